@@ -1,0 +1,135 @@
+"""Values to JSON text and back: events and messages by their wire tag, payloads by the annotations of functions."""
+
+from typing import Any, TypeVar
+
+import msgspec
+
+from duro.errors import HistoryFormatError, InvalidInputError, PayloadTooLargeError
+from duro.model.events import AnyEvent, Event, Json, OrchestrationTerminated
+from duro.model.failure import FailureDetails
+from duro.model.limits import PAYLOAD_BYTES_MAX
+from duro.model.messages import AnyMessage, ChildFailed, Message
+
+T = TypeVar("T")
+
+_encoder = msgspec.json.Encoder()
+_event_decoder: msgspec.json.Decoder[AnyEvent] = msgspec.json.Decoder(AnyEvent)
+_message_decoder: msgspec.json.Decoder[AnyMessage] = msgspec.json.Decoder(AnyMessage)
+_decoders: dict[Any, msgspec.json.Decoder[Any]] = {}
+
+NULL = msgspec.Raw(b"null")
+
+
+def encode_event(event: Event) -> str:
+    return _encoder.encode(event).decode()
+
+
+def decode_event(data: str) -> AnyEvent:
+    """Raises HistoryFormatError: not JSON, an unknown tag, or a field missing or of the wrong type."""
+    try:
+        return _event_decoder.decode(data)
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+        raise HistoryFormatError(f"event {_excerpt(data)} cannot be read: {error}", hint=_FORMAT_HINT) from error
+
+
+def encode_message(message: Message) -> str:
+    return _encoder.encode(message).decode()
+
+
+def decode_message(data: str) -> AnyMessage:
+    """Raises HistoryFormatError: not JSON, an unknown tag, or a field missing or of the wrong type."""
+    try:
+        return _message_decoder.decode(data)
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+        raise HistoryFormatError(f"message {_excerpt(data)} cannot be read: {error}", hint=_FORMAT_HINT) from error
+
+
+def encode_payload(value: object, what: str) -> Json:
+    """``value`` as JSON. ``what`` names it in errors ("input of activity 'charge'").
+
+    Raises:
+        InvalidInputError: it is not representable as JSON, or not as JSON every store can keep.
+        PayloadTooLargeError: it is over ``PAYLOAD_BYTES_MAX`` bytes.
+    """
+    try:
+        data = _encoder.encode(value)
+    except (TypeError, ValueError, UnicodeError, RecursionError, OverflowError) as error:
+        raise InvalidInputError(f"{what} is not JSON: {error}", hint="use plain values, dataclasses or msgspec types") from error
+    return _checked(data, what)
+
+
+def payload_from_text(text: str | bytes, what: str) -> Json:
+    """JSON text that came from outside, checked and otherwise kept as it is.
+
+    Raises:
+        InvalidInputError: it is not JSON.
+        PayloadTooLargeError: it is over ``PAYLOAD_BYTES_MAX`` bytes.
+    """
+    try:
+        data = text.encode("utf-8") if isinstance(text, str) else text
+        msgspec.json.decode(data)
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+        raise InvalidInputError(f"{what} is not JSON: {error}", hint='text needs quotes: "text"') from error
+    return _checked(data.strip(), what)
+
+
+def decode_payload(data: Json | str | bytes, annotation: Any, what: str) -> Any:
+    """``data`` as a value of type ``annotation``.
+
+    Raises:
+        InvalidInputError: it does not fit the annotation.
+    """
+    try:
+        return _decoder(annotation).decode(data)
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+        raise InvalidInputError(f"{what} does not fit {type_name(annotation)}: {error}") from error
+
+
+def check_annotation(annotation: Any, what: str) -> None:
+    """Raises InvalidInputError when JSON cannot be turned into ``annotation``."""
+    try:
+        _decoder(annotation)
+    except TypeError as error:
+        raise InvalidInputError(f"{what} is annotated {type_name(annotation)}, which JSON cannot carry: {error}") from error
+
+
+def type_name(annotation: Any) -> str:
+    return annotation.__name__ if isinstance(annotation, type) else str(annotation)
+
+
+def child_failed_message(execution_id: int, scheduled_event_id: int, failure: FailureDetails) -> str:
+    """The encoded message that tells a parent its child failed, where no turn of the child can write it."""
+    return encode_message(
+        ChildFailed(execution_id=execution_id, scheduled_event_id=scheduled_event_id, failure=failure)
+    )
+
+
+def terminated_event(event_id: int, at_ms: int, reason: str) -> str:
+    """The encoded event with which a store ends an execution from outside."""
+    return encode_event(OrchestrationTerminated(event_id=event_id, at_ms=at_ms, reason=reason))
+
+
+_FORMAT_HINT = "it was written by a newer duro, or damaged: `duroctl history show` prints it as stored"
+
+
+def _decoder(annotation: Any) -> msgspec.json.Decoder[Any]:
+    try:
+        return _decoders[annotation]
+    except KeyError:
+        decoder = _decoders[annotation] = msgspec.json.Decoder(annotation)
+        return decoder
+    except TypeError:  # an unhashable annotation: rare, so not worth a cache
+        return msgspec.json.Decoder(annotation)
+
+
+def _checked(data: bytes, what: str) -> Json:
+    if len(data) > PAYLOAD_BYTES_MAX:
+        raise PayloadTooLargeError(
+            f"{what} is {len(data)} bytes of JSON, and at most {PAYLOAD_BYTES_MAX} are allowed",
+            hint="keep large data elsewhere and pass a reference to it",
+        )
+    return msgspec.Raw(data)
+
+
+def _excerpt(data: str) -> str:
+    return ascii(data if len(data) <= 80 else data[:77] + "...")

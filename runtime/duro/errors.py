@@ -1,0 +1,251 @@
+"""Every error duro raises, in one tree, sorted by who must act.
+
+::
+
+    DuroError
+      UsageError                      the caller: an argument is wrong, nothing was changed
+        InvalidNameError  InvalidIdError  InvalidInputError  PayloadTooLargeError
+        StoreUrlError  RegistryError (RegistryImportError)  UnknownOrchestrationError  UnknownActivityError
+      StateError                      the caller: the thing is not in a state for this
+        InstanceNotFoundError  ExecutionNotFoundError  InstanceExistsError
+        InstanceFinishedError  MailboxFullError
+      WaitTimeoutError                time: it may yet happen (also a TimeoutError)
+      StoreError                      the operator: the store
+        StoreNotFoundError  NotADatabaseError  NotADuroStoreError  SchemaTooNewError  SchemaTooOldError  StoreReadOnlyError
+        StoreLockedError (retryable)  StoreFullError  StoreCorruptError  StoreClosedError  StoreForkedError
+        CommitUnknownError
+      CodeError                       the developer: the code and its history
+        NondeterminismError  HistoryFormatError  NonDurableAwaitError
+      TaskFailedError                 raised inside orchestrations (and by ``result()``)
+        ActivityFailedError  SubOrchestrationFailedError  OrchestrationFailedError
+      FutureCancelledError            awaiting a future that lost a ``select``
+
+    BaseException
+      OrchestrationCancelled          raised in an orchestration that was asked to stop
+      ActivityCancelled               raised by ``ActivityContext`` in an activity nobody waits for any more
+      ContextSealed                   raised to code that runs while its coroutine is being dropped
+
+``exit_code`` is the exit status of ``duroctl``; ``hint`` says what to do next. What goes wrong *in* a workflow is
+data (``FailureDetails``), recorded and replayed; the classes here are raised.
+"""
+
+from typing import ClassVar
+
+from duro.model.failure import FailureDetails
+
+
+class DuroError(Exception):
+    """Root of everything duro raises on purpose."""
+
+    exit_code: ClassVar[int] = 1
+    retryable: ClassVar[bool] = False
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message}; {self.hint}" if self.hint else self.message
+
+
+# --- the caller --------------------------------------------------------------------------------------------
+
+
+class UsageError(DuroError, ValueError):
+    """An argument is wrong. Nothing was changed."""
+
+    exit_code = 2
+
+
+class InvalidIdError(UsageError):
+    """An instance id is empty, too long, or has characters no store can keep."""
+
+
+class InvalidNameError(UsageError):
+    """An orchestration, activity, event name or version is empty, too long, or has characters no store can keep."""
+
+
+class InvalidInputError(UsageError):
+    """A value is not JSON, or does not fit the annotation of the function it is for."""
+
+
+class PayloadTooLargeError(UsageError):
+    """An encoded payload is larger than ``limits.PAYLOAD_BYTES_MAX``."""
+
+
+class StoreUrlError(UsageError):
+    """A store URL has an unknown scheme or no path."""
+
+
+class RegistryError(UsageError):
+    """A registration is not possible: a name registered twice, a function of the wrong kind."""
+
+
+class RegistryImportError(RegistryError):
+    """``MODULE:REGISTRY`` could not be imported or is no registry."""
+
+
+class UnknownOrchestrationError(UsageError):
+    """No orchestration of this name (or of this version) is registered."""
+
+
+class UnknownActivityError(UsageError):
+    """No activity of this name is registered."""
+
+
+class StateError(DuroError):
+    """The thing named exists or not, or is not in a state for what was asked. Nothing was changed."""
+
+
+class InstanceNotFoundError(StateError):
+    exit_code = 7
+
+
+class ExecutionNotFoundError(StateError):
+    exit_code = 7
+
+
+class InstanceExistsError(StateError):
+    """The instance id is taken."""
+
+
+class InstanceFinishedError(StateError):
+    """The instance has ended and takes no more events or cancels."""
+
+
+class MailboxFullError(StateError):
+    """The instance holds ``limits.MAILBOX_EVENTS_MAX`` undelivered events."""
+
+
+class WaitTimeoutError(DuroError, TimeoutError):
+    """The wait ended before the orchestration did; the orchestration goes on."""
+
+
+# --- the operator ------------------------------------------------------------------------------------------
+
+
+class StoreError(DuroError):
+    """The store could not do what was asked."""
+
+
+class StoreNotFoundError(StoreError):
+    exit_code = 10
+
+
+class NotADatabaseError(StoreError):
+    """The file is not a SQLite database."""
+
+    exit_code = 10
+
+
+class NotADuroStoreError(StoreError):
+    """The database belongs to another application (or to none)."""
+
+    exit_code = 10
+
+
+class SchemaTooNewError(StoreError):
+    """The store was written by a newer duro."""
+
+    exit_code = 12
+
+
+class SchemaTooOldError(StoreError):
+    """The store must be migrated first, which was not allowed here (read-only)."""
+
+
+class StoreReadOnlyError(StoreError):
+    """The file or its directory cannot be written."""
+
+
+class StoreLockedError(StoreError):
+    """Another process kept the store locked for longer than the busy time-out."""
+
+    exit_code = 11
+    retryable = True
+
+
+class StoreFullError(StoreError):
+    """The disk is full."""
+
+
+class StoreCorruptError(StoreError):
+    """The database file is damaged."""
+
+
+class StoreClosedError(StoreError):
+    """The store was closed."""
+
+
+class StoreForkedError(StoreError):
+    """The store was opened in another process; a connection must not cross ``fork()``."""
+
+
+class CommitUnknownError(StoreError):
+    """The commit reported an error but may have succeeded: look it up, neither repeat nor report failure."""
+
+
+# --- the developer -----------------------------------------------------------------------------------------
+
+
+class CodeError(DuroError):
+    """Code and history, or code and the rules of orchestrations, do not fit together."""
+
+
+class NondeterminismError(CodeError):
+    """The code asked for something else than the history recorded."""
+
+
+class HistoryFormatError(CodeError):
+    """A stored event, message or history cannot be decoded by this version of duro."""
+
+
+class NonDurableAwaitError(CodeError, TypeError):
+    """An orchestration awaited something that is not durable."""
+
+
+# --- raised inside orchestrations --------------------------------------------------------------------------
+
+
+class TaskFailedError(DuroError):
+    """Something an orchestration waited for failed. ``failure`` is what was recorded."""
+
+    def __init__(self, message: str, failure: FailureDetails) -> None:
+        super().__init__(message)
+        self.failure = failure
+
+
+class ActivityFailedError(TaskFailedError):
+    """An activity failed for good: its retries are used up, or its error is not to be retried."""
+
+
+class SubOrchestrationFailedError(TaskFailedError):
+    """A sub-orchestration failed, was cancelled or terminated, or could not be started."""
+
+
+class OrchestrationFailedError(TaskFailedError):
+    """The orchestration whose result was asked for did not complete."""
+
+
+class FutureCancelledError(DuroError):
+    """This durable future lost a ``select`` and was cancelled; its result is never delivered."""
+
+
+class OrchestrationCancelled(BaseException):
+    """Raised at the awaiting point of an orchestration that was asked to stop; cleanup may run durable work.
+
+    A BaseException, so that ``except Exception`` does not swallow it.
+    """
+
+    def __init__(self, reason: str = "") -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class ActivityCancelled(BaseException):
+    """Raised by ``ActivityContext.raise_if_cancelled`` and ``heartbeat`` when nobody waits for this attempt any more."""
+
+
+class ContextSealed(BaseException):
+    """Raised to code that calls its context while the coroutine is being dropped from memory. Nothing it does counts."""

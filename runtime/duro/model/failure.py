@@ -1,0 +1,39 @@
+"""What went wrong in an orchestration or activity, as data: recorded in history, replayed, sent to parents."""
+
+from typing import Final
+
+import msgspec
+
+from duro.model.limits import FAILURE_TEXT_CHARACTERS_MAX
+
+CANCELLED: Final = "OrchestrationCancelled"
+TERMINATED: Final = "OrchestrationTerminated"
+TIMED_OUT: Final = "ActivityTimeout"
+POISON: Final = "Poison"
+INVALID_INPUT: Final = "InvalidInput"
+INVALID_RESULT: Final = "InvalidResult"
+INSTANCE_EXISTS: Final = "InstanceExists"
+
+
+class FailureDetails(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One failure and what caused it.
+
+    ``type`` is the exception's class name, or one of the constants of this module where duro itself decided.
+    ``traceback`` is text for people, absent where no code failed. ``non_retryable`` failures end an activity at
+    once, whatever its retry policy says.
+    """
+
+    type: str
+    message: str
+    traceback: str | None = None
+    non_retryable: bool = False
+    cause: "FailureDetails | None" = None
+
+
+def clip(text: str) -> str:
+    """``text`` with its middle cut out when it is longer than ``FAILURE_TEXT_CHARACTERS_MAX``, without lone surrogates."""
+    text = text.encode("utf-8", "backslashreplace").decode("utf-8")
+    if len(text) <= FAILURE_TEXT_CHARACTERS_MAX:
+        return text
+    half = FAILURE_TEXT_CHARACTERS_MAX // 2
+    return f"{text[:half]}\n[... {len(text) - 2 * half} characters cut ...]\n{text[-half:]}"

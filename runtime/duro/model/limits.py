@@ -1,0 +1,24 @@
+"""Every limit of duro, with its unit and the reason for its size. Nothing else defines one."""
+
+from typing import Final
+
+INSTANCE_ID_BYTES_MAX: Final = 255
+"""UTF-8 bytes of an instance id: a file name and a PostgreSQL index key (2.7 KB with its neighbours) must hold it."""
+
+NAME_BYTES_MAX: Final = 255
+"""UTF-8 bytes of an orchestration, activity or event name, and of a version."""
+
+PAYLOAD_BYTES_MAX: Final = 2 * 1024 * 1024
+"""Encoded bytes of one input, result, event or custom status: one row must not stall a group commit."""
+
+MAILBOX_EVENTS_MAX: Final = 10_000
+"""Undelivered events one instance may hold: a sender without a receiver is refused instead of filling the disk."""
+
+ATTEMPTS_MAX: Final = 10
+"""Leases of the same work without a commit before it is set aside as poison."""
+
+FAILURE_TEXT_CHARACTERS_MAX: Final = 16_384
+"""Characters kept of a failure's message and of its traceback; the middle is cut, the ends say the most."""
+
+LIST_LIMIT_DEFAULT: Final = 100
+"""Rows of a listing when nobody says how many."""

@@ -1,0 +1,161 @@
+"""Records: what a client writes to a store and reads back from it. Times are Unix milliseconds of the store's clock."""
+
+import msgspec
+
+from duro.model.events import ParentLink
+from duro.model.status import BlockedKind, ExecutionStatus, InstanceStatus, RemovalState
+
+# --- written by clients ------------------------------------------------------------------------------------
+
+
+class StartRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """``version`` "" leaves the choice to the worker that runs the first turn. ``request_id`` makes a repeat harmless:
+    a start whose instance exists with the same request id reports that instance as started."""
+
+    instance_id: str
+    name: str
+    version: str
+    input: str
+    request_id: str
+
+
+class StartOutcome(msgspec.Struct, frozen=True, kw_only=True):
+    """``started`` is True when this request (or an earlier one with the same request id) made the instance;
+    otherwise the id was taken, and ``incarnation`` and ``name`` are those of the instance that has it."""
+
+    instance_id: str
+    incarnation: int
+    name: str
+    started: bool
+
+
+class WorkerRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """A worker and what it publishes. ``orchestrations`` are (name, version) pairs. ``published`` is a JSON object
+    for policies and the configuration hash (later), "{}" now."""
+
+    worker_id: str
+    host: str
+    process_id: int
+    started_at_ms: int
+    lease_until_ms: int
+    orchestrations: tuple[tuple[str, str], ...] = ()
+    activities: tuple[str, ...] = ()
+    duro_version: str = ""
+    published: str = "{}"
+
+
+# --- read by clients ---------------------------------------------------------------------------------------
+
+
+class InstanceRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """One row a living instance. ``version`` is "" until the first turn chose it. ``execution_id`` is the current
+    execution; ``event_count`` and ``history_bytes`` are its own. ``custom_status`` is JSON text."""
+
+    instance_id: str
+    incarnation: int
+    name: str
+    version: str
+    status: InstanceStatus
+    execution_id: int
+    created_at_ms: int
+    updated_at_ms: int
+    completed_at_ms: int | None
+    event_count: int
+    history_bytes: int
+    turn_sequence: int
+    custom_status: str | None
+    parent: ParentLink | None
+    detached: bool
+    cancel_reason: str | None
+    blocked: BlockedKind | None
+    blocked_reason: str | None
+    attempt_count: int
+    lease_worker_id: str | None
+    ready_at_ms: int | None
+
+
+class ExecutionRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """One execution. ``version`` is "" until its first turn. ``completed_at_ms`` is set for every way it can end."""
+
+    instance_id: str
+    incarnation: int
+    execution_id: int
+    name: str
+    version: str
+    status: ExecutionStatus
+    started_at_ms: int
+    completed_at_ms: int | None
+    event_count: int
+    history_bytes: int
+    removal: RemovalState = RemovalState.LIVE
+
+
+class HistoryRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """An execution and its events, encoded, in order, exactly as stored. ``input`` is the JSON text of an execution that
+    has not had its first turn, None afterwards."""
+
+    execution: ExecutionRecord
+    events: tuple[str, ...]
+    input: str | None
+
+
+class ChildRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """Lineage of one child: it lives as long as the child does, whatever is pruned of the parent.
+
+    ``spawner_ended_at_ms`` and ``spawner_end`` tell when and how the spawning execution ended. ``observed_at_ms`` is
+    when a parent turn recorded the child's end. ``completion`` says where the end of the child went:
+    None (not ended, or detached), ``sent`` (in the parent's queue or history) or ``ignored`` (nobody was there).
+    """
+
+    instance_id: str
+    incarnation: int
+    name: str
+    version: str
+    status: InstanceStatus
+    parent: ParentLink
+    detached: bool
+    spawned_at_ms: int
+    spawner_version: str
+    spawner_ended_at_ms: int | None
+    spawner_end: ExecutionStatus | None
+    observed_at_ms: int | None
+    completion: str | None
+
+
+class InstanceFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """Which instances a listing shows: all given fields must match. ``name`` is exact. ``blocked`` True: only blocked ones."""
+
+    statuses: tuple[InstanceStatus, ...] = ()
+    name: str | None = None
+    blocked: bool | None = None
+
+
+class InstancePage(msgspec.Struct, frozen=True, kw_only=True):
+    """Newest first. ``next`` is the cursor for the next page, None on the last one."""
+
+    instances: tuple[InstanceRecord, ...]
+    next: str | None
+
+
+class ExecutionPage(msgspec.Struct, frozen=True, kw_only=True):
+    """Newest instance first and, within it, newest execution first. ``next`` as in ``InstancePage``."""
+
+    executions: tuple[ExecutionRecord, ...]
+    next: str | None
+
+
+class StoreInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """The store and its size. ``file_bytes``, ``wal_bytes`` and ``free_bytes`` (free pages inside the file) are 0 for a
+    store without a file. ``logical_bytes`` is the sum of the history bytes of all executions."""
+
+    url: str
+    store_id: str
+    schema_version: int
+    engine: str
+    instances: int
+    executions: int
+    events: int
+    logical_bytes: int
+    file_bytes: int
+    wal_bytes: int
+    free_bytes: int

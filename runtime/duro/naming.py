@@ -1,0 +1,49 @@
+"""Ids and names, checked once, at the API, the same for every store."""
+
+from duro.errors import InvalidIdError, InvalidNameError
+from duro.model.limits import INSTANCE_ID_BYTES_MAX, NAME_BYTES_MAX
+
+
+def _problem(text: object, bytes_max: int) -> str | None:
+    """What keeps ``text`` from being stored everywhere: PostgreSQL refuses NUL and lone surrogates, SQLite's
+    ``length`` stops at NUL."""
+    if not isinstance(text, str):
+        return f"must be a string, not {type(text).__name__}"
+    if not text:
+        return "is empty"
+    if "\0" in text:
+        return "contains a NUL character"
+    try:
+        size = len(text.encode("utf-8"))
+    except UnicodeEncodeError:
+        return "contains a lone surrogate (it is not valid Unicode)"
+    if size > bytes_max:
+        return f"is {size} bytes long, and at most {bytes_max} are allowed"
+    return None
+
+
+def check_instance_id(instance_id: str) -> str:
+    """``instance_id`` itself.
+
+    Raises:
+        InvalidIdError: it is empty, over ``INSTANCE_ID_BYTES_MAX`` bytes, or has a NUL or a lone surrogate.
+    """
+    if problem := _problem(instance_id, INSTANCE_ID_BYTES_MAX):
+        raise InvalidIdError(f"instance id {_shown(instance_id)} {problem}", hint="choose another id")
+    return instance_id
+
+
+def check_name(name: str, what: str) -> str:
+    """``name`` itself; ``what`` names its kind in the error ("activity name", "version").
+
+    Raises:
+        InvalidNameError: it is empty, over ``NAME_BYTES_MAX`` bytes, or has a NUL or a lone surrogate.
+    """
+    if problem := _problem(name, NAME_BYTES_MAX):
+        raise InvalidNameError(f"{what} {_shown(name)} {problem}", hint="choose another one")
+    return name
+
+
+def _shown(value: object) -> str:
+    text = ascii(value)
+    return text if len(text) <= 60 else f"{text[:40]}...{text[-10:]}"

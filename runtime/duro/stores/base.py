@@ -1,0 +1,257 @@
+"""The store port: everything duro asks of the place where state lives, and what each method promises.
+
+This is an internal seam and may change at any release; programs use ``Client`` and ``Runtime``.
+
+Rules for every store:
+
+* **Values only.** A store keeps what it is given. It never runs orchestration code, never decides ids of
+  executions or events, and never decodes a payload. It assigns incarnations and the ids of messages, mailbox
+  events; each comes from a counter of the store that only grows and is never reused.
+* **Time is the store's.** ``now`` below is the store's clock, the same for every worker of the store.
+* **Atomic.** Every method is one transaction: all of it happened, or an exception says that nothing did. The one
+  exception is ``CommitUnknownError``: it may have happened. A returned lease is held; an exception means none is.
+* **Expected conflicts are outcomes, not exceptions** (a lost lease, a taken id): see each method.
+* **Durable when it returns.** What a writing method returned survives a power cut.
+* **Thread-safe.** Any thread may call any method. Calls from several threads may share one transaction.
+
+**Ready.** An instance has ``ready_at_ms``: from then on it may be leased (None: nothing to do). It becomes ready now when it
+starts, when a message arrives, when a mailbox event arrives whose name is among its stored waits, when its
+cancel is first requested; and at the fire time of its earliest timer. Leasing clears ``ready_at_ms``; what arrives
+while it is leased sets it again, and then only the worker that holds the lease can lease it again (same
+epoch rules). A release sets it from what is there: now if a message, a due timer, a mailbox event for a
+stored wait, an undelivered cancel or an unstarted execution is there; else the earliest timer's fire time; else None.
+
+**Leases.** A worker holds a lease of its own (``WorkerRecord.lease_until_ms``). Instances and activities are leased to a
+worker and stay so until it gives them back or its own lease has expired; then ``lease`` by anyone, or ``release_expired``,
+takes them all from it: the instances become ready now, the activities visible now. ``lease_epoch`` of an instance or
+activity grows by one whenever it is leased; it is the fencing token. A worker whose lease expired but whose
+instances nobody took yet still commits.
+
+**Removal.** Reads show ``live`` executions only; the other states belong to later maintenance.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+from duro.model.records import (
+    ChildRecord,
+    ExecutionPage,
+    ExecutionRecord,
+    HistoryRecord,
+    InstanceFilter,
+    InstancePage,
+    InstanceRecord,
+    StartOutcome,
+    StartRequest,
+    StoreInfo,
+    WorkerRecord,
+)
+from duro.model.turns import CommitBatch, CommitResult, LeaseRequest, LeaseResult
+
+StoreDump = dict[str, list[dict[str, Any]]]
+"""Table name -> rows as dictionaries, ordered by primary key: what the invariants and the tests look at."""
+
+
+class Store(ABC):
+    """The port. See the module's text for the rules that hold for every method."""
+
+    url: str
+
+    # --- life ------------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def close(self) -> None:
+        """Give back every resource. Idempotent; any later call raises StoreClosedError."""
+
+    @abstractmethod
+    def now_ms(self) -> int:
+        """The store's time."""
+
+    @abstractmethod
+    def change_counter(self) -> tuple[int, ...]:
+        """A value that differs from an earlier one if anything was committed in between, by this process or
+        another one. Cheap enough to ask a hundred times a second; takes no lock that a writer could wait for."""
+
+    # --- workers ---------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def register_worker(self, worker: WorkerRecord, lease_ms: int) -> WorkerRecord:
+        """Insert or replace the worker's row with ``lease_until_ms`` = now + ``lease_ms``, and return it as stored.
+
+        Instances that are blocked for nondeterminism or an unreadable history, and whose (name, version) is among
+        ``worker.orchestrations``, become ready now, still marked blocked: new code may match.
+        """
+
+    @abstractmethod
+    def renew_worker(self, worker_id: str, lease_ms: int) -> bool:
+        """Extend the worker's lease from now. False: the row is gone (another process found it expired and took its
+        work); the worker must register again, and everything it holds is lost."""
+
+    @abstractmethod
+    def release_worker(self, worker_id: str) -> None:
+        """Remove the worker and give back everything it holds, as after an expiry. Unknown ids are ignored."""
+
+    @abstractmethod
+    def release_expired(self) -> int:
+        """Remove every worker whose lease has expired and give back what they hold. Returns their number."""
+
+    @abstractmethod
+    def list_workers(self) -> tuple[WorkerRecord, ...]:
+        """All workers with a row, by ``started_at_ms``, expired ones included."""
+
+    @abstractmethod
+    def acquire_maintenance(self, holder: str, lease_ms: int) -> bool:
+        """Take or renew the store's one maintenance lease. False: somebody else holds it unexpired."""
+
+    @abstractmethod
+    def release_maintenance(self, holder: str) -> None:
+        """Give the maintenance lease back if ``holder`` has it."""
+
+    # --- the turn path -----------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def lease(self, worker_id: str, request: LeaseRequest) -> LeaseResult:
+        """Lease new work for a worker, earliest ready first within a kind and fair between kinds.
+
+        At most ``instances_max`` instances and ``activities_max`` activities of the requested kinds. First takes back
+        what expired workers hold. Every returned lease is held by ``worker_id``. An instance that this worker
+        already holds and that became ready again is returned once more under the *same* ``lease_epoch`` and
+        unchanged ``attempt_count``; every other lease raises both by one. When nothing is ready nothing is written.
+        An instance that is blocked for POISON is never leased.
+        """
+
+    @abstractmethod
+    def commit(self, batch: CommitBatch) -> CommitResult:
+        """Apply every turn, release and activity report of the batch, then take the leases of ``batch.lease``, in one
+        transaction; one outcome each.
+
+        A turn (see ``TurnCommit``): FENCED unless its instance exists and is leased to ``batch.worker_id`` under its
+        ``lease_epoch``; else CONFLICT unless the instance is unfinished, its turn sequence is the turn's and its current
+        execution is the turn's; else all of this:
+
+        * events are appended under consecutive ids from ``first_event_id``; the execution's counts grow; the instance and the
+          execution take ``name`` and ``version``, and status RUNNING; ``turn_sequence`` grows by one, ``attempt_count``
+          becomes 0, ``blocked`` is cleared, ``last_commit_token`` becomes the batch's; the execution's stored ``input`` is cleared;
+        * consumed messages, timers, mailbox events and finished activities leave their queues, cancelled
+          activities and timers too; the waits replace the stored ones; ``observed_children`` get ``observed_at_ms``;
+        * activities and timers are written; a ``claimed`` activity is written as leased to this worker (epoch 1);
+        * each start makes an instance, pending and ready, with lineage; if the id is taken, a detached start has no
+          effect, and for a child the failure ``INSTANCE_EXISTS`` is put in this instance's own queue;
+        * ``cancelled_children`` request the cancel of the child spawned by that event, if unfinished, and mark nothing else;
+        * with ``end``: the execution gets its status and ``completed_at_ms`` (the turn's ``at_ms``), all its timers and activities leave
+          their queues, its children's lineage gets ``spawner_ended_at_ms`` and ``spawner_end``. For ``continued_as_new`` the next
+          execution (id + 1) starts, pending, with ``next_input`` and ``next_version``, and becomes current; messages still queued stay (the
+          engine ignores those addressed to ended executions). For every other end the instance gets its final status and
+          ``completed_at_ms``, its lease is released, its queue, mailbox and waits are emptied, and ``parent_message`` goes into the parent's
+          queue if the parent still lives in that incarnation, unfinished, with that execution current (lineage
+          ``completion`` = "sent"); otherwise it is dropped ("ignored");
+        * without an end, or after continue-as-new: the lease is kept (``keep_lease``) or released (see *Ready*). While kept,
+          ``ready_at_ms`` is set as at a release, except that an unstarted execution does not count.
+
+        Releases, finished and retried activities: FENCED unless held by the worker under that epoch. A FinishActivity whose
+        instance is gone, finished or in another execution cannot occur: ending an execution removes its activities.
+
+        A turn the store cannot write although it is fenced correctly is REJECTED, and does not take the others down.
+
+        Raises:
+            CommitUnknownError: the transaction may or may not have happened; ask ``lookup_commit``.
+        """
+
+    @abstractmethod
+    def lookup_commit(self, incarnations: Sequence[int]) -> dict[int, str | None]:
+        """The ``last_commit_token`` of each instance that still exists (None before its first commit)."""
+
+    @abstractmethod
+    def load_histories(self, executions: Sequence[tuple[int, int]]) -> list[tuple[str, ...]]:
+        """The encoded events of each (incarnation, execution id), in order; () for one that is not there."""
+
+    @abstractmethod
+    def held_activities(self, worker_id: str) -> frozenset[tuple[int, int, int, int]]:
+        """(incarnation, execution id, event id, lease epoch) of every activity leased to the worker: what a worker runs and
+        does not find here was cancelled or taken from it."""
+
+    # --- writes of clients -------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def start_instances(self, requests: Sequence[StartRequest]) -> list[StartOutcome]:
+        """Make a root instance for each request whose id is free: status pending, execution 1 pending, ready now.
+        All in one transaction; a taken id does not stop the others. Two requests with one id in one call: the first wins."""
+
+    @abstractmethod
+    def raise_event(self, instance_id: str, name: str, data: str, request_id: str) -> None:
+        """Append to the instance's mailbox; a repeat with the same request id (and instance) does nothing.
+
+        Raises:
+            InstanceNotFoundError, InstanceFinishedError, MailboxFullError: nothing was changed.
+        """
+
+    @abstractmethod
+    def request_cancel(self, instance_id: str, reason: str, request_id: str) -> None:
+        """Record a cancel request on the instance, once: a second one keeps the first reason. The instance becomes ready.
+
+        Raises:
+            InstanceNotFoundError, InstanceFinishedError: nothing was changed.
+        """
+
+    @abstractmethod
+    def terminate_instance(self, instance_id: str, reason: str) -> None:
+        """End the instance now, without code or worker: the current execution gets one more event
+        (``codec.terminated_event``) and status terminated; everything else as for a final end of a turn, the parent told with
+        ``codec.child_failed_message`` of failure type ``TERMINATED``. Any lease is void from here.
+        The input of an execution that never ran its first turn stays stored on the execution.
+
+        Raises:
+            InstanceNotFoundError, InstanceFinishedError: nothing was changed.
+        """
+
+    @abstractmethod
+    def resume_instance(self, instance_id: str) -> bool:
+        """Clear ``blocked`` and the attempt count and make the instance ready now. False: it was not blocked.
+
+        Raises:
+            InstanceNotFoundError, InstanceFinishedError: nothing was changed.
+        """
+
+    # --- reads of clients --------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def get_instance(self, instance_id: str) -> InstanceRecord | None:
+        """The instance, or None."""
+
+    @abstractmethod
+    def list_instances(self, where: InstanceFilter, limit: int, cursor: str | None) -> InstancePage:
+        """Newest first. ``limit`` 0 means all. The cost grows with the page, not with the table.
+
+        Raises:
+            UsageError: the cursor is not one this method returned.
+        """
+
+    @abstractmethod
+    def list_executions(self, instance_id: str | None, limit: int, cursor: str | None) -> ExecutionPage:
+        """The live executions of one instance (none if it does not exist), or of all. ``limit`` and ``cursor`` as above."""
+
+    @abstractmethod
+    def get_execution(self, instance_id: str, execution_id: int) -> ExecutionRecord | None:
+        """One live execution, or None."""
+
+    @abstractmethod
+    def read_history(self, instance_id: str, execution_id: int | None) -> HistoryRecord | None:
+        """One execution (None: the current one) with all its events, from one snapshot; None if it is not there."""
+
+    @abstractmethod
+    def read_last_event(self, instance_id: str, execution_id: int | None) -> str | None:
+        """The last encoded event of an execution (None: the current one), without reading the others."""
+
+    @abstractmethod
+    def list_children(self, incarnation: int, limit: int, after: int) -> tuple[ChildRecord, ...]:
+        """Children spawned by any execution of the instance, oldest first by their incarnation, beginning after
+        incarnation ``after`` (0: from the first). Detached ones included."""
+
+    @abstractmethod
+    def info(self) -> StoreInfo:
+        """The store, counted. May read a whole index: for people, not for loops."""
+
+    @abstractmethod
+    def dump(self) -> StoreDump:
+        """Every table of the store's logical schema (docs/schema.md), every row. For tests and invariants."""
