@@ -41,11 +41,6 @@ CREATE TABLE instances (
     cancel_delivered    INTEGER NOT NULL DEFAULT 0 CHECK (cancel_delivered IN (0, 1)),
     blocked             TEXT CHECK (blocked IN ('nondeterminism', 'history_unreadable', 'poison')),
     blocked_reason      TEXT,
-    parent_instance_id  TEXT,                          -- of attached and detached children
-    parent_incarnation  INTEGER,
-    parent_execution_id INTEGER,
-    parent_event_id     INTEGER,
-    detached            INTEGER NOT NULL DEFAULT 0 CHECK (detached IN (0, 1)),
     CHECK ((completed_at_ms IS NOT NULL) = (status IN ('completed', 'failed', 'cancelled', 'terminated'))),
     CHECK (completed_at_ms IS NULL OR (lease_worker_id IS NULL AND ready_at_ms IS NULL))
 ) STRICT;
