@@ -22,3 +22,9 @@ FAILURE_TEXT_CHARACTERS_MAX: Final = 16_384
 
 LIST_LIMIT_DEFAULT: Final = 100
 """Rows of a listing when nobody says how many."""
+
+CONTINUE_AS_NEW_EVENTS: Final = 10_000
+"""History events from which ``continue_as_new_suggested`` is true: a replay of that many takes a noticeable time."""
+
+CONTINUE_AS_NEW_BYTES: Final = 8 * 1024 * 1024
+"""History bytes from which ``continue_as_new_suggested`` is true."""

@@ -1,0 +1,423 @@
+"""The client: everything a program or an operator does to a store, short of running turns."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from threading import Event, Lock
+from types import TracebackType
+from typing import Any, Literal
+
+import msgspec
+
+from duro.codec import decode_event, decode_payload, encode_payload, payload_from_text
+from duro.errors import (
+    ExecutionNotFoundError,
+    HistoryFormatError,
+    InstanceExistsError,
+    InstanceNotFoundError,
+    OrchestrationFailedError,
+    UnknownOrchestrationError,
+    UsageError,
+    WaitTimeoutError,
+)
+from duro.model.events import (
+    AnyEvent,
+    Json,
+    OrchestrationCancelled,
+    OrchestrationCompleted,
+    OrchestrationFailed,
+    OrchestrationTerminated,
+)
+from duro.model.failure import CANCELLED, TERMINATED, FailureDetails
+from duro.model.limits import LIST_LIMIT_DEFAULT
+from duro.model.records import (
+    ChildRecord,
+    ExecutionPage,
+    ExecutionRecord,
+    HistoryRecord,
+    InstanceFilter,
+    InstancePage,
+    InstanceRecord,
+    StartRequest,
+    StoreInfo,
+    WorkerRecord,
+)
+from duro.model.status import FINAL_INSTANCE_STATUSES, InstanceStatus
+from duro.naming import check_instance_id, check_name
+from duro.registry import Registry
+from duro.stores.base import Store
+from duro.stores.opening import new_id, open_store
+
+IfExists = Literal["error", "return"]
+
+POLL_INTERVAL_S = 0.02
+"""How often a waiting client looks for commits of other processes (a counter, not a query)."""
+
+
+class Start(msgspec.Struct, frozen=True, kw_only=True):
+    """One start of a batch; the fields are the arguments of ``Client.start_orchestration``."""
+
+    orchestration: Callable[..., Any] | str
+    input: Any = None
+    instance_id: str | None = None
+    version: str | None = None
+
+
+class OrchestrationResult(msgspec.Struct, frozen=True, kw_only=True):
+    """How an instance ended. ``output`` is set when it completed (of the type of the function's annotation if the
+    orchestration is registered with this client, plain JSON values otherwise), ``failure`` when it did not."""
+
+    instance_id: str
+    execution_id: int
+    status: InstanceStatus
+    output: Any = None
+    failure: FailureDetails | None = None
+
+    def result(self) -> Any:
+        """``output``.
+
+        Raises:
+            OrchestrationFailedError: the orchestration did not complete; ``failure`` says why.
+        """
+        if self.failure is None:
+            return self.output
+        raise OrchestrationFailedError(
+            f"instance {self.instance_id!r} {self.status}: {self.failure.type}: {self.failure.message}", self.failure
+        )
+
+
+class FinishNotifier:
+    """Wakes the waiters of an instance when a worker of this process has committed its end."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._watchers: dict[str, list[Callable[[], None]]] = {}
+
+    @contextmanager
+    def watch(self, instance_id: str, wake: Callable[[], None]) -> Iterator[None]:
+        """Call ``wake`` (from any thread) at every end of ``instance_id`` while the block runs."""
+        with self._lock:
+            self._watchers.setdefault(instance_id, []).append(wake)
+        try:
+            yield
+        finally:
+            with self._lock:
+                remaining = self._watchers[instance_id]
+                remaining.remove(wake)
+                if not remaining:
+                    del self._watchers[instance_id]
+
+    def finished(self, instance_ids: Sequence[str]) -> None:
+        with self._lock:
+            watchers = [wake for each in instance_ids for wake in self._watchers.get(each, ())] if self._watchers else []
+        for wake in watchers:
+            wake()
+
+
+class Client:
+    """Reads and writes a store. Thread-safe; a context manager that closes what it opened.
+
+    ``store`` is a URL, a path object or an open store (which stays open). With a ``registry`` functions may be given
+    instead of names, and inputs and results are checked against their annotations.
+
+    Every write has a ``request_id``; a caller who does not know whether a write happened repeats it under the same
+    id, and it is applied once.
+
+    Raises (the constructor): StoreUrlError, StoreError.
+    """
+
+    def __init__(
+        self,
+        store: "str | Store | Any",
+        *,
+        registry: Registry | None = None,
+        ids: Callable[[], str] = new_id,
+        notifier: FinishNotifier | None = None,
+    ) -> None:
+        self._owned = not isinstance(store, Store)
+        self.store: Store = store if isinstance(store, Store) else open_store(store)
+        self._registry = registry or Registry()
+        self._ids = ids
+        self._notifier = notifier or FinishNotifier()
+
+    def close(self) -> None:
+        """Close the store if this client opened it."""
+        if self._owned:
+            self.store.close()
+
+    def __enter__(self) -> "Client":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # --- writing ---------------------------------------------------------------------------------------------
+
+    def start_orchestration(
+        self,
+        orchestration: Callable[..., Any] | str,
+        input: Any = None,
+        *,
+        instance_id: str | None = None,
+        version: str | None = None,
+        if_exists: IfExists = "error",
+        request_id: str | None = None,
+        allow_unregistered: bool = False,
+    ) -> str:
+        """Start an instance and return its id once the start is durable.
+
+        ``instance_id`` None takes a new random one. ``version`` None takes the newest one the worker that runs the first
+        turn has. ``if_exists="return"`` returns the id also when an instance of that id is already there.
+
+        Raises:
+            InvalidIdError, InvalidNameError, InvalidInputError, PayloadTooLargeError: nothing was started.
+            UnknownOrchestrationError: neither this client's registry nor any worker of the store has it, and
+                ``allow_unregistered`` is false.
+            InstanceExistsError: the id is taken.
+        """
+        start = Start(orchestration=orchestration, input=input, instance_id=instance_id, version=version)
+        return self.start_orchestrations(
+            [start], if_exists=if_exists, request_id=request_id, allow_unregistered=allow_unregistered
+        )[0]
+
+    def start_orchestrations(
+        self,
+        starts: Sequence[Start],
+        *,
+        if_exists: IfExists = "error",
+        request_id: str | None = None,
+        allow_unregistered: bool = False,
+    ) -> list[str]:
+        """Start many instances in one commit; the ids in the order given. See ``start_orchestration``.
+
+        Raises:
+            InstanceExistsError: at least one id is taken (the message names the first); the others *are* started.
+        """
+        request_id = request_id or self._ids()
+        names_known = allow_unregistered
+        requests = []
+        for position, start in enumerate(starts):
+            request = self._start_request(start, f"{request_id}-{position}")
+            if not (names_known or self._registry.find_orchestration(request.name, request.version)):
+                self._check_published(request.name, request.version)
+            requests.append(request)
+        outcomes = self.store.start_instances(requests)
+        taken = [outcome for outcome in outcomes if not outcome.started]
+        if taken and if_exists == "error":
+            raise InstanceExistsError(
+                f"instance {taken[0].instance_id!r} already exists (orchestration {taken[0].name!r})",
+                hint='choose another id, or pass if_exists="return"',
+            )
+        return [outcome.instance_id for outcome in outcomes]
+
+    def raise_event(self, instance_id: str, name: str, data: Any = None, *, request_id: str | None = None) -> None:
+        """Put an event into the instance's mailbox; durable when this returns, delivered to a ``wait_for_event(name)``.
+
+        Raises:
+            InvalidNameError, InvalidInputError, PayloadTooLargeError: nothing was sent.
+            InstanceNotFoundError, InstanceFinishedError, MailboxFullError: nothing was sent.
+        """
+        check_instance_id(instance_id)
+        check_name(name, "event name")
+        payload = encode_payload(data, f"data of event {name!r}")
+        self.store.raise_event(instance_id, name, bytes(payload).decode(), request_id or self._ids())
+
+    def cancel(self, instance_id: str, reason: str = "", *, request_id: str | None = None) -> None:
+        """Ask the instance to stop: ``OrchestrationCancelled`` is raised where it waits, and it may clean up first.
+
+        Raises:
+            InstanceNotFoundError, InstanceFinishedError: nothing was changed.
+        """
+        self.store.request_cancel(check_instance_id(instance_id), reason, request_id or self._ids())
+
+    def terminate(self, instance_id: str, reason: str = "") -> None:
+        """End the instance now, without its code and without a worker; no cleanup runs.
+
+        Raises:
+            InstanceNotFoundError, InstanceFinishedError: nothing was changed.
+        """
+        self.store.terminate_instance(check_instance_id(instance_id), reason)
+        self._notifier.finished([instance_id])
+
+    def resume(self, instance_id: str) -> bool:
+        """Let a blocked instance (poison included) be tried again now. False: it was not blocked.
+
+        Raises:
+            InstanceNotFoundError, InstanceFinishedError: nothing was changed.
+        """
+        return self.store.resume_instance(check_instance_id(instance_id))
+
+    # --- waiting ---------------------------------------------------------------------------------------------
+
+    def wait_for_orchestration(self, instance_id: str, timeout: float | None = None) -> OrchestrationResult:
+        """Wait until the instance has ended (over all its executions), at most ``timeout`` seconds.
+
+        Raises:
+            WaitTimeoutError: it has not ended yet; it goes on.
+            InstanceNotFoundError: there is no such instance.
+        """
+        check_instance_id(instance_id)
+        deadline = None if timeout is None else time.monotonic() + timeout
+        ended = Event()
+        with self._notifier.watch(instance_id, ended.set):
+            while True:
+                seen = self.store.change_counter()
+                if result := self.get_result(instance_id):
+                    return result
+                while not ended.is_set() and self.store.change_counter() == seen:
+                    left = POLL_INTERVAL_S if deadline is None else min(POLL_INTERVAL_S, deadline - time.monotonic())
+                    if left <= 0:
+                        raise self._timed_out(instance_id, timeout)
+                    ended.wait(left)
+                if not ended.is_set() and deadline is not None and time.monotonic() >= deadline:
+                    raise self._timed_out(instance_id, timeout)
+                ended.clear()
+
+    def get_result(self, instance_id: str) -> OrchestrationResult | None:
+        """How the instance ended; None while it has not.
+
+        Raises:
+            InstanceNotFoundError: there is no such instance.
+        """
+        record = self.get_instance(instance_id)
+        if record.status not in FINAL_INSTANCE_STATUSES:
+            return None
+        last = self.store.read_last_event(instance_id, record.execution_id)
+        output, failure = self._outcome(record, decode_event(last) if last else None)
+        return OrchestrationResult(
+            instance_id=instance_id,
+            execution_id=record.execution_id,
+            status=record.status,
+            output=output,
+            failure=failure,
+        )
+
+    # --- reading ---------------------------------------------------------------------------------------------
+
+    def get_instance(self, instance_id: str) -> InstanceRecord:
+        """Raises InstanceNotFoundError: there is no such instance."""
+        record = self.store.get_instance(check_instance_id(instance_id))
+        if record is None:
+            raise InstanceNotFoundError(
+                f"there is no instance {instance_id!r}", hint="`duroctl instances list` shows those there are"
+            )
+        return record
+
+    def list_instances(
+        self, where: InstanceFilter | None = None, *, limit: int = LIST_LIMIT_DEFAULT, cursor: str | None = None
+    ) -> InstancePage:
+        """A page of instances, newest first. ``limit`` 0: all.
+
+        Raises:
+            UsageError: the limit is negative, or the cursor is not one of a page of this kind.
+        """
+        return self.store.list_instances(where or InstanceFilter(), _checked_limit(limit), cursor)
+
+    def list_executions(
+        self, instance_id: str | None = None, *, limit: int = LIST_LIMIT_DEFAULT, cursor: str | None = None
+    ) -> ExecutionPage:
+        """A page of executions of one instance or of all, newest first. ``limit`` 0: all.
+
+        Raises:
+            InstanceNotFoundError: there is no such instance.
+            UsageError: the limit is negative, or the cursor is not one of a page of this kind.
+        """
+        if instance_id is not None:
+            self.get_instance(instance_id)
+        return self.store.list_executions(instance_id, _checked_limit(limit), cursor)
+
+    def get_execution(self, instance_id: str, execution_id: int) -> ExecutionRecord:
+        """Raises InstanceNotFoundError, ExecutionNotFoundError: there is no such thing."""
+        self.get_instance(instance_id)
+        record = self.store.get_execution(instance_id, execution_id)
+        if record is None:
+            raise _no_execution(instance_id, execution_id)
+        return record
+
+    def read_history(self, instance_id: str, execution_id: int | None = None) -> HistoryRecord:
+        """One execution (None: the current one) with its events as stored; ``decode_event`` reads them.
+
+        Raises:
+            InstanceNotFoundError, ExecutionNotFoundError: there is no such thing.
+        """
+        record = self.get_instance(instance_id)
+        history = self.store.read_history(instance_id, execution_id)
+        if history is None:
+            raise _no_execution(instance_id, record.execution_id if execution_id is None else execution_id)
+        return history
+
+    def list_children(self, instance_id: str, *, limit: int = 0, after: int = 0) -> tuple[ChildRecord, ...]:
+        """The children of all executions of the instance, oldest first, detached ones included.
+
+        Raises:
+            InstanceNotFoundError: there is no such instance.
+        """
+        return self.store.list_children(self.get_instance(instance_id).incarnation, _checked_limit(limit), after)
+
+    def list_workers(self) -> tuple[WorkerRecord, ...]:
+        """The workers that have a row in the store, oldest first; one whose lease is over may be dead."""
+        return self.store.list_workers()
+
+    def info(self) -> StoreInfo:
+        """The store: what is in it and how large it is."""
+        return self.store.info()
+
+    # --- inside ----------------------------------------------------------------------------------------------
+
+    def _start_request(self, start: Start, request_id: str) -> StartRequest:
+        name = self._registry.orchestration_name(start.orchestration)
+        version = "" if start.version is None else check_name(start.version, "version")
+        instance_id = self._ids() if start.instance_id is None else check_instance_id(start.instance_id)
+        payload = _as_json(start.input, f"input of orchestration {name!r}")
+        if definition := self._registry.find_orchestration(name, version):
+            definition.signature.arguments(payload, f"orchestration {name!r}")
+        return StartRequest(
+            instance_id=instance_id, name=name, version=version, input=bytes(payload).decode(), request_id=request_id
+        )
+
+    def _check_published(self, name: str, version: str) -> None:
+        published = {pair for worker in self.store.list_workers() for pair in worker.orchestrations}
+        if any(name == known and version in ("", known_version) for known, known_version in published):
+            return
+        wanted = f"{name!r} in version {version}" if version else repr(name)
+        raise UnknownOrchestrationError(
+            f"no worker of this store has registered orchestration {wanted}",
+            hint="check the name, start its worker first, or allow unregistered names",
+        )
+
+    def _outcome(self, record: InstanceRecord, last: AnyEvent | None) -> tuple[Any, FailureDetails | None]:
+        match last:
+            case OrchestrationCompleted(result=result):
+                definition = self._registry.find_orchestration(record.name, record.version)
+                expected = definition.signature.result_type if definition else Any
+                return decode_payload(result, expected, f"result of instance {record.instance_id!r}"), None
+            case OrchestrationFailed(failure=failure):
+                return None, failure
+            case OrchestrationCancelled(reason=reason):
+                return None, FailureDetails(type=CANCELLED, message=reason)
+            case OrchestrationTerminated(reason=reason):
+                return None, FailureDetails(type=TERMINATED, message=reason)
+        raise HistoryFormatError(f"the history of instance {record.instance_id!r} does not say how it ended")
+
+    def _timed_out(self, instance_id: str, timeout: float | None) -> WaitTimeoutError:
+        status = self.get_instance(instance_id).status
+        return WaitTimeoutError(f"instance {instance_id!r} is still {status} after {timeout:g} s; it goes on")
+
+
+def _as_json(value: Any, what: str) -> Json:
+    """``msgspec.Raw`` is JSON text already (from a command line); everything else is encoded."""
+    return payload_from_text(bytes(value), what) if isinstance(value, msgspec.Raw) else encode_payload(value, what)
+
+
+def _checked_limit(limit: int) -> int:
+    if isinstance(limit, bool) or not isinstance(limit, int) or limit < 0:
+        raise UsageError(f"limit must be a whole number of at least 0, not {limit!r}", hint="0 means all")
+    return limit
+
+
+def _no_execution(instance_id: str, execution_id: int) -> ExecutionNotFoundError:
+    return ExecutionNotFoundError(
+        f"instance {instance_id!r} has no execution {execution_id}", hint="`duroctl executions list` shows those there are"
+    )

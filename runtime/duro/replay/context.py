@@ -1,0 +1,476 @@
+"""``OrchestrationContext``: everything an orchestration may ask for."""
+
+import inspect
+import uuid
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, overload
+
+from duro.codec import decode_payload, encode_payload
+from duro.errors import ActivityFailedError, InvalidInputError, SubOrchestrationFailedError, TaskFailedError, UsageError
+from duro.model import events
+from duro.model.events import Json
+from duro.model.failure import FailureDetails
+from duro.model.limits import CONTINUE_AS_NEW_BYTES, CONTINUE_AS_NEW_EVENTS
+from duro.model.options import RetryPolicy
+from duro.model.status import ParentPolicy
+from duro.naming import check_instance_id, check_name
+from duro.replay.futures import DurableFuture, Join, Never, Select
+
+if TYPE_CHECKING:
+    from duro.replay.engine import Execution
+
+I = TypeVar("I")  # noqa: E741 - input
+O = TypeVar("O")  # noqa: E741 - output
+T = TypeVar("T")
+
+Seconds = float | timedelta
+"""A duration: seconds, or a timedelta."""
+
+ParentPolicyName = Literal["abandon", "cancel", "terminate"]
+
+_DELAY_MAX_S: Final = 100 * 365 * 86_400.0
+"""A hundred years: longer delays are mistakes of unit, and overflow calendars."""
+
+_AUTOMATIC_ID_NAME_CHARACTERS: Final = 60
+
+
+class OrchestrationContext:
+    """What an orchestration asks for and may know. Every method is deterministic: it gives the same on every replay.
+
+    Methods that return a future have asked already when they return: awaiting it only takes the result. All raise
+    ``ContextSealed`` (a BaseException) once the coroutine is being dropped from memory.
+    """
+
+    __slots__ = ("_execution",)
+
+    def __init__(self, execution: "Execution") -> None:
+        self._execution = execution
+
+    # --- what it may know ------------------------------------------------------------------------------------
+
+    @property
+    def instance_id(self) -> str:
+        return self._execution.identity.instance_id
+
+    @property
+    def execution_id(self) -> int:
+        """From 1, one more at each continue-as-new."""
+        return self._execution.identity.execution_id
+
+    @property
+    def name(self) -> str:
+        return self._execution.definition.name
+
+    @property
+    def version(self) -> str:
+        return self._execution.definition.version
+
+    @property
+    def is_replaying(self) -> bool:
+        """Whether this part of the code has run before. For logging only: never decide anything by it."""
+        return self._execution.replaying
+
+    @property
+    def history_event_count(self) -> int:
+        """Events of this execution up to what the code was last given."""
+        return self._execution.seen_events
+
+    @property
+    def history_bytes(self) -> int:
+        """Encoded bytes of those events."""
+        return self._execution.seen_bytes
+
+    @property
+    def continue_as_new_suggested(self) -> bool:
+        """Whether the history has become long enough to be worth leaving behind."""
+        return self.history_event_count >= CONTINUE_AS_NEW_EVENTS or self.history_bytes >= CONTINUE_AS_NEW_BYTES
+
+    def utc_now(self) -> datetime:
+        """The time of the turn that last delivered something, the same on every replay."""
+        self._execution.check_open()
+        return datetime.fromtimestamp(self._execution.now_ms / 1000, UTC)
+
+    def new_guid(self) -> uuid.UUID:
+        """A random UUID (version 4) that is the same on every replay."""
+        return uuid.UUID(bytes=self._execution.digest("guid"), version=4)
+
+    def random(self) -> float:
+        """A random number of [0, 1) that is the same on every replay. Not for secrets."""
+        return (int.from_bytes(self._execution.digest("random")[:7], "big") >> 3) / (1 << 53)
+
+    # --- activities ------------------------------------------------------------------------------------------
+
+    @overload
+    def schedule_activity(
+        self,
+        activity: Callable[[Any, I], Coroutine[Any, Any, O]],
+        input: I,
+        *,
+        retry: RetryPolicy | None = None,
+        timeout: Seconds | None = None,
+        total_timeout: Seconds | None = None,
+    ) -> DurableFuture[O]: ...
+    @overload
+    def schedule_activity(
+        self,
+        activity: Callable[[Any], Coroutine[Any, Any, O]],
+        *,
+        retry: RetryPolicy | None = None,
+        timeout: Seconds | None = None,
+        total_timeout: Seconds | None = None,
+    ) -> DurableFuture[O]: ...
+    @overload
+    def schedule_activity(
+        self,
+        activity: Callable[[Any, I], O],
+        input: I,
+        *,
+        retry: RetryPolicy | None = None,
+        timeout: Seconds | None = None,
+        total_timeout: Seconds | None = None,
+    ) -> DurableFuture[O]: ...
+    @overload
+    def schedule_activity(
+        self,
+        activity: Callable[[Any], O],
+        *,
+        retry: RetryPolicy | None = None,
+        timeout: Seconds | None = None,
+        total_timeout: Seconds | None = None,
+    ) -> DurableFuture[O]: ...
+    @overload
+    def schedule_activity(
+        self,
+        activity: str,
+        input: Any = None,
+        *,
+        retry: RetryPolicy | None = None,
+        timeout: Seconds | None = None,
+        total_timeout: Seconds | None = None,
+    ) -> DurableFuture[Any]: ...
+    def schedule_activity(
+        self,
+        activity: Callable[..., Any] | str,
+        input: Any = None,
+        *,
+        retry: RetryPolicy | None = None,
+        timeout: Seconds | None = None,
+        total_timeout: Seconds | None = None,
+    ) -> DurableFuture[Any]:
+        """Run an activity, at least once, on any worker that has it. Awaiting the future gives its result.
+
+        Without ``retry`` there is one attempt. ``timeout`` bounds each attempt, ``total_timeout`` all of them
+        with their delays; both in seconds or as a timedelta.
+
+        Raises:
+            UnknownActivityError: the function is not registered (a name may be one of another worker).
+            InvalidInputError, PayloadTooLargeError: the input is not JSON, or too large. Nothing was scheduled.
+            ActivityFailedError: (when awaited) it failed for good.
+        """
+        execution = self._execution
+        execution.check_open()
+        name = execution.registry.activity_name(activity)
+        payload = encode_payload(input, f"input of activity {name!r}")
+        event = events.ActivityScheduled(
+            event_id=execution.next_event_id,
+            at_ms=execution.now_ms,
+            name=name,
+            input=payload,
+            retry=retry,
+            attempt_timeout_s=_timeout_s(timeout, "timeout"),
+            total_timeout_s=_timeout_s(total_timeout, "total_timeout"),
+        )
+        definition = execution.registry.find_activity(name)
+        result_type = definition.signature.result_type if definition else Any
+        return execution.schedule_activity(event, partial(_decode, result_type, "activity", name))
+
+    # --- time ------------------------------------------------------------------------------------------------
+
+    def schedule_timer(self, delay: Seconds) -> DurableFuture[None]:
+        """A future that is done ``delay`` (seconds or a timedelta) after ``utc_now()``, also if the process dies meanwhile."""
+        self._execution.check_open()
+        return self._timer(self._execution.now_ms + round(_seconds(delay, "delay") * 1000))
+
+    def schedule_timer_at(self, when: datetime) -> DurableFuture[None]:
+        """A future that is done at ``when`` (with a time zone); at once if that is past.
+
+        Raises:
+            UsageError: ``when`` has no time zone.
+        """
+        self._execution.check_open()
+        if when.tzinfo is None:
+            raise UsageError(f"{when!r} has no time zone", hint="use datetime(..., tzinfo=UTC), or ctx.utc_now() + ...")
+        return self._timer(round(when.timestamp() * 1000))
+
+    def _timer(self, fire_at_ms: int) -> DurableFuture[None]:
+        execution = self._execution
+        return execution.create_timer(
+            events.TimerCreated(event_id=execution.next_event_id, at_ms=execution.now_ms, fire_at_ms=fire_at_ms)
+        )
+
+    # --- the mailbox -----------------------------------------------------------------------------------------
+
+    @overload
+    def wait_for_event(self, name: str) -> DurableFuture[Any]: ...
+    @overload
+    def wait_for_event(self, name: str, data_type: type[T]) -> DurableFuture[T]: ...
+    def wait_for_event(self, name: str, data_type: Any = Any) -> DurableFuture[Any]:
+        """The data of the next event ``name`` in the instance's mailbox, first in first out; one that came before waits there.
+
+        Raises:
+            InvalidNameError: the name is empty, too long or not storable.
+            InvalidInputError: (when awaited) the data does not fit ``data_type``.
+        """
+        execution = self._execution
+        execution.check_open()
+        event = events.EventWaitStarted(
+            event_id=execution.next_event_id, at_ms=execution.now_ms, name=check_name(name, "event name")
+        )
+        return execution.wait_for_event(event, partial(_decode, data_type, "event", name))
+
+    # --- other orchestrations --------------------------------------------------------------------------------
+
+    @overload
+    def schedule_sub_orchestration(
+        self,
+        orchestration: "Callable[[OrchestrationContext, I], Coroutine[Any, Any, O] | Generator[Any, Any, O]]",
+        input: I,
+        *,
+        instance_id: str | None = None,
+        version: str | None = None,
+        on_parent_continue: ParentPolicyName | None = None,
+        on_parent_end: ParentPolicyName | None = None,
+    ) -> DurableFuture[O]: ...
+    @overload
+    def schedule_sub_orchestration(
+        self,
+        orchestration: "Callable[[OrchestrationContext], Coroutine[Any, Any, O] | Generator[Any, Any, O]]",
+        *,
+        instance_id: str | None = None,
+        version: str | None = None,
+        on_parent_continue: ParentPolicyName | None = None,
+        on_parent_end: ParentPolicyName | None = None,
+    ) -> DurableFuture[O]: ...
+    @overload
+    def schedule_sub_orchestration(
+        self,
+        orchestration: str,
+        input: Any = None,
+        *,
+        instance_id: str | None = None,
+        version: str | None = None,
+        on_parent_continue: ParentPolicyName | None = None,
+        on_parent_end: ParentPolicyName | None = None,
+    ) -> DurableFuture[Any]: ...
+    def schedule_sub_orchestration(
+        self,
+        orchestration: Callable[..., Any] | str,
+        input: Any = None,
+        *,
+        instance_id: str | None = None,
+        version: str | None = None,
+        on_parent_continue: ParentPolicyName | None = None,
+        on_parent_end: ParentPolicyName | None = None,
+    ) -> DurableFuture[Any]:
+        """Start a child: an instance of its own, whose result (over all its executions) the future gives.
+
+        ``instance_id`` None makes an id that is the same on every replay and never meets another's. ``version`` None takes the
+        newest. The two policies say what becomes of the child when this execution continues as new or the instance ends
+        before the child does; None leaves it to the store's settings.
+
+        Raises:
+            UnknownOrchestrationError, InvalidIdError, InvalidNameError, InvalidInputError, PayloadTooLargeError: nothing was started.
+            SubOrchestrationFailedError: (when awaited) it failed, was cancelled or terminated, or its id was taken.
+        """
+        execution = self._execution
+        name, child_id, payload = self._child(orchestration, input, instance_id, version)
+        event = events.SubOrchestrationScheduled(
+            event_id=execution.next_event_id,
+            at_ms=execution.now_ms,
+            name=name,
+            instance_id=child_id,
+            input=payload,
+            version=version,
+            on_parent_continue=_parent_policy(on_parent_continue, "on_parent_continue"),
+            on_parent_end=_parent_policy(on_parent_end, "on_parent_end"),
+        )
+        definition = execution.registry.find_orchestration(name, version or "")
+        result_type = definition.signature.result_type if definition else Any
+        return execution.start_child(event, partial(_decode, result_type, "sub-orchestration", name))
+
+    def schedule_orchestration(
+        self,
+        orchestration: Callable[..., Any] | str,
+        input: Any = None,
+        *,
+        instance_id: str | None = None,
+        version: str | None = None,
+    ) -> str:
+        """Start a detached orchestration, for which nobody waits, and return its instance id. If the id is taken, the
+        instance that has it goes on and nothing is started.
+
+        Raises: as ``schedule_sub_orchestration``.
+        """
+        execution = self._execution
+        name, child_id, payload = self._child(orchestration, input, instance_id, version)
+        execution.start_detached(
+            events.OrchestrationScheduled(
+                event_id=execution.next_event_id,
+                at_ms=execution.now_ms,
+                name=name,
+                instance_id=child_id,
+                input=payload,
+                version=version,
+            )
+        )
+        return child_id
+
+    def _child(
+        self, orchestration: Callable[..., Any] | str, input: Any, instance_id: str | None, version: str | None
+    ) -> tuple[str, str, Json]:
+        execution = self._execution
+        execution.check_open()
+        name = execution.registry.orchestration_name(orchestration)
+        if version is not None:
+            check_name(version, "version")
+        payload = encode_payload(input, f"input of orchestration {name!r}")
+        if instance_id is None:
+            instance_id = f"{name[:_AUTOMATIC_ID_NAME_CHARACTERS]}-{execution.digest('child').hex()}"
+        return name, check_instance_id(instance_id), payload
+
+    # --- combinations ----------------------------------------------------------------------------------------
+
+    def join(self, *durables: Awaitable[T], return_exceptions: bool = False) -> DurableFuture[list[T]]:
+        """Wait for all; their results in the order given. Coroutines run side by side from here on.
+
+        Like ``asyncio.gather``: the first failure is raised at once and the others go on; with ``return_exceptions``
+        failures stand in the list instead.
+        """
+        self._execution.check_open()
+        members = self._futures(durables, "join")
+        return Join(self._execution, members, return_exceptions=return_exceptions)
+
+    def select(self, *durables: Awaitable[T]) -> DurableFuture[tuple[int, T]]:
+        """Wait for the first; ``(index, value)``, or its failure raised. The others are cancelled, children with their subtree.
+
+        Raises:
+            UsageError: nothing was given.
+        """
+        self._execution.check_open()
+        if not durables:
+            raise UsageError("select of nothing would wait for ever", hint="give it at least one future or coroutine")
+        return Select(self._execution, self._futures(durables, "select"))
+
+    def _futures(self, durables: Iterable[Awaitable[T]], what: str) -> list[DurableFuture[T]]:
+        given = list(durables)
+        for each in given:
+            own = isinstance(each, DurableFuture) and each._execution is self._execution
+            if not (own or inspect.iscoroutine(each) or inspect.isgenerator(each)):
+                _close_unused(given)
+                raise UsageError(
+                    f"{what} got {type(each).__name__}, which is not durable",
+                    hint="give it futures of this context, or coroutines that await such futures",
+                )
+        return [
+            each if isinstance(each, DurableFuture) else self._execution.spawn(each)  # type: ignore[arg-type]
+            for each in given
+        ]
+
+    # --- the course of the instance --------------------------------------------------------------------------
+
+    def continue_as_new(self, input: Any = None, *, version: str | None = None) -> DurableFuture[Any]:
+        """End this execution and begin the next one with ``input`` and a history of its own. ``version`` None takes the newest
+        version registered. What was asked for in this turn is carried out. Await it: code after it does not run.
+
+        Raises:
+            InvalidInputError, PayloadTooLargeError, InvalidNameError: nothing was changed.
+        """
+        execution = self._execution
+        execution.check_open()
+        if version is not None:
+            check_name(version, "version")
+        payload = encode_payload(input, f"input of the next execution of {self.name!r}")
+        definition = execution.registry.find_orchestration(self.name, version or "")
+        if definition is not None:
+            definition.signature.arguments(payload, f"orchestration {self.name!r} {definition.version}")
+        execution.continue_as_new(payload, version)
+        return Never(execution)
+
+    def set_custom_status(self, status: Any) -> None:
+        """Any JSON value, shown with the instance from this turn's commit on; None clears it.
+
+        Raises:
+            InvalidInputError, PayloadTooLargeError: it stays as it was.
+        """
+        self._execution.check_open()
+        text = "" if status is None else bytes(encode_payload(status, "the custom status")).decode()
+        if not self._execution.replaying:
+            self._execution.custom_status = text
+
+    # --- traces ----------------------------------------------------------------------------------------------
+
+    def trace_debug(self, message: str) -> None:
+        """Log ``message`` once the turn is committed; silent on replay. Logger ``duro.orchestration``."""
+        self._trace("debug", message)
+
+    def trace_info(self, message: str) -> None:
+        """As ``trace_debug``, at level INFO."""
+        self._trace("info", message)
+
+    def trace_warning(self, message: str) -> None:
+        """As ``trace_debug``, at level WARNING."""
+        self._trace("warning", message)
+
+    def trace_error(self, message: str) -> None:
+        """As ``trace_debug``, at level ERROR."""
+        self._trace("error", message)
+
+    def _trace(self, level: str, message: str) -> None:
+        self._execution.check_open()
+        if not self._execution.replaying:
+            self._execution.traces.append((level, message))
+
+
+def failure_error(kind: str, name: str, failure: FailureDetails) -> TaskFailedError:
+    """The exception an orchestration gets for a recorded failure."""
+    message = f"{kind} {name!r} failed: {failure.type}: {failure.message}"
+    if kind == "activity":
+        return ActivityFailedError(message, failure)
+    return SubOrchestrationFailedError(message, failure)
+
+
+def _decode(annotation: Any, kind: str, name: str, data: Json) -> Any:
+    return decode_payload(data, annotation, f"result of {kind} {name!r}")
+
+
+def _seconds(value: Seconds, what: str) -> float:
+    seconds = value.total_seconds() if isinstance(value, timedelta) else value
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 <= seconds <= _DELAY_MAX_S:
+        raise UsageError(f"{what} must be between 0 and {_DELAY_MAX_S:.0f} seconds, not {value!r}")
+    return float(seconds)
+
+
+def _timeout_s(value: Seconds | None, what: str) -> float | None:
+    if value is None:
+        return None
+    seconds = _seconds(value, what)
+    if seconds == 0:
+        raise UsageError(f"{what} must be more than 0 seconds", hint="leave it out for no time-out")
+    return seconds
+
+
+def _parent_policy(value: str | None, what: str) -> ParentPolicy | None:
+    if value is None:
+        return None
+    try:
+        return ParentPolicy(value)
+    except ValueError:
+        raise InvalidInputError(f"{what} must be abandon, cancel or terminate, not {value!r}") from None
+
+
+def _close_unused(durables: Iterable[object]) -> None:
+    for each in durables:
+        if inspect.iscoroutine(each):
+            each.close()

@@ -1,0 +1,37 @@
+"""A running event loop that refuses everything.
+
+While an orchestration's code runs, it is installed as the thread's running asyncio loop, so that ``asyncio.sleep``,
+``gather``, ``to_thread`` and everything built on them fail with a sentence that says what to write instead, where
+asyncio would say "no running event loop".
+"""
+
+import asyncio.events
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NoReturn
+
+from duro.errors import NonDurableAwaitError
+
+HINT = (
+    "orchestrations may await only what their context returns: an activity for I/O, ctx.schedule_timer for sleep, "
+    "ctx.join for gather"
+)
+
+
+class _RefusingLoop:
+    def __getattr__(self, name: str) -> NoReturn:
+        raise NonDurableAwaitError(f"the orchestration used asyncio ({name}), which is not durable", hint=HINT)
+
+
+_REFUSING_LOOP: Any = _RefusingLoop()
+
+
+@contextmanager
+def asyncio_refused() -> Iterator[None]:
+    """Refuse asyncio in this thread while the block runs; nests."""
+    before = asyncio.events._get_running_loop()
+    asyncio.events._set_running_loop(_REFUSING_LOOP)
+    try:
+        yield
+    finally:
+        asyncio.events._set_running_loop(before)

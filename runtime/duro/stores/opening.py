@@ -1,0 +1,81 @@
+"""Store URLs. The one module that names the concrete stores; each is imported only when it is asked for."""
+
+import os
+import uuid
+from collections.abc import Callable
+from typing import Literal
+
+from duro.clock import Clock, SystemClock
+from duro.errors import StoreUrlError
+from duro.stores.base import Store
+
+Synchronous = Literal["FULL", "NORMAL", "EXTRA"]
+
+
+def new_id() -> str:
+    """A random id of 32 hex digits."""
+    return uuid.uuid4().hex
+
+
+def open_store(
+    url: str | os.PathLike[str],
+    *,
+    clock: Clock | None = None,
+    create: bool = True,
+    read_only: bool = False,
+    synchronous: Synchronous = "FULL",
+    allow_network_fs: bool = False,
+    ids: Callable[[], str] = new_id,
+) -> Store:
+    """Open the store at ``url``.
+
+    ``sqlite:///relative/path.db``, ``sqlite:////absolute/path.db`` or a path object: one SQLite file, made if it is not
+    there and ``create`` is true. ``memory:``: a store in this process's memory, new each time.
+    ``synchronous`` other than FULL trades acknowledged work for speed when the power fails.
+
+    Raises:
+        StoreUrlError: the scheme is unknown, or the path is missing.
+        StoreError: see its subclasses; nothing was changed.
+    """
+    clock = clock or SystemClock()
+    if isinstance(url, os.PathLike):
+        url = f"sqlite:///{os.fspath(url)}"
+    if url in ("memory:", "memory://"):
+        from duro.stores.memory import MemoryStore
+
+        return MemoryStore(clock=clock, new_id=ids)
+    path = sqlite_path(url)
+    from duro.stores.sqlite import SqliteStore
+
+    return SqliteStore.open(
+        path,
+        url=url,
+        clock=clock,
+        new_id=ids,
+        create=create,
+        read_only=read_only,
+        synchronous=synchronous,
+        allow_network_fs=allow_network_fs,
+    )
+
+
+def sqlite_path(url: str) -> str:
+    """The file a ``sqlite:`` URL names.
+
+    Raises:
+        StoreUrlError: it is no ``sqlite:`` URL, or names no file.
+    """
+    scheme, separator, rest = url.partition(":")
+    if not separator or scheme != "sqlite":
+        raise StoreUrlError(
+            f"store URL {_redacted(url)!r} has an unknown scheme", hint="write sqlite:///path/to/file.db or memory:"
+        )
+    if not rest.startswith("///") or len(rest) == 3 or "\0" in rest:
+        raise StoreUrlError(f"store URL {url!r} names no file", hint="write sqlite:///path/to/file.db")
+    return rest[3:]
+
+
+def _redacted(url: str) -> str:
+    """The URL without what may be a password: everything between the scheme and the last ``@``."""
+    scheme, separator, rest = url.partition("://")
+    return f"{scheme}://...@{rest.rpartition('@')[2]}" if separator and "@" in rest else url
