@@ -1,0 +1,182 @@
+"""duro: durable execution to embed in a Python program.
+
+The names below are the public surface; each is imported when it is first used, so that a program (or a command line)
+pays only for what it takes.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from duro.async_client import AsyncClient
+    from duro.client import Client, OrchestrationResult, Start
+    from duro.errors import (
+        ActivityCancelled,
+        ActivityFailedError,
+        CommitUnknownError,
+        ContextSealed,
+        DuroError,
+        ExecutionNotFoundError,
+        FutureCancelledError,
+        InstanceExistsError,
+        InstanceFinishedError,
+        InstanceNotFoundError,
+        InvalidIdError,
+        InvalidInputError,
+        InvalidNameError,
+        MailboxFullError,
+        NondeterminismError,
+        NonDurableAwaitError,
+        OrchestrationCancelled,
+        OrchestrationFailedError,
+        PayloadTooLargeError,
+        RegistryError,
+        StoreError,
+        SubOrchestrationFailedError,
+        TaskFailedError,
+        UnknownActivityError,
+        UnknownOrchestrationError,
+        UsageError,
+        WaitTimeoutError,
+    )
+    from duro.host.activities import ActivityContext
+    from duro.host.options import RuntimeOptions
+    from duro.host.runtime import Runtime
+    from duro.model.failure import FailureDetails
+    from duro.model.options import RetryPolicy
+    from duro.model.records import (
+        ChildRecord,
+        ExecutionRecord,
+        HistoryRecord,
+        InstanceFilter,
+        InstanceRecord,
+        StoreInfo,
+    )
+    from duro.model.status import BlockedKind, ExecutionStatus, InstanceStatus
+    from duro.registry import Registry
+    from duro.replay.context import OrchestrationContext
+    from duro.replay.futures import DurableFuture
+    from duro.stores.base import Store
+    from duro.stores.opening import open_store
+    from duro.version import __version__
+
+_HOMES = {
+    "duro.async_client": ("AsyncClient",),
+    "duro.client": ("Client", "OrchestrationResult", "Start"),
+    "duro.errors": (
+        "ActivityCancelled",
+        "ActivityFailedError",
+        "CommitUnknownError",
+        "ContextSealed",
+        "DuroError",
+        "ExecutionNotFoundError",
+        "FutureCancelledError",
+        "InstanceExistsError",
+        "InstanceFinishedError",
+        "InstanceNotFoundError",
+        "InvalidIdError",
+        "InvalidInputError",
+        "InvalidNameError",
+        "MailboxFullError",
+        "NonDurableAwaitError",
+        "NondeterminismError",
+        "OrchestrationCancelled",
+        "OrchestrationFailedError",
+        "PayloadTooLargeError",
+        "RegistryError",
+        "StoreError",
+        "SubOrchestrationFailedError",
+        "TaskFailedError",
+        "UnknownActivityError",
+        "UnknownOrchestrationError",
+        "UsageError",
+        "WaitTimeoutError",
+    ),
+    "duro.host.activities": ("ActivityContext",),
+    "duro.host.options": ("RuntimeOptions",),
+    "duro.host.runtime": ("Runtime",),
+    "duro.model.failure": ("FailureDetails",),
+    "duro.model.options": ("RetryPolicy",),
+    "duro.model.records": (
+        "ChildRecord",
+        "ExecutionRecord",
+        "HistoryRecord",
+        "InstanceFilter",
+        "InstanceRecord",
+        "StoreInfo",
+    ),
+    "duro.model.status": ("BlockedKind", "ExecutionStatus", "InstanceStatus"),
+    "duro.registry": ("Registry",),
+    "duro.replay.context": ("OrchestrationContext",),
+    "duro.replay.futures": ("DurableFuture",),
+    "duro.stores.base": ("Store",),
+    "duro.stores.opening": ("open_store",),
+    "duro.version": ("__version__",),
+}
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "ActivityCancelled",
+    "ActivityContext",
+    "ActivityFailedError",
+    "AsyncClient",
+    "BlockedKind",
+    "ChildRecord",
+    "Client",
+    "CommitUnknownError",
+    "ContextSealed",
+    "DurableFuture",
+    "DuroError",
+    "ExecutionNotFoundError",
+    "ExecutionRecord",
+    "ExecutionStatus",
+    "FailureDetails",
+    "FutureCancelledError",
+    "HistoryRecord",
+    "InstanceExistsError",
+    "InstanceFilter",
+    "InstanceFinishedError",
+    "InstanceNotFoundError",
+    "InstanceRecord",
+    "InstanceStatus",
+    "InvalidIdError",
+    "InvalidInputError",
+    "InvalidNameError",
+    "MailboxFullError",
+    "NonDurableAwaitError",
+    "NondeterminismError",
+    "OrchestrationCancelled",
+    "OrchestrationContext",
+    "OrchestrationFailedError",
+    "OrchestrationResult",
+    "PayloadTooLargeError",
+    "Registry",
+    "RegistryError",
+    "RetryPolicy",
+    "Runtime",
+    "RuntimeOptions",
+    "Start",
+    "Store",
+    "StoreError",
+    "StoreInfo",
+    "SubOrchestrationFailedError",
+    "TaskFailedError",
+    "UnknownActivityError",
+    "UnknownOrchestrationError",
+    "UsageError",
+    "WaitTimeoutError",
+    "__version__",
+    "open_store",
+]
+
+
+def __getattr__(name: str) -> Any:
+    module = _HOME_OF.get(name)
+    if module is None:
+        raise AttributeError(f"module 'duro' has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(module), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

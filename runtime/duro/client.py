@@ -109,7 +109,9 @@ class FinishNotifier:
 
     def finished(self, instance_ids: Sequence[str]) -> None:
         with self._lock:
-            watchers = [wake for each in instance_ids for wake in self._watchers.get(each, ())] if self._watchers else []
+            watchers = (
+                [wake for each in instance_ids for wake in self._watchers.get(each, ())] if self._watchers else []
+            )
         for wake in watchers:
             wake()
 
@@ -133,12 +135,14 @@ class Client:
         registry: Registry | None = None,
         ids: Callable[[], str] = new_id,
         notifier: FinishNotifier | None = None,
+        after_write: Callable[[], None] = lambda: None,
     ) -> None:
         self._owned = not isinstance(store, Store)
         self.store: Store = store if isinstance(store, Store) else open_store(store)
         self._registry = registry or Registry()
         self._ids = ids
         self._notifier = notifier or FinishNotifier()
+        self._after_write = after_write
 
     def close(self) -> None:
         """Close the store if this client opened it."""
@@ -168,8 +172,8 @@ class Client:
     ) -> str:
         """Start an instance and return its id once the start is durable.
 
-        ``instance_id`` None takes a new random one. ``version`` None takes the newest one the worker that runs the first
-        turn has. ``if_exists="return"`` returns the id also when an instance of that id is already there.
+        ``instance_id`` None takes a new random one. ``version`` None takes the newest one the worker that runs the
+        first turn has. ``if_exists="return"`` returns the id also when an instance of that id is already there.
 
         Raises:
             InvalidIdError, InvalidNameError, InvalidInputError, PayloadTooLargeError: nothing was started.
@@ -204,6 +208,7 @@ class Client:
                 self._check_published(request.name, request.version)
             requests.append(request)
         outcomes = self.store.start_instances(requests)
+        self._after_write()
         taken = [outcome for outcome in outcomes if not outcome.started]
         if taken and if_exists == "error":
             raise InstanceExistsError(
@@ -223,6 +228,7 @@ class Client:
         check_name(name, "event name")
         payload = encode_payload(data, f"data of event {name!r}")
         self.store.raise_event(instance_id, name, bytes(payload).decode(), request_id or self._ids())
+        self._after_write()
 
     def cancel(self, instance_id: str, reason: str = "", *, request_id: str | None = None) -> None:
         """Ask the instance to stop: ``OrchestrationCancelled`` is raised where it waits, and it may clean up first.
@@ -231,6 +237,7 @@ class Client:
             InstanceNotFoundError, InstanceFinishedError: nothing was changed.
         """
         self.store.request_cancel(check_instance_id(instance_id), reason, request_id or self._ids())
+        self._after_write()
 
     def terminate(self, instance_id: str, reason: str = "") -> None:
         """End the instance now, without its code and without a worker; no cleanup runs.
@@ -240,6 +247,7 @@ class Client:
         """
         self.store.terminate_instance(check_instance_id(instance_id), reason)
         self._notifier.finished([instance_id])
+        self._after_write()
 
     def resume(self, instance_id: str) -> bool:
         """Let a blocked instance (poison included) be tried again now. False: it was not blocked.
@@ -247,7 +255,9 @@ class Client:
         Raises:
             InstanceNotFoundError, InstanceFinishedError: nothing was changed.
         """
-        return self.store.resume_instance(check_instance_id(instance_id))
+        resumed = self.store.resume_instance(check_instance_id(instance_id))
+        self._after_write()
+        return resumed
 
     # --- waiting ---------------------------------------------------------------------------------------------
 
@@ -419,5 +429,6 @@ def _checked_limit(limit: int) -> int:
 
 def _no_execution(instance_id: str, execution_id: int) -> ExecutionNotFoundError:
     return ExecutionNotFoundError(
-        f"instance {instance_id!r} has no execution {execution_id}", hint="`duroctl executions list` shows those there are"
+        f"instance {instance_id!r} has no execution {execution_id}",
+        hint="`duroctl executions list` shows those there are",
     )

@@ -54,7 +54,9 @@ def encode_payload(value: object, what: str) -> Json:
     try:
         data = _encoder.encode(value)
     except (TypeError, ValueError, UnicodeError, RecursionError, OverflowError) as error:
-        raise InvalidInputError(f"{what} is not JSON: {error}", hint="use plain values, dataclasses or msgspec types") from error
+        raise InvalidInputError(
+            f"{what} is not JSON: {error}", hint="use plain values, dataclasses or msgspec types"
+        ) from error
     return _checked(data, what)
 
 
@@ -90,7 +92,9 @@ def check_annotation(annotation: Any, what: str) -> None:
     try:
         _decoder(annotation)
     except TypeError as error:
-        raise InvalidInputError(f"{what} is annotated {type_name(annotation)}, which JSON cannot carry: {error}") from error
+        raise InvalidInputError(
+            f"{what} is annotated {type_name(annotation)}, which JSON cannot carry: {error}"
+        ) from error
 
 
 def type_name(annotation: Any) -> str:

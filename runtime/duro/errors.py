@@ -11,9 +11,9 @@
         InstanceFinishedError  MailboxFullError
       WaitTimeoutError                time: it may yet happen (also a TimeoutError)
       StoreError                      the operator: the store
-        StoreNotFoundError  NotADatabaseError  NotADuroStoreError  SchemaTooNewError  SchemaTooOldError  StoreReadOnlyError
-        StoreLockedError (retryable)  StoreFullError  StoreCorruptError  StoreClosedError  StoreForkedError
-        CommitUnknownError
+        StoreNotFoundError  NotADatabaseError  NotADuroStoreError  SchemaTooNewError  SchemaTooOldError
+        StoreReadOnlyError  StoreLockedError (retryable)  StoreFullError  StoreCorruptError
+        StoreClosedError  StoreForkedError  CommitUnknownError
       CodeError                       the developer: the code and its history
         NondeterminismError  HistoryFormatError  NonDurableAwaitError
       TaskFailedError                 raised inside orchestrations (and by ``result()``)
@@ -244,8 +244,10 @@ class OrchestrationCancelled(BaseException):
 
 
 class ActivityCancelled(BaseException):
-    """Raised by ``ActivityContext.raise_if_cancelled`` and ``heartbeat`` when nobody waits for this attempt any more."""
+    """Raised by ``ActivityContext.raise_if_cancelled`` and ``heartbeat`` when nobody waits for this attempt any
+    more."""
 
 
 class ContextSealed(BaseException):
-    """Raised to code that calls its context while the coroutine is being dropped from memory. Nothing it does counts."""
+    """Raised to code that calls its context while the coroutine is being dropped from memory. Nothing it does
+    counts."""

@@ -37,7 +37,9 @@ class Signature(msgspec.Struct, frozen=True, kw_only=True):
         if not self.takes_input:
             if absent:
                 return ()
-            raise InvalidInputError(f"{what} takes no input, and one was given", hint="leave it out, or add a parameter")
+            raise InvalidInputError(
+                f"{what} takes no input, and one was given", hint="leave it out, or add a parameter"
+            )
         if absent and not self.input_required:
             return ()
         return (decode_payload(data, self.input_type, f"input of {what}"),)
@@ -82,8 +84,8 @@ class Registry:
     @overload
     def activity(self, function: F, /) -> F: ...
     @overload
-    def activity(self, *, name: str | None = None) -> Callable[[F], F]: ...
-    def activity(self, function: F | None = None, /, *, name: str | None = None) -> F | Callable[[F], F]:
+    def activity(self, /, *, name: str | None = None) -> Callable[[F], F]: ...
+    def activity(self, function: Any = None, /, *, name: str | None = None) -> Any:
         """Register an ``async def`` or plain function ``(ctx)`` or ``(ctx, input)`` as an activity.
 
         Its name is the function's, or ``name``. The function is returned unchanged.
@@ -100,7 +102,10 @@ class Registry:
                 raise RegistryError(f"activity {chosen!r} is a generator", hint="return the result instead of yielding")
             is_async = inspect.iscoroutinefunction(function)
             self._activities[chosen] = ActivityDefinition(
-                name=chosen, function=function, is_async=is_async, signature=_signature(function, f"activity {chosen!r}")
+                name=chosen,
+                function=function,
+                is_async=is_async,
+                signature=_signature(function, f"activity {chosen!r}"),
             )
             self._names[function] = chosen
             return function
@@ -110,10 +115,10 @@ class Registry:
     @overload
     def orchestration(self, function: F, /) -> F: ...
     @overload
-    def orchestration(self, *, name: str | None = None, version: str = DEFAULT_VERSION) -> Callable[[F], F]: ...
     def orchestration(
-        self, function: F | None = None, /, *, name: str | None = None, version: str = DEFAULT_VERSION
-    ) -> F | Callable[[F], F]:
+        self, /, *, name: str | None = None, version: str = DEFAULT_VERSION
+    ) -> Callable[[F], F]: ...
+    def orchestration(self, function: Any = None, /, *, name: str | None = None, version: str = DEFAULT_VERSION) -> Any:
         """Register an ``async def`` or generator function ``(ctx)`` or ``(ctx, input)`` as an orchestration.
 
         Several versions may stand side by side under one name; a version is a PEP 440 number such as ``1.4.0``.
@@ -128,7 +133,8 @@ class Registry:
             parsed = _parse_version(check_name(version, "version"))
             if any(_parse_version(other) == parsed for other in versions):
                 raise RegistryError(
-                    f"orchestration {chosen!r} is registered twice in version {version}", hint="give one another version="
+                    f"orchestration {chosen!r} is registered twice in version {version}",
+                    hint="give one another version=",
                 )
             if not (inspect.iscoroutinefunction(function) or inspect.isgeneratorfunction(function)):
                 raise RegistryError(

@@ -31,7 +31,8 @@ class FailureDetails(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
 
 
 def clip(text: str) -> str:
-    """``text`` with its middle cut out when it is longer than ``FAILURE_TEXT_CHARACTERS_MAX``, without lone surrogates."""
+    """``text`` with its middle cut out when it is longer than ``FAILURE_TEXT_CHARACTERS_MAX``, without lone
+    surrogates."""
     text = text.encode("utf-8", "backslashreplace").decode("utf-8")
     if len(text) <= FAILURE_TEXT_CHARACTERS_MAX:
         return text

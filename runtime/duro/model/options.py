@@ -31,7 +31,9 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
 
     def __post_init__(self) -> None:
         if isinstance(self.max_attempts, bool) or not isinstance(self.max_attempts, int) or self.max_attempts < 1:
-            raise ValueError(f"RetryPolicy.max_attempts must be a whole number of at least 1, not {self.max_attempts!r}")
+            raise ValueError(
+                f"RetryPolicy.max_attempts must be a whole number of at least 1, not {self.max_attempts!r}"
+            )
         for field in ("delay_s", "factor", "delay_max_s"):
             value = getattr(self, field)
             if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:

@@ -91,8 +91,8 @@ class ExecutionRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class HistoryRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """An execution and its events, encoded, in order, exactly as stored. ``input`` is the JSON text of an execution that
-    has not had its first turn, None afterwards."""
+    """An execution and its events, encoded, in order, exactly as stored. ``input`` is the JSON text of an execution
+    that has not had its first turn, None afterwards."""
 
     execution: ExecutionRecord
     events: tuple[str, ...]
@@ -123,7 +123,8 @@ class ChildRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class InstanceFilter(msgspec.Struct, frozen=True, kw_only=True):
-    """Which instances a listing shows: all given fields must match. ``name`` is exact. ``blocked`` True: only blocked ones."""
+    """Which instances a listing shows: all given fields must match. ``name`` is exact. ``blocked`` True: only
+    blocked ones."""
 
     statuses: tuple[InstanceStatus, ...] = ()
     name: str | None = None

@@ -189,7 +189,8 @@ class OrchestrationContext:
     # --- time ------------------------------------------------------------------------------------------------
 
     def schedule_timer(self, delay: Seconds) -> DurableFuture[None]:
-        """A future that is done ``delay`` (seconds or a timedelta) after ``utc_now()``, also if the process dies meanwhile."""
+        """A future that is done ``delay`` (seconds or a timedelta) after ``utc_now()``, also if the process dies
+        meanwhile."""
         self._execution.check_open()
         return self._timer(self._execution.now_ms + round(_seconds(delay, "delay") * 1000))
 
@@ -217,7 +218,8 @@ class OrchestrationContext:
     @overload
     def wait_for_event(self, name: str, data_type: type[T]) -> DurableFuture[T]: ...
     def wait_for_event(self, name: str, data_type: Any = Any) -> DurableFuture[Any]:
-        """The data of the next event ``name`` in the instance's mailbox, first in first out; one that came before waits there.
+        """The data of the next event ``name`` in the instance's mailbox, first in first out; one that came before
+        waits there.
 
         Raises:
             InvalidNameError: the name is empty, too long or not storable.
@@ -276,13 +278,14 @@ class OrchestrationContext:
     ) -> DurableFuture[Any]:
         """Start a child: an instance of its own, whose result (over all its executions) the future gives.
 
-        ``instance_id`` None makes an id that is the same on every replay and never meets another's. ``version`` None takes the
-        newest. The two policies say what becomes of the child when this execution continues as new or the instance ends
-        before the child does; None leaves it to the store's settings.
+        ``instance_id`` None makes an id that is the same on every replay and never meets another's. ``version`` None
+        takes the newest. The two policies say what becomes of the child when this execution continues as new or the
+        instance ends before the child does; None leaves it to the store's settings.
 
         Raises:
-            UnknownOrchestrationError, InvalidIdError, InvalidNameError, InvalidInputError, PayloadTooLargeError: nothing was started.
-            SubOrchestrationFailedError: (when awaited) it failed, was cancelled or terminated, or its id was taken.
+            UnknownOrchestrationError, InvalidIdError, InvalidNameError, InvalidInputError, PayloadTooLargeError:
+            nothing was started. SubOrchestrationFailedError: (when awaited) it failed, was cancelled or terminated,
+            or its id was taken.
         """
         execution = self._execution
         name, child_id, payload = self._child(orchestration, input, instance_id, version)
@@ -353,7 +356,8 @@ class OrchestrationContext:
         return Join(self._execution, members, return_exceptions=return_exceptions)
 
     def select(self, *durables: Awaitable[T]) -> DurableFuture[tuple[int, T]]:
-        """Wait for the first; ``(index, value)``, or its failure raised. The others are cancelled, children with their subtree.
+        """Wait for the first; ``(index, value)``, or its failure raised. The others are cancelled, children with
+        their subtree.
 
         Raises:
             UsageError: nothing was given.
@@ -381,8 +385,9 @@ class OrchestrationContext:
     # --- the course of the instance --------------------------------------------------------------------------
 
     def continue_as_new(self, input: Any = None, *, version: str | None = None) -> DurableFuture[Any]:
-        """End this execution and begin the next one with ``input`` and a history of its own. ``version`` None takes the newest
-        version registered. What was asked for in this turn is carried out. Await it: code after it does not run.
+        """End this execution and begin the next one with ``input`` and a history of its own. ``version`` None takes
+        the newest version registered. What was asked for in this turn is carried out. Await it: code after it does
+        not run.
 
         Raises:
             InvalidInputError, PayloadTooLargeError, InvalidNameError: nothing was changed.

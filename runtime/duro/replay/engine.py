@@ -2,16 +2,18 @@
 
 The rules this file keeps:
 
-* **Position.** An event's id is its position in the history. While history is replayed, each request of the code must be
-  the next recorded scheduled event, and after the code has come to rest the next recorded event must be an arrived one.
-  Anything else is a ``NondeterminismError``. Whatever the code does with that error, the turn is abandoned.
-* **One at a time.** Arrivals are recorded and delivered one by one; after each the code runs until every coroutine of it
-  waits. Ready coroutines run first in, first out. So the order of everything follows from the history.
+* **Position.** An event's id is its position in the history. While history is replayed, each request of the code
+  must be the next recorded scheduled event, and after the code has come to rest the next recorded event must be an
+  arrived one. Anything else is a ``NondeterminismError``. Whatever the code does with that error, the turn is
+  abandoned.
+* **One at a time.** Arrivals are recorded and delivered one by one; after each the code runs until every coroutine
+  of it waits. Ready coroutines run first in, first out. So the order of everything follows from the history.
 * **Time.** The code's ``now`` is ``at_ms`` of the event delivered last.
 * **Chance.** Random numbers, GUIDs and child ids come from the seed in the first event and an ordinal.
 * **No effects.** A request is an event and an action in the turn's commit; nothing happens before the store has both.
-* **The end.** When the root coroutine has ended, or continued as new, the execution ends in the same turn, unless coroutines
-  that were interrupted (losers of a select, a cancel) are still cleaning up: then it ends with the last of them.
+* **The end.** When the root coroutine has ended, or continued as new, the execution ends in the same turn, unless
+  coroutines that were interrupted (losers of a select, a cancel) are still cleaning up: then it ends with the last
+  of them.
 * **Sealing.** A dropped coroutine is closed with its context sealed: whatever its ``finally`` blocks ask of the context
   raises ``ContextSealed`` and leaves no trace.
 
@@ -20,7 +22,6 @@ A live ``Execution`` continues from where its last turn stopped; a new one repla
 
 import hashlib
 import inspect
-import sys
 import traceback
 from collections import deque
 from collections.abc import Callable, Coroutine, Generator, Sequence
@@ -34,8 +35,8 @@ from duro.errors import (
     DuroError,
     HistoryFormatError,
     InvalidInputError,
-    NonDurableAwaitError,
     NondeterminismError,
+    NonDurableAwaitError,
     OrchestrationCancelled,
     TaskFailedError,
     UnknownOrchestrationError,
@@ -205,7 +206,8 @@ class Execution:
 
     def turn(self, arrivals: Arrivals, now_ms: int) -> TurnCommit | None:
         """The next turn, or None when none of the arrivals means anything to this execution and nothing has to leave
-        a queue. The caller fills in ``turn_sequence`` and ``lease_epoch``, and drops the object unless the turn commits.
+        a queue. The caller fills in ``turn_sequence`` and ``lease_epoch``, and drops the object unless the turn
+        commits.
 
         Raises:
             NondeterminismError, HistoryFormatError: the turn is abandoned and this object is of no more use.
@@ -265,7 +267,9 @@ class Execution:
         self._open[event.event_id] = operation
         return operation
 
-    def schedule_activity(self, event: events.ActivityScheduled, decode: Callable[[Json], Any] | None) -> Operation[Any]:
+    def schedule_activity(
+        self, event: events.ActivityScheduled, decode: Callable[[Json], Any] | None
+    ) -> Operation[Any]:
         if self.request(event):
             self._turn.activities.append(
                 ScheduleActivity(
@@ -485,7 +489,9 @@ class Execution:
             case events.OrchestrationCancelRequested():
                 self._cancel_all(event.reason)
             case _:
-                raise HistoryFormatError(f"{self._where()}: {type(event).__name__} at event {event.event_id} is out of place")
+                raise HistoryFormatError(
+                    f"{self._where()}: {type(event).__name__} at event {event.event_id} is out of place"
+                )
         self._run()
 
     def _see(self, event: Event) -> None:
@@ -678,7 +684,8 @@ class Execution:
 
     def _where(self) -> str:
         identity = self.identity
-        return f"instance {identity.instance_id!r} execution {identity.execution_id} ({self.definition.name} {self.definition.version})"
+        code = f"{self.definition.name} {self.definition.version}"
+        return f"instance {identity.instance_id!r} execution {identity.execution_id} ({code})"
 
 
 def failure_of(error: BaseException) -> FailureDetails:

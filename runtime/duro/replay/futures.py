@@ -112,9 +112,7 @@ class Join(DurableFuture[list[T]]):
 
     __slots__ = ("_members", "_missing", "_return_exceptions")
 
-    def __init__(
-        self, execution: "Execution", members: Sequence[DurableFuture[T]], *, return_exceptions: bool
-    ) -> None:
+    def __init__(self, execution: "Execution", members: Sequence[DurableFuture[T]], *, return_exceptions: bool) -> None:
         super().__init__(execution)
         self._members = members
         self._return_exceptions = return_exceptions
@@ -191,7 +189,9 @@ class Task(DurableFuture[T_co]):
 
     __slots__ = ("coroutine", "interruption", "interruption_due", "waiting_on")
 
-    def __init__(self, execution: "Execution", coroutine: "Coroutine[Any, Any, T_co] | Generator[Any, Any, T_co]") -> None:
+    def __init__(
+        self, execution: "Execution", coroutine: "Coroutine[Any, Any, T_co] | Generator[Any, Any, T_co]"
+    ) -> None:
         super().__init__(execution)
         self.coroutine = coroutine
         self.waiting_on: DurableFuture[Any] | None = None

@@ -35,7 +35,8 @@ def same_request(recorded: AnyEvent, asked: Event) -> bool:
 
 
 def mismatch(where: str, recorded: Event | None, asked: Event | str) -> NondeterminismError:
-    """The error for a difference at one position. ``recorded`` None: history ends there. ``where`` names the execution."""
+    """The error for a difference at one position. ``recorded`` None: history ends there. ``where`` names the
+    execution."""
     said = f"history recorded {describe(recorded)}" if recorded else "history recorded nothing more for this point"
     wanted = asked if isinstance(asked, str) else f"asked for {describe(asked)}"
     position = f"event {recorded.event_id}" if recorded else "the end of its history"

@@ -1,0 +1,430 @@
+"""Running activities: ``async def`` ones on an event loop of their own thread, plain ones in a pool of daemon threads.
+
+An attempt goes in (``ActivityAttempt``), an ``ActivityOutcome`` comes out through one callback, from any thread.
+Retrying is not decided here.
+"""
+
+import asyncio
+import queue
+import threading
+import traceback
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+import msgspec
+
+from duro.codec import encode_payload
+from duro.errors import ActivityCancelled, InvalidInputError, PayloadTooLargeError
+from duro.model.events import Json
+from duro.model.failure import INVALID_INPUT, INVALID_RESULT, TIMED_OUT, FailureDetails, clip
+from duro.model.turns import LeasedActivity
+from duro.registry import ActivityDefinition
+from duro.telemetry import HOST_LOGGER
+
+if TYPE_CHECKING:
+    from duro.async_client import AsyncClient
+    from duro.client import Client
+
+ActivityKey = tuple[int, int, int]
+"""(incarnation, execution id, event id)"""
+
+
+class ActivityAttempt(msgspec.Struct, frozen=True, kw_only=True):
+    """One attempt to run. ``timeout_s`` is what is left for it; ``timeout_is_total``: the whole activity ends with
+    it."""
+
+    leased: LeasedActivity
+    definition: ActivityDefinition
+    timeout_s: float | None
+    timeout_is_total: bool
+
+    @property
+    def key(self) -> ActivityKey:
+        return self.leased.incarnation, self.leased.execution_id, self.leased.event_id
+
+
+class ActivityOutcome(msgspec.Struct, frozen=True, kw_only=True):
+    """How an attempt ended: with ``result``, with ``failure`` (and the class names of the error and its bases), or,
+    with neither, cancelled. ``final``: no other attempt, whatever the policy says."""
+
+    attempt: ActivityAttempt
+    result: Json | None = None
+    failure: FailureDetails | None = None
+    error_names: tuple[str, ...] = ()
+    final: bool = False
+
+
+class ActivityExecutor(Protocol):
+    """What a worker needs of whoever runs activities; a simulation has its own."""
+
+    def submit(self, attempts: Sequence[ActivityAttempt]) -> None:
+        """Begin the attempts; each gives exactly one outcome."""
+        ...
+
+    def cancel(self, key: ActivityKey) -> None:
+        """Ask a running attempt to stop; unknown ones are ignored."""
+        ...
+
+    def close(self) -> None:
+        """Cancel what runs and give back the threads; threads inside a plain function are left to end by themselves."""
+        ...
+
+
+class ActivityContext:
+    """What an activity knows about its attempt. Activities run at least once: after a crash the same attempt may run
+    again."""
+
+    def __init__(self, attempt: ActivityAttempt, clients: "Clients") -> None:
+        self._attempt = attempt
+        self._clients = clients
+        self._cancelled = threading.Event()
+
+    @property
+    def instance_id(self) -> str:
+        """The instance that scheduled the activity."""
+        return self._attempt.leased.instance_id
+
+    @property
+    def execution_id(self) -> int:
+        return self._attempt.leased.execution_id
+
+    @property
+    def event_id(self) -> int:
+        """The event that scheduled the activity. Together with instance and execution id it makes an idempotency
+        key."""
+        return self._attempt.leased.event_id
+
+    @property
+    def idempotency_key(self) -> str:
+        """The same for every attempt of this activity, and for no other activity."""
+        leased = self._attempt.leased
+        return f"{leased.instance_id}/{leased.incarnation}/{leased.execution_id}/{leased.event_id}"
+
+    @property
+    def name(self) -> str:
+        return self._attempt.leased.name
+
+    @property
+    def attempt(self) -> int:
+        """1 for the first attempt, one more after each failure. An attempt that died with its process is not
+        counted."""
+        return self._attempt.leased.attempt
+
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether nobody waits for this attempt any more (cancelled, timed out, or shutting down)."""
+        return self._cancelled.is_set()
+
+    def raise_if_cancelled(self) -> None:
+        """Raises ActivityCancelled (a BaseException) when nobody waits for this attempt any more."""
+        if self._cancelled.is_set():
+            raise ActivityCancelled("nobody waits for this activity any more")
+
+    def heartbeat(self) -> None:
+        """Say that the attempt is alive, and learn whether it is still wanted. The runtime renews leases by itself;
+        long plain functions call this so that they stop soon after a cancel.
+
+        Raises:
+            ActivityCancelled: nobody waits for this attempt any more.
+        """
+        self.raise_if_cancelled()
+
+    def wait_for_cancellation(self, timeout: float | None = None) -> bool:
+        """In a plain function: wait up to ``timeout`` seconds; whether the attempt is cancelled by then."""
+        return self._cancelled.wait(timeout)
+
+    @property
+    def client(self) -> "Client":
+        """A client of the store this activity's instance lives in. It blocks: in async activities use
+        ``async_client``."""
+        return self._clients.client
+
+    @property
+    def async_client(self) -> "AsyncClient":
+        return self._clients.async_client
+
+    def _cancel(self) -> None:
+        self._cancelled.set()
+
+
+class Clients(Protocol):
+    """Where activity contexts get their clients from."""
+
+    @property
+    def client(self) -> "Client": ...
+    @property
+    def async_client(self) -> "AsyncClient": ...
+
+
+class ThreadedActivityExecutor:
+    """Real activities on a real event loop and real threads."""
+
+    def __init__(
+        self,
+        clients: Clients,
+        report: Callable[[ActivityOutcome], None],
+        threads_max: int,
+        new_event_loop: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop,
+    ) -> None:
+        self._clients = clients
+        self._report = report
+        self._loop = new_event_loop()
+        self._tasks: dict[ActivityKey, tuple[asyncio.Task[None], ActivityContext]] = {}
+        self._plain: dict[ActivityKey, _PlainRun] = {}
+        self._pool = _DaemonPool(threads_max)
+        self._thread = threading.Thread(target=self._run_loop, name="duro-activities", daemon=True)
+        self._thread.start()
+
+    def submit(self, attempts: Sequence[ActivityAttempt]) -> None:
+        self._loop.call_soon_threadsafe(self._begin, attempts)
+
+    def cancel(self, key: ActivityKey) -> None:
+        self._loop.call_soon_threadsafe(self._cancel, key)
+
+    def close(self) -> None:
+        if self._loop.is_closed():
+            return
+        asyncio.run_coroutine_threadsafe(self._cancel_all(), self._loop).result()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._pool.close()
+        self._loop.close()
+
+    @property
+    def threads_in_use(self) -> int:
+        """Threads inside a plain function, those whose attempt has timed out included."""
+        return self._pool.busy
+
+    # --- on the loop's thread --------------------------------------------------------------------------------
+
+    def _run_loop(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        self._loop.run_forever()
+
+    def _begin(self, attempts: Sequence[ActivityAttempt]) -> None:
+        for attempt in attempts:
+            context = ActivityContext(attempt, self._clients)
+            if attempt.definition.is_async:
+                self._tasks[attempt.key] = self._loop.create_task(self._run_async(attempt, context)), context
+            else:
+                self._begin_plain(attempt, context)
+
+    async def _run_async(self, attempt: ActivityAttempt, context: ActivityContext) -> None:
+        outcome = ActivityOutcome(attempt=attempt)
+        try:
+            arguments = _arguments(attempt)
+            if attempt.timeout_s is None:
+                value = await attempt.definition.function(context, *arguments)
+            else:
+                value = await _within(attempt, context, arguments)
+            outcome = _succeeded(attempt, value)
+        except _AttemptTimedOutError:
+            outcome = _timed_out(attempt)
+        except BaseException as error:  # noqa: BLE001 - whatever an activity raises is its outcome
+            if not _answers_cancel(error, context):
+                outcome = failed(attempt, error)
+        self._tasks.pop(attempt.key, None)
+        self._report(outcome)
+
+    def _begin_plain(self, attempt: ActivityAttempt, context: ActivityContext) -> None:
+        run = _PlainRun(attempt, context, self._plain_ended)
+        self._plain[attempt.key] = run
+        if attempt.timeout_s is not None:
+            run.timer = self._loop.call_later(attempt.timeout_s, self._plain_timed_out, run)
+        self._pool.submit(run)
+
+    def _plain_ended(self, run: "_PlainRun", outcome: ActivityOutcome) -> None:
+        """From the pool's thread. The first of end, time-out and close reports."""
+        if run.claim_report():
+            self._report(outcome)
+        try:
+            self._loop.call_soon_threadsafe(self._forget_plain, run)
+        except RuntimeError:  # the loop is closed: the runtime has stopped without waiting for this thread
+            return
+
+    def _forget_plain(self, run: "_PlainRun") -> None:
+        if run.timer is not None:
+            run.timer.cancel()
+        if self._plain.get(run.attempt.key) is run:
+            del self._plain[run.attempt.key]
+
+    def _plain_timed_out(self, run: "_PlainRun") -> None:
+        run.context._cancel()
+        if run.claim_report():
+            self._report(_timed_out(run.attempt))
+
+    def _cancel(self, key: ActivityKey) -> None:
+        if running := self._tasks.get(key):
+            task, context = running
+            context._cancel()
+            task.cancel()
+        elif run := self._plain.get(key):
+            run.context._cancel()
+
+    async def _cancel_all(self) -> None:
+        running = list(self._tasks.values())
+        for task, context in running:
+            context._cancel()
+            task.cancel()
+        await asyncio.gather(*(task for task, _ in running), return_exceptions=True)
+        for run in list(self._plain.values()):
+            run.context._cancel()
+            if run.claim_report():
+                self._report(ActivityOutcome(attempt=run.attempt))
+
+
+def _answers_cancel(error: BaseException, context: ActivityContext) -> bool:
+    """Whether the attempt ended because it was asked to, and not by a cancellation of its own making."""
+    return context.is_cancelled and isinstance(error, asyncio.CancelledError | ActivityCancelled)
+
+
+class _AttemptTimedOutError(Exception):
+    """The attempt's own time-out, told apart from a TimeoutError of the activity's code."""
+
+
+async def _within(attempt: ActivityAttempt, context: ActivityContext, arguments: tuple[Any, ...]) -> Any:
+    scope = asyncio.timeout(attempt.timeout_s)
+    try:
+        async with scope:
+            return await attempt.definition.function(context, *arguments)
+    except TimeoutError as error:
+        if scope.expired():
+            context._cancel()
+            raise _AttemptTimedOutError from error
+        raise
+
+
+class _PlainRun:
+    """One attempt of a plain function, which cannot be killed: its outcome is reported once, by whoever is first."""
+
+    def __init__(
+        self,
+        attempt: ActivityAttempt,
+        context: ActivityContext,
+        ended: "Callable[[_PlainRun, ActivityOutcome], None]",
+    ) -> None:
+        self.attempt = attempt
+        self.context = context
+        self.timer: asyncio.TimerHandle | None = None
+        self._ended = ended
+        self._reported = threading.Lock()
+
+    def claim_report(self) -> bool:
+        return self._reported.acquire(blocking=False)
+
+    def __call__(self) -> None:
+        attempt = self.attempt
+        if self.context.is_cancelled:
+            self._ended(self, ActivityOutcome(attempt=attempt))
+            return
+        try:
+            outcome = _succeeded(attempt, attempt.definition.function(self.context, *_arguments(attempt)))
+        except BaseException as error:  # noqa: BLE001 - whatever an activity raises is its outcome
+            cancelled = _answers_cancel(error, self.context)
+            outcome = ActivityOutcome(attempt=attempt) if cancelled else failed(attempt, error)
+        self._ended(self, outcome)
+
+
+class _DaemonPool:
+    """Threads for plain functions. Daemons, unlike those of concurrent.futures: a function that hangs must not keep the
+    interpreter from exiting."""
+
+    def __init__(self, threads_max: int) -> None:
+        self._threads_max = threads_max
+        self._queue: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._threads = 0
+        self._idle = 0
+        self.busy = 0
+
+    def submit(self, run: Callable[[], None]) -> None:
+        with self._lock:
+            if self._idle > 0:
+                self._idle -= 1
+            elif self._threads < self._threads_max:
+                self._threads += 1
+                threading.Thread(target=self._work, name=f"duro-activity-{self._threads}", daemon=True).start()
+        self._queue.put(run)
+
+    def close(self) -> None:
+        for _ in range(self._threads):
+            self._queue.put(None)
+
+    def _work(self) -> None:
+        while (run := self._queue.get()) is not None:
+            with self._lock:
+                self.busy += 1
+            try:
+                run()
+            except Exception:  # noqa: BLE001 - the thread must live on for the next attempt
+                HOST_LOGGER.exception("an activity's outcome could not be reported")
+            with self._lock:
+                self.busy -= 1
+                self._idle += 1
+
+
+def failed(attempt: ActivityAttempt, error: BaseException) -> ActivityOutcome:
+    """The outcome for an exception of the activity."""
+    wrong_input = isinstance(error, _WrongInputError)
+    wrong_result = isinstance(error, _WrongResultError)
+    frames = traceback.extract_tb(error.__traceback__)[1:]
+    text = "".join(traceback.format_list(frames)) if frames else None
+    cause = error.__cause__
+    failure = FailureDetails(
+        type=INVALID_INPUT if wrong_input else INVALID_RESULT if wrong_result else type(error).__name__,
+        message=clip(_message_of(error)),
+        traceback=None if wrong_input or wrong_result or text is None else clip(text),
+        non_retryable=wrong_input or wrong_result,
+        cause=None if cause is None or wrong_input or wrong_result else _cause(cause),
+    )
+    names = tuple(kind.__name__ for kind in type(error).__mro__)
+    return ActivityOutcome(attempt=attempt, failure=failure, error_names=names, final=failure.non_retryable)
+
+
+def _cause(error: BaseException) -> FailureDetails:
+    return FailureDetails(type=type(error).__name__, message=clip(_message_of(error)))
+
+
+def _message_of(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001 - a broken __str__ must not hide the failure it belongs to
+        return f"<{type(error).__name__} that cannot be printed>"
+
+
+class _WrongInputError(Exception):
+    """The recorded input does not fit the function; another attempt would not either."""
+
+
+class _WrongResultError(Exception):
+    """The function's result is not JSON, or too large; another attempt's would not be either."""
+
+
+def _arguments(attempt: ActivityAttempt) -> tuple[Any, ...]:
+    data = msgspec.Raw(attempt.leased.input.encode())
+    try:
+        return attempt.definition.signature.arguments(data, f"activity {attempt.definition.name!r}")
+    except InvalidInputError as error:
+        raise _WrongInputError(str(error)) from error
+
+
+def _succeeded(attempt: ActivityAttempt, value: Any) -> ActivityOutcome:
+    try:
+        result = encode_payload(value, f"the result of activity {attempt.definition.name!r}")
+    except (InvalidInputError, PayloadTooLargeError) as error:
+        raise _WrongResultError(str(error)) from error
+    return ActivityOutcome(attempt=attempt, result=result)
+
+
+def _timed_out(attempt: ActivityAttempt) -> ActivityOutcome:
+    which = "all its attempts" if attempt.timeout_is_total else f"attempt {attempt.leased.attempt}"
+    message = f"activity {attempt.definition.name!r} was not done in the time for {which}"
+    failure = FailureDetails(type=TIMED_OUT, message=message)
+    return ActivityOutcome(
+        attempt=attempt, failure=failure, error_names=(TIMED_OUT, "TimeoutError"), final=attempt.timeout_is_total
+    )
+
+
+def total_timed_out(attempt: ActivityAttempt) -> ActivityOutcome:
+    """The outcome of an attempt that does not begin, because the time for all attempts is over."""
+    return msgspec.structs.replace(_timed_out(attempt), final=True)

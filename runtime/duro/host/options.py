@@ -1,0 +1,53 @@
+"""The settings of a runtime."""
+
+import math
+import os
+
+import msgspec
+
+from duro.errors import UsageError
+
+_CORES = os.cpu_count() or 1
+
+
+class RuntimeOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """How a ``Runtime`` works. The defaults suit one process on one machine.
+
+    * ``max_concurrent_activities``: attempts in hand at once, queued for a thread included; what is beyond stays in the
+      store, for any worker.
+    * ``max_activity_threads``: threads for plain (not async) activities.
+    * ``cache_size``: executions whose coroutine stays in memory between turns (LRU); 0 replays every turn from history.
+    * ``turns_per_commit_max``: turns of one group commit; more means more throughput and longer waits.
+    * ``lease_s``: how long after its last sign of life a worker's work is taken by another one. A worker renews at a
+      third of it.
+    * ``poll_interval_s``: how often an idle worker looks for commits of other processes (a counter, not a query).
+      Work of this process is noticed at once.
+    * ``cancel_check_s``: how often running activities are compared with the store, to cancel what nobody waits for.
+    * ``blocked_retry_s``: how long a blocked instance waits before this worker's code is tried again.
+
+    Raises:
+        UsageError: a number is out of range; the message names the field.
+    """
+
+    max_concurrent_activities: int = 1000
+    max_activity_threads: int = min(32, 4 * _CORES)
+    cache_size: int = 1000
+    turns_per_commit_max: int = 500
+    lease_s: float = 15.0
+    poll_interval_s: float = 0.02
+    cancel_check_s: float = 0.5
+    blocked_retry_s: float = 30.0
+
+    def __post_init__(self) -> None:
+        for field in ("max_concurrent_activities", "max_activity_threads", "turns_per_commit_max"):
+            _whole(field, getattr(self, field), 1)
+        _whole("cache_size", self.cache_size, 0)
+        for field in ("lease_s", "poll_interval_s", "cancel_check_s", "blocked_retry_s"):
+            value = getattr(self, field)
+            if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value <= 0:
+                raise UsageError(f"RuntimeOptions.{field} must be more than 0 seconds, not {value!r}")
+
+
+def _whole(field: str, value: object, least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise UsageError(f"RuntimeOptions.{field} must be a whole number of at least {least}, not {value!r}")

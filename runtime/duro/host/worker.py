@@ -1,0 +1,742 @@
+"""The worker: leases work, runs turns, commits them in groups, hands activities out and takes their results back.
+
+One ``step`` is one cycle, always in this order:
+
+1. collect what activities reported: results of instances this worker holds become arrivals of their next turn, the
+others
+   go to the store;
+2. run a turn for every held instance that has arrivals;
+3. commit all of that, and lease the next work, in one transaction;
+4. only then let effects out: start activities, keep or drop coroutines, wake whoever waits.
+
+An instance stays *held* (leased) after a turn only while this worker has activities of it in hand or its next
+execution to start, so a chain of activities costs one commit a step. There is at most one uncommitted turn of an
+instance, because step 2 takes all arrivals and step 3 settles it.
+"""
+
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import msgspec
+
+from duro.client import FinishNotifier
+from duro.clock import Clock
+from duro.codec import decode_message, encode_message
+from duro.errors import CommitUnknownError, HistoryFormatError, NondeterminismError, StoreError
+from duro.host.activities import ActivityAttempt, ActivityExecutor, ActivityKey, ActivityOutcome, total_timed_out
+from duro.host.cache import ExecutionCache
+from duro.host.options import RuntimeOptions
+from duro.host.scheduler import FINISHED
+from duro.model.limits import ATTEMPTS_MAX
+from duro.model.messages import ActivityFailed, ActivitySucceeded, AnyMessage
+from duro.model.options import ONE_ATTEMPT
+from duro.model.records import WorkerRecord
+from duro.model.status import BlockedKind, ExecutionStatus
+from duro.model.turns import (
+    CommitBatch,
+    CommitResult,
+    FinishActivity,
+    LeasedActivity,
+    LeasedInstance,
+    LeaseRequest,
+    LeaseResult,
+    ReleaseInstance,
+    RetryActivity,
+    TurnCommit,
+    TurnOutcome,
+)
+from duro.registry import Registry
+from duro.replay.engine import Arrivals, Execution, FirstTurn, Identity
+from duro.stores.base import Store
+from duro.telemetry import HOST_LOGGER, ORCHESTRATION_LOGGER, TRACE_LEVELS, Counters
+
+_RETRY_COMMIT_S = 0.25
+"""How long to wait before a batch that the store could not take (locked, full) is given to it again."""
+
+_FAILED_TURN_DELAY_S = 1.0
+"""How long a turn waits that failed inside duro itself, times the attempts so far."""
+
+
+_BLOCKING: Final[dict[type[Exception], BlockedKind]] = {
+    NondeterminismError: BlockedKind.NONDETERMINISM,
+    HistoryFormatError: BlockedKind.HISTORY_UNREADABLE,
+}
+
+
+class _Held:
+    """An instance leased to this worker, and what has arrived for it since its last turn."""
+
+    __slots__ = ("execution", "finished", "leased", "messages", "results", "running", "waiting")
+
+    def __init__(self, leased: LeasedInstance, waiting: bool) -> None:
+        self.leased = leased
+        self.execution: Execution | None = None
+        self.running: set[int] = set()
+        self.messages: list[AnyMessage] = []
+        self.results: list[AnyMessage] = []
+        self.finished: list[int] = []
+        self.waiting = waiting
+        """Whether something of the lease itself (messages, timers, the first turn ...) waits for a turn."""
+
+
+class Worker:
+    """See the module's text. ``step`` is called by one loop; ``wake``, ``report`` and ``begin_stop`` from any
+    thread."""
+
+    def __init__(
+        self,
+        store: Store,
+        registry: Registry,
+        options: RuntimeOptions,
+        *,
+        clock: Clock,
+        ids: Callable[[], str],
+        notifier: FinishNotifier,
+        describe: Callable[[str], WorkerRecord],
+    ) -> None:
+        self._store = store
+        self._registry = registry
+        self._options = options
+        self._clock = clock
+        self._ids = ids
+        self._notifier = notifier
+        self._describe = describe
+        self.counters = Counters()
+        self.worker_id = ids()
+        self.executor: ActivityExecutor
+        self._wake: Callable[[], None] = lambda: None
+        self._cache = ExecutionCache(options.cache_size)
+        self._held: dict[int, _Held] = {}
+        self._runnable: dict[int, None] = {}
+        self._in_hand: dict[ActivityKey, ActivityAttempt] = {}
+        self._inbox: deque[ActivityOutcome] = deque()
+        self._unsent: CommitBatch | None = None
+        self._executions: dict[int, Execution] = {}
+        self._finished: list[FinishActivity] = []
+        self._retries: list[RetryActivity] = []
+        self._releases: list[ReleaseInstance] = []
+        self._seen_change: tuple[int, ...] = ()
+        self._look_again = True
+        self._next_ready_at_ms: int | None = None
+        self._renew_at_s = 0.0
+        self._check_cancels_at_s = 0.0
+        self._cancels_seen: tuple[int, ...] = ()
+        self._stop_deadline_s: float | None = None
+        self._stop_lock = threading.Lock()
+
+    # --- from outside ----------------------------------------------------------------------------------------
+
+    def begin(self, executor: ActivityExecutor, wake: Callable[[], None]) -> None:
+        """Register with the store; the loop may step from here on."""
+        self.executor = executor
+        self._wake = wake
+        self._register()
+
+    def report(self, outcome: ActivityOutcome) -> None:
+        """An activity has ended. From any thread."""
+        self._inbox.append(outcome)
+        self._wake()
+
+    def begin_stop(self, drain_s: float) -> None:
+        """Take no more work, give running activities ``drain_s`` seconds, then give everything back."""
+        with self._stop_lock:
+            self._stop_deadline_s = self._clock.monotonic_s() + drain_s
+        self._wake()
+
+    @property
+    def activities_in_hand(self) -> int:
+        return len(self._in_hand)
+
+    @property
+    def executions_cached(self) -> int:
+        return len(self._cache)
+
+    # --- the cycle -------------------------------------------------------------------------------------------
+
+    def step(self) -> float | None:
+        """One cycle; see the module's text. Returns as ``scheduler.Step``."""
+        now_s = self._clock.monotonic_s()
+        self._keep_alive(now_s)
+        self._collect()
+        batch = self._unsent or self._prepare()
+        stopping = self._stop_deadline_s is not None
+        request = None if stopping else self._lease_request()
+        try:
+            if batch is None:
+                result = self._lease_only(request)
+            else:
+                batch.lease = request
+                self._unsent = batch
+                result = self._store.commit(batch)
+                self._unsent = None
+        except CommitUnknownError as error:
+            self._unsent = None
+            self._outcome_unknown(batch, error)
+            return 0.0
+        except StoreError as error:
+            HOST_LOGGER.warning("the store could not take a commit, trying again in %g s: %s", _RETRY_COMMIT_S, error)
+            return _RETRY_COMMIT_S
+        if batch is not None and result is not None:
+            self._settle(batch, result)
+        if result is not None:
+            self._take(result.leased)
+        if stopping:
+            return self._continue_stop(now_s)
+        return self._delay_s(result)
+
+    def _prepare(self) -> CommitBatch | None:
+        """Run the turns and gather everything for one commit; None if there is nothing."""
+        turns = self._run_turns()
+        if not (turns or self._finished or self._retries or self._releases):
+            return None
+        batch = CommitBatch(
+            worker_id=self.worker_id,
+            token=self._ids(),
+            turns=turns,
+            releases=self._releases,
+            finished=self._finished,
+            retries=self._retries,
+        )
+        self._releases, self._finished, self._retries = [], [], []
+        return batch
+
+    def _lease_request(self) -> LeaseRequest:
+        return LeaseRequest(
+            orchestrations=self._capabilities,
+            activities=self._registry.activities,
+            instances_max=self._options.turns_per_commit_max,
+            activities_max=max(0, self._options.max_concurrent_activities - len(self._in_hand)),
+        )
+
+    def _lease_only(self, request: LeaseRequest | None) -> CommitResult | None:
+        """Ask for work if there can be any: something was committed since the last look, or a time has come."""
+        if request is None:
+            return None
+        change = self._store.change_counter()
+        due = self._next_ready_at_ms is not None and self._store.now_ms() >= self._next_ready_at_ms
+        if not (self._look_again or due or change != self._seen_change):
+            return None
+        self._seen_change = change
+        leased = self._store.lease(self.worker_id, request)
+        return CommitResult(store_time_ms=self._store.now_ms(), leased=leased)
+
+    def _delay_s(self, result: CommitResult | None) -> float:
+        if result is not None and (self._runnable or result.turns or result.releases):
+            return 0.0
+        if self._runnable or self._inbox or self._releases:
+            return 0.0
+        delay_s = self._options.poll_interval_s
+        if self._next_ready_at_ms is not None:
+            delay_s = min(delay_s, max(0.0, (self._next_ready_at_ms - self._store.now_ms()) / 1000))
+        return delay_s
+
+    # --- 1: collect ------------------------------------------------------------------------------------------
+
+    def _collect(self) -> None:
+        while self._inbox:
+            outcome = self._inbox.popleft()
+            key = outcome.attempt.key
+            if self._in_hand.get(key) is not outcome.attempt:
+                continue  # cancelled, or of a lease that was lost
+            del self._in_hand[key]
+            if outcome.failure is None and outcome.result is None:
+                self._cancelled(outcome)
+            elif not self._retry(outcome):
+                self._ended(outcome)
+
+    def _cancelled(self, outcome: ActivityOutcome) -> None:
+        """It stopped because it was asked to: by a turn (its row is gone), or by a shutdown (give it back)."""
+        self.counters.activities_cancelled += 1
+        self._give_back(outcome.attempt, failed=False, delay_s=0.0)
+
+    def _retry(self, outcome: ActivityOutcome) -> bool:
+        if outcome.failure is None or outcome.final:
+            return False
+        leased = outcome.attempt.leased
+        policy = leased.retry or ONE_ATTEMPT
+        if leased.attempt >= policy.max_attempts or set(policy.non_retryable_errors) & set(outcome.error_names):
+            return False
+        delay_s = policy.delay_before_next_s(leased.attempt)
+        if leased.total_timeout_s is not None:
+            left_s = leased.total_timeout_s - (self._store.now_ms() - leased.scheduled_at_ms) / 1000
+            if delay_s >= left_s:
+                return False
+        self.counters.activities_retried += 1
+        self._give_back(outcome.attempt, failed=True, delay_s=delay_s)
+        return True
+
+    def _give_back(self, attempt: ActivityAttempt, *, failed: bool, delay_s: float) -> None:
+        leased = attempt.leased
+        if held := self._held.get(leased.incarnation):
+            held.running.discard(leased.event_id)
+            self._release_if_idle(held)
+        self._retries.append(
+            RetryActivity(
+                incarnation=leased.incarnation,
+                execution_id=leased.execution_id,
+                event_id=leased.event_id,
+                lease_epoch=leased.lease_epoch,
+                visible_at_ms=self._store.now_ms() + round(delay_s * 1000),
+                failed=failed,
+            )
+        )
+
+    def _ended(self, outcome: ActivityOutcome) -> None:
+        leased = outcome.attempt.leased
+        message: AnyMessage
+        if outcome.failure is not None:
+            self.counters.activities_failed += 1
+            message = ActivityFailed(
+                execution_id=leased.execution_id, scheduled_event_id=leased.event_id, failure=outcome.failure
+            )
+        else:
+            self.counters.activities_succeeded += 1
+            message = ActivitySucceeded(
+                execution_id=leased.execution_id,
+                scheduled_event_id=leased.event_id,
+                result=outcome.result or msgspec.Raw(b"null"),
+            )
+        held = self._held.get(leased.incarnation)
+        if held is not None and held.leased.execution_id == leased.execution_id:
+            held.running.discard(leased.event_id)
+            held.results.append(message)
+            held.finished.append(leased.event_id)
+            self._runnable[leased.incarnation] = None
+            return
+        self._finished.append(
+            FinishActivity(
+                incarnation=leased.incarnation,
+                execution_id=leased.execution_id,
+                event_id=leased.event_id,
+                lease_epoch=leased.lease_epoch,
+                message=encode_message(message),
+            )
+        )
+
+    # --- 2: turns --------------------------------------------------------------------------------------------
+
+    def _run_turns(self) -> list[TurnCommit]:
+        if not self._runnable:
+            return []
+        runnable = [self._held[incarnation] for incarnation in self._runnable]
+        self._runnable.clear()
+        self._load(runnable)
+        turns = []
+        for held in runnable:
+            turn = self._run_turn(held)
+            if turn is not None:
+                turns.append(turn)
+        return turns
+
+    def _load(self, runnable: Sequence[_Held]) -> None:
+        """Give every instance a live execution: the cached one if it stands where the lease says, else a replayed
+        one."""
+        missing = []
+        for held in runnable:
+            leased = held.leased
+            held.execution = self._cache.take(leased.incarnation, leased.execution_id, leased.turn_sequence)
+            if held.execution is None:
+                definition = self._registry.find_orchestration(leased.name, leased.version)
+                if definition is None:
+                    raise RuntimeError(f"leased {leased.name} {leased.version}, which is not registered here")
+                identity = Identity(
+                    instance_id=leased.instance_id, incarnation=leased.incarnation, execution_id=leased.execution_id
+                )
+                held.execution = Execution(identity, definition, self._registry)
+                if leased.input is None:
+                    missing.append(held)
+        if missing:
+            keys = [(held.leased.incarnation, held.leased.execution_id) for held in missing]
+            for held, history in zip(missing, self._store.load_histories(keys), strict=True):
+                self._replay(held, history)
+
+    def _replay(self, held: _Held, history: Sequence[str]) -> None:
+        execution = held.execution
+        if execution is None:
+            return
+        self.counters.executions_replayed += 1
+        try:
+            execution.replay(history)
+        except Exception as error:  # noqa: BLE001 - sorted below; one instance must not stop the others
+            self._turn_failed(held, error)
+
+    def _run_turn(self, held: _Held) -> TurnCommit | None:
+        execution, leased = held.execution, held.leased
+        if execution is None:  # its replay failed
+            return None
+        try:
+            turn = self._turn_of(held, execution)
+        except Exception as error:  # noqa: BLE001 - sorted below; one instance must not stop the others
+            self._turn_failed(held, error)
+            return None
+        held.waiting = False
+        if turn is None:
+            self._cache.put(execution)
+            self._release_if_idle(held)
+            return None
+        turn.turn_sequence = leased.turn_sequence
+        turn.lease_epoch = leased.lease_epoch
+        turn.consumed_messages = [message.message_id for message in leased.messages]
+        turn.finished_activities = held.finished
+        self._claim(turn)
+        turn.keep_lease = self._keep_lease(held, turn)
+        self._executions[leased.incarnation] = execution
+        return turn
+
+    def _turn_of(self, held: _Held, execution: Execution) -> TurnCommit | None:
+        leased = held.leased
+        messages = [decode_message(message.data) for message in leased.messages] if leased.messages else []
+        arrivals = Arrivals(
+            messages=messages + held.results,
+            timers=[timer.event_id for timer in leased.timers],
+            mailbox=leased.mailbox,
+            cancel_reason=leased.cancel_reason,
+        )
+        now_ms = self._store.now_ms()
+        if leased.input is not None:
+            first = FirstTurn(input=leased.input, seed=self._ids(), parent=leased.parent)
+            return execution.first_turn(first, arrivals, now_ms)
+        return execution.turn(arrivals, now_ms)
+
+    def _claim(self, turn: TurnCommit) -> None:
+        """Take the new activities this worker has room for; the rest is for whoever comes."""
+        if self._stop_deadline_s is not None or turn.end is not None:
+            return
+        room = self._options.max_concurrent_activities - len(self._in_hand)
+        for activity in turn.activities:
+            if room <= 0:
+                return
+            definition = self._registry.find_activity(activity.name)
+            if definition is not None:
+                activity.claimed = True
+                room -= 1
+                self._in_hand[turn.incarnation, turn.execution_id, activity.event_id] = ActivityAttempt(
+                    leased=LeasedActivity(
+                        instance_id=turn.instance_id,
+                        incarnation=turn.incarnation,
+                        execution_id=turn.execution_id,
+                        event_id=activity.event_id,
+                        name=activity.name,
+                        attempt=1,
+                        lease_epoch=1,
+                        scheduled_at_ms=turn.at_ms,
+                        input=activity.input,
+                        retry=activity.retry,
+                        attempt_timeout_s=activity.attempt_timeout_s,
+                        total_timeout_s=activity.total_timeout_s,
+                    ),
+                    definition=definition,
+                    timeout_s=None,
+                    timeout_is_total=False,
+                )
+
+    def _keep_lease(self, held: _Held, turn: TurnCommit) -> bool:
+        if turn.end is not None:
+            continued = turn.end.status is ExecutionStatus.CONTINUED_AS_NEW
+            runs_here = self._registry.find_orchestration(turn.name, turn.end.next_version or "") is not None
+            return continued and runs_here and self._stop_deadline_s is None
+        left = held.running.difference(turn.cancelled_activities)
+        return bool(left) or any(activity.claimed for activity in turn.activities)
+
+    def _turn_failed(self, held: _Held, error: Exception) -> None:
+        """Abandon the turn. Code and history that differ block the instance and cost no attempt; anything else is a
+        failure of duro or of the machine, and counts."""
+        leased = held.leased
+        blocked = _BLOCKING.get(type(error))
+        retry_s = self._options.blocked_retry_s if blocked else _FAILED_TURN_DELAY_S * leased.attempt_count
+        if blocked:
+            self.counters.turns_blocked += 1
+            HOST_LOGGER.warning("instance %r is blocked: %s", leased.instance_id, error)
+        else:
+            self.counters.turns_failed += 1
+            HOST_LOGGER.error("a turn of instance %r failed", leased.instance_id, exc_info=error)
+        self._drop(held)
+        self._releases.append(
+            ReleaseInstance(
+                incarnation=leased.incarnation,
+                lease_epoch=leased.lease_epoch,
+                count_attempt=blocked is None,
+                blocked=blocked,
+                reason=str(error) if blocked else "",
+                retry_at_ms=self._store.now_ms() + round(retry_s * 1000),
+            )
+        )
+
+    # --- 4: settle -------------------------------------------------------------------------------------------
+
+    def _settle(self, batch: CommitBatch, result: CommitResult) -> None:
+        self.counters.commits += 1
+        ready: list[ActivityAttempt] = []
+        finished: list[str] = []
+        for turn, outcome in zip(batch.turns, result.turns, strict=True):
+            execution = self._executions.pop(turn.incarnation)
+            if outcome is TurnOutcome.COMMITTED:
+                self._committed(turn, execution, ready, finished)
+            else:
+                self._not_committed(turn, execution, outcome, result)
+        if ready:
+            self._submit(ready)
+        if finished:
+            self._notifier.finished(finished)
+
+    def _committed(
+        self, turn: TurnCommit, execution: Execution, ready: list[ActivityAttempt], finished: list[str]
+    ) -> None:
+        self.counters.turns_committed += 1
+        self.counters.messages_ignored += turn.ignored_messages
+        for level, text in execution.traces:
+            ORCHESTRATION_LOGGER.log(TRACE_LEVELS[level], "%s: %s", turn.instance_id, text)
+        execution.turn_sequence = turn.turn_sequence + 1
+        held = self._held[turn.incarnation]
+        for event_id in turn.cancelled_activities:
+            self._cancel_activity((turn.incarnation, turn.execution_id, event_id), held)
+        for activity in turn.activities:
+            if activity.claimed:
+                held.running.add(activity.event_id)
+                ready.append(self._in_hand[turn.incarnation, turn.execution_id, activity.event_id])
+        if turn.end is None:
+            self._cache.put(execution)
+            self._settled(held, turn)
+            return
+        execution.seal()
+        for event_id in list(held.running):
+            self._cancel_activity((turn.incarnation, turn.execution_id, event_id), held)
+        if turn.end.status is not ExecutionStatus.CONTINUED_AS_NEW:
+            self.counters.instances_finished += 1
+            finished.append(turn.instance_id)
+            del self._held[turn.incarnation]
+        else:
+            self.counters.executions_continued += 1
+            self._next_execution(held, turn)
+
+    def _settled(self, held: _Held, turn: TurnCommit) -> None:
+        if not turn.keep_lease:
+            del self._held[turn.incarnation]
+            return
+        held.leased = msgspec.structs.replace(
+            held.leased,
+            version=turn.version,
+            turn_sequence=turn.turn_sequence + 1,
+            input=None,
+            messages=(),
+            timers=(),
+            mailbox=(),
+            cancel_reason=None,
+        )
+        held.results, held.finished = [], []
+
+    def _next_execution(self, held: _Held, turn: TurnCommit) -> None:
+        """The next execution of a held instance begins at once; its start needs no queue."""
+        if not turn.keep_lease or turn.end is None:
+            del self._held[turn.incarnation]
+            return
+        leased = msgspec.structs.replace(
+            held.leased,
+            execution_id=turn.execution_id + 1,
+            version=turn.end.next_version or "",
+            turn_sequence=turn.turn_sequence + 1,
+            input=turn.end.next_input,
+            messages=(),
+            timers=(),
+            mailbox=(),
+        )
+        self._held[turn.incarnation] = _Held(leased, waiting=True)
+        self._runnable[turn.incarnation] = None
+
+    def _not_committed(
+        self, turn: TurnCommit, execution: Execution, outcome: TurnOutcome, result: CommitResult
+    ) -> None:
+        """Another worker has the instance, or it is gone: forget everything about it."""
+        self.counters.turns_fenced += 1
+        HOST_LOGGER.info("a turn of instance %r was not committed: %s", turn.instance_id, outcome)
+        execution.seal()
+        held = self._held.get(turn.incarnation)
+        if held is not None:
+            for activity in turn.activities:
+                held.running.add(activity.event_id)
+            self._drop(held)
+            if outcome is TurnOutcome.REJECTED:
+                self._releases.append(
+                    ReleaseInstance(
+                        incarnation=turn.incarnation,
+                        lease_epoch=turn.lease_epoch,
+                        count_attempt=True,
+                        retry_at_ms=result.store_time_ms + round(_FAILED_TURN_DELAY_S * 1000),
+                    )
+                )
+
+    def _outcome_unknown(self, batch: CommitBatch | None, error: CommitUnknownError) -> None:
+        """The commit may have happened. Whatever it did is in the store: wake those it finished, then begin anew
+        from there.
+
+        Giving everything back under the old worker id fences what this worker still has in memory.
+        """
+        HOST_LOGGER.warning("the outcome of a commit is unknown; looking it up: %s", error)
+        self.counters.commits_unknown += 1
+        if batch is not None:
+            tokens = self._store.lookup_commit([turn.incarnation for turn in batch.turns])
+            ended = [turn for turn in batch.turns if turn.end is not None]
+            self._notifier.finished([turn.instance_id for turn in ended if tokens.get(turn.incarnation) == batch.token])
+        self._reset()
+
+    # --- leases ----------------------------------------------------------------------------------------------
+
+    def _take(self, leased: LeaseResult) -> None:
+        full = len(leased.instances) >= self._options.turns_per_commit_max
+        self._look_again = full
+        self._next_ready_at_ms = leased.next_ready_at_ms
+        for instance in leased.instances:
+            self._take_instance(instance)
+        attempts = []
+        for activity in leased.activities:
+            definition = self._registry.find_activity(activity.name)
+            if definition is None:
+                raise RuntimeError(f"leased activity {activity.name}, which is not registered here")
+            attempt = ActivityAttempt(leased=activity, definition=definition, timeout_s=None, timeout_is_total=False)
+            self._in_hand[attempt.key] = attempt
+            held = self._held.get(activity.incarnation)
+            if held is not None and held.leased.execution_id == activity.execution_id:
+                held.running.add(activity.event_id)
+            attempts.append(attempt)
+        if attempts:
+            self._submit(attempts)
+
+    def _take_instance(self, leased: LeasedInstance) -> None:
+        held = self._held.get(leased.incarnation)
+        if held is not None and held.leased.lease_epoch == leased.lease_epoch:
+            held.leased = leased
+        else:
+            held = self._held[leased.incarnation] = _Held(leased, waiting=True)
+        held.waiting = True
+        if leased.attempt_count > ATTEMPTS_MAX:
+            self._drop(held)
+            self._releases.append(
+                ReleaseInstance(
+                    incarnation=leased.incarnation,
+                    lease_epoch=leased.lease_epoch,
+                    count_attempt=True,
+                    blocked=BlockedKind.POISON,
+                    reason=f"{leased.attempt_count - 1} turns in a row ended without a commit",
+                )
+            )
+            return
+        self._runnable[leased.incarnation] = None
+
+    def _release_if_idle(self, held: _Held) -> None:
+        """Give the lease back when nothing of the instance is in hand and nothing waits for a turn."""
+        if held.running or held.results or held.waiting:
+            return
+        leased = held.leased
+        if self._held.get(leased.incarnation) is held:
+            del self._held[leased.incarnation]
+            self._releases.append(ReleaseInstance(incarnation=leased.incarnation, lease_epoch=leased.lease_epoch))
+
+    def _drop(self, held: _Held) -> None:
+        """Forget an instance: its coroutine, and its activities (whose results nobody could deliver)."""
+        incarnation = held.leased.incarnation
+        if held.execution is not None:
+            held.execution.seal()
+            held.execution = None
+        self._cache.drop(incarnation)
+        for event_id in list(held.running):
+            self._cancel_activity((incarnation, held.leased.execution_id, event_id), held)
+        self._runnable.pop(incarnation, None)
+        if self._held.get(incarnation) is held:
+            del self._held[incarnation]
+
+    # --- activities ------------------------------------------------------------------------------------------
+
+    def _submit(self, attempts: Sequence[ActivityAttempt]) -> None:
+        timed = [self._with_timeout(attempt) for attempt in attempts]
+        self.executor.submit([attempt for attempt in timed if attempt is not None])
+
+    def _with_timeout(self, attempt: ActivityAttempt) -> ActivityAttempt | None:
+        """The attempt with the time it has; None (and reported as timed out) when that is over already."""
+        leased = attempt.leased
+        if leased.attempt_timeout_s is None and leased.total_timeout_s is None:
+            return attempt
+        timeout_s, is_total = leased.attempt_timeout_s, False
+        if leased.total_timeout_s is not None:
+            left_s = leased.total_timeout_s - (self._store.now_ms() - leased.scheduled_at_ms) / 1000
+            if timeout_s is None or left_s <= timeout_s:
+                timeout_s, is_total = left_s, True
+        timed = msgspec.structs.replace(attempt, timeout_s=timeout_s, timeout_is_total=is_total)
+        self._in_hand[attempt.key] = timed
+        if timeout_s is not None and timeout_s <= 0:
+            self.report(total_timed_out(timed))
+            return None
+        return timed
+
+    def _cancel_activity(self, key: ActivityKey, held: _Held | None) -> None:
+        if held is not None:
+            held.running.discard(key[2])
+        if self._in_hand.pop(key, None) is not None:
+            self.counters.activities_cancelled += 1
+            self.executor.cancel(key)
+
+    def _check_cancels(self, now_s: float) -> None:
+        """Cancel running activities that the store no longer knows as ours."""
+        if not self._in_hand or now_s < self._check_cancels_at_s:
+            return
+        self._check_cancels_at_s = now_s + self._options.cancel_check_s
+        change = self._store.change_counter()
+        if change == self._cancels_seen:
+            return
+        self._cancels_seen = change
+        ours = self._store.held_activities(self.worker_id)
+        for key, attempt in list(self._in_hand.items()):
+            if (*key, attempt.leased.lease_epoch) not in ours:
+                self._cancel_activity(key, self._held.get(key[0]))
+
+    # --- life ------------------------------------------------------------------------------------------------
+
+    def _register(self) -> None:
+        lease_ms = round(self._options.lease_s * 1000)
+        self._store.register_worker(self._describe(self.worker_id), lease_ms)
+        self._renew_at_s = self._clock.monotonic_s() + self._options.lease_s / 3
+        names = {name for name, _ in self._registry.orchestrations}
+        self._capabilities = self._registry.orchestrations + tuple((name, "") for name in sorted(names))
+
+    def _keep_alive(self, now_s: float) -> None:
+        self._check_cancels(now_s)
+        if now_s < self._renew_at_s:
+            return
+        self._renew_at_s = now_s + self._options.lease_s / 3
+        if not self._store.renew_worker(self.worker_id, round(self._options.lease_s * 1000)):
+            HOST_LOGGER.warning("worker %s lost its lease: its work was taken over; beginning anew", self.worker_id)
+            self._reset()
+
+    def _reset(self) -> None:
+        """Give everything back to the store, forget it, and go on as a new worker."""
+        self.counters.worker_resets += 1
+        self._store.release_worker(self.worker_id)
+        for held in list(self._held.values()):
+            self._drop(held)
+        for key in list(self._in_hand):
+            self._cancel_activity(key, None)
+        for execution in self._executions.values():
+            execution.seal()
+        self._executions.clear()
+        self._cache.clear()
+        self._unsent = None
+        self._finished, self._retries, self._releases = [], [], []
+        self._look_again = True
+        self.worker_id = self._ids()
+        self._register()
+
+    def _continue_stop(self, now_s: float) -> float:
+        """Wait for what runs until the deadline, then give everything back."""
+        deadline_s = self._stop_deadline_s or now_s
+        busy = bool(self._in_hand) or bool(self._runnable) or bool(self._inbox)
+        if (busy and now_s < deadline_s) or self._finished or self._retries or self._releases:
+            nothing_to_do = not (self._runnable or self._inbox or self._finished or self._retries or self._releases)
+            return max(0.001, min(0.05, deadline_s - now_s)) if nothing_to_do else 0.0
+        for key in list(self._in_hand):
+            self._cancel_activity(key, None)
+        for held in list(self._held.values()):
+            self._drop(held)
+        self._cache.clear()
+        self._store.release_worker(self.worker_id)
+        return FINISHED

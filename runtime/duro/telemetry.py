@@ -1,0 +1,35 @@
+"""What a runtime counts, and where it logs.
+
+Counters are plain numbers that only grow, read as a snapshot; publishing them is somebody else's work. Loggers are
+``duro.host`` (what the runtime does and what goes wrong in it) and ``duro.orchestration`` (``ctx.trace_*``).
+"""
+
+import logging
+from typing import Final
+
+import msgspec
+
+HOST_LOGGER: Final = logging.getLogger("duro.host")
+ORCHESTRATION_LOGGER: Final = logging.getLogger("duro.orchestration")
+
+TRACE_LEVELS: Final = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+
+
+class Counters(msgspec.Struct, kw_only=True):
+    """Since the runtime started. A turn is counted when its outcome is known, an activity when its attempt ended."""
+
+    commits: int = 0
+    commits_unknown: int = 0
+    turns_committed: int = 0
+    turns_fenced: int = 0
+    turns_blocked: int = 0
+    turns_failed: int = 0
+    executions_replayed: int = 0
+    instances_finished: int = 0
+    executions_continued: int = 0
+    messages_ignored: int = 0
+    activities_succeeded: int = 0
+    activities_failed: int = 0
+    activities_retried: int = 0
+    activities_cancelled: int = 0
+    worker_resets: int = 0
