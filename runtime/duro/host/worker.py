@@ -14,7 +14,6 @@ execution to start, so a chain of activities costs one commit a step. There is a
 instance, because step 2 takes all arrivals and step 3 settles it.
 """
 
-import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final
@@ -55,6 +54,9 @@ from duro.telemetry import HOST_LOGGER, ORCHESTRATION_LOGGER, TRACE_LEVELS, Coun
 _RETRY_COMMIT_S = 0.25
 """How long to wait before a batch that the store could not take (locked, full) is given to it again."""
 
+_SHORTEST_DELAY_S = 0.001
+"""A timer that is due in less is not worth a spin."""
+
 _FAILED_TURN_DELAY_S = 1.0
 """How long a turn waits that failed inside duro itself, times the attempts so far."""
 
@@ -68,15 +70,18 @@ _BLOCKING: Final[dict[type[Exception], BlockedKind]] = {
 class _Held:
     """An instance leased to this worker, and what has arrived for it since its last turn."""
 
-    __slots__ = ("execution", "finished", "leased", "messages", "results", "running", "waiting")
+    __slots__ = ("execution", "in_turn", "leased", "results", "running", "waiting")
 
     def __init__(self, leased: LeasedInstance, waiting: bool) -> None:
         self.leased = leased
         self.execution: Execution | None = None
+        """The live execution, from when it is loaded until its turn has run."""
         self.running: set[int] = set()
-        self.messages: list[AnyMessage] = []
-        self.results: list[AnyMessage] = []
-        self.finished: list[int] = []
+        """Event ids of its activities in hand."""
+        self.results: list[tuple[AnyMessage, LeasedActivity]] = []
+        """Ends of its activities that no turn has taken yet."""
+        self.in_turn: list[tuple[AnyMessage, LeasedActivity]] = []
+        """Those that the uncommitted turn has taken."""
         self.waiting = waiting
         """Whether something of the lease itself (messages, timers, the first turn ...) waits for a turn."""
 
@@ -124,7 +129,6 @@ class Worker:
         self._check_cancels_at_s = 0.0
         self._cancels_seen: tuple[int, ...] = ()
         self._stop_deadline_s: float | None = None
-        self._stop_lock = threading.Lock()
 
     # --- from outside ----------------------------------------------------------------------------------------
 
@@ -141,8 +145,7 @@ class Worker:
 
     def begin_stop(self, drain_s: float) -> None:
         """Take no more work, give running activities ``drain_s`` seconds, then give everything back."""
-        with self._stop_lock:
-            self._stop_deadline_s = self._clock.monotonic_s() + drain_s
+        self._stop_deadline_s = self._clock.monotonic_s() + drain_s
         self._wake()
 
     @property
@@ -158,33 +161,42 @@ class Worker:
     def step(self) -> float | None:
         """One cycle; see the module's text. Returns as ``scheduler.Step``."""
         now_s = self._clock.monotonic_s()
-        self._keep_alive(now_s)
-        self._collect()
-        batch = self._unsent or self._prepare()
-        stopping = self._stop_deadline_s is not None
-        request = None if stopping else self._lease_request()
         try:
-            if batch is None:
-                result = self._lease_only(request)
-            else:
-                batch.lease = request
-                self._unsent = batch
-                result = self._store.commit(batch)
-                self._unsent = None
+            return self._cycle(now_s)
         except CommitUnknownError as error:
-            self._unsent = None
-            self._outcome_unknown(batch, error)
+            self._outcome_unknown(error)
             return 0.0
         except StoreError as error:
-            HOST_LOGGER.warning("the store could not take a commit, trying again in %g s: %s", _RETRY_COMMIT_S, error)
+            if self._stop_deadline_s is not None and now_s >= self._stop_deadline_s:
+                HOST_LOGGER.error(
+                    "stopping without the store, which does not answer; its leases will expire: %s", error
+                )
+                return FINISHED
+            HOST_LOGGER.warning("the store does not answer, trying again in %g s: %s", _RETRY_COMMIT_S, error)
             return _RETRY_COMMIT_S
-        if batch is not None and result is not None:
+        except Exception:  # noqa: BLE001 - whatever it was, memory may be wrong and the store is right
+            HOST_LOGGER.exception("the worker failed; it gives everything back and begins anew")
+            self._reset()
+            return _RETRY_COMMIT_S
+
+    def _cycle(self, now_s: float) -> float | None:
+        self._keep_alive(now_s)
+        self._collect()
+        if self._unsent is None:
+            self._unsent = self._prepare()
+        batch = self._unsent
+        stopping = self._stop_deadline_s is not None
+        request = None if stopping else self._lease_request()
+        if batch is None:
+            result = self._lease_only(request)
+        else:
+            batch.lease = request
+            result = self._store.commit(batch)
+            self._unsent = None
             self._settle(batch, result)
         if result is not None:
             self._take(result.leased)
-        if stopping:
-            return self._continue_stop(now_s)
-        return self._delay_s(result)
+        return self._continue_stop(now_s) if stopping else self._delay_s(result)
 
     def _prepare(self) -> CommitBatch | None:
         """Run the turns and gather everything for one commit; None if there is nothing."""
@@ -203,11 +215,12 @@ class Worker:
         return batch
 
     def _lease_request(self) -> LeaseRequest:
+        room = self._options.max_concurrent_activities - len(self._in_hand)
         return LeaseRequest(
             orchestrations=self._capabilities,
-            activities=self._registry.activities,
+            activities=self._registry.activities if room > 0 else (),
             instances_max=self._options.turns_per_commit_max,
-            activities_max=max(0, self._options.max_concurrent_activities - len(self._in_hand)),
+            activities_max=max(0, room),
         )
 
     def _lease_only(self, request: LeaseRequest | None) -> CommitResult | None:
@@ -223,13 +236,13 @@ class Worker:
         return CommitResult(store_time_ms=self._store.now_ms(), leased=leased)
 
     def _delay_s(self, result: CommitResult | None) -> float:
-        if result is not None and (self._runnable or result.turns or result.releases):
+        if self._runnable or self._inbox or self._releases or self._retries or self._look_again:
             return 0.0
-        if self._runnable or self._inbox or self._releases:
+        if result is not None and (result.turns or result.releases):
             return 0.0
         delay_s = self._options.poll_interval_s
         if self._next_ready_at_ms is not None:
-            delay_s = min(delay_s, max(0.0, (self._next_ready_at_ms - self._store.now_ms()) / 1000))
+            delay_s = min(delay_s, max(_SHORTEST_DELAY_S, (self._next_ready_at_ms - self._store.now_ms()) / 1000))
         return delay_s
 
     # --- 1: collect ------------------------------------------------------------------------------------------
@@ -241,6 +254,7 @@ class Worker:
             if self._in_hand.get(key) is not outcome.attempt:
                 continue  # cancelled, or of a lease that was lost
             del self._in_hand[key]
+            self._look_again = True  # there is room for another one
             if outcome.failure is None and outcome.result is None:
                 self._cancelled(outcome)
             elif not self._retry(outcome):
@@ -269,7 +283,8 @@ class Worker:
 
     def _give_back(self, attempt: ActivityAttempt, *, failed: bool, delay_s: float) -> None:
         leased = attempt.leased
-        if held := self._held.get(leased.incarnation):
+        held = self._held.get(leased.incarnation)
+        if held is not None and leased.event_id in held.running:
             held.running.discard(leased.event_id)
             self._release_if_idle(held)
         self._retries.append(
@@ -301,19 +316,10 @@ class Worker:
         held = self._held.get(leased.incarnation)
         if held is not None and held.leased.execution_id == leased.execution_id:
             held.running.discard(leased.event_id)
-            held.results.append(message)
-            held.finished.append(leased.event_id)
+            held.results.append((message, leased))
             self._runnable[leased.incarnation] = None
             return
-        self._finished.append(
-            FinishActivity(
-                incarnation=leased.incarnation,
-                execution_id=leased.execution_id,
-                event_id=leased.event_id,
-                lease_epoch=leased.lease_epoch,
-                message=encode_message(message),
-            )
-        )
+        self._finished.append(_finish(message, leased))
 
     # --- 2: turns --------------------------------------------------------------------------------------------
 
@@ -321,8 +327,8 @@ class Worker:
         if not self._runnable:
             return []
         runnable = [self._held[incarnation] for incarnation in self._runnable]
-        self._runnable.clear()
         self._load(runnable)
+        self._runnable.clear()
         turns = []
         for held in runnable:
             turn = self._run_turn(held)
@@ -336,7 +342,8 @@ class Worker:
         missing = []
         for held in runnable:
             leased = held.leased
-            held.execution = self._cache.take(leased.incarnation, leased.execution_id, leased.turn_sequence)
+            if held.execution is None:
+                held.execution = self._cache.take(leased.incarnation, leased.execution_id, leased.turn_sequence)
             if held.execution is None:
                 definition = self._registry.find_orchestration(leased.name, leased.version)
                 if definition is None:
@@ -345,8 +352,8 @@ class Worker:
                     instance_id=leased.instance_id, incarnation=leased.incarnation, execution_id=leased.execution_id
                 )
                 held.execution = Execution(identity, definition, self._registry)
-                if leased.input is None:
-                    missing.append(held)
+            if leased.input is None and held.execution.turn_sequence < 0:
+                missing.append(held)
         if missing:
             keys = [(held.leased.incarnation, held.leased.execution_id) for held in missing]
             for held, history in zip(missing, self._store.load_histories(keys), strict=True):
@@ -359,6 +366,7 @@ class Worker:
         self.counters.executions_replayed += 1
         try:
             execution.replay(history)
+            execution.turn_sequence = held.leased.turn_sequence
         except Exception as error:  # noqa: BLE001 - sorted below; one instance must not stop the others
             self._turn_failed(held, error)
 
@@ -372,6 +380,7 @@ class Worker:
             self._turn_failed(held, error)
             return None
         held.waiting = False
+        held.execution = None
         if turn is None:
             self._cache.put(execution)
             self._release_if_idle(held)
@@ -379,7 +388,8 @@ class Worker:
         turn.turn_sequence = leased.turn_sequence
         turn.lease_epoch = leased.lease_epoch
         turn.consumed_messages = [message.message_id for message in leased.messages]
-        turn.finished_activities = held.finished
+        turn.finished_activities = [activity.event_id for _, activity in held.results]
+        held.in_turn, held.results = held.results, []
         self._claim(turn)
         turn.keep_lease = self._keep_lease(held, turn)
         self._executions[leased.incarnation] = execution
@@ -389,7 +399,7 @@ class Worker:
         leased = held.leased
         messages = [decode_message(message.data) for message in leased.messages] if leased.messages else []
         arrivals = Arrivals(
-            messages=messages + held.results,
+            messages=messages + [message for message, _ in held.results],
             timers=[timer.event_id for timer in leased.timers],
             mailbox=leased.mailbox,
             cancel_reason=leased.cancel_reason,
@@ -525,7 +535,7 @@ class Worker:
             mailbox=(),
             cancel_reason=None,
         )
-        held.results, held.finished = [], []
+        held.in_turn = []
 
     def _next_execution(self, held: _Held, turn: TurnCommit) -> None:
         """The next execution of a held instance begins at once; its start needs no queue."""
@@ -567,7 +577,7 @@ class Worker:
                     )
                 )
 
-    def _outcome_unknown(self, batch: CommitBatch | None, error: CommitUnknownError) -> None:
+    def _outcome_unknown(self, error: CommitUnknownError) -> None:
         """The commit may have happened. Whatever it did is in the store: wake those it finished, then begin anew
         from there.
 
@@ -575,7 +585,7 @@ class Worker:
         """
         HOST_LOGGER.warning("the outcome of a commit is unknown; looking it up: %s", error)
         self.counters.commits_unknown += 1
-        if batch is not None:
+        if (batch := self._unsent) is not None:
             tokens = self._store.lookup_commit([turn.incarnation for turn in batch.turns])
             ended = [turn for turn in batch.turns if turn.end is not None]
             self._notifier.finished([turn.instance_id for turn in ended if tokens.get(turn.incarnation) == batch.token])
@@ -634,14 +644,18 @@ class Worker:
             self._releases.append(ReleaseInstance(incarnation=leased.incarnation, lease_epoch=leased.lease_epoch))
 
     def _drop(self, held: _Held) -> None:
-        """Forget an instance: its coroutine, and its activities (whose results nobody could deliver)."""
+        """Forget an instance: its coroutine and its activities. Those that run are given back, the ends of others go
+        to its queue; the store refuses both if they are no longer this worker's."""
         incarnation = held.leased.incarnation
         if held.execution is not None:
             held.execution.seal()
             held.execution = None
         self._cache.drop(incarnation)
         for event_id in list(held.running):
-            self._cancel_activity((incarnation, held.leased.execution_id, event_id), held)
+            attempt = self._cancel_activity((incarnation, held.leased.execution_id, event_id), held)
+            if attempt is not None:
+                self._give_back(attempt, failed=False, delay_s=0.0)
+        self._finished += [_finish(message, activity) for message, activity in held.in_turn + held.results]
         self._runnable.pop(incarnation, None)
         if self._held.get(incarnation) is held:
             del self._held[incarnation]
@@ -669,12 +683,15 @@ class Worker:
             return None
         return timed
 
-    def _cancel_activity(self, key: ActivityKey, held: _Held | None) -> None:
+    def _cancel_activity(self, key: ActivityKey, held: _Held | None) -> ActivityAttempt | None:
+        """Ask an attempt in hand to stop and forget it; its outcome no longer counts."""
         if held is not None:
             held.running.discard(key[2])
-        if self._in_hand.pop(key, None) is not None:
+        attempt = self._in_hand.pop(key, None)
+        if attempt is not None:
             self.counters.activities_cancelled += 1
             self.executor.cancel(key)
+        return attempt
 
     def _check_cancels(self, now_s: float) -> None:
         """Cancel running activities that the store no longer knows as ours."""
@@ -740,3 +757,13 @@ class Worker:
         self._cache.clear()
         self._store.release_worker(self.worker_id)
         return FINISHED
+
+
+def _finish(message: AnyMessage, leased: LeasedActivity) -> FinishActivity:
+    return FinishActivity(
+        incarnation=leased.incarnation,
+        execution_id=leased.execution_id,
+        event_id=leased.event_id,
+        lease_epoch=leased.lease_epoch,
+        message=encode_message(message),
+    )

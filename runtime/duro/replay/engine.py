@@ -547,7 +547,9 @@ class Execution:
             return self._ended
         if not (self._root.done or self._continuation is not None):
             return False
-        return not any(task.interruption is not None and not task.done for task in self._tasks)
+        return not any(
+            task.interruption is not None and not task.done for task in self._tasks if task is not self._root
+        )
 
     def _step(self, task: Task[Any]) -> None:
         """Run one coroutine until it waits for something that is not there yet, or ends."""
