@@ -1,0 +1,1 @@
+"""``duroctl demo``: an eternal orchestration at work on a copy of the reader's own files."""
