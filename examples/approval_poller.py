@@ -70,8 +70,6 @@ async def _answer(ctx: duro.OrchestrationContext, name: str, patience_s: float) 
     return answer if index == 0 else None
 
 
-
-
 @registry.activity
 async def is_ready(ctx: duro.ActivityContext, export: Export) -> bool:
     """Stands in for a service that needs three polls."""
