@@ -43,7 +43,7 @@ from duro.model.records import (
     WorkerRecord,
 )
 from duro.model.status import FINAL_INSTANCE_STATUSES, InstanceStatus
-from duro.naming import check_instance_id, check_name
+from duro.naming import check_instance_id, check_name, check_text
 from duro.registry import Registry
 from duro.stores.base import Store
 from duro.stores.opening import new_id, open_store
@@ -234,8 +234,10 @@ class Client:
         """Ask the instance to stop: ``OrchestrationCancelled`` is raised where it waits, and it may clean up first.
 
         Raises:
+            InvalidInputError: the reason is too long or not storable. Nothing was changed.
             InstanceNotFoundError, InstanceFinishedError: nothing was changed.
         """
+        check_text(reason, "the reason")
         self.store.request_cancel(check_instance_id(instance_id), reason, request_id or self._ids())
         self._after_write()
 
@@ -243,8 +245,10 @@ class Client:
         """End the instance now, without its code and without a worker; no cleanup runs.
 
         Raises:
+            InvalidInputError: the reason is too long or not storable. Nothing was changed.
             InstanceNotFoundError, InstanceFinishedError: nothing was changed.
         """
+        check_text(reason, "the reason")
         self.store.terminate_instance(check_instance_id(instance_id), reason)
         self._notifier.finished([instance_id])
         self._after_write()
@@ -322,8 +326,12 @@ class Client:
 
         Raises:
             UsageError: the limit is negative, or the cursor is not one of a page of this kind.
+            InvalidNameError: no orchestration can have the name asked for.
         """
-        return self.store.list_instances(where or InstanceFilter(), _checked_limit(limit), cursor)
+        where = where or InstanceFilter()
+        if where.name is not None:
+            check_name(where.name, "orchestration name")
+        return self.store.list_instances(where, _checked_limit(limit), cursor)
 
     def list_executions(
         self, instance_id: str | None = None, *, limit: int = LIST_LIMIT_DEFAULT, cursor: str | None = None

@@ -61,7 +61,7 @@ def encode_payload(value: object, what: str) -> Json:
 
 
 def payload_from_text(text: str | bytes, what: str) -> Json:
-    """JSON text that came from outside, checked and otherwise kept as it is.
+    """JSON text that came from outside, checked, without white space between its tokens, otherwise kept as it is.
 
     Raises:
         InvalidInputError: it is not JSON.
@@ -69,10 +69,11 @@ def payload_from_text(text: str | bytes, what: str) -> Json:
     """
     try:
         data = text.encode("utf-8") if isinstance(text, str) else text
-        msgspec.json.decode(data)
+        compact = msgspec.json.format(data, indent=-1)
+        msgspec.json.decode(compact)
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise InvalidInputError(f"{what} is not JSON: {error}", hint='text needs quotes: "text"') from error
-    return _checked(data.strip(), what)
+    return _checked(compact, what)
 
 
 def decode_payload(data: Json | str | bytes, annotation: Any, what: str) -> Any:

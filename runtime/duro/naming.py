@@ -1,7 +1,7 @@
 """Ids and names, checked once, at the API, the same for every store."""
 
-from duro.errors import InvalidIdError, InvalidNameError
-from duro.model.limits import INSTANCE_ID_BYTES_MAX, NAME_BYTES_MAX
+from duro.errors import InvalidIdError, InvalidInputError, InvalidNameError
+from duro.model.limits import INSTANCE_ID_BYTES_MAX, NAME_BYTES_MAX, REASON_BYTES_MAX
 
 
 def _problem(text: object, bytes_max: int) -> str | None:
@@ -42,6 +42,17 @@ def check_name(name: str, what: str) -> str:
     if problem := _problem(name, NAME_BYTES_MAX):
         raise InvalidNameError(f"{what} {_shown(name)} {problem}", hint="choose another one")
     return name
+
+
+def check_text(text: str, what: str) -> str:
+    """``text`` itself: a reason, written by people, that may be empty.
+
+    Raises:
+        InvalidInputError: it is over ``REASON_BYTES_MAX`` bytes, or has a NUL or a lone surrogate.
+    """
+    if text != "" and (problem := _problem(text, REASON_BYTES_MAX)):
+        raise InvalidInputError(f"{what} {_shown(text)} {problem}", hint="write another one")
+    return text
 
 
 def _shown(value: object) -> str:

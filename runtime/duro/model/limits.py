@@ -8,6 +8,9 @@ INSTANCE_ID_BYTES_MAX: Final = 255
 NAME_BYTES_MAX: Final = 255
 """UTF-8 bytes of an orchestration, activity or event name, and of a version."""
 
+REASON_BYTES_MAX: Final = 4096
+"""UTF-8 bytes of the reason somebody gives for a cancel or a termination: a sentence, kept in the instance's row."""
+
 PAYLOAD_BYTES_MAX: Final = 2 * 1024 * 1024
 """Encoded bytes of one input, result, event or custom status: one row must not stall a group commit."""
 

@@ -1,7 +1,6 @@
 """Store URLs. The one module that names the concrete stores; each is imported only when it is asked for."""
 
 import os
-import uuid
 from collections.abc import Callable
 from typing import Literal
 
@@ -13,8 +12,8 @@ Synchronous = Literal["FULL", "NORMAL", "EXTRA"]
 
 
 def new_id() -> str:
-    """A random id of 32 hex digits."""
-    return uuid.uuid4().hex
+    """128 random bits as 32 hex digits: instance ids, worker ids, seeds, commit tokens."""
+    return os.urandom(16).hex()
 
 
 def open_store(

@@ -1,0 +1,21 @@
+"""Entry point. ``duroctl --version`` imports nothing but this package."""
+
+import sys
+from collections.abc import Sequence
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run ``duroctl`` and exit with its status."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if given == ["--version"]:
+        from duroctl import __version__
+
+        print(f"duroctl {__version__}")
+        return
+    from duroctl.app import run
+
+    sys.exit(run(given))
+
+
+if __name__ == "__main__":
+    main()

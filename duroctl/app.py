@@ -1,0 +1,205 @@
+"""The application: its commands, loaded when they are needed, and the one place where errors become exit codes."""
+
+import contextlib
+import importlib
+import inspect
+import io
+import os
+import re
+import sys
+from collections.abc import Sequence
+from typing import Annotated, Any, Final, NamedTuple
+
+import typer
+
+from duroctl import __version__
+from duroctl.options import KEYWORD, HelpingGroup, new_group
+from duroctl.render.text import json_safe, visible
+
+COMMANDS: Final = {
+    "init": "init",
+    "demo": "demo",
+    "worker": "worker",
+    "start": "start",
+    "raise": "raise_event",
+    "instances": "instances",
+    "executions": "executions",
+    "history": "history",
+}
+"""Command -> module of duroctl.commands, in the order of the help."""
+
+EXIT_CODES: Final = """\b
+Exit codes:
+    0  done                            7  no such instance or execution
+    1  error                          10  no store
+    2  wrong usage                    11  the store is locked
+    3  partly done                    12  the store was written by a newer duro
+    4  declined                      130  interrupted
+    6  the configuration is invalid  141  the reader of the output went away"""
+
+_SUMMARY = """Durable orchestrations from the command line.
+
+\b
+First steps:
+  duroctl demo                                          see it work
+  duroctl init                                          make a store here
+  duroctl worker mymodule:registry                      run its orchestrations
+  duroctl start greet --input '"Ada"' --wait            start one
+  duroctl instances list                                see what there is
+  duroctl history show INSTANCE                         see what it did
+
+Options may stand before or after the command. Without --store, the store is the one named by DUROCTL_STORE, or by
+the runtime_config.toml of this directory (or of its config/), or by ~/.config/duro/runtime_config.toml.
+"""
+
+
+class _Root(HelpingGroup):
+    """The root group. A command's module is imported when the command is run or its help is shown."""
+
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002
+        for name in [cmd_name] if cmd_name in COMMANDS else COMMANDS:
+            if name not in self.commands:
+                module = importlib.import_module(f"duroctl.commands.{COMMANDS[name]}")
+                self.commands[name] = typer.main.get_command(module.app)
+                self.commands[name].name = name
+        return self.commands.get(cmd_name)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"duroctl {__version__}")
+        raise typer.Exit
+
+
+_VersionOption = Annotated[
+    bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+]
+
+
+def build() -> Any:
+    """The whole application as one click command."""
+    version = inspect.Parameter("version", KEYWORD, annotation=_VersionOption, default=False)
+    return typer.main.get_command(new_group(_SUMMARY, _Root, extra=(version,), epilog=EXIT_CODES, add_completion=True))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line and return the exit status. Prints errors; raises nothing."""
+    _prepare_streams()
+    if "_DUROCTL_COMPLETE" in os.environ:
+        build().main(list(arguments), prog_name="duroctl")
+    try:
+        status = _invoke(arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _abandon_output()
+        return 141
+    except KeyboardInterrupt:
+        return 130
+    except Exception as error:  # noqa: BLE001 (everything else becomes one line)
+        status = _report(error, arguments)
+        try:
+            sys.stdout.flush()
+        except OSError:
+            _abandon_output()
+    return status
+
+
+def _invoke(arguments: Sequence[str]) -> int:
+    try:
+        with build().make_context("duroctl", list(arguments)) as context:
+            context.command.invoke(context)
+    except typer.Exit as stop:
+        return stop.exit_code
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else 0
+    return 0
+
+
+class _Problem(NamedTuple):
+    """An error as it is printed. ``traceback``: -v shows where it came from."""
+
+    message: str
+    hint: str | None
+    exit_code: int
+    traceback: bool
+
+
+def _report(error: Exception, arguments: Sequence[str]) -> int:
+    """Print one line (or, with ``-o json``, one document) on standard error; the exit status."""
+    problem = _problem(error)
+    verbose = any(re.fullmatch(r"--verbose|-q*v[qv]*", argument) for argument in arguments)
+    if problem.traceback and verbose:
+        import traceback
+
+        for line in "".join(traceback.format_exception(error)).splitlines():
+            sys.stderr.write(visible(line) + "\n")
+    if _wants_json(arguments):
+        sys.stderr.write(_problem_json(error, problem) + "\n")
+    else:
+        text = f"{problem.message}; {problem.hint}" if problem.hint else problem.message
+        sys.stderr.write(f"duroctl: error: {visible(text)}\n")
+    return problem.exit_code
+
+
+def _problem(error: Exception) -> _Problem:
+    from duro.errors import DuroError, RegistryImportError
+
+    if isinstance(error, DuroError):
+        return _Problem(error.message, error.hint, error.exit_code, isinstance(error, RegistryImportError))
+    if isinstance(error, typer.TyperException):
+        message = error.format_message().rstrip(".")
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context else "duroctl"
+        return _Problem(message[:1].lower() + message[1:], f"see `{command} --help`", error.exit_code, False)
+    if isinstance(error, UnicodeEncodeError):
+        shown = ascii(error.object)
+        return _Problem(f"{shown} contains a lone surrogate", "every text must be valid Unicode", 2, True)
+    if isinstance(error, OSError) and error.strerror:
+        name = f": {error.filename!r}" if error.filename else ""
+        return _Problem(f"{error.strerror}{name}", None, 1, True)
+    return _Problem(f"unexpected {type(error).__name__}: {error}", "run again with -v for the traceback", 1, True)
+
+
+def _problem_json(error: Exception, problem: _Problem) -> str:
+    import json
+
+    document = {
+        "schema": "duroctl.error/1",
+        "error": type(error).__name__,
+        "message": problem.message,
+        "hint": problem.hint,
+        "exit_code": problem.exit_code,
+    }
+    return json_safe(json.dumps(document))
+
+
+def _wants_json(arguments: Sequence[str]) -> bool:
+    """Whether the last output format asked for is a JSON one; also for command lines that cannot be parsed."""
+    chosen = ""
+    for position, argument in enumerate(arguments):
+        if argument == "--":
+            break
+        if argument in ("-o", "--output"):
+            chosen = arguments[position + 1] if position + 1 < len(arguments) else ""
+        elif argument.startswith("--output="):
+            chosen = argument.removeprefix("--output=")
+        elif argument.startswith("-o"):
+            chosen = argument.removeprefix("-o").removeprefix("=")
+    return chosen in ("json", "jsonl")
+
+
+def _prepare_streams() -> None:
+    """Results are UTF-8 in files and pipes whatever the locale; a closed standard output is no error by itself."""
+    if sys.stdout is None:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding=None if sys.stdout.isatty() else "utf-8", errors="backslashreplace")
+
+
+def _abandon_output() -> None:
+    """What is still buffered has no reader: keep the interpreter from trying again when it exits."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

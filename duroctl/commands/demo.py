@@ -1,0 +1,48 @@
+"""``duroctl demo``: an eternal orchestration at work on real files, and what it leaves in its store."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from duroctl.options import command, new_command_app
+from duroctl.session import Session
+
+app = new_command_app()
+
+_DirectoryArgument = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[DIRECTORY]",
+        help="The directory to watch, on a copy of it. Default: the standard library of this Python.",
+        show_default=False,
+    ),
+]
+_ExecutionsOption = Annotated[
+    str, typer.Option("--executions", metavar="N", help="How many executions the eternal orchestration runs.")
+]
+
+
+@command(app, "demo", examples=("demo", "demo ~/src --executions 100", "demo --store sqlite:///demo.db"))
+def demo(session: Session, directory: _DirectoryArgument = None, executions: _ExecutionsOption = "40") -> None:
+    """Watch a directory with an eternal orchestration and show how its store grows.
+
+    Works on a temporary copy and needs nothing but this program. With --store the store is kept, to be looked at with
+    the other commands; a demo that was interrupted goes on when it is run again on the same store.
+    """
+    from duroctl.parsing import parse_count
+
+    count = parse_count(executions, "--executions")
+    keep = _kept_file(session.options.store)
+    from duroctl.demo import run
+
+    run.main(None if directory is None else Path(directory), keep, count)
+
+
+def _kept_file(store: str | None) -> Path | None:
+    """--store takes a URL as everywhere, and here a plain file name too."""
+    from duro.stores.opening import sqlite_path
+
+    if store is None:
+        return None
+    return Path(sqlite_path(store) if ":" in store else store)

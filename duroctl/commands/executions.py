@@ -1,0 +1,44 @@
+"""``duroctl executions``: the generations of instances."""
+
+from typing import Annotated, Any
+
+import typer
+
+from duroctl.options import CursorOption, LimitOption, command, new_group
+from duroctl.session import Session
+
+app = new_group("List executions, the generations of instances.")
+
+_InstanceArgument = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[INSTANCE]", help="Only of this one; - reads an id from standard input.", show_default=False
+    ),
+]
+
+
+@command(
+    app,
+    "list",
+    examples=("executions list", "executions list orders-2026", "executions list --limit 1000 --output csv"),
+)
+def list_executions(
+    session: Session, instance: _InstanceArgument = None, limit: LimitOption = "100", cursor: CursorOption = None
+) -> None:
+    """List the executions of an instance, or of all, the newest first."""
+    from duroctl.output import Pages
+    from duroctl.parsing import expand_ids, parse_count
+    from duroctl.render.records import EXECUTIONS
+    from duroctl.walking import one_id
+
+    rows_max = parse_count(limit, "--limit")
+    instance_id = None if instance is None else one_id(expand_ids([instance], session.stdin_lines))
+    with session.client(read_only=True) as client:
+
+        def fetch(size: int, after: str | None) -> tuple[tuple[Any, ...], str | None]:
+            page = client.list_executions(instance_id, limit=size, cursor=after)
+            return page.executions, page.next
+
+        pages = Pages(fetch, rows_max, cursor)
+        session.output.listing(EXECUTIONS, pages, client.store.now_ms)
+        session.note_more(pages.next)

@@ -1,0 +1,200 @@
+"""``duroctl instances``: what runs, what ran, how one stands, whom it started, and the end of some."""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from duroctl.options import CursorOption, LimitOption, command, new_group
+from duroctl.session import Session
+
+if TYPE_CHECKING:
+    from duro.client import Client, OrchestrationResult
+    from duro.model.records import InstanceFilter, InstanceRecord
+
+app = new_group("List, show and end instances.")
+
+StatusOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--status",
+        metavar="STATUS",
+        help="Only these: pending, running, completed, failed, cancelled, terminated, or blocked (unfinished, with "
+        "work, and stuck). May be repeated.",
+    ),
+]
+NameOption = Annotated[str | None, typer.Option("--name", metavar="NAME", help="Only of this orchestration.")]
+IdsArgument = Annotated[
+    list[str], typer.Argument(metavar="INSTANCE...", help="Instance ids; - reads them from standard input.")
+]
+IdArgument = Annotated[
+    str, typer.Argument(metavar="INSTANCE", help="An instance id; - reads one from standard input.", show_default=False)
+]
+ReasonOption = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Kept in the history.")]
+YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+
+
+@command(
+    app,
+    "list",
+    examples=(
+        "instances list --status running --name greet",
+        "instances list --status blocked",
+        "instances list --limit 0 --output ids",
+    ),
+)
+def list_instances(
+    session: Session,
+    status: StatusOption = None,
+    name: NameOption = None,
+    limit: LimitOption = "100",
+    cursor: CursorOption = None,
+) -> None:
+    """List instances, the newest first."""
+    from duroctl.output import Pages
+    from duroctl.parsing import parse_count
+    from duroctl.render.records import INSTANCES
+
+    where = _filter(status or [], name)
+    rows_max = parse_count(limit, "--limit")
+    with session.client(read_only=True) as client:
+
+        def fetch(size: int, after: str | None) -> tuple[tuple[Any, ...], str | None]:
+            page = client.list_instances(where, limit=size, cursor=after)
+            return page.instances, page.next
+
+        pages = Pages(fetch, rows_max, cursor)
+        session.output.listing(INSTANCES, pages, client.store.now_ms)
+        session.note_more(pages.next)
+
+
+def _filter(statuses: list[str], name: str | None) -> "InstanceFilter":
+    from duro.errors import UsageError
+    from duro.model.records import InstanceFilter
+    from duro.model.status import InstanceStatus
+
+    known = [*map(str, InstanceStatus), "blocked"]
+    for status in statuses:
+        if status not in known:
+            raise UsageError(f"--status {status!r} is no status", hint=f"choose from {', '.join(known)}")
+    if "blocked" not in statuses:
+        return InstanceFilter(statuses=tuple(InstanceStatus(each) for each in statuses), name=name)
+    if set(statuses) != {"blocked"}:
+        raise UsageError("--status blocked goes with no other status", hint="ask for them one after the other")
+    return InstanceFilter(name=name, blocked=True)
+
+
+@command(
+    app,
+    "show",
+    examples=("instances show orders-2026", "instances list --status failed --output ids | duroctl instances show -"),
+)
+def show(session: Session, instance: IdsArgument) -> None:
+    """Show all that is known of an instance, its result included.
+
+    With -o json one id gives one document, several (or -) a list.
+    """
+    from duroctl.parsing import expand_ids
+    from duroctl.render.details import INSTANCE, INSTANCE_DETAILS, Detailed, detail_lines
+
+    ids = expand_ids(instance, session.stdin_lines)
+    with session.client(read_only=True) as client:
+        found = [Detailed(client.get_instance(each), _result(session, client, each)) for each in ids]
+        now_ms = client.store.now_ms() if session.output.terminal else None
+    if instance == ids and len(ids) == 1:
+        session.output.result(INSTANCE, found[0], detail_lines(found[0], now_ms))
+    elif session.output.format == "table":
+        for detailed in found:
+            session.output.lines([*detail_lines(detailed, now_ms), ""])
+    else:
+        session.output.listing(INSTANCE_DETAILS, found, lambda: 0)
+
+
+def _result(session: Session, client: "Client", instance_id: str) -> "OrchestrationResult | None":
+    from duro.errors import HistoryFormatError
+
+    try:
+        return client.get_result(instance_id)
+    except HistoryFormatError as error:
+        session.note(f"how {instance_id!r} ended cannot be read: {error.message}")
+        return None
+
+
+@command(app, "tree", examples=("instances tree orders-2026", "instances tree orders-2026 --limit 0 --output json"))
+def tree(session: Session, instance: IdArgument, limit: LimitOption = "1000") -> None:
+    """Show the instances that an instance started, and those that they started.
+
+    Children of all its executions, also of pruned ones, and detached ones.
+    """
+    from duroctl.parsing import expand_ids, parse_count
+    from duroctl.render.tree import TREE, tree_lines
+    from duroctl.walking import one_id, walk_tree
+
+    nodes_max = parse_count(limit, "--limit")
+    instance_id = one_id(expand_ids([instance], session.stdin_lines))
+    with session.client(read_only=True) as client:
+        nodes, cut = walk_tree(client, instance_id, nodes_max)
+    if cut:
+        session.note(f"there are more: this is the first {len(nodes)} (--limit 0 shows all)")
+    if session.output.terminal:
+        session.output.lines(tree_lines(nodes))
+    elif session.output.format == "json":
+        rows = [TREE.to_json(node) for node in nodes]
+        session.output.json({"schema": TREE.schema, "instance_id": instance_id, "nodes": rows, "truncated": cut})
+    else:
+        session.output.listing(TREE, nodes, lambda: 0)
+
+
+@command(
+    app,
+    "terminate",
+    examples=(
+        "instances terminate orders-2026 --reason 'wrong input'",
+        "instances list --status blocked --output ids | duroctl instances terminate - --yes",
+    ),
+)
+def terminate(session: Session, instance: IdsArgument, reason: ReasonOption = "", yes: YesOption = False) -> None:
+    """End instances at once, without their code and without a worker; no cleanup of theirs runs.
+
+    Shows what it would end and asks; without a terminal it needs --yes. Exit status 3: some had ended before.
+    """
+    from duro.model.status import FINAL_INSTANCE_STATUSES
+    from duroctl.parsing import expand_ids
+    from duroctl.render.text import visible
+
+    ids = expand_ids(instance, session.stdin_lines)
+    with session.client() as client:
+        records = [client.get_instance(each) for each in ids]
+        unfinished = [record for record in records if record.status not in FINAL_INSTANCE_STATUSES]
+        if unfinished and not yes:
+            session.confirm(
+                f"Terminate {_count(len(unfinished))}?",
+                (f"  {visible(r.instance_id)}  {visible(r.name)}  {r.status}" for r in unfinished),
+            )
+        _terminate(session, client, records, reason)
+
+
+def _terminate(session: Session, client: "Client", records: "list[InstanceRecord]", reason: str) -> None:
+    from duro.errors import InstanceFinishedError, InstanceNotFoundError
+    from duroctl.errors import PartlyDoneError
+    from duroctl.render.details import TERMINATED, Ended
+
+    ended = []
+    refusals: list[InstanceFinishedError | InstanceNotFoundError] = []
+    for record in records:
+        try:
+            client.terminate(record.instance_id, reason)
+        except (InstanceFinishedError, InstanceNotFoundError) as error:
+            refusals.append(error)
+        else:
+            ended.append(Ended(record.instance_id, record.execution_id))
+    if refusals and not ended and len(refusals) == 1:
+        raise refusals[0]
+    session.output.listing(TERMINATED, ended, lambda: 0)
+    session.output.flush()
+    if refusals:
+        what = f"{len(refusals)} of {_count(len(records))} had ended before, the first of them {refusals[0].message}"
+        raise PartlyDoneError(what) if ended else InstanceFinishedError(what)
+
+
+def _count(number: int) -> str:
+    return "1 instance" if number == 1 else f"{number} instances"

@@ -1,0 +1,87 @@
+"""``duroctl worker``: a process that runs orchestrations and activities."""
+
+import os
+import signal
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from duroctl.options import command, new_command_app
+from duroctl.session import Session
+
+if TYPE_CHECKING:
+    from threading import Event
+
+app = new_command_app()
+
+_RegistryArgument = Annotated[
+    str, typer.Argument(metavar="MODULE:REGISTRY", help="Where the duro.Registry is.", show_default=False)
+]
+_DrainOption = Annotated[
+    str, typer.Option("--drain", metavar="DURATION", help="How long running activities may go on after a stop.")
+]
+_DirectoryOption = Annotated[
+    str, typer.Option("--directory", "-C", metavar="DIR", help="Import from here; the current directory by default.")
+]
+
+
+@command(
+    app,
+    "worker",
+    examples=(
+        "worker orders:registry",
+        "worker shop.flows:registry --directory src --drain 2m",
+        "worker orders:registry --store sqlite:////var/lib/duro/duro.db",
+    ),
+)
+def worker(
+    session: Session, registry: _RegistryArgument, drain: _DrainOption = "30s", directory: _DirectoryOption = "."
+) -> None:
+    """Run the orchestrations and activities of a registry until a signal says stop.
+
+    SIGTERM or Ctrl-C: no new work is taken, finished turns are committed, running activities get --drain to end, the
+    rest goes back to the store, and the exit status is 0. A second signal quits at once (130 or 143); what was
+    running is taken over by other workers after the lease has expired.
+    """
+    from pathlib import Path
+    from threading import Event
+
+    from duroctl.importing import load_registry
+    from duroctl.parsing import parse_duration
+
+    drain_s = parse_duration(drain, "--drain")
+    loaded = load_registry(registry, Path(directory))
+    with session.open_store() as store:
+        from duro.host.runtime import Runtime
+
+        stop = Event()
+        _stop_on_signals(stop)
+        runtime = Runtime(store, loaded)
+        runtime.start()
+        names = {name for name, _ in loaded.orchestrations}
+        session.note(
+            f"worker {runtime.worker_id} on {store.url}: {_count(len(names), 'orchestration')}, "
+            f"{_count(len(loaded.activities), 'activity')}"
+        )
+        stop.wait()
+        session.note(f"stopping: running activities have {drain_s} s; a second signal quits at once")
+        runtime.stop(drain_s)
+        session.note("stopped")
+
+
+def _stop_on_signals(stop: "Event") -> None:
+    """The first signal asks for an orderly stop, the second one ends the process where it stands."""
+
+    def handle(number: int, _frame: FrameType | None) -> None:
+        if stop.is_set():
+            os._exit(128 + number)
+        stop.set()
+
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, handle)
+
+
+def _count(number: int, noun: str) -> str:
+    plural = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
+    return f"{number} {noun if number == 1 else plural}"

@@ -1,0 +1,21 @@
+"""The errors that only a command line has; everything else is raised by duro itself (``duro.errors``)."""
+
+from duro.errors import DuroError
+
+
+class ConfigFileError(DuroError):
+    """A runtime_config.toml cannot be read. The message begins with file:line:column where there is one."""
+
+    exit_code = 6
+
+
+class DeclinedError(DuroError):
+    """The person at the terminal said no. Nothing was changed."""
+
+    exit_code = 4
+
+
+class PartlyDoneError(DuroError):
+    """Some of what was asked was done, and some was not; the output says which."""
+
+    exit_code = 3

@@ -1,0 +1,147 @@
+"""The global options, declared once, and the decorator that gives them to every command.
+
+They work before and after the command; what stands after wins.
+"""
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any, Final, Literal, cast
+
+import typer
+from typer.core import TyperGroup
+
+from duroctl.session import Session
+
+OutputFormat = Literal["table", "json", "jsonl", "csv", "ids"]
+
+StoreOption = Annotated[
+    str | None, typer.Option("--store", metavar="URL", help="The store, such as sqlite:///duro.db.", show_default=False)
+]
+ConfigOption = Annotated[
+    str | None, typer.Option("--config", metavar="FILE", help="A runtime_config.toml.", show_default=False)
+]
+OutputOption = Annotated[
+    OutputFormat | None, typer.Option("--output", "-o", help="How to print what was found.", show_default=False)
+]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print no notes, only results and errors.")]
+VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Say which store is used; print tracebacks.")]
+
+# Options of every list.
+LimitOption = Annotated[str, typer.Option("--limit", metavar="N", help="Rows at most; 0 for all.")]
+CursorOption = Annotated[
+    str | None, typer.Option("--cursor", metavar="CURSOR", help="Go on where an earlier list ended (its `next`).")
+]
+
+Examples = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class GlobalOptions:
+    """What every command takes. None: not given here."""
+
+    store: str | None = None
+    config: str | None = None
+    output: OutputFormat | None = None
+    quiet: bool = False
+    verbose: bool = False
+
+    def overridden_by(self, later: "GlobalOptions") -> "GlobalOptions":
+        return GlobalOptions(
+            store=self.store if later.store is None else later.store,
+            config=self.config if later.config is None else later.config,
+            output=later.output or self.output,
+            quiet=later.quiet or self.quiet,
+            verbose=later.verbose or self.verbose,
+        )
+
+
+def new_group(
+    summary: str,
+    cls: type[TyperGroup] | None = None,
+    *,
+    extra: tuple[inspect.Parameter, ...] = (),
+    epilog: str | None = None,
+    add_completion: bool = False,
+) -> typer.Typer:
+    """A group of commands that takes the global options too, and ``extra`` ones that act on their own."""
+    app = typer.Typer(
+        cls=cls or HelpingGroup,
+        help=summary,
+        epilog=epilog,
+        add_completion=add_completion,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        context_settings=_CONTEXT_SETTINGS,
+    )
+
+    def take_globals(ctx: typer.Context, **values: Any) -> None:
+        given = GlobalOptions(**{name: values[name] for name in _GLOBALS})
+        ctx.obj = _so_far(ctx).overridden_by(given)
+
+    app.callback()(_declared(take_globals, [*extra, *_GLOBALS.values()]))
+    return app
+
+
+def new_command_app() -> typer.Typer:
+    """Holds one command that belongs to no group."""
+    return typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+
+
+class HelpingGroup(TyperGroup):
+    """A group that prints its help to standard error and exits with 2 when nothing follows it."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if not args and not ctx.resilient_parsing:
+            typer.echo(self.get_help(ctx), err=True)
+            raise typer.Exit(2)
+        return super().parse_args(ctx, args)
+
+
+def command(app: typer.Typer, name: str, *, examples: Examples) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Register a function as a command: its parameter ``session`` becomes the global options, the rest is its own.
+
+    ``examples`` are whole command lines, without the leading ``duroctl``.
+    """
+
+    def register(function: Callable[..., None]) -> Callable[..., None]:
+        def run(ctx: typer.Context, **values: Any) -> None:
+            given = GlobalOptions(**{name: values.pop(name) for name in _GLOBALS})
+            function(Session(_so_far(ctx).overridden_by(given)), **values)
+
+        run.__doc__ = function.__doc__
+        own = list(inspect.signature(function).parameters.values())[1:]
+        epilog = "\b\nExamples:\n" + "\n".join(f"  duroctl {example}" for example in examples)
+        declared = _declared(run, [*own, *_GLOBALS.values()])
+        app.command(name, epilog=epilog, context_settings=_CONTEXT_SETTINGS)(declared)
+        return function
+
+    return register
+
+
+def _declared(function: Callable[..., None], parameters: list[inspect.Parameter]) -> Callable[..., None]:
+    """``function`` with the context and ``parameters`` as the signature that typer reads."""
+    shown = [_CONTEXT, *(each.replace(kind=KEYWORD) for each in parameters)]
+    function.__annotations__ = {each.name: each.annotation for each in shown}
+    cast(Any, function).__signature__ = inspect.Signature(shown)
+    return function
+
+
+def _so_far(ctx: typer.Context) -> GlobalOptions:
+    parent = ctx.parent
+    return parent.obj if parent is not None and isinstance(parent.obj, GlobalOptions) else GlobalOptions()
+
+
+KEYWORD = inspect.Parameter.KEYWORD_ONLY
+_CONTEXT = inspect.Parameter("ctx", KEYWORD, annotation=typer.Context)
+_CONTEXT_SETTINGS: Final = {"help_option_names": ["-h", "--help"]}
+_GLOBALS: Final = {
+    name: inspect.Parameter(name, KEYWORD, annotation=annotation, default=default)
+    for name, annotation, default in (
+        ("store", StoreOption, None),
+        ("config", ConfigOption, None),
+        ("output", OutputOption, None),
+        ("quiet", QuietOption, False),
+        ("verbose", VerboseOption, False),
+    )
+}

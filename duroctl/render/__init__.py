@@ -1,0 +1,1 @@
+"""Pure functions from values to text. Nothing here reads a clock, a terminal or a store."""

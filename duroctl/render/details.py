@@ -1,0 +1,121 @@
+"""One instance in full, and what became of instances that were ended."""
+
+from collections.abc import Callable, Iterator
+from typing import Any, Final, NamedTuple
+
+from duro.client import OrchestrationResult
+from duro.model.records import InstanceRecord
+from duroctl.render.records import encode, instance_json
+from duroctl.render.results import failure_json, failure_line
+from duroctl.render.tables import INSTANCE_COLUMNS, Column, View
+from duroctl.render.text import visible
+from duroctl.render.units import iso, relative, size
+
+
+class Detailed(NamedTuple):
+    """An instance and how it ended (None: it has not, or its history cannot be read)."""
+
+    record: InstanceRecord
+    result: OrchestrationResult | None
+
+
+class Ended(NamedTuple):
+    instance_id: str
+    execution_id: int
+
+
+def detailed_json(detailed: Detailed) -> dict[str, Any]:
+    result = detailed.result
+    return {
+        **instance_json(detailed.record),
+        "output": result.output if result else None,
+        "failure": failure_json(result.failure) if result else None,
+    }
+
+
+def detail_lines(detailed: Detailed, now_ms: int | None) -> list[str]:
+    """``label  value`` lines, leaving out what is empty. ``now_ms`` None: times and sizes exact, for pipes."""
+    pairs = [(label, text) for label, text in _pairs(detailed, now_ms) if text]
+    return [f"{label:<15}{text}" for label, text in pairs]
+
+
+def _pairs(detailed: Detailed, now_ms: int | None) -> Iterator[tuple[str, str]]:
+    record = detailed.record
+    yield "instance", visible(record.instance_id)
+    yield "orchestration", visible(f"{record.name} {record.version}".rstrip())
+    yield "status", str(record.status)
+    if record.blocked:
+        yield "blocked", visible(f"{record.blocked}: {record.blocked_reason or ''}".rstrip(": "))
+        yield "attempts", str(record.attempt_count)
+    if record.cancel_reason is not None:
+        yield "cancel asked", visible(record.cancel_reason) or "(no reason)"
+    yield "execution", str(record.execution_id)
+    bytes_text = size(record.history_bytes) if now_ms is not None else f"{record.history_bytes} bytes"
+    events = "1 event" if record.event_count == 1 else f"{record.event_count} events"
+    yield "history", f"{events}, {bytes_text}"
+    yield "turns", str(record.turn_sequence)
+    for label, at_ms in (
+        ("created", record.created_at_ms),
+        ("updated", record.updated_at_ms),
+        ("completed", record.completed_at_ms),
+        ("ready", record.ready_at_ms),
+    ):
+        yield label, _moment(at_ms, now_ms)
+    yield "worker", visible(record.lease_worker_id or "")
+    yield "custom status", visible(record.custom_status or "")
+    if parent := record.parent:
+        what = "started (detached) by" if record.detached else "child of"
+        yield "lineage", visible(f"{what} {parent.instance_id}/{parent.execution_id}, event {parent.event_id}")
+    yield from _outcome(detailed.result)
+
+
+def _outcome(result: OrchestrationResult | None) -> Iterator[tuple[str, str]]:
+    if result is None:
+        return
+    if result.failure is None:
+        yield "output", encode(result.output)
+        return
+    failure = result.failure
+    label = "failure"
+    while failure is not None:
+        yield label, visible(failure_line(failure))
+        for line in (failure.traceback or "").splitlines():
+            yield "", f"  {visible(line)}"
+        label, failure = "caused by", failure.cause  # type: ignore[assignment]
+
+
+def _moment(at_ms: int | None, now_ms: int | None) -> str:
+    if at_ms is None:
+        return ""
+    return iso(at_ms) if now_ms is None else f"{relative(at_ms, now_ms)} ({iso(at_ms)})"
+
+
+def _of_record(value: Callable[[Any], object]) -> Callable[[Any], object]:
+    return lambda detailed: value(detailed.record)
+
+
+_COLUMNS: Final = (
+    *(column._replace(value=_of_record(column.value)) for column in INSTANCE_COLUMNS),
+    Column("output", None, "text", lambda d: encode(d.result.output) if d.result and not d.result.failure else None),
+    Column(
+        "failure", None, "text", lambda d: failure_line(d.result.failure) if d.result and d.result.failure else None
+    ),
+)
+
+
+def _id(detailed: Any) -> str:
+    return str(detailed.record.instance_id)
+
+
+INSTANCE: Final = View("duroctl.instance/1", "instance", _COLUMNS, detailed_json, _id)
+INSTANCE_DETAILS: Final = View("duroctl.instances/1", "instances", _COLUMNS, detailed_json, _id)
+TERMINATED: Final = View(
+    "duroctl.terminated/1",
+    "terminated",
+    (
+        Column("instance_id", "TERMINATED", "id", lambda e: e.instance_id),
+        Column("execution_id", "EXEC", "number", lambda e: e.execution_id),
+    ),
+    lambda ended: {"instance_id": ended.instance_id, "execution_id": ended.execution_id},
+    lambda ended: str(ended.instance_id),
+)

@@ -1,0 +1,88 @@
+"""Columns of records, and lines of text made of them: tab-separated and whole, or CSV."""
+
+import io
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final, Literal, NamedTuple
+
+from duroctl.render.text import visible
+from duroctl.render.units import iso, relative, size
+
+Kind = Literal["text", "id", "number", "time", "bytes"]
+
+
+class Column(NamedTuple):
+    """``name`` heads it in files; ``heading`` on a terminal, None: it is left out there."""
+
+    name: str
+    heading: str | None
+    kind: Kind
+    value: Callable[[Any], object]
+
+
+class View(NamedTuple):
+    """How one kind of record is printed: as JSON under ``schema`` and ``field``, as columns, as an id."""
+
+    schema: str
+    field: str
+    columns: tuple[Column, ...]
+    to_json: Callable[[Any], dict[str, Any]]
+    to_id: Callable[[Any], str]
+
+
+def exact_cell(kind: Kind, value: object) -> str:
+    """A value whole: times in ISO-8601, sizes in bytes, nothing for None."""
+    if value is None:
+        return ""
+    if kind == "time" and isinstance(value, int):
+        return iso(value)
+    return visible(str(value))
+
+
+def terminal_cell(kind: Kind, value: object, now_ms: int) -> str:
+    """A value for people: times relative, sizes rounded, a dash for None and for nothing."""
+    if value is None or value == "":
+        return "-"
+    if kind == "time" and isinstance(value, int):
+        return relative(value, now_ms)
+    if kind == "bytes" and isinstance(value, int):
+        return size(value)
+    return visible(str(value))
+
+
+def tsv_line(cells: Iterable[str]) -> str:
+    return "\t".join(cells)
+
+
+def csv_line(cells: Sequence[str]) -> str:
+    """One CSV record (RFC 4180), without its line end."""
+    import csv
+
+    buffer = io.StringIO()
+    csv.writer(buffer, lineterminator="").writerow(cells)
+    return buffer.getvalue()
+
+
+INSTANCE_COLUMNS: Final = (
+    Column("instance_id", "INSTANCE", "id", lambda r: r.instance_id),
+    Column("name", "NAME", "id", lambda r: r.name),
+    Column("version", None, "text", lambda r: r.version),
+    Column("status", "STATUS", "text", lambda r: r.status),
+    Column("blocked", None, "text", lambda r: r.blocked),
+    Column("execution_id", "EXEC", "number", lambda r: r.execution_id),
+    Column("event_count", "EVENTS", "number", lambda r: r.event_count),
+    Column("history_bytes", None, "bytes", lambda r: r.history_bytes),
+    Column("created_at", None, "time", lambda r: r.created_at_ms),
+    Column("updated_at", "UPDATED", "time", lambda r: r.updated_at_ms),
+    Column("completed_at", None, "time", lambda r: r.completed_at_ms),
+)
+EXECUTION_COLUMNS: Final = (
+    Column("instance_id", "INSTANCE", "id", lambda r: r.instance_id),
+    Column("execution_id", "EXEC", "number", lambda r: r.execution_id),
+    Column("name", "NAME", "id", lambda r: r.name),
+    Column("version", None, "text", lambda r: r.version),
+    Column("status", "STATUS", "text", lambda r: r.status),
+    Column("event_count", "EVENTS", "number", lambda r: r.event_count),
+    Column("history_bytes", "SIZE", "bytes", lambda r: r.history_bytes),
+    Column("started_at", "STARTED", "time", lambda r: r.started_at_ms),
+    Column("completed_at", None, "time", lambda r: r.completed_at_ms),
+)

@@ -1,0 +1,48 @@
+"""Times and sizes as text: exact for programs, relative and rounded for people."""
+
+from datetime import UTC, datetime, timedelta
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_STEPS = ((1_000, 60, "s"), (60_000, 60, "m"), (3_600_000, 48, "h"))
+
+
+def iso(at_ms: int) -> str:
+    """``2026-11-23T10:00:00.123Z``; a number no calendar holds is shown as it is."""
+    try:
+        moment = _EPOCH + timedelta(milliseconds=at_ms)
+    except OverflowError:
+        return f"{at_ms} ms"
+    return moment.isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
+
+
+def relative(at_ms: int, now_ms: int) -> str:
+    """``3 m ago``, ``in 2 h``, ``now``."""
+    distance = abs(now_ms - at_ms)
+    if distance < 1_000:
+        return "now"
+    text = _span(distance)
+    return f"{text} ago" if at_ms < now_ms else f"in {text}"
+
+
+def offset(milliseconds: int) -> str:
+    """A time since a beginning: ``+0.000``, ``+12.345``, ``+3 m``."""
+    return f"+{milliseconds / 1000:.3f}" if abs(milliseconds) < 600_000 else f"+{_span(milliseconds)}"
+
+
+def size(count: int) -> str:
+    """``512 B``, ``1.5 KiB``, ``3.0 MiB``."""
+    if count < 1024:
+        return f"{count} B"
+    amount = float(count)
+    for unit in ("KiB", "MiB", "GiB"):
+        amount /= 1024
+        if amount < 999.95:
+            return f"{amount:.1f} {unit}"
+    return f"{amount / 1024:.1f} TiB"
+
+
+def _span(milliseconds: int) -> str:
+    for unit_ms, count_max, name in _STEPS:
+        if milliseconds < unit_ms * count_max:
+            return f"{milliseconds // unit_ms} {name}"
+    return f"{milliseconds // 86_400_000} d"

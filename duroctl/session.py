@@ -1,0 +1,110 @@
+"""One run of one command: its global options, the store it opens, where it prints."""
+
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from duroctl.output import Output, note
+
+if TYPE_CHECKING:
+    from duro.client import Client
+    from duro.stores.base import Store
+    from duroctl.discovery import StoreChoice
+
+
+class Options(Protocol):
+    """See ``options.GlobalOptions``."""
+
+    @property
+    def store(self) -> str | None: ...
+    @property
+    def config(self) -> str | None: ...
+    @property
+    def output(self) -> str | None: ...
+    @property
+    def quiet(self) -> bool: ...
+    @property
+    def verbose(self) -> bool: ...
+
+
+class Session:
+    """What a command gets as its first argument."""
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+        self.output = Output(options.output or "table", sys.stdout)
+
+    @cached_property
+    def store_choice(self) -> "StoreChoice":
+        """The store this command works on.
+
+        Raises:
+            StoreNotFoundError, ConfigFileError: see ``discovery.find_store``.
+        """
+        from duroctl.discovery import find_store
+
+        choice = find_store(self.options.store, self.options.config, os.environ, Path.cwd())
+        if self.options.verbose:
+            self.note(f"store {choice.url} (from {choice.origin})")
+        return choice
+
+    @contextmanager
+    def open_store(self, *, read_only: bool = False) -> "Iterator[Store]":
+        """The store, which must exist; closed at the end of the block.
+
+        Raises:
+            StoreUrlError, StoreError: see ``duro.stores.opening.open_store``.
+        """
+        from duro.stores.opening import open_store
+
+        store = open_store(self.store_choice.url, create=False, read_only=read_only)
+        try:
+            yield store
+        finally:
+            store.close()
+
+    @contextmanager
+    def client(self, *, read_only: bool = False) -> "Iterator[Client]":
+        """A client of ``open_store``."""
+        from duro.client import Client
+
+        with self.open_store(read_only=read_only) as store:
+            yield Client(store)
+
+    def note(self, text: str) -> None:
+        """Something a person may want to know, on standard error; silent with ``--quiet``."""
+        if not self.options.quiet:
+            note(text)
+
+    def note_more(self, cursor: str | None) -> None:
+        """Say how to go on after a list that was cut; JSON says it itself."""
+        if cursor is not None and self.output.format in ("table", "csv"):
+            self.note(f"there are more: --cursor {cursor} goes on, --limit 0 shows all")
+
+    def stdin_lines(self) -> Iterable[str]:
+        """The lines of standard input; bytes that are no UTF-8 come as lone surrogates, which no store accepts."""
+        data = sys.stdin.buffer.read()
+        return data.decode("utf-8", "surrogateescape").split("\n")
+
+    def confirm(self, question: str, consequence: Iterable[str]) -> None:
+        """Show what would happen and ask.
+
+        Raises:
+            UsageError: nobody is there to ask.
+            DeclinedError: the answer was not yes.
+        """
+        from duro.errors import UsageError
+        from duroctl.errors import DeclinedError
+
+        if not (sys.stdin.isatty() and sys.stderr.isatty()):
+            raise UsageError("this cannot be undone and there is no terminal to ask on", hint="pass --yes to do it")
+        for line in consequence:
+            sys.stderr.write(f"{line}\n")
+        sys.stderr.write(f"{question} [y/N] ")
+        sys.stderr.flush()
+        if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+            raise DeclinedError("declined, nothing was changed")

@@ -1,0 +1,128 @@
+"""How the program starts: what it imports, its version, its help."""
+
+import re
+import subprocess
+import sys
+
+import pytest
+
+from duro.version import __version__
+from tests.e2e.cli_support import Cli
+
+NEVER = (
+    "sqlite_utils",
+    "tomlkit",
+    "pydantic",
+    "hypothesis",
+    "multiprocessing",
+    "asyncio",
+    "packaging",
+    "concurrent.futures",
+    "duro.host",
+    "duro.replay",
+    "duro.async_client",
+    "duro.testing",
+    "sqlite3",
+    "rich",
+    "http",
+    "email",
+    "importlib.metadata",
+)
+
+
+def _imported(cli: Cli, *arguments: str) -> set[str]:
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "duroctl", *arguments],
+        cwd=cli.directory,
+        env=cli.environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("instances", "list", "-o", "json"),
+        ("executions", "list", "-o", "json"),
+        ("executions", "list"),
+        ("history", "show", "greeting", "-o", "json"),
+        ("--help",),
+    ],
+    ids=" ".join,
+)
+def test_a_command_imports_only_what_it_needs(filled: Cli, command: tuple[str, ...]) -> None:
+    imported = _imported(filled, *command)
+    assert "typer" in imported
+    assert [name for name in sorted(imported) if any(f"{name}.".startswith(f"{each}.") for each in NEVER)] == []
+
+
+def test_the_version_is_printed_without_importing_anything_heavy(cli: Cli) -> None:
+    assert cli("--version").out == f"duroctl {__version__}\n"
+    assert cli("-q", "--version").out == f"duroctl {__version__}\n"
+    imported = _imported(cli, "--version")
+    assert not imported & {"typer", "msgspec", "apsw", "rich", "duroctl.app"}
+
+
+COMMANDS = [
+    ("init",),
+    ("demo",),
+    ("worker",),
+    ("start",),
+    ("raise",),
+    ("instances", "list"),
+    ("instances", "show"),
+    ("instances", "tree"),
+    ("instances", "terminate"),
+    ("executions", "list"),
+    ("history", "show"),
+]
+
+
+def _listed(help_text: str) -> list[str]:
+    _, _, commands = help_text.partition("\nCommands:\n")
+    return re.findall(r"^  ([a-z]+)  ", commands, re.MULTILINE)
+
+
+def test_the_list_of_commands_above_is_complete(cli: Cli) -> None:
+    names = _listed(cli("--help").out)
+    assert names == list(dict.fromkeys(command[0] for command in COMMANDS))
+    for group in ("instances", "executions", "history"):
+        assert _listed(cli(group, "--help").out) == [command[1] for command in COMMANDS if command[0] == group]
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_every_command_has_a_summary_and_examples_with_long_options(cli: Cli, command: tuple[str, ...]) -> None:
+    shown = cli(*command, "--help")
+    assert shown.code == 0
+    usage, summary, *_ = (part.strip() for part in shown.out.split("\n\n"))
+    assert usage.startswith(f"Usage: duroctl {' '.join(command)} [OPTIONS]")
+    assert re.fullmatch(r"[A-Z][^\n]+\.", summary.replace("\n  ", " "))
+    examples = re.findall(r"^ +(?:duroctl .*\| )?duroctl (.+)$", shown.out.partition("Examples:\n")[2], re.MULTILINE)
+    assert examples
+    assert all(example.startswith(" ".join(command)) for example in examples)
+    assert not [example for example in examples if re.search(r" -[a-z]\b", example)]
+    for option in ("--store", "--config", "-o, --output", "-q, --quiet", "-v, --verbose"):
+        assert option in shown.out
+
+
+def test_the_exit_codes_stand_in_the_help(cli: Cli) -> None:
+    shown = cli("--help").out
+    for code in (0, 1, 2, 3, 4, 6, 7, 10, 11, 12, 130, 141):
+        assert re.search(rf"(^|  ) *{code}  [a-z]", shown, re.MULTILINE)
+
+
+@pytest.mark.parametrize("command", [(), ("instances",), ("history",)])
+def test_without_a_command_the_help_is_shown_as_an_error(cli: Cli, command: tuple[str, ...]) -> None:
+    ran = cli(*command)
+    assert (ran.code, ran.out) == (2, "")
+    assert "Commands:" in ran.err
+
+
+def test_shells_complete_commands(cli: Cli) -> None:
+    ran = cli(_DUROCTL_COMPLETE="complete_bash", COMP_WORDS="duroctl instances t", COMP_CWORD="2")
+    assert ran.out.split() == ["tree", "terminate"]
+    script = cli("--show-completion", "bash", _TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION="1")
+    assert "_DUROCTL_COMPLETE=complete_bash" in script.out

@@ -1,0 +1,216 @@
+"""The commands that write: init, start, raise, terminate. What they print, what they refuse, what they leave alone."""
+
+import json
+import os
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.cli_support import PROGRAM, Cli
+
+START = ("start", "greet", "--allow-unregistered")
+
+
+# --- init ----------------------------------------------------------------------------------------------------
+
+
+def test_init_makes_a_store_and_a_configuration_that_names_it_and_can_be_repeated(cli: Cli) -> None:
+    first = cli("init")
+    assert first.code == 0
+    assert first.lines == [
+        "made  store          sqlite:///duro.db",
+        "made  configuration  runtime_config.toml",
+    ]
+    config = (cli.directory / "runtime_config.toml").read_text()
+    assert config == (Path(__file__).parents[2] / "config" / "runtime_config.toml").read_text()
+    before = cli.dump()
+    second = cli("init", "-o", "json")
+    assert second.json == {
+        "schema": "duroctl.init/1",
+        "store": "sqlite:///duro.db",
+        "store_created": False,
+        "config": "runtime_config.toml",
+        "config_created": False,
+    }
+    assert cli.dump() == before
+    assert (cli.directory / "runtime_config.toml").read_text() == config
+    assert cli("instances", "list").code == 0
+
+
+@pytest.mark.parametrize("name", ["other.db", "sub/other.db", "{tmp}/absolute.db", 'quo"te\\.db', "tab\there.db"])
+def test_init_of_another_file_names_it_in_the_configuration(cli: Cli, name: str) -> None:
+    (cli.directory / "sub").mkdir()
+    name = name.replace("{tmp}", str(cli.directory))
+    assert cli("init", name).code == 0
+    assert (cli.directory / name).is_file()
+    written = tomllib.loads((cli.directory / "runtime_config.toml").read_text())
+    assert written == {"store": {"url": f"sqlite:///{name}"}}
+    assert cli("instances", "list").code == 0
+
+
+def test_init_leaves_a_configuration_alone_that_names_another_store_and_says_so(cli_with_store: Cli) -> None:
+    ran = cli_with_store("init", "second.db")
+    assert (ran.code, (cli_with_store.directory / "second.db").is_file()) == (0, True)
+    assert "runtime_config.toml is left as it is and names another store: use --store sqlite:///second.db" in ran.err
+
+
+def test_init_writes_the_configuration_where_it_is_told(cli: Cli) -> None:
+    (cli.directory / "config").mkdir()
+    assert cli("init", "--config", "config/runtime_config.toml").code == 0
+    assert cli("-v", "instances", "list").err == (
+        f"duroctl: store sqlite:///{cli.directory}/duro.db (from config/runtime_config.toml)\n"
+    )
+
+
+def test_init_in_a_directory_that_does_not_exist_makes_nothing(cli: Cli) -> None:
+    ran = cli("init", "no/such/duro.db")
+    assert ran.code == 10
+    assert ran.err.startswith("duroctl: error: the directory ")
+    assert not (cli.directory / "runtime_config.toml").exists()
+
+
+# --- start ---------------------------------------------------------------------------------------------------
+
+
+def test_start_prints_the_id_and_nothing_else(cli_with_store: Cli) -> None:
+    ran = cli_with_store(*START, "--id", "a", "--input", '{"b": [1,  2]}')
+    assert (ran.code, ran.out) == (0, "a\n")
+    assert ran.err == "duroctl: no worker is running on this store: it starts with `duroctl worker MODULE:REGISTRY`\n"
+    assert cli_with_store("history", "show", "a", "-o", "json").json["input"] == {"b": [1, 2]}
+
+
+@pytest.mark.parametrize(
+    ("format", "expected"),
+    [
+        ("json", '{"schema":"duroctl.started/1","instance_id":"a","name":"greet"}\n'),
+        ("jsonl", '{"schema":"duroctl.started/1","instance_id":"a","name":"greet"}\n'),
+        ("csv", "instance_id,name\na,greet\n"),
+        ("ids", "a\n"),
+    ],
+)
+def test_start_in_other_formats(cli_with_store: Cli, format: str, expected: str) -> None:
+    assert cli_with_store(*START, "--id", "a", "-o", format, "-q").out == expected
+
+
+def test_start_reads_its_input_from_a_file_or_from_standard_input(cli_with_store: Cli) -> None:
+    (cli_with_store.directory / "in.json").write_text('{\n  "from": "file"\n}\n')
+    cli_with_store(*START, "--id", "file", "--input-file", "in.json")
+    cli_with_store(*START, "--id", "stdin", "--input-file", "-", input="[true]\n")
+    for instance_id, expected in (("file", {"from": "file"}), ("stdin", [True])):
+        assert cli_with_store("history", "show", instance_id, "-o", "json").json["input"] == expected
+
+
+def test_start_of_a_taken_id_is_refused_unless_the_instance_will_do(cli_with_store: Cli) -> None:
+    cli_with_store(*START, "--id", "a")
+    before = cli_with_store.dump()
+    refused = cli_with_store(*START, "--id", "a")
+    assert refused.code == 1
+    assert "'a' already exists" in refused.err
+    assert "--if-exists return" in refused.err
+    assert cli_with_store(*START, "--id", "a", "--if-exists", "return", "-q").out == "a\n"
+    assert cli_with_store.dump() == before
+
+
+def test_waiting_without_a_worker_says_what_is_missing(cli_with_store: Cli) -> None:
+    ran = cli_with_store(*START, "--id", "a", "--wait", "--timeout", "0s")
+    assert ran.code == 1
+    assert ran.err.endswith(
+        "'a' is still pending after 0 s; it goes on; "
+        "no worker is running on this store: start one with `duroctl worker MODULE:REGISTRY`\n"
+    )
+
+
+# --- raise ---------------------------------------------------------------------------------------------------
+
+
+def test_raise_puts_an_event_into_the_mailbox(cli_with_store: Cli) -> None:
+    cli_with_store(*START, "--id", "a")
+    ran = cli_with_store("raise", "a", "go", "--data", '{"x": 1}')
+    assert (ran.code, ran.out, ran.err) == (0, "", "duroctl: sent 'go' to 'a'\n")
+    (row,) = cli_with_store.dump()["mailbox"]
+    assert (row["name"], row["data"]) == ("go", '{"x":1}')
+
+
+def test_raise_reaches_all_ids_on_standard_input_or_none(cli_with_store: Cli) -> None:
+    for instance_id in ("a", "b"):
+        cli_with_store(*START, "--id", instance_id)
+    sent = cli_with_store("raise", "-", "go", "-o", "json", input="a\nb\n")
+    assert [each["instance_id"] for each in sent.json["raised"]] == ["a", "b"]
+    before = cli_with_store.dump()
+    assert cli_with_store("raise", "-", "go", input="a\nnobody\n").code == 7
+    assert cli_with_store.dump() == before
+
+
+# --- terminate -----------------------------------------------------------------------------------------------
+
+
+def test_terminate_without_a_terminal_needs_yes(cli_with_store: Cli) -> None:
+    cli_with_store(*START, "--id", "a")
+    before = cli_with_store.dump()
+    refused = cli_with_store("instances", "terminate", "a", CI="true")
+    assert (refused.code, refused.out) == (2, "")
+    assert refused.err.endswith("there is no terminal to ask on; pass --yes to do it\n")
+    assert cli_with_store.dump() == before
+    done = cli_with_store("instances", "terminate", "a", "--yes", "--reason", "enough", "-o", "json")
+    assert (done.code, done.json["terminated"]) == (0, [{"instance_id": "a", "execution_id": 1}])
+    assert "enough" in cli_with_store("history", "show", "a").out
+
+
+@pytest.mark.parametrize(
+    ("answer", "code", "status"), [("y\n", 0, "terminated"), ("n\n", 4, "pending"), ("\n", 4, "pending")]
+)
+def test_terminate_on_a_terminal_shows_what_it_would_end_and_asks(
+    cli_with_store: Cli, answer: str, code: int, status: str
+) -> None:
+    cli_with_store(*START, "--id", "a\x1b[5m")
+    ran = cli_with_store.on_terminal("instances", "terminate", "a\x1b[5m", typed=answer)
+    assert ran.code == code
+    assert "  a\\x1b[5m  greet  pending" in ran.out
+    assert "Terminate 1 instance? [y/N]" in ran.out
+    assert "\x1b[5m" not in ran.out
+    assert cli_with_store("instances", "list", "-o", "json").json["instances"][0]["status"] == status
+
+
+def test_terminate_of_an_unknown_id_ends_nothing(cli_with_store: Cli) -> None:
+    cli_with_store(*START, "--id", "a")
+    before = cli_with_store.dump()
+    assert cli_with_store("instances", "terminate", "a", "nobody", "--yes").code == 7
+    assert cli_with_store.dump() == before
+
+
+def test_terminate_of_what_has_ended_is_partly_done_or_an_error(cli_with_store: Cli) -> None:
+    for instance_id in ("a", "b"):
+        cli_with_store(*START, "--id", instance_id)
+    cli_with_store("instances", "terminate", "a", "--yes")
+    partly = cli_with_store("instances", "terminate", "-", "--yes", "-o", "ids", input="a\nb\n")
+    assert (partly.code, partly.out) == (3, "b\n")
+    assert "1 of 2 instances had ended before" in partly.err
+    again = cli_with_store("instances", "terminate", "a", "b", "--yes")
+    assert (again.code, again.err.count("\n")) == (1, 1)
+
+
+def test_an_id_with_a_newline_is_one_id_all_the_way(cli_with_store: Cli) -> None:
+    for instance_id in ("a", "b", "a\nb"):
+        cli_with_store(*START, "--id", instance_id)
+    ids = cli_with_store("instances", "list", "-o", "ids").lines
+    (odd,) = (line for line in ids if line.startswith('"'))
+    assert json.loads(odd) == "a\nb"
+    cli_with_store("instances", "terminate", "-", "--yes", input=odd)
+    ended = cli_with_store("instances", "list", "--status", "terminated", "-o", "json").json["instances"]
+    assert [each["instance_id"] for each in ended] == ["a\nb"]
+
+
+def test_an_unwritable_output_is_an_error_of_one_line(cli_with_store: Cli) -> None:
+    with Path("/dev/full").open("wb") as full:
+        process = subprocess.run(
+            [*PROGRAM, "instances", "list"],
+            cwd=cli_with_store.directory,
+            env=cli_with_store.environment,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            check=False,
+        )
+    assert process.returncode == 1
+    assert process.stderr.decode() == f"duroctl: error: {os.strerror(28)}\n"
