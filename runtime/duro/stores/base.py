@@ -7,25 +7,35 @@ Rules for every store:
 * **Values only.** A store keeps what it is given. It never runs orchestration code, never decides ids of
   executions or events, and never decodes a payload. It assigns incarnations and the ids of messages, mailbox
   events; each comes from a counter of the store that only grows and is never reused.
-* **Time is the store's.** ``now`` below is the store's clock, the same for every worker of the store.
+* **Time is the store's.** ``now`` below is the store's clock, the same for every worker of the store. What a turn
+  records (``scheduled_at_ms``, ``spawned_at_ms``, ``observed_at_ms``, ``spawner_ended_at_ms``, ``completed_at_ms``,
+  ``updated_at_ms``, ``started_at_ms`` of the next execution, ``created_at_ms`` and ``started_at_ms`` of a child)
+  carries the turn's ``at_ms``; what says when work may be taken (``ready_at_ms``, ``visible_at_ms``) carries now.
+  ``updated_at_ms`` is when the instance last got further: its start, its last turn, its termination.
 * **Atomic.** Every method is one transaction: all of it happened, or an exception says that nothing did. The one
   exception is ``CommitUnknownError``: it may have happened. A returned lease is held; an exception means none is.
 * **Expected conflicts are outcomes, not exceptions** (a lost lease, a taken id): see each method.
 * **Durable when it returns.** What a writing method returned survives a power cut.
 * **Thread-safe.** Any thread may call any method. Calls from several threads may share one transaction.
+* **A repeat changes nothing.** Request ids that were applied (``raise_event``, ``request_cancel``) are remembered for
+  a day at least.
 
-**Ready.** An instance has ``ready_at_ms``: from then on it may be leased (None: nothing to do). It becomes ready now when it
-starts, when a message arrives, when a mailbox event arrives whose name is among its stored waits, when its
+**Ready.** An instance has ``ready_at_ms``: from then on it may be leased (None: nothing to do). It becomes ready now
+when it starts, when a message arrives, when a mailbox event arrives whose name is among its stored waits, when its
 cancel is first requested; and at the fire time of its earliest timer. Leasing clears ``ready_at_ms``; what arrives
-while it is leased sets it again, and then only the worker that holds the lease can lease it again (same
-epoch rules). A release sets it from what is there: now if a message, a due timer, a mailbox event for a
-stored wait, an undelivered cancel or an unstarted execution is there; else the earliest timer's fire time; else None.
+while it is leased sets it again, and then only the worker that holds the lease can lease it again (same epoch rules).
+A release sets it from what is there: now if a message, a due timer, a mailbox event for a stored wait, an undelivered
+cancel or an unstarted execution is there; else the earliest timer's fire time; else None. "Becomes ready now" never
+makes it later: an instance that was ready before keeps its place. While an instance is blocked, what arrives is kept
+and does not wake it; its next turn or its resumption finds it. A cancel counts as delivered once a turn recorded it,
+which is a turn with an ``OrchestrationCancelRequested`` event.
 
-**Leases.** A worker holds a lease of its own (``WorkerRecord.lease_until_ms``). Instances and activities are leased to a
-worker and stay so until it gives them back or its own lease has expired; then ``lease`` by anyone, or ``release_expired``,
-takes them all from it: the instances become ready now, the activities visible now. ``lease_epoch`` of an instance or
-activity grows by one whenever it is leased; it is the fencing token. A worker whose lease expired but whose
-instances nobody took yet still commits.
+**Leases.** A worker holds a lease of its own (``WorkerRecord.lease_until_ms``). Instances and activities are leased
+to a worker and stay so until it gives them back or its own lease has expired; then ``lease`` by anyone, or
+``release_expired``, takes them all from it: the instances become ready now, the activities visible now.
+``lease_epoch`` of an instance or activity grows by one whenever it is leased; it is the fencing token. A worker whose
+lease expired but whose instances nobody took yet still commits. A lease of any kind has expired when its ``until`` is
+not after now. A worker without a row leases nothing: it must register first.
 
 **Removal.** Reads show ``live`` executions only; the other states belong to later maintenance.
 """
@@ -118,7 +128,8 @@ class Store(ABC):
         what expired workers hold. Every returned lease is held by ``worker_id``. An instance that this worker
         already holds and that became ready again is returned once more under the *same* ``lease_epoch`` and
         unchanged ``attempt_count``; every other lease raises both by one. When nothing is ready nothing is written.
-        An instance that is blocked for POISON is never leased.
+        An instance that is blocked for POISON is never leased, nor is an activity whose scheduled event cannot be
+        read; neither counts as further work, and neither keeps any other work from being leased.
         """
 
     @abstractmethod
@@ -127,30 +138,40 @@ class Store(ABC):
         transaction; one outcome each.
 
         A turn (see ``TurnCommit``): FENCED unless its instance exists and is leased to ``batch.worker_id`` under its
-        ``lease_epoch``; else CONFLICT unless the instance is unfinished, its turn sequence is the turn's and its current
-        execution is the turn's; else all of this:
+        ``lease_epoch``; else CONFLICT unless the instance is unfinished, its turn sequence is the turn's and its
+        current execution is the turn's; else all of this:
 
-        * events are appended under consecutive ids from ``first_event_id``; the execution's counts grow; the instance and the
-          execution take ``name`` and ``version``, and status RUNNING; ``turn_sequence`` grows by one, ``attempt_count``
-          becomes 0, ``blocked`` is cleared, ``last_commit_token`` becomes the batch's; the execution's stored ``input`` is cleared;
-        * consumed messages, timers, mailbox events and finished activities leave their queues, cancelled
-          activities and timers too; the waits replace the stored ones; ``observed_children`` get ``observed_at_ms``;
+        * events are appended under consecutive ids from ``first_event_id``; the execution's counts grow; the instance
+          and the execution take ``name`` and ``version``, and status RUNNING; ``turn_sequence`` grows by one,
+          ``attempt_count`` becomes 0, ``blocked`` is cleared, ``last_commit_token`` becomes the batch's; the
+          execution's stored ``input`` is cleared;
+        * consumed messages, timers, mailbox events and finished activities leave their queues, cancelled activities
+          and timers too; the waits replace the stored ones; ``observed_children`` get ``observed_at_ms``; the store's
+          count of ignored messages grows by ``ignored_messages``;
         * activities and timers are written; a ``claimed`` activity is written as leased to this worker (epoch 1);
-        * each start makes an instance, pending and ready, with lineage; if the id is taken, a detached start has no
-          effect, and for a child the failure ``INSTANCE_EXISTS`` is put in this instance's own queue;
-        * ``cancelled_children`` request the cancel of the child spawned by that event, if unfinished, and mark nothing else;
-        * with ``end``: the execution gets its status and ``completed_at_ms`` (the turn's ``at_ms``), all its timers and activities leave
-          their queues, its children's lineage gets ``spawner_ended_at_ms`` and ``spawner_end``. For ``continued_as_new`` the next
-          execution (id + 1) starts, pending, with ``next_input`` and ``next_version``, and becomes current; messages still queued stay (the
-          engine ignores those addressed to ended executions). For every other end the instance gets its final status and
-          ``completed_at_ms``, its lease is released, its queue, mailbox and waits are emptied, and ``parent_message`` goes into the parent's
-          queue if the parent still lives in that incarnation, unfinished, with that execution current (lineage
-          ``completion`` = "sent"); otherwise it is dropped ("ignored");
-        * without an end, or after continue-as-new: the lease is kept (``keep_lease``) or released (see *Ready*). While kept,
-          ``ready_at_ms`` is set as at a release, except that an unstarted execution does not count.
+        * each start makes an instance, pending and ready, with lineage and the start request id ""; if the id is
+          taken (by a finished instance too), a detached start has no effect, and for a child the failure
+          ``INSTANCE_EXISTS`` is put in this instance's own queue;
+        * ``cancelled_children`` request the cancel of the child spawned by that event (this turn's starts included), if
+          unfinished, and mark nothing else;
+        * with ``end``: the execution gets its status and ``completed_at_ms`` (the turn's ``at_ms``), all its timers
+          and activities leave their queues, the waits are emptied, its children's lineage (detached ones included)
+          gets ``spawner_ended_at_ms`` and ``spawner_end``. For ``continued_as_new`` the next execution (id + 1)
+          starts, pending, with ``next_input`` and ``next_version``, and becomes current; messages still queued stay
+          (the engine ignores those addressed to ended executions). For every other end the instance gets its final
+          status and ``completed_at_ms``, its lease is released, its queue and mailbox are emptied, and
+          ``parent_message`` goes into the parent's queue if the parent still lives in that incarnation, unfinished,
+          with that execution current (lineage ``completion`` = "sent"); otherwise it is dropped ("ignored") and
+          counted as an ignored message. Nobody waits for a detached one: no message is sent and none counted;
+        * without an end, or after continue-as-new: the lease is kept (``keep_lease``) or released (see *Ready*).
+          While kept, ``ready_at_ms`` is set as at a release, except that an unstarted execution does not count.
 
-        Releases, finished and retried activities: FENCED unless held by the worker under that epoch. A FinishActivity whose
-        instance is gone, finished or in another execution cannot occur: ending an execution removes its activities.
+        Turns, then releases, finished and retried activities, each in order, each seeing what those before it did;
+        ids are given in that order. Releases, finished and retried activities: FENCED unless held by the worker under
+        that epoch. A FinishActivity whose instance is gone, finished or in another execution cannot occur: ending an
+        execution removes its activities. A release without ``blocked`` leaves a blocked mark as it is.
+
+        Only turns set ``last_commit_token``: it answers for the commits of the worker that holds the lease.
 
         A turn the store cannot write although it is fenced correctly is REJECTED, and does not take the others down.
 
@@ -168,19 +189,21 @@ class Store(ABC):
 
     @abstractmethod
     def held_activities(self, worker_id: str) -> frozenset[tuple[int, int, int, int]]:
-        """(incarnation, execution id, event id, lease epoch) of every activity leased to the worker: what a worker runs and
-        does not find here was cancelled or taken from it."""
+        """(incarnation, execution id, event id, lease epoch) of every activity leased to the worker: what a worker
+        runs and does not find here was cancelled or taken from it."""
 
     # --- writes of clients -------------------------------------------------------------------------------------
 
     @abstractmethod
     def start_instances(self, requests: Sequence[StartRequest]) -> list[StartOutcome]:
-        """Make a root instance for each request whose id is free: status pending, execution 1 pending, ready now.
-        All in one transaction; a taken id does not stop the others. Two requests with one id in one call: the first wins."""
+        """Make a root instance for each request whose id is free: status pending, execution 1 pending, ready now. All
+        in one transaction; a taken id does not stop the others. Two requests with one id in one call: the first wins
+        (and the second is a repeat if it has the same request id)."""
 
     @abstractmethod
     def raise_event(self, instance_id: str, name: str, data: str, request_id: str) -> None:
-        """Append to the instance's mailbox; a repeat with the same request id (and instance) does nothing.
+        """Append to the instance's mailbox; a repeat with the same request id (and instance) does nothing, also when
+        the instance has finished or its mailbox has filled since: the first one was accepted.
 
         Raises:
             InstanceNotFoundError, InstanceFinishedError, MailboxFullError: nothing was changed.
@@ -188,7 +211,9 @@ class Store(ABC):
 
     @abstractmethod
     def request_cancel(self, instance_id: str, reason: str, request_id: str) -> None:
-        """Record a cancel request on the instance, once: a second one keeps the first reason. The instance becomes ready.
+        """Record a cancel request on the instance, once: a second one is accepted, keeps the first reason and wakes
+        nobody. The instance becomes ready. A repeat with the same request id does nothing, also when the instance has
+        finished since.
 
         Raises:
             InstanceNotFoundError, InstanceFinishedError: nothing was changed.
@@ -197,9 +222,11 @@ class Store(ABC):
     @abstractmethod
     def terminate_instance(self, instance_id: str, reason: str) -> None:
         """End the instance now, without code or worker: the current execution gets one more event
-        (``codec.terminated_event``) and status terminated; everything else as for a final end of a turn, the parent told with
-        ``codec.child_failed_message`` of failure type ``TERMINATED``. Any lease is void from here.
-        The input of an execution that never ran its first turn stays stored on the execution.
+        (``codec.terminated_event``) and status terminated; everything else as for a final end of a turn, the parent
+        told with ``codec.child_failed_message`` of failure type ``TERMINATED`` (its message: the reason). Any lease
+        is void from here. ``blocked`` is cleared and ``attempt_count`` becomes 0; no turn was committed, so
+        ``turn_sequence`` and ``last_commit_token`` stay. The input of an execution that never ran its first turn
+        stays stored on the execution.
 
         Raises:
             InstanceNotFoundError, InstanceFinishedError: nothing was changed.
@@ -229,7 +256,8 @@ class Store(ABC):
 
     @abstractmethod
     def list_executions(self, instance_id: str | None, limit: int, cursor: str | None) -> ExecutionPage:
-        """The live executions of one instance (none if it does not exist), or of all. ``limit`` and ``cursor`` as above."""
+        """The live executions of one instance (none if it does not exist), or of all. ``limit`` and ``cursor`` as
+        above."""
 
     @abstractmethod
     def get_execution(self, instance_id: str, execution_id: int) -> ExecutionRecord | None:

@@ -1,0 +1,211 @@
+"""Leasing: which work is ready, who gets it, and everything a worker needs to begin with it."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from typing import Any, TypeVar
+
+import apsw
+import msgspec
+
+from duro import codec
+from duro.errors import HistoryFormatError
+from duro.model.events import ActivityScheduled
+from duro.model.turns import LeasedActivity, LeasedInstance, LeaseRequest, LeaseResult, MailboxEvent
+from duro.stores.sqlite import sql, workers
+from duro.stores.sqlite.committer import Transaction, as_json
+
+T = TypeVar("T")
+
+_ReadyInstance = tuple[int, int]
+"""Ready since (ms), incarnation."""
+
+_ReadyActivity = tuple[int, int, int, int, int, int, int, str, str, str | None]
+"""Visible since (ms), incarnation, execution, event, attempt, epoch, scheduled at (ms), name, instance id, event."""
+
+_ActivityKind = tuple[list[_ReadyActivity], int | None]
+"""What ``READY_WORK`` says about one name: the ready ones, and when the next one is (ms)."""
+
+_ready_instances = msgspec.json.Decoder(list[tuple[list[_ReadyInstance], int | None]])
+_ready_activities = msgspec.json.Decoder(list[_ActivityKind])
+_leased_instances = msgspec.json.Decoder(list[LeasedInstance])
+_waits = msgspec.json.Decoder(list[tuple[int, list[str]]])
+_mailbox_heads = msgspec.json.Decoder(list[tuple[int, list[MailboxEvent]]])
+
+
+def look(connection: apsw.Connection, now_ms: int, worker_id: str, request: LeaseRequest) -> LeaseResult | None:
+    """The answer to a lease that finds nothing to do, without a write transaction; None when there is something."""
+    scope = (now_ms, worker_id, as_json(request.orchestrations), as_json(request.activities))
+    row: Any = connection.execute(sql.EARLIEST_WORK, scope).fetchone()
+    expired, registered, instance_ms, activity_ms = row
+    if expired != "[]":
+        return None
+    if not registered:
+        return LeaseResult()
+    if request.instances_max > 0 and instance_ms is not None and instance_ms <= now_ms:
+        return None
+    if activity_ms is not None and activity_ms <= now_ms:
+        if request.activities_max > 0:
+            return None
+        answer: Any = connection.execute(sql.READY_WORK, _activity_scope(now_ms, worker_id, request, 1)).fetchone()
+        kinds, readable = _readable_activities(connection, now_ms, worker_id, request, answer[3])
+        activity_ms = _earliest((*(rows[0][0][0] for rows in readable if rows), *(later for _, later in kinds)))
+    return LeaseResult(next_ready_at_ms=_earliest((instance_ms, activity_ms)))
+
+
+def lease(transaction: Transaction, worker_id: str, request: LeaseRequest, rotation: int) -> LeaseResult:
+    """Take work for a worker. ``rotation`` shifts, call by call, which kind is served first.
+
+    A worker without a row gets nothing: nobody would ever find that it has gone.
+    """
+    scope = (
+        transaction.now_ms,
+        worker_id,
+        as_json(request.orchestrations),
+        request.instances_max + 1,
+        as_json(request.activities),
+        request.activities_max + 1,
+    )
+    expired, registered, instances, activities = transaction.row(sql.READY_WORK, scope)
+    if expired != "[]":
+        workers.release_expired(transaction)
+        _, registered, instances, activities = transaction.row(sql.READY_WORK, scope)
+    if not registered:
+        return LeaseResult()
+    leased, instances_next = _lease_instances(transaction, worker_id, request.instances_max, instances, rotation)
+    taken, activities_next = _lease_activities(transaction, worker_id, request, activities, rotation)
+    return LeaseResult(
+        instances=leased, activities=taken, next_ready_at_ms=_earliest((instances_next, activities_next))
+    )
+
+
+def _earliest(times: Iterable[int | None]) -> int | None:
+    return min((time for time in times if time is not None), default=None)
+
+
+def deal(queues: Sequence[Sequence[T]], count_max: int, rotation: int) -> list[list[T]]:
+    """Which items of each queue to take: one of every queue in turn, beginning with another one each time, so that a
+    thousand of one kind do not keep another kind waiting."""
+    taken = [0] * len(queues)
+    open_queues = [(rotation + n) % len(queues) for n in range(len(queues))] if queues else []
+    open_queues = [n for n in open_queues if queues[n]]
+    room = count_max
+    while open_queues and room > 0:
+        share = max(room // len(open_queues), 1)
+        for n in open_queues[:room]:
+            take = min(share, len(queues[n]) - taken[n])
+            taken[n] += take
+            room -= take
+        open_queues = [n for n in open_queues if taken[n] < len(queues[n])]
+    return [list(queue[:count]) for queue, count in zip(queues, taken, strict=True)]
+
+
+# --- instances -----------------------------------------------------------------------------------------------
+
+
+def _lease_instances(
+    transaction: Transaction, worker_id: str, count_max: int, ready_work: str, rotation: int
+) -> tuple[tuple[LeasedInstance, ...], int | None]:
+    """What was leased of the instances in ``READY_WORK``'s answer, and when the earliest of the others is ready."""
+    kinds = _ready_instances.decode(ready_work)
+    dealt = deal([ready for ready, _ in kinds], count_max, rotation)
+    left = (ready[len(taken)][0] for (ready, _), taken in zip(kinds, dealt, strict=True) if len(ready) > len(taken))
+    next_ms = _earliest((*left, *(later for _, later in kinds)))
+    chosen = [incarnation for taken in dealt for _, incarnation in taken]
+    if not chosen:
+        return (), next_ms
+    listed = as_json(chosen)
+    transaction.run(sql.LEASE_INSTANCES, (listed, worker_id))
+    instances, waits = transaction.row(sql.LEASED_INSTANCES, (listed, transaction.now_ms))
+    return _with_mailboxes(transaction, _leased_instances.decode(instances), waits), next_ms
+
+
+def _with_mailboxes(
+    transaction: Transaction, instances: list[LeasedInstance], waits: str
+) -> tuple[LeasedInstance, ...]:
+    """The instances with the mailbox events they wait for, in order of arrival."""
+    if waits == "[]":
+        return tuple(instances)
+    by_count: defaultdict[int, list[tuple[int, str]]] = defaultdict(list)
+    for incarnation, names in _waits.decode(waits):
+        for name in dict.fromkeys(names):
+            by_count[names.count(name)].append((incarnation, name))
+    events: defaultdict[int, list[MailboxEvent]] = defaultdict(list)
+    for count, waited_for in by_count.items():
+        answer = transaction.value(sql.MAILBOX_HEADS, (as_json(waited_for), count))
+        for incarnation, head in _mailbox_heads.decode(answer):
+            events[incarnation] += head
+    return tuple(
+        msgspec.structs.replace(instance, mailbox=tuple(sorted(found, key=lambda event: event.sequence)))
+        if (found := events.get(instance.incarnation))
+        else instance
+        for instance in instances
+    )
+
+
+# --- activities ----------------------------------------------------------------------------------------------
+
+
+def _lease_activities(
+    transaction: Transaction, worker_id: str, request: LeaseRequest, ready_work: str, rotation: int
+) -> tuple[tuple[LeasedActivity, ...], int | None]:
+    """As ``_lease_instances``. An activity whose scheduled event cannot be read stays and stops nobody."""
+    connection, now = transaction.connection, transaction.now_ms
+    kinds, readable = _readable_activities(connection, now, worker_id, request, ready_work)
+    dealt = deal(readable, request.activities_max, rotation)
+    left = (rows[len(taken)][0][0] for rows, taken in zip(readable, dealt, strict=True) if len(rows) > len(taken))
+    next_ms = _earliest((*left, *(later for _, later in kinds)))
+    chosen = [pair for taken in dealt for pair in taken]
+    transaction.rows(sql.LEASE_ACTIVITIES, [(row[1], row[2], row[3]) for row, _ in chosen], (worker_id,))
+    return tuple(_leased_activity(row, event) for row, event in chosen), next_ms
+
+
+def _activity_scope(now_ms: int, worker_id: str, request: LeaseRequest, count: int) -> tuple[int | str, ...]:
+    """What ``READY_WORK`` takes to answer with activities only, up to ``count`` of a name."""
+    return (now_ms, worker_id, "[]", 0, as_json(request.activities), count)
+
+
+def _readable_activities(
+    connection: apsw.Connection, now_ms: int, worker_id: str, request: LeaseRequest, ready_work: str
+) -> tuple[list[_ActivityKind], list[list[tuple[_ReadyActivity, ActivityScheduled]]]]:
+    """The answer, and of each name the activities whose event can be read. Where others take their room in it, a longer
+    answer is asked for."""
+    asked = request.activities_max + 1
+    while True:
+        kinds = _ready_activities.decode(ready_work)
+        readable = [[(row, event) for row in ready if (event := _scheduled(row[9])) is not None] for ready, _ in kinds]
+        crowded = (
+            len(ready) == asked and len(good) <= request.activities_max
+            for (ready, _), good in zip(kinds, readable, strict=True)
+        )
+        if not any(crowded):
+            return kinds, readable
+        asked *= 4
+        answer: Any = connection.execute(sql.READY_WORK, _activity_scope(now_ms, worker_id, request, asked)).fetchone()
+        ready_work = answer[3]
+
+
+def _scheduled(data: str | None) -> ActivityScheduled | None:
+    if data is None:
+        return None
+    try:
+        event = codec.decode_event(data)
+    except HistoryFormatError:
+        return None
+    return event if isinstance(event, ActivityScheduled) else None
+
+
+def _leased_activity(row: _ReadyActivity, event: ActivityScheduled) -> LeasedActivity:
+    return LeasedActivity(
+        instance_id=row[8],
+        incarnation=row[1],
+        execution_id=row[2],
+        event_id=row[3],
+        name=row[7],
+        attempt=row[4],
+        lease_epoch=row[5] + 1,
+        scheduled_at_ms=row[6],
+        input=bytes(event.input).decode(),
+        retry=event.retry,
+        attempt_timeout_s=event.attempt_timeout_s,
+        total_timeout_s=event.total_timeout_s,
+    )

@@ -1,0 +1,235 @@
+"""What is read without writing: records, listings, histories, counts. Every function runs in one snapshot."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import apsw
+import msgspec
+
+from duro.errors import UsageError
+from duro.model.records import (
+    ChildRecord,
+    ExecutionPage,
+    ExecutionRecord,
+    HistoryRecord,
+    InstanceFilter,
+    InstancePage,
+    InstanceRecord,
+    StoreInfo,
+)
+from duro.model.status import InstanceStatus
+from duro.stores.sqlite import sql
+from duro.stores.sqlite.committer import as_json
+from duro.stores.sqlite.migrations import SCHEMA_VERSION
+
+_ROWS_A_STATEMENT: Final = 1_000
+"""How many records one statement answers with: a listing of everything is read in steps of this."""
+
+_LAST: Final = 2**63 - 1
+"""Above every incarnation and execution id: where a listing begins."""
+
+_UNFINISHED: Final = frozenset({InstanceStatus.PENDING, InstanceStatus.RUNNING})
+
+_instances = msgspec.json.Decoder(list[InstanceRecord])
+_executions = msgspec.json.Decoder(list[ExecutionRecord])
+_children = msgspec.json.Decoder(list[ChildRecord])
+_texts = msgspec.json.Decoder(list[str])
+_tokens = msgspec.json.Decoder(list[tuple[int, str | None]])
+_held = msgspec.json.Decoder(list[tuple[int, int, int, int]])
+
+_INSTANCE_CURSOR: Final = re.compile(r"i:([0-9]{1,18})", re.ASCII)
+_EXECUTION_CURSOR: Final = re.compile(r"e:([0-9]{1,18}):([0-9]{1,18})", re.ASCII)
+
+
+def _value(connection: apsw.Connection, statement: str, values: Sequence[str | int | None] = ()) -> Any:
+    """The first column of the first row, or None."""
+    row = connection.execute(statement, values).fetchone()
+    return None if row is None else row[0]
+
+
+def _position(form: re.Pattern[str], cursor: str | None) -> tuple[int, ...] | None:
+    """Raises UsageError: ``cursor`` is not of the listing with this form of cursors."""
+    if cursor is None:
+        return None
+    match = form.fullmatch(cursor)
+    if match is None:
+        raise UsageError(f"{cursor!a} is not a cursor of this listing", hint="take it from the page before")
+    return tuple(int(part) for part in match.groups())
+
+
+# --- the turn path -------------------------------------------------------------------------------------------
+
+
+def lookup_commit(connection: apsw.Connection, incarnations: Sequence[int]) -> dict[int, str | None]:
+    return dict(_tokens.decode(_value(connection, sql.LOOKUP_COMMIT, (as_json(incarnations),))))
+
+
+def load_histories(connection: apsw.Connection, executions: Sequence[tuple[int, int]]) -> list[tuple[str, ...]]:
+    return [tuple(_texts.decode(_value(connection, sql.EVENTS, key))) for key in executions]
+
+
+def held_activities(connection: apsw.Connection, worker_id: str) -> frozenset[tuple[int, int, int, int]]:
+    return frozenset(_held.decode(_value(connection, sql.HELD_ACTIVITIES, (worker_id,))))
+
+
+# --- instances -----------------------------------------------------------------------------------------------
+
+
+def get_instance(connection: apsw.Connection, instance_id: str) -> InstanceRecord | None:
+    found = _instances.decode(_value(connection, sql.GET_INSTANCE, (instance_id,)))
+    return found[0] if found else None
+
+
+def list_instances(connection: apsw.Connection, where: InstanceFilter, limit: int, cursor: str | None) -> InstancePage:
+    position = _position(_INSTANCE_CURSOR, cursor)
+    before = _LAST if position is None else position[0]
+    statements = _listings(where)
+    conditions = (
+        as_json(where.statuses) if where.statuses else None,
+        where.name,
+        None if where.blocked is None else int(where.blocked),
+    )
+    found: list[InstanceRecord] = []
+    wanted = limit + 1 if limit else _LAST
+    while len(found) < wanted:
+        count = min(wanted - len(found), _ROWS_A_STATEMENT)
+        part: list[InstanceRecord] = []
+        for statement in statements:
+            part += _instances.decode(_value(connection, statement, (before, count, *conditions)))
+        if len(statements) > 1:
+            part.sort(key=lambda record: -record.incarnation)
+            del part[count:]
+        found += part
+        if len(part) < count:
+            break
+        before = part[-1].incarnation
+    more = bool(limit) and len(found) > limit
+    page = found[:limit] if more else found
+    return InstancePage(instances=tuple(page), next=f"i:{page[-1].incarnation}" if more else None)
+
+
+def _listings(where: InstanceFilter) -> list[str]:
+    """The statements whose indexes together hold what the filter asks for and as little else as possible."""
+    if where.blocked:
+        return [sql.LIST_BLOCKED]
+    statuses = frozenset(where.statuses)
+    if statuses and InstanceStatus.COMPLETED not in statuses:
+        listings = [sql.LIST_ENDED_BADLY[status.value] for status in sorted(statuses - _UNFINISHED)]
+        return [*listings, sql.LIST_UNFINISHED] if statuses & _UNFINISHED else listings
+    return [sql.LIST_ALL if where.name is None else sql.LIST_NAMED]
+
+
+# --- executions ----------------------------------------------------------------------------------------------
+
+
+def list_executions(
+    connection: apsw.Connection, instance_id: str | None, limit: int, cursor: str | None
+) -> ExecutionPage:
+    position = _position(_EXECUTION_CURSOR, cursor)
+    incarnation = _value(connection, sql.INCARNATION_OF, (instance_id,)) if instance_id is not None else _LAST
+    if incarnation is None or (position is not None and instance_id is not None and position[0] < incarnation):
+        return ExecutionPage(executions=(), next=None)
+    statement = sql.LIST_EXECUTIONS if instance_id is None else sql.LIST_EXECUTIONS_OF
+    before = (incarnation, _LAST) if position is None or position[0] > incarnation else position
+    found: list[ExecutionRecord] = []
+    wanted = limit + 1 if limit else _LAST
+    while len(found) < wanted:
+        count = min(wanted - len(found), _ROWS_A_STATEMENT)
+        part = _executions.decode(_value(connection, statement, (*before, count)))
+        found += part
+        if len(part) < count:
+            break
+        before = (part[-1].incarnation, part[-1].execution_id)
+    more = bool(limit) and len(found) > limit
+    page = found[:limit] if more else found
+    last = page[-1] if more else None
+    return ExecutionPage(
+        executions=tuple(page), next=None if last is None else f"e:{last.incarnation}:{last.execution_id}"
+    )
+
+
+def get_execution(connection: apsw.Connection, instance_id: str, execution_id: int | None) -> ExecutionRecord | None:
+    """One live execution; the current one for None."""
+    found = _execution(connection, instance_id, execution_id)
+    return None if found is None else found[0]
+
+
+def _execution(
+    connection: apsw.Connection, instance_id: str, execution_id: int | None
+) -> tuple[ExecutionRecord, str | None] | None:
+    """With its stored input."""
+    row: Any = connection.execute(sql.GET_EXECUTION, (instance_id, execution_id)).fetchone()
+    found = _executions.decode(row[0])
+    return (found[0], row[1]) if found else None
+
+
+def read_history(connection: apsw.Connection, instance_id: str, execution_id: int | None) -> HistoryRecord | None:
+    found = _execution(connection, instance_id, execution_id)
+    if found is None:
+        return None
+    execution, stored_input = found
+    events = load_histories(connection, [(execution.incarnation, execution.execution_id)])[0]
+    return HistoryRecord(execution=execution, events=events, input=stored_input)
+
+
+def read_last_event(connection: apsw.Connection, instance_id: str, execution_id: int | None) -> str | None:
+    execution = get_execution(connection, instance_id, execution_id)
+    if execution is None:
+        return None
+    last: str | None = _value(connection, sql.LAST_EVENT, (execution.incarnation, execution.execution_id))
+    return last
+
+
+def list_children(connection: apsw.Connection, incarnation: int, limit: int, after: int) -> tuple[ChildRecord, ...]:
+    found: list[ChildRecord] = []
+    wanted = limit or _LAST
+    while len(found) < wanted:
+        count = min(wanted - len(found), _ROWS_A_STATEMENT)
+        part = _children.decode(_value(connection, sql.LIST_CHILDREN, (incarnation, after, count)))
+        found += part
+        if len(part) < count:
+            break
+        after = part[-1].incarnation
+    return tuple(found)
+
+
+# --- the whole store -----------------------------------------------------------------------------------------
+
+
+def info(connection: apsw.Connection, url: str, path: Path) -> StoreInfo:
+    """The sizes of the files come from the directory: opening the file would drop SQLite's locks on it."""
+    row: Any = connection.execute(sql.INFO).fetchone()
+    return StoreInfo(
+        url=url,
+        store_id=row[0],
+        schema_version=SCHEMA_VERSION,
+        engine=f"sqlite {apsw.sqlite_lib_version()}",
+        instances=row[1],
+        executions=row[2],
+        events=row[3],
+        logical_bytes=row[4],
+        file_bytes=_size(path),
+        wal_bytes=_size(Path(f"{path}-wal")),
+        free_bytes=_value(connection, sql.FREELIST_COUNT) * _value(connection, sql.PAGE_SIZE),
+    )
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def dump(connection: apsw.Connection) -> dict[str, list[dict[str, Any]]]:
+    tables: dict[str, list[dict[str, Any]]] = {}
+    for table, statement in sql.DUMP.items():
+        cursor = connection.execute(statement)
+        names: list[str] = []
+        rows = tables[table] = []
+        for row in cursor:
+            names = names or [column[0] for column in cursor.get_description()]
+            rows.append(dict(zip(names, row, strict=True)))
+    return tables

@@ -1,0 +1,76 @@
+"""Statements over many rows at once.
+
+apsw gives up the GIL around every step of a statement, and beside a busy thread each time costs up to a whole switch
+interval. So what a batch writes goes to SQLite in one statement a table, and what it reads comes back as one row of
+JSON.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+SQL_BYTES_MAX: Final = 16_000
+"""apsw does not cache statements over 16,384 bytes; preparing one of 1,000 rows costs as much as running it."""
+
+PARAMETERS_MAX: Final = 32_766
+"""SQLite's own limit of bound values in one statement, at its default."""
+
+Value = str | int | None
+Row = tuple[Value, ...]
+
+
+class Rows:
+    """A statement whose input is a table ``v`` of bound rows, made in power-of-two sizes.
+
+    ``columns`` names the columns of ``v``, ``body`` is the statement after the ``WITH``. ``scalars`` values are bound
+    ahead of the rows and are called ``?1``, ``?2`` ... in the body. What is missing to the next power of two is
+    filled with rows of NULL, so the first column of a real row is never NULL and ``body`` must do nothing for NULL.
+    """
+
+    def __init__(self, columns: str, body: str, *, scalars: int = 0) -> None:
+        names = columns.split()
+        self.width: Final = len(names)
+        self.scalars: Final = scalars
+        bound = f"bound AS (SELECT {', '.join(f'?{n}' for n in range(1, scalars + 1))}), " if scalars else ""
+        self._head: Final = f"WITH {bound}v ({', '.join(names)}) AS (VALUES "
+        self._row: Final = f"({','.join('?' * self.width)})"
+        self._tail: Final = f") {body}"
+        self._statements: Final[dict[int, str]] = {}
+        self.size_max: Final = self._largest()
+        self._filler: Final[Row] = (None,) * self.width
+
+    def _largest(self) -> int:
+        size = 1
+        while (
+            len(self._head) + len(self._tail) + 2 * size * (len(self._row) + 1) <= SQL_BYTES_MAX
+            and 2 * size * self.width + self.scalars <= PARAMETERS_MAX
+        ):
+            size *= 2
+        return size
+
+    def sql(self, size: int) -> str:
+        """The statement for ``size`` rows, a power of two up to ``size_max``."""
+        statement = self._statements.get(size)
+        if statement is None:
+            statement = self._statements[size] = self._head + ",".join([self._row] * size) + self._tail
+        return statement
+
+    def sizes(self) -> Iterator[int]:
+        """Every size there is a statement for."""
+        size = 1
+        while size <= self.size_max:
+            yield size
+            size *= 2
+
+    def calls(self, rows: Sequence[Row], scalars: Row = ()) -> Iterator[tuple[str, list[Value]]]:
+        """The statements, with what to bind, that do ``rows``: as few as possible, none for no rows."""
+        position = 0
+        while position < len(rows):
+            part = rows[position : position + self.size_max] if len(rows) > self.size_max else rows
+            size = 1 << (len(part) - 1).bit_length()
+            values: list[Value] = [*scalars]
+            for row in part:
+                values += row
+            if size > len(part):
+                values += self._filler * (size - len(part))
+            yield self.sql(size), values
+            position += len(part)

@@ -1,0 +1,308 @@
+"""The SQLite store: the port's methods, each one transaction of the committer or one snapshot of a read connection."""
+
+import itertools
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final, TypeVar
+
+import apsw
+
+from duro.clock import Clock
+from duro.errors import StoreClosedError, StoreReadOnlyError
+from duro.model.records import (
+    ChildRecord,
+    ExecutionPage,
+    ExecutionRecord,
+    HistoryRecord,
+    InstanceFilter,
+    InstancePage,
+    InstanceRecord,
+    StartOutcome,
+    StartRequest,
+    StoreInfo,
+    WorkerRecord,
+)
+from duro.model.turns import CommitBatch, CommitResult, LeaseRequest, LeaseResult
+from duro.stores.base import Store, StoreDump
+from duro.stores.sqlite import clients, leases, migrations, reads, sql, turns, workers
+from duro.stores.sqlite.committer import Committer, Transaction
+from duro.stores.sqlite.connection import (
+    FaultHook,
+    Synchronous,
+    forked,
+    open_reader,
+    open_writer,
+    refuse_network_file_system,
+    store_error,
+)
+
+T = TypeVar("T")
+
+_READERS_KEPT: Final = 8
+"""Idle read connections that stay open: about as many threads as read at once."""
+
+
+class SqliteStore(Store):
+    """A store in one SQLite file. Open one with ``SqliteStore.open``."""
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        url: str,
+        clock: Clock,
+        writer: Committer | None,
+        watcher: apsw.Connection,
+        busy_timeout_ms: int,
+    ) -> None:
+        self.url = url
+        self._path = path
+        self._clock = clock
+        self._writer = writer
+        self._watcher = watcher
+        self._watching = threading.Lock()
+        self._busy_timeout_ms = busy_timeout_ms
+        self._process_id = os.getpid()
+        self._closed = False
+        self._readers: deque[apsw.Connection] = deque()
+        self._rotation = itertools.count()
+
+    @classmethod
+    def open(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        url: str,
+        clock: Clock,
+        new_id: Callable[[], str],
+        create: bool = True,
+        read_only: bool = False,
+        busy_timeout_ms: int = 5000,
+        synchronous: Synchronous = "FULL",
+        allow_network_fs: bool = False,
+        faults: FaultHook | None = None,
+    ) -> "SqliteStore":
+        """Open the store in the file ``path``, or make one (``create``) where there is no file or an empty one.
+
+        ``new_id`` names a new store. ``busy_timeout_ms``: how long to wait for another process that writes.
+        ``read_only``: nothing is written, migrated or made (SQLite's shared memory beside the file excepted).
+        ``faults``: see ``committer``. A symbolic link is followed.
+
+        Raises:
+            StoreNotFoundError, NotADatabaseError, NotADuroStoreError, SchemaTooNewError, SchemaTooOldError,
+            StoreReadOnlyError: the file is as it was, byte for byte, and no other file was made.
+            StoreLockedError: another process kept it locked.
+        """
+        resolved = Path(path).resolve()
+        if not allow_network_fs:
+            refuse_network_file_system(resolved.parent)
+        inspection = migrations.prepare_file(
+            resolved, create=create and not read_only, for_writing=not read_only, busy_timeout_ms=busy_timeout_ms
+        )
+        writer: Committer | None = None
+        try:
+            if not read_only:
+                connection = open_writer(
+                    resolved, busy_timeout_ms=busy_timeout_ms, synchronous=synchronous, new=inspection.new
+                )
+                writer = Committer(connection, resolved, clock, faults)
+                migrations.migrate(connection, new_id(), clock.now_ms())
+            watcher = open_reader(resolved, busy_timeout_ms=busy_timeout_ms, read_only=read_only)
+        except BaseException as error:
+            if writer is not None:
+                writer.close()
+            if isinstance(error, apsw.Error):
+                raise store_error(error, resolved) from error
+            raise
+        return cls(resolved, url=url, clock=clock, writer=writer, watcher=watcher, busy_timeout_ms=busy_timeout_ms)
+
+    # --- life ----------------------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Idempotent. After a fork() the child has nothing of its own to give back, so there it does nothing."""
+        if self._closed or os.getpid() != self._process_id:
+            return
+        self._closed = True
+        while self._readers:
+            self._readers.pop().close()
+        with self._watching:
+            self._watcher.close()
+        if self._writer is not None:
+            self._writer.close()
+
+    def now_ms(self) -> int:
+        self._check()
+        return self._clock.now_ms()
+
+    def change_counter(self) -> tuple[int, ...]:
+        self._check()
+        with self._watching:
+            if self._closed:
+                raise _closed()
+            try:
+                version = self._watcher.execute(sql.DATA_VERSION).get
+            except apsw.Error as error:
+                raise store_error(error, self._path) from error
+        return (version, 0 if self._writer is None else self._writer.commits)
+
+    def _check(self) -> None:
+        if os.getpid() != self._process_id:
+            raise forked(self._path)
+        if self._closed:
+            raise _closed()
+
+    def _write(self, operation: Callable[[Transaction], T]) -> T:
+        self._check()
+        if self._writer is None:
+            raise StoreReadOnlyError(f"{self._path} was opened read-only", hint="open it for writing")
+        return self._writer.run(operation)
+
+    @contextmanager
+    def _reading(self) -> Iterator[apsw.Connection]:
+        """A read connection, this thread's own for as long as the block runs."""
+        self._check()
+        try:
+            try:
+                connection = self._readers.pop()
+            except IndexError:
+                connection = open_reader(
+                    self._path, busy_timeout_ms=self._busy_timeout_ms, read_only=self._writer is None
+                )
+            try:
+                yield connection
+            finally:
+                if connection.in_transaction:
+                    connection.execute(sql.ROLLBACK)
+                self._readers.append(connection)
+                if self._closed or len(self._readers) > _READERS_KEPT:
+                    self._discard_reader()
+        except apsw.Error as error:
+            raise store_error(error, self._path) from error
+
+    def _discard_reader(self) -> None:
+        try:
+            self._readers.pop().close()
+        except IndexError:  # another thread was faster
+            return
+
+    @contextmanager
+    def _snapshot(self) -> Iterator[apsw.Connection]:
+        """A read connection on which several statements see one state."""
+        with self._reading() as connection:
+            connection.execute(sql.BEGIN_READ)
+            yield connection
+
+    # --- workers -------------------------------------------------------------------------------------------------
+
+    def register_worker(self, worker: WorkerRecord, lease_ms: int) -> WorkerRecord:
+        return self._write(lambda transaction: workers.register(transaction, worker, lease_ms))
+
+    def renew_worker(self, worker_id: str, lease_ms: int) -> bool:
+        return self._write(lambda transaction: workers.renew(transaction, worker_id, lease_ms))
+
+    def release_worker(self, worker_id: str) -> None:
+        self._write(lambda transaction: workers.release(transaction, worker_id))
+
+    def release_expired(self) -> int:
+        with self._reading() as connection:
+            expired = workers.any_expired(connection, self._clock.now_ms())
+        return self._write(workers.release_expired) if expired else 0
+
+    def list_workers(self) -> tuple[WorkerRecord, ...]:
+        with self._reading() as connection:
+            return workers.list_all(connection)
+
+    def acquire_maintenance(self, holder: str, lease_ms: int) -> bool:
+        return self._write(lambda transaction: workers.acquire_maintenance(transaction, holder, lease_ms))
+
+    def release_maintenance(self, holder: str) -> None:
+        self._write(lambda transaction: workers.release_maintenance(transaction, holder))
+
+    # --- the turn path -------------------------------------------------------------------------------------------
+
+    def lease(self, worker_id: str, request: LeaseRequest) -> LeaseResult:
+        with self._reading() as connection:
+            nothing = leases.look(connection, self._clock.now_ms(), worker_id, request)
+        if nothing is not None:
+            return nothing
+        rotation = next(self._rotation)
+        return self._write(lambda transaction: leases.lease(transaction, worker_id, request, rotation))
+
+    def commit(self, batch: CommitBatch) -> CommitResult:
+        rotation = next(self._rotation)
+        return self._write(lambda transaction: turns.commit(transaction, batch, rotation))
+
+    def lookup_commit(self, incarnations: Sequence[int]) -> dict[int, str | None]:
+        with self._reading() as connection:
+            return reads.lookup_commit(connection, incarnations)
+
+    def load_histories(self, executions: Sequence[tuple[int, int]]) -> list[tuple[str, ...]]:
+        with self._snapshot() as connection:
+            return reads.load_histories(connection, executions)
+
+    def held_activities(self, worker_id: str) -> frozenset[tuple[int, int, int, int]]:
+        with self._reading() as connection:
+            return reads.held_activities(connection, worker_id)
+
+    # --- writes of clients ---------------------------------------------------------------------------------------
+
+    def start_instances(self, requests: Sequence[StartRequest]) -> list[StartOutcome]:
+        return self._write(lambda transaction: clients.start(transaction, requests))
+
+    def raise_event(self, instance_id: str, name: str, data: str, request_id: str) -> None:
+        self._write(lambda transaction: clients.raise_event(transaction, instance_id, name, data, request_id))
+
+    def request_cancel(self, instance_id: str, reason: str, request_id: str) -> None:
+        self._write(lambda transaction: clients.request_cancel(transaction, instance_id, reason, request_id))
+
+    def terminate_instance(self, instance_id: str, reason: str) -> None:
+        self._write(lambda transaction: clients.terminate(transaction, instance_id, reason))
+
+    def resume_instance(self, instance_id: str) -> bool:
+        return self._write(lambda transaction: clients.resume(transaction, instance_id))
+
+    # --- reads of clients ----------------------------------------------------------------------------------------
+
+    def get_instance(self, instance_id: str) -> InstanceRecord | None:
+        with self._reading() as connection:
+            return reads.get_instance(connection, instance_id)
+
+    def list_instances(self, where: InstanceFilter, limit: int, cursor: str | None) -> InstancePage:
+        with self._snapshot() as connection:
+            return reads.list_instances(connection, where, limit, cursor)
+
+    def list_executions(self, instance_id: str | None, limit: int, cursor: str | None) -> ExecutionPage:
+        with self._snapshot() as connection:
+            return reads.list_executions(connection, instance_id, limit, cursor)
+
+    def get_execution(self, instance_id: str, execution_id: int) -> ExecutionRecord | None:
+        with self._reading() as connection:
+            return reads.get_execution(connection, instance_id, execution_id)
+
+    def read_history(self, instance_id: str, execution_id: int | None) -> HistoryRecord | None:
+        with self._snapshot() as connection:
+            return reads.read_history(connection, instance_id, execution_id)
+
+    def read_last_event(self, instance_id: str, execution_id: int | None) -> str | None:
+        with self._snapshot() as connection:
+            return reads.read_last_event(connection, instance_id, execution_id)
+
+    def list_children(self, incarnation: int, limit: int, after: int) -> tuple[ChildRecord, ...]:
+        with self._snapshot() as connection:
+            return reads.list_children(connection, incarnation, limit, after)
+
+    def info(self) -> StoreInfo:
+        with self._snapshot() as connection:
+            return reads.info(connection, self.url, self._path)
+
+    def dump(self) -> StoreDump:
+        with self._snapshot() as connection:
+            return reads.dump(connection)
+
+
+def _closed() -> StoreClosedError:
+    return StoreClosedError("the store was closed")

@@ -1,0 +1,199 @@
+"""Every statement of the store: that it can be prepared, and by which index it finds its rows."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import apsw
+import pytest
+
+import duro
+from duro.stores.sqlite import migrations, sql
+from duro.stores.sqlite.rows import PARAMETERS_MAX, SQL_BYTES_MAX, Rows
+
+
+@pytest.fixture(scope="module")
+def database() -> apsw.Connection:
+    connection = apsw.Connection(":memory:")
+    migrations.migrate(connection, "id", 0)
+    return connection
+
+
+def named_statements() -> Iterator[tuple[str, str]]:
+    for name, value in vars(sql).items():
+        if name.startswith("_") or not name.isupper():
+            continue
+        if isinstance(value, str):
+            yield name, value
+        elif isinstance(value, dict):
+            yield from ((f"{name}[{key}]", statement) for key, statement in value.items())
+        elif isinstance(value, tuple):
+            yield from ((f"{name}[{n}]", statement) for n, statement in enumerate(value))
+        elif isinstance(value, Rows):
+            yield from ((f"{name}({size})", value.sql(size)) for size in value.sizes())
+
+
+STATEMENTS = dict(named_statements())
+
+
+def nulls(statement: str) -> list[None]:
+    """One for every parameter: those with a number come first, then those without."""
+    numbers = re.findall(r"\?([0-9]*)", statement)
+    return [None] * (max((int(number) for number in numbers if number), default=0) + numbers.count(""))
+
+
+def plan(database: apsw.Connection, statement: str) -> list[str]:
+    """EXPLAIN QUERY PLAN, everything bound to NULL (a plan does not depend on values here)."""
+    return [str(row[3]) for row in database.execute(f"EXPLAIN QUERY PLAN {statement}", nulls(statement))]
+
+
+@pytest.mark.parametrize("name", STATEMENTS)
+def test_every_statement_can_be_prepared(database: apsw.Connection, name: str) -> None:
+    statement = STATEMENTS[name]
+    if statement.startswith(("PRAGMA", "BEGIN", "COMMIT", "ROLLBACK", "SAVEPOINT", "RELEASE", "VACUUM")):
+        return  # they run, one and all, when a store is opened and used
+    steps = [row[1] for row in database.execute(f"EXPLAIN {statement}", nulls(statement))]
+    assert "Halt" in steps
+
+
+def test_there_is_no_sql_anywhere_else() -> None:
+    """In no string of the package but those of ``sql`` (docstrings aside)."""
+    package = Path(duro.__path__[0])
+    found = []
+    for path in package.rglob("*.py"):
+        if path.name == "sql.py":
+            continue
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        documentation = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in documentation:
+                words = node.value.split()
+                if len(words) > 2 and words[0] in ("SELECT", "INSERT", "UPDATE", "DELETE", "PRAGMA", "CREATE", "DROP"):
+                    found.append((path.name, node.value))
+    assert found == []
+
+
+SCANS_MEANT = {
+    # one row, or a row a process
+    "store",
+    "workers",
+    "w",
+    # the values a statement was given
+    "v",
+    "k",
+    "json_each",
+    "CONSTANT",
+    "4",
+    # the few rows of a subquery that was found by an index
+    "a",
+    "c",
+    "e",
+    "i",
+}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [name for name in STATEMENTS if not name.startswith(("DUMP", "INFO", "COUNT_TABLES")) and "PRAGMA" not in name],
+)
+def test_no_statement_scans_a_table(database: apsw.Connection, name: str) -> None:
+    statement = STATEMENTS[name]
+    if name.partition("(")[2] not in ("", "4)") or not statement.strip().startswith(
+        ("SELECT", "WITH", "UPDATE", "DELETE")
+    ):
+        return
+    for step in plan(database, statement):
+        if step.startswith("SCAN"):
+            what = step.split()[1]
+            by_small_index = step.endswith("USING INDEX instances_blocked")
+            assert what in SCANS_MEANT or what.startswith("(subquery") or by_small_index or " VIRTUAL TABLE " in step, (
+                step
+            )
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in STATEMENTS if not name.startswith(("LIST_WORKERS", "LIST_CHILDREN", "DUMP"))]
+)
+def test_no_statement_sorts_what_an_index_has_sorted(database: apsw.Connection, name: str) -> None:
+    statement = STATEMENTS[name]
+    if statement.strip().startswith(("SELECT", "WITH", "UPDATE", "DELETE")) and name.partition("(")[2] in ("", "4)"):
+        assert [step for step in plan(database, statement) if "TEMP B-TREE" in step] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "searches"),
+    [
+        ("READY_WORK", ["instances USING INDEX instances_ready (name=? AND version=? AND ready_at_ms<?)"]),
+        ("READY_WORK", ["activities USING INDEX activities_ready (name=? AND visible_at_ms<?)"]),
+        ("EARLIEST_WORK", ["instances USING INDEX instances_ready (name=? AND version=? AND ready_at_ms>?)"]),
+        ("EARLIEST_WORK", ["activities USING INDEX activities_ready (name=?)"]),
+        ("LEASE_INSTANCES", ["instances USING INTEGER PRIMARY KEY (rowid=?)"]),
+        (
+            "LEASED_INSTANCES",
+            [
+                "i USING INTEGER PRIMARY KEY (rowid=?)",
+                "e USING PRIMARY KEY (incarnation=? AND execution_id=?)",
+                "m USING PRIMARY KEY (incarnation=?)",
+                "t USING COVERING INDEX timers_due (incarnation=? AND fire_at_ms<?)",
+            ],
+        ),
+        ("MAILBOX_HEADS", ["mailbox USING PRIMARY KEY (incarnation=? AND name=?)"]),
+        ("FENCE", ["i USING INTEGER PRIMARY KEY (rowid=?)", "e USING PRIMARY KEY (incarnation=? AND execution_id=?)"]),
+        ("EVENTS", ["history USING PRIMARY KEY (incarnation=? AND execution_id=?)"]),
+        ("LAST_EVENT", ["history USING PRIMARY KEY (incarnation=? AND execution_id=?)"]),
+        ("DELETE_MESSAGES(4)", ["messages USING PRIMARY KEY (incarnation=? AND message_id=?)"]),
+        ("DELETE_TIMERS(4)", ["timers USING PRIMARY KEY (incarnation=? AND execution_id=? AND event_id=?)"]),
+        ("DELETE_MAILBOX(4)", ["mailbox USING PRIMARY KEY (incarnation=? AND name=? AND sequence=?)"]),
+        ("DELETE_ACTIVITIES(4)", ["activities USING PRIMARY KEY (incarnation=? AND execution_id=? AND event_id=?)"]),
+        ("LEASE_ACTIVITIES(4)", ["activities USING PRIMARY KEY (incarnation=? AND execution_id=? AND event_id=?)"]),
+        ("UPDATE_EXECUTIONS(4)", ["executions USING PRIMARY KEY (incarnation=? AND execution_id=?)"]),
+        (
+            "UPDATE_RELEASED(4)",
+            [
+                "instances USING INTEGER PRIMARY KEY (rowid=?)",
+                "m USING PRIMARY KEY (incarnation=?)",
+                "m USING PRIMARY KEY (incarnation=? AND name=?)",
+                "t USING COVERING INDEX timers_due (incarnation=?)",
+            ],
+        ),
+        ("FREE_INSTANCES", ["instances USING INDEX instances_leased (lease_worker_id=?)"]),
+        ("FREE_ACTIVITIES", ["activities USING INDEX activities_leased (lease_worker_id=?)"]),
+        ("LIST_ALL", ["instances USING INTEGER PRIMARY KEY (rowid<?)"]),
+        ("LIST_NAMED", ["instances USING INDEX instances_by_name (name=? AND incarnation<?)"]),
+        ("LIST_UNFINISHED", ["instances USING INDEX instances_unfinished (incarnation<?)"]),
+        ("LIST_BLOCKED", ["instances USING INDEX instances_blocked (incarnation<?)"]),
+        ("LIST_ENDED_BADLY[failed]", ["instances USING INDEX instances_ended_badly (status=? AND incarnation<?)"]),
+        ("LIST_EXECUTIONS", ["executions USING PRIMARY KEY ((incarnation,execution_id)<(?,?))"]),
+        ("LIST_EXECUTIONS_OF", ["executions USING PRIMARY KEY (incarnation=? AND execution_id<?)"]),
+    ],
+)
+def test_the_hot_statements_find_their_rows_by_index(database: apsw.Connection, name: str, searches: list[str]) -> None:
+    steps = plan(database, STATEMENTS[name])
+    assert [search for search in searches if f"SEARCH {search}" not in steps] == []
+
+
+# --- statements over many rows -------------------------------------------------------------------------------
+
+ROWS = Rows("a b", "SELECT ?1 || group_concat(a || ':' || coalesce(b, 'null')) FROM v WHERE a NOT NULL", scalars=1)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 127, 128, 129, 3000])
+def test_any_number_of_rows_goes_through_a_few_statements(database: apsw.Connection, count: int) -> None:
+    rows = [(n, "x") for n in range(count)]
+    calls = list(ROWS.calls(rows, ("=",)))
+    assert len(calls) == -(-count // ROWS.size_max)
+    answer = [str(database.execute(statement, values).get).removeprefix("=") for statement, values in calls]
+    assert ",".join(answer) == ",".join(f"{n}:x" for n in range(count))
+
+
+def test_no_rows_are_no_statement() -> None:
+    assert list(ROWS.calls([], ("=",))) == []
+
+
+@pytest.mark.parametrize("statement", [value for value in vars(sql).values() if isinstance(value, Rows)])
+def test_the_largest_size_fits_the_cache_and_the_parameters(statement: Rows) -> None:
+    largest = list(statement.sizes())[-1]
+    assert largest == statement.size_max >= 256
+    assert len(statement.sql(largest)) <= SQL_BYTES_MAX
+    assert largest * statement.width + statement.scalars <= PARAMETERS_MAX
