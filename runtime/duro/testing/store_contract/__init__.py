@@ -1,0 +1,74 @@
+"""What every store must do, as tests: one class a topic, inherited by the tests of each store.
+
+::
+
+    class MemoryStores:
+        def make_store(self, clock: Clock) -> Store:
+            return MemoryStore(clock=clock, new_id=...)
+
+    class TestStarting(MemoryStores, StartingContract): ...
+
+A store that passes keeps what ``duro.stores.base`` promises. Nothing here assumes a database, a file or real time.
+``CONTRACT`` lists all topics, so that a test can tell when a store leaves one out.
+"""
+
+from typing import Final
+
+from duro.testing.store_contract.activities import ActivitiesContract
+from duro.testing.store_contract.atomicity import AtomicityContract
+from duro.testing.store_contract.blocked import BlockedContract, ReleasesContract
+from duro.testing.store_contract.cancelling import CancellingContract, TerminatingContract
+from duro.testing.store_contract.children import ChildrenContract
+from duro.testing.store_contract.commits import CommitsContract
+from duro.testing.store_contract.ends import ContinueAsNewContract, EndsContract
+from duro.testing.store_contract.expiry import ExpiryContract, WorkersContract
+from duro.testing.store_contract.leasing import LeasingContract
+from duro.testing.store_contract.mailbox import MailboxContract
+from duro.testing.store_contract.reads import ExecutionReadsContract, InstanceReadsContract
+from duro.testing.store_contract.starting import StartingContract
+from duro.testing.store_contract.suite import StoreContract
+from duro.testing.store_contract.timers import TimersContract
+
+CONTRACT: Final[tuple[type[StoreContract], ...]] = (
+    AtomicityContract,
+    StartingContract,
+    LeasingContract,
+    WorkersContract,
+    ExpiryContract,
+    CommitsContract,
+    EndsContract,
+    ContinueAsNewContract,
+    ChildrenContract,
+    ActivitiesContract,
+    TimersContract,
+    MailboxContract,
+    CancellingContract,
+    TerminatingContract,
+    ReleasesContract,
+    BlockedContract,
+    InstanceReadsContract,
+    ExecutionReadsContract,
+)
+
+__all__ = [
+    "CONTRACT",
+    "ActivitiesContract",
+    "AtomicityContract",
+    "BlockedContract",
+    "CancellingContract",
+    "ChildrenContract",
+    "CommitsContract",
+    "ContinueAsNewContract",
+    "EndsContract",
+    "ExecutionReadsContract",
+    "ExpiryContract",
+    "InstanceReadsContract",
+    "LeasingContract",
+    "MailboxContract",
+    "ReleasesContract",
+    "StartingContract",
+    "StoreContract",
+    "TerminatingContract",
+    "TimersContract",
+    "WorkersContract",
+]

@@ -1,0 +1,112 @@
+"""The store contract, kept by the memory store."""
+
+from itertools import count
+
+from duro.clock import Clock
+from duro.stores.base import Store
+from duro.stores.memory import MemoryStore
+from duro.testing.store_contract import (
+    CONTRACT,
+    ActivitiesContract,
+    AtomicityContract,
+    BlockedContract,
+    CancellingContract,
+    ChildrenContract,
+    CommitsContract,
+    ContinueAsNewContract,
+    EndsContract,
+    ExecutionReadsContract,
+    ExpiryContract,
+    InstanceReadsContract,
+    LeasingContract,
+    MailboxContract,
+    ReleasesContract,
+    StartingContract,
+    TerminatingContract,
+    TimersContract,
+    WorkersContract,
+)
+
+_ids = count(1)
+
+
+class MemoryStores:
+    def make_store(self, clock: Clock) -> Store:
+        return MemoryStore(clock=clock, new_id=lambda: f"store{next(_ids)}")
+
+
+class TestAtomicity(MemoryStores, AtomicityContract):
+    pass
+
+
+class TestStarting(MemoryStores, StartingContract):
+    pass
+
+
+class TestLeasing(MemoryStores, LeasingContract):
+    pass
+
+
+class TestWorkers(MemoryStores, WorkersContract):
+    pass
+
+
+class TestExpiry(MemoryStores, ExpiryContract):
+    pass
+
+
+class TestCommits(MemoryStores, CommitsContract):
+    pass
+
+
+class TestEnds(MemoryStores, EndsContract):
+    pass
+
+
+class TestContinueAsNew(MemoryStores, ContinueAsNewContract):
+    pass
+
+
+class TestChildren(MemoryStores, ChildrenContract):
+    pass
+
+
+class TestActivities(MemoryStores, ActivitiesContract):
+    pass
+
+
+class TestTimers(MemoryStores, TimersContract):
+    pass
+
+
+class TestMailbox(MemoryStores, MailboxContract):
+    pass
+
+
+class TestCancelling(MemoryStores, CancellingContract):
+    pass
+
+
+class TestTerminating(MemoryStores, TerminatingContract):
+    pass
+
+
+class TestReleases(MemoryStores, ReleasesContract):
+    pass
+
+
+class TestBlocked(MemoryStores, BlockedContract):
+    pass
+
+
+class TestInstanceReads(MemoryStores, InstanceReadsContract):
+    pass
+
+
+class TestExecutionReads(MemoryStores, ExecutionReadsContract):
+    pass
+
+
+def test_no_topic_of_the_contract_is_left_out() -> None:
+    run = {base for cls in MemoryStores.__subclasses__() for base in cls.__bases__} - {MemoryStores}
+    assert run == set(CONTRACT)

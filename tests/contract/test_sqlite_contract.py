@@ -1,0 +1,123 @@
+"""The store contract, kept by the SQLite store, on a file as it is used."""
+
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from duro.clock import Clock
+from duro.stores.base import Store
+from duro.stores.sqlite import SqliteStore
+from duro.testing.store_contract import (
+    CONTRACT,
+    ActivitiesContract,
+    AtomicityContract,
+    BlockedContract,
+    CancellingContract,
+    ChildrenContract,
+    CommitsContract,
+    ContinueAsNewContract,
+    EndsContract,
+    ExecutionReadsContract,
+    ExpiryContract,
+    InstanceReadsContract,
+    LeasingContract,
+    MailboxContract,
+    ReleasesContract,
+    StartingContract,
+    TerminatingContract,
+    TimersContract,
+    WorkersContract,
+)
+
+_ids = count(1)
+
+
+class SqliteStores:
+    directory: Path
+
+    @pytest.fixture(autouse=True)
+    def _choose_directory(self, tmp_path: Path) -> None:
+        self.directory = tmp_path
+
+    def make_store(self, clock: Clock) -> Store:
+        """Each store has a file of its own."""
+        path = self.directory / f"duro{next(_ids)}.db"
+        return SqliteStore.open(str(path), url=f"sqlite:///{path}", clock=clock, new_id=lambda: f"store{next(_ids)}")
+
+
+class TestAtomicity(SqliteStores, AtomicityContract):
+    pass
+
+
+class TestStarting(SqliteStores, StartingContract):
+    pass
+
+
+class TestLeasing(SqliteStores, LeasingContract):
+    pass
+
+
+class TestWorkers(SqliteStores, WorkersContract):
+    pass
+
+
+class TestExpiry(SqliteStores, ExpiryContract):
+    pass
+
+
+class TestCommits(SqliteStores, CommitsContract):
+    pass
+
+
+class TestEnds(SqliteStores, EndsContract):
+    pass
+
+
+class TestContinueAsNew(SqliteStores, ContinueAsNewContract):
+    pass
+
+
+class TestChildren(SqliteStores, ChildrenContract):
+    pass
+
+
+class TestActivities(SqliteStores, ActivitiesContract):
+    pass
+
+
+class TestTimers(SqliteStores, TimersContract):
+    pass
+
+
+class TestMailbox(SqliteStores, MailboxContract):
+    pass
+
+
+class TestCancelling(SqliteStores, CancellingContract):
+    pass
+
+
+class TestTerminating(SqliteStores, TerminatingContract):
+    pass
+
+
+class TestReleases(SqliteStores, ReleasesContract):
+    pass
+
+
+class TestBlocked(SqliteStores, BlockedContract):
+    pass
+
+
+class TestInstanceReads(SqliteStores, InstanceReadsContract):
+    pass
+
+
+class TestExecutionReads(SqliteStores, ExecutionReadsContract):
+    pass
+
+
+def test_no_topic_of_the_contract_is_left_out() -> None:
+    run = {base for cls in SqliteStores.__subclasses__() for base in cls.__bases__} - {SqliteStores}
+    assert run == set(CONTRACT)

@@ -1,0 +1,625 @@
+"""Two stores that share no logic, driven side by side through the port, must never be told apart.
+
+Every operation is done on a memory store and on a SQLite store. What they return (or raise) must be equal, and after
+every step so must be their dumps, row by row, ids and counters included; and the invariants must hold.
+
+``DURO_PROPERTY_EXAMPLES=5000`` looks further, along other paths every time.
+"""
+
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import msgspec
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from duro import codec
+from duro.errors import DuroError
+from duro.model import events as ev
+from duro.model import messages as msg
+from duro.model.records import InstanceFilter, StartRequest, StoreInfo
+from duro.model.status import BlockedKind, InstanceStatus, ParentPolicy
+from duro.model.turns import (
+    CommitBatch,
+    CommitResult,
+    FinishActivity,
+    LeasedActivity,
+    LeasedInstance,
+    LeaseRequest,
+    LeaseResult,
+    ReleaseInstance,
+    RetryActivity,
+    TurnCommit,
+    TurnOutcome,
+)
+from duro.stores.base import Store, StoreDump
+from duro.stores.memory import MemoryStore
+from duro.stores.sqlite import SqliteStore
+from duro.testing import ManualClock, builders, check_invariants
+
+T = TypeVar("T")
+
+EXAMPLES: Final = os.environ.get("DURO_PROPERTY_EXAMPLES")
+
+INSTANCE_IDS: Final = [f"i{number}" for number in range(12)]
+WORKER_IDS: Final = ["w1", "w2", "w3"]
+NAMES: Final = ["Order", "Child"]
+VERSIONS: Final = ["1.0.0", "2.0.0"]
+ACTIVITIES: Final = ["charge", "ship"]
+EVENT_NAMES: Final = ["x", "y"]
+LEASE_MS: Final = 2_000
+
+ALL_KINDS: Final = tuple((name, version) for name in NAMES for version in ("", *VERSIONS))
+
+instance_ids = st.sampled_from(INSTANCE_IDS)
+worker_ids = st.sampled_from(WORKER_IDS)
+names = st.sampled_from(NAMES)
+versions = st.sampled_from(VERSIONS)
+event_names = st.sampled_from(EVENT_NAMES)
+request_ids = st.sampled_from([f"r{number}" for number in range(6)])
+times = st.sampled_from([0, 1, 10, 20, 100, 200, LEASE_MS // 2, LEASE_MS])
+worker_actions = st.sampled_from(
+    ["register", "register", "register for little", "renew", "renew", "release", "release expired", "maintain", "rest"]
+)
+client_actions = st.sampled_from(["cancel", "cancel", "cancel", "terminate", "resume", "resume"])
+limits = st.integers(0, 4)
+json_texts = st.sampled_from(["null", "1", '"é"', '{"a":[1,2]}'])
+parent_policies = st.none() | st.sampled_from(list(ParentPolicy))
+requests_of_code = st.sampled_from(
+    ["activity", "activity", "timer", "wait", "wait", "child", "child", "detached", "cancel", "cancel"]
+)
+endings = st.sampled_from([*["go on"] * 8, "complete", "complete", "fail", "cancel", "continue", "continue"])
+often = st.sampled_from([True, True, False])
+rarely = st.sampled_from([False, False, False, True])
+
+starts = st.builds(
+    StartRequest,
+    instance_id=instance_ids,
+    name=names,
+    version=st.just("") | versions,
+    input=json_texts,
+    request_id=request_ids,
+)
+filters = st.builds(
+    InstanceFilter,
+    statuses=st.lists(st.sampled_from(list(InstanceStatus)), max_size=3, unique=True).map(tuple),
+    name=st.none() | names,
+    blocked=st.none() | st.booleans(),
+)
+
+
+EVERYTHING: Final = LeaseRequest(
+    orchestrations=ALL_KINDS, activities=tuple(ACTIVITIES), instances_max=100, activities_max=100
+)
+
+# Between kinds the port asks for fairness, not for one order: few of one kind, or all of every kind.
+lease_requests = st.one_of(
+    st.just(EVERYTHING),
+    st.builds(
+        lambda kind, activity, instances_max, activities_max: LeaseRequest(
+            orchestrations=(kind,),
+            activities=(activity,),
+            instances_max=instances_max,
+            activities_max=activities_max,
+        ),
+        st.sampled_from(ALL_KINDS),
+        st.sampled_from(ACTIVITIES),
+        st.integers(0, 2),
+        st.integers(0, 2),
+    ),
+)
+
+
+# --- turns as an engine would commit them --------------------------------------------------------------------
+
+
+@dataclass
+class _Open:
+    """What an execution still waits for, by the event that asked."""
+
+    activities: set[int] = field(default_factory=set)
+    timers: set[int] = field(default_factory=set)
+    waits: dict[int, str] = field(default_factory=dict)
+    children: set[int] = field(default_factory=set)
+    cancel_delivered: bool = False
+
+    def take(self, event: ev.AnyEvent, event_id: int) -> None:
+        match event:
+            case ev.ActivityScheduled():
+                self.activities.add(event_id)
+            case ev.TimerCreated():
+                self.timers.add(event_id)
+            case ev.EventWaitStarted(name=name):
+                self.waits[event_id] = name
+            case ev.SubOrchestrationScheduled():
+                self.children.add(event_id)
+            case ev.OrchestrationCancelRequested():
+                self.cancel_delivered = True
+            case ev.ActivityCompleted() | ev.ActivityFailed() | ev.ActivityCancelRequested():
+                self.activities.discard(event.scheduled_event_id)
+            case ev.TimerFired() | ev.TimerCancelled():
+                self.timers.discard(event.scheduled_event_id)
+            case ev.EventReceived() | ev.EventWaitCancelled():
+                self.waits.pop(event.scheduled_event_id, None)
+            case ev.SubOrchestrationCompleted() | ev.SubOrchestrationFailed():
+                self.children.discard(event.scheduled_event_id)
+            case _:
+                pass
+
+
+class _TurnMaker:
+    """Draws one turn that fits a lease and the history behind it."""
+
+    def __init__(
+        self, draw: Callable[[st.SearchStrategy[Any]], Any], leased: LeasedInstance, history: Sequence[str], now: int
+    ) -> None:
+        self._draw = draw
+        self._leased = leased
+        self._now = now
+        self._open = _Open()
+        for event_id, data in enumerate(history, start=1):
+            self._open.take(codec.decode_event(data), event_id)
+        self._events: list[ev.AnyEvent] = []
+        self._fields: dict[str, Any] = {"consumed_messages": [], "consumed_mailbox": [], "ignored_messages": 0}
+        self._next_event_id = leased.event_count + 1 + (leased.event_count == 0)
+
+    def make(self, claimed: Sequence[int]) -> TurnCommit:
+        """``claimed``: open activities this worker holds and may finish in the turn itself."""
+        self._receive()
+        for event_id in claimed:
+            if event_id in self._open.activities and self._draw(st.booleans()):
+                self._record(builders.activity_completed(event_id, self._draw(json_texts)))
+                self._fields.setdefault("finished_activities", []).append(event_id)
+        for _ in range(self._draw(st.integers(0, 4))):
+            self._ask()
+        self._finish()
+        at_ms = self._now - self._draw(st.sampled_from([0, 0, 3]))
+        turn = builders.turn(
+            self._leased,
+            *self._events,
+            at_ms=at_ms,
+            version=self._leased.version or self._draw(versions),
+            waits=list(self._open.waits.values()),
+            keep_lease=self._draw(st.booleans()),
+            custom_status=self._draw(st.sampled_from([None, None, "", '"busy"'])),
+            **self._fields,
+        )
+        for activity in turn.activities:
+            activity.claimed = self._draw(st.booleans())
+        return turn
+
+    def _record(self, event: ev.AnyEvent) -> int:
+        self._open.take(event, self._next_event_id)
+        self._events.append(event)
+        self._next_event_id += 1
+        return self._next_event_id - 1
+
+    # --- what arrived
+
+    def _receive(self) -> None:
+        if self._leased.event_count == 0 and self._draw(st.booleans()):
+            return  # an engine may leave arrivals for the next turn
+        if self._leased.cancel_reason is not None and not self._open.cancel_delivered and self._draw(often):
+            self._record(builders.cancel_requested(self._leased.cancel_reason))
+        for queued in self._leased.messages:
+            if self._draw(often):
+                self._fields["consumed_messages"].append(queued.message_id)
+                self._receive_message(codec.decode_message(queued.data))
+        for timer in self._leased.timers:
+            if timer.event_id in self._open.timers and self._draw(often):
+                self._record(builders.timer_fired(timer.event_id))
+        for event in self._leased.mailbox:
+            waiting = [event_id for event_id, name in self._open.waits.items() if name == event.name]
+            if waiting and self._draw(often):
+                self._fields["consumed_mailbox"].append(event.sequence)
+                self._record(builders.event_received(waiting[0], event.name, event.data))
+
+    def _receive_message(self, message: msg.AnyMessage) -> None:
+        event_id = message.scheduled_event_id
+        waiting = self._open.activities | self._open.children
+        if message.execution_id != self._leased.execution_id or event_id not in waiting:
+            self._fields["ignored_messages"] += 1
+            return
+        match message:
+            case msg.ActivitySucceeded(result=result):
+                self._record(builders.activity_completed(event_id, bytes(result).decode()))
+            case msg.ActivityFailed(failure=failure):
+                self._record(builders.activity_failed(event_id, failure))
+            case msg.ChildSucceeded(result=result):
+                self._record(builders.child_completed(event_id, bytes(result).decode()))
+            case msg.ChildFailed(failure=failure):
+                self._record(builders.child_failed(event_id, failure))
+
+    # --- what the code asks for
+
+    def _ask(self) -> None:
+        draw = self._draw
+        match draw(
+            st.sampled_from(
+                ["activity", "activity", "timer", "wait", "wait", "child", "child", "detached", "cancel", "cancel"]
+            )
+        ):
+            case "activity":
+                self._record(builders.activity_scheduled(draw(st.sampled_from(ACTIVITIES)), draw(json_texts)))
+            case "timer":
+                self._record(builders.timer_created(self._now + draw(st.sampled_from([-5, 0, 10, 200]))))
+            case "wait":
+                self._record(builders.wait_started(draw(event_names)))
+            case "child":
+                self._record(
+                    builders.child_scheduled(
+                        draw(instance_ids),
+                        draw(names),
+                        draw(json_texts),
+                        version=draw(st.none() | versions),
+                        on_parent_continue=draw(parent_policies),
+                        on_parent_end=draw(parent_policies),
+                    )
+                )
+            case "detached":
+                self._record(builders.detached_scheduled(draw(instance_ids), draw(names), version=draw(versions)))
+            case "cancel":
+                self._withdraw()
+
+    def _withdraw(self) -> None:
+        of = self._open
+        candidates: list[tuple[int, ev.AnyEvent]] = [
+            *((event_id, builders.activity_cancel_requested(event_id)) for event_id in sorted(of.activities)),
+            *((event_id, builders.timer_cancelled(event_id)) for event_id in sorted(of.timers)),
+            *((event_id, builders.wait_cancelled(event_id)) for event_id in sorted(of.waits)),
+            *((event_id, builders.child_cancel_requested(event_id)) for event_id in sorted(of.children)),
+        ]
+        # An activity or timer of this very turn is not withdrawn: an engine drops both requests instead.
+        earlier = [event for event_id, event in candidates if event_id <= self._leased.event_count]
+        if earlier:
+            self._record(self._draw(st.sampled_from(earlier)))
+
+    def _finish(self) -> None:
+        draw = self._draw
+        match draw(endings):
+            case "complete":
+                self._record(builders.completed(draw(json_texts)))
+            case "fail":
+                self._record(builders.failed())
+            case "cancel":
+                self._record(builders.cancelled(self._leased.cancel_reason or "by itself"))
+            case "continue":
+                self._record(builders.continued_as_new(draw(json_texts), draw(versions)))
+
+
+# --- the machine ---------------------------------------------------------------------------------------------
+
+
+class StoresAgree(RuleBasedStateMachine):
+    """Every rule is one call of the port, done on both stores."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._directory = tempfile.TemporaryDirectory(prefix="duro-agree-")
+        self.clock = ManualClock()
+        ids = count(1)
+        self.memory = MemoryStore(clock=self.clock, new_id=lambda: f"id{next(ids)}")
+        path = Path(self._directory.name) / "duro.db"
+        self.sqlite = SqliteStore.open(
+            path, url=f"sqlite:///{path}", clock=self.clock, new_id=lambda: f"id{next(ids)}", synchronous="NORMAL"
+        )
+        self.tokens = count(1)
+        self.leases: dict[tuple[str, int], LeasedInstance] = {}
+        """What each worker believes to hold: true or not, it may commit it."""
+        self.activities: list[tuple[str, LeasedActivity]] = []
+
+    def teardown(self) -> None:
+        self.memory.close()
+        self.sqlite.close()
+        self._directory.cleanup()
+
+    def both(self, call: Callable[[Store], T], same: Callable[[T], Any] = lambda answer: answer) -> T | None:
+        """Do it twice, compare what came of it, give the answer; None after an error both agreed on."""
+        expected, expected_error = _outcome(call, self.memory)
+        found, found_error = _outcome(call, self.sqlite)
+        assert found_error == expected_error
+        if expected_error is not None or expected is None or found is None:
+            assert found == expected
+            return None
+        assert same(found) == same(expected)
+        return expected
+
+    @invariant()
+    def the_stores_hold_the_same(self) -> None:
+        expected, found = _comparable(self.memory.dump()), _comparable(self.sqlite.dump())
+        for table, rows in expected.items():
+            assert found[table] == rows, table
+        assert found == expected
+        check_invariants(expected)
+
+    # --- time and workers
+
+    @initialize(requested=st.lists(starts, min_size=4, max_size=8))
+    def begin(self, requested: list[StartRequest]) -> None:
+        for worker_id in WORKER_IDS:
+            self._register(worker_id, ALL_KINDS)
+        self.both(lambda store: store.start_instances(requested))
+
+    @rule(ms=times)
+    def time_passes(self, ms: int) -> None:
+        self.clock.advance(ms)
+
+    @rule(worker_id=worker_ids, what=worker_actions, kinds=st.lists(st.sampled_from(ALL_KINDS), max_size=4))
+    def a_worker_lives(self, worker_id: str, what: str, kinds: list[tuple[str, str]]) -> None:
+        match what:
+            case "register":
+                self._register(worker_id, ALL_KINDS)
+            case "register for little":
+                self._register(worker_id, kinds)
+            case "renew":
+                self.both(lambda store: store.renew_worker(worker_id, LEASE_MS))
+            case "release":
+                self.both(lambda store: store.release_worker(worker_id))
+            case "release expired":
+                self.both(lambda store: store.release_expired())
+            case "maintain":
+                self.both(lambda store: store.acquire_maintenance(worker_id, LEASE_MS))
+            case _:
+                self.both(lambda store: store.release_maintenance(worker_id))
+
+    def _register(self, worker_id: str, kinds: Sequence[tuple[str, str]]) -> None:
+        record = builders.worker_record(
+            worker_id, orchestrations=kinds, activities=ACTIVITIES, started_at_ms=self.clock.now_ms()
+        )
+        self.both(lambda store: store.register_worker(record, LEASE_MS))
+
+    # --- clients
+
+    @rule(requested=st.lists(starts, max_size=4))
+    def start_instances(self, requested: list[StartRequest]) -> None:
+        self.both(lambda store: store.start_instances(requested))
+
+    @rule(instance_id=instance_ids, name=event_names, data=json_texts, request_id=request_ids)
+    def raise_event(self, instance_id: str, name: str, data: str, request_id: str) -> None:
+        self.both(_raising(instance_id, name, data, request_id))
+
+    @rule(data=json_texts)
+    def raise_events_everywhere(self, data: str) -> None:
+        for instance_id in INSTANCE_IDS:
+            for name in EVENT_NAMES:
+                self.both(_raising(instance_id, name, data, f"everywhere{next(self.tokens)}"))
+
+    @rule(instance_id=instance_ids, request_id=request_ids, what=client_actions)
+    def a_client_intervenes(self, instance_id: str, request_id: str, what: str) -> None:
+        match what:
+            case "cancel":
+                self.both(lambda store: store.request_cancel(instance_id, f"because of {request_id}", request_id))
+            case "terminate":
+                self.both(lambda store: store.terminate_instance(instance_id, "stück"))
+            case _:
+                self.both(lambda store: store.resume_instance(instance_id))
+
+    # --- the turn path
+
+    @rule(worker_id=worker_ids, request=lease_requests)
+    def lease(self, worker_id: str, request: LeaseRequest) -> None:
+        self._lease(worker_id, request)
+
+    @rule(worker_id=worker_ids, data=st.data())
+    def commit(self, worker_id: str, data: st.DataObject) -> None:
+        self._commit(worker_id, data)
+
+    @rule(worker_id=worker_ids, data=st.data())
+    def work(self, worker_id: str, data: st.DataObject) -> None:
+        """Take all there is, and do most of it."""
+        self._lease(worker_id, EVERYTHING)
+        self._commit(worker_id, data)
+
+    @rule(data=st.data())
+    def work_everywhere(self, data: st.DataObject) -> None:
+        """The same by whoever still has a row, twice: what one worker's commit sends, another one's turn receives."""
+        for worker_id in (*WORKER_IDS, *WORKER_IDS):
+            self._lease(worker_id, EVERYTHING)
+            self._commit(worker_id, data)
+
+    def _lease(self, worker_id: str, request: LeaseRequest) -> None:
+        result = self.both(lambda store: store.lease(worker_id, request), _without_order)
+        assert result is not None
+        self._remember(worker_id, result)
+
+    def _commit(self, worker_id: str, data: st.DataObject) -> None:
+        batch = self._batch(worker_id, data.draw)
+        result = self.both(lambda store: store.commit(batch), _without_reasons)
+        assert result is not None
+        self._learn(batch, result)
+
+    def _remember(self, worker_id: str, leased: LeaseResult) -> None:
+        self.leases |= {(worker_id, instance.incarnation): instance for instance in leased.instances}
+        self.activities += [(worker_id, activity) for activity in leased.activities]
+
+    def _batch(self, worker_id: str, draw: Callable[[st.SearchStrategy[Any]], Any]) -> CommitBatch:
+        held = [leased for (holder, _), leased in sorted(self.leases.items()) if holder == worker_id]
+        turned, released = [], []
+        for leased in draw(st.permutations(held)):
+            match draw(st.sampled_from([*["turn"] * 8, "release", "keep"])):
+                case "turn":
+                    turned.append(self._turn(worker_id, leased, draw))
+                case "release":
+                    released.append(self._release(leased, draw))
+                case _:
+                    pass
+        finished: list[FinishActivity] = []
+        retried: list[RetryActivity] = []
+        for holder, activity in self.activities:
+            if holder == worker_id and draw(often):
+                self._report(activity, draw, finished, retried)
+        return CommitBatch(
+            worker_id=worker_id,
+            token=f"t{next(self.tokens)}",
+            turns=turned,
+            releases=released,
+            finished=finished,
+            retries=retried,
+            lease=draw(st.none() | lease_requests),
+        )
+
+    def _turn(
+        self, worker_id: str, leased: LeasedInstance, draw: Callable[[st.SearchStrategy[Any]], Any]
+    ) -> TurnCommit:
+        (history,) = self.memory.load_histories([(leased.incarnation, leased.execution_id)])
+        held = self.memory.held_activities(worker_id)
+        claimed = sorted(key[2] for key in held if key[:2] == (leased.incarnation, leased.execution_id))
+        maker = _TurnMaker(draw, leased, history[: leased.event_count], self.clock.now_ms())
+        turn = maker.make(claimed)
+        if leased.event_count > 0 and draw(rarely) and draw(rarely):
+            match draw(st.sampled_from(["reject", "reject", "conflict", "fence"])):
+                case "reject":
+                    turn.first_event_id += draw(st.sampled_from([-1, 1]))
+                case "conflict":
+                    turn.turn_sequence -= 1
+                case _:
+                    turn.lease_epoch -= 1
+        return turn
+
+    def _release(self, leased: LeasedInstance, draw: Callable[[st.SearchStrategy[Any]], Any]) -> ReleaseInstance:
+        pause = draw(st.none() | st.sampled_from([-5, 0, 20]))
+        return ReleaseInstance(
+            incarnation=leased.incarnation,
+            lease_epoch=leased.lease_epoch,
+            count_attempt=draw(st.booleans()),
+            blocked=draw(st.sampled_from([None, None, *BlockedKind])),
+            reason="because",
+            retry_at_ms=None if pause is None else self.clock.now_ms() + pause,
+        )
+
+    def _report(
+        self,
+        activity: LeasedActivity,
+        draw: Callable[[st.SearchStrategy[Any]], Any],
+        finished: list[FinishActivity],
+        retried: list[RetryActivity],
+    ) -> None:
+        key = {
+            "incarnation": activity.incarnation,
+            "execution_id": activity.execution_id,
+            "event_id": activity.event_id,
+            "lease_epoch": activity.lease_epoch,
+        }
+        succeeded = builders.activity_succeeded_message(activity.execution_id, activity.event_id, "1")
+        failed = builders.activity_failed_message(activity.execution_id, activity.event_id)
+        match draw(st.sampled_from(["succeed", "fail", "retry", "give back"])):
+            case "succeed":
+                finished.append(FinishActivity(**key, message=succeeded))
+            case "fail":
+                finished.append(FinishActivity(**key, message=failed))
+            case kind:
+                visible_at_ms = self.clock.now_ms() + draw(st.sampled_from([0, 15]))
+                retried.append(RetryActivity(**key, visible_at_ms=visible_at_ms, failed=kind == "retry"))
+
+    def _learn(self, batch: CommitBatch, result: CommitResult) -> None:
+        """A kept lease goes on from its commit. What was lost in other ways the worker finds out by being fenced."""
+        for turn, outcome in zip(batch.turns, result.turns, strict=True):
+            key = (batch.worker_id, turn.incarnation)
+            if outcome is TurnOutcome.COMMITTED and turn.keep_lease:
+                self.leases[key] = builders.next_lease(self.leases[key], turn)
+            elif outcome in (TurnOutcome.COMMITTED, TurnOutcome.FENCED):
+                del self.leases[key]
+        reported = {_key(report) for report in batch.finished} | {_key(report) for report in batch.retries}
+        self.activities = [
+            (holder, activity)
+            for holder, activity in self.activities
+            if holder != batch.worker_id or _key(activity) not in reported
+        ]
+        self._remember(batch.worker_id, result.leased)
+
+    # --- reads
+
+    @rule(where=filters, limit=limits, instance_id=instance_ids, execution_id=st.none() | st.integers(1, 3))
+    def read(self, where: InstanceFilter, limit: int, instance_id: str, execution_id: int | None) -> None:
+        self.both(lambda store: _instance_pages(store, where, limit))
+        self.both(lambda store: _execution_pages(store, None, limit))
+        self.both(lambda store: _execution_pages(store, instance_id, limit))
+        self.both(lambda store: store.get_instance(instance_id))
+        self.both(lambda store: store.read_history(instance_id, execution_id))
+        self.both(lambda store: store.read_last_event(instance_id, execution_id))
+        self.both(lambda store: store.get_execution(instance_id, execution_id or 1))
+
+    @rule(worker_id=worker_ids, incarnation=st.integers(1, 8), limit=limits, after=st.integers(0, 8))
+    def read_what_workers_read(self, worker_id: str, incarnation: int, limit: int, after: int) -> None:
+        incarnations = list(range(12))
+        executions = [(incarnation, number) for incarnation in incarnations for number in (1, 2)]
+        self.both(lambda store: store.list_children(incarnation, limit, after))
+        self.both(lambda store: store.list_workers())
+        self.both(lambda store: store.held_activities(worker_id))
+        self.both(lambda store: store.lookup_commit(incarnations))
+        self.both(lambda store: store.load_histories(executions))
+        self.both(lambda store: store.info(), _counts)
+
+
+def _key(activity: LeasedActivity | FinishActivity | RetryActivity) -> tuple[int, int, int, int]:
+    return activity.incarnation, activity.execution_id, activity.event_id, activity.lease_epoch
+
+
+def _raising(instance_id: str, name: str, data: str, request_id: str) -> Callable[[Store], None]:
+    return lambda store: store.raise_event(instance_id, name, data, request_id)
+
+
+def _instance_pages(store: Store, where: InstanceFilter, limit: int) -> list[Any]:
+    page = store.list_instances(where, limit, None)
+    found = [page.instances]
+    while page.next is not None:
+        page = store.list_instances(where, limit, page.next)
+        found.append(page.instances)
+    return found
+
+
+def _execution_pages(store: Store, instance_id: str | None, limit: int) -> list[Any]:
+    page = store.list_executions(instance_id, limit, None)
+    found = [page.executions]
+    while page.next is not None:
+        page = store.list_executions(instance_id, limit, page.next)
+        found.append(page.executions)
+    return found
+
+
+def _counts(info: StoreInfo) -> Any:
+    return info.instances, info.executions, info.events, info.logical_bytes
+
+
+def _outcome(call: Callable[[Store], T], store: Store) -> tuple[T | None, type[DuroError] | None]:
+    try:
+        return call(store), None
+    except DuroError as error:
+        return None, type(error)
+
+
+def _without_order(result: LeaseResult) -> Any:
+    """A lease as what it says, in whatever order it says it."""
+    instances = sorted(result.instances, key=lambda leased: leased.incarnation)
+    activities = sorted(result.activities, key=lambda leased: (leased.incarnation, leased.event_id))
+    return instances, activities, result.next_ready_at_ms
+
+
+def _without_reasons(result: CommitResult) -> Any:
+    """A commit without the words in which a store says why it rejected a turn."""
+    plain = msgspec.structs.replace(result, errors=dict.fromkeys(result.errors, ""), leased=LeaseResult())
+    return plain, _without_order(result.leased)
+
+
+def _comparable(dump: StoreDump) -> StoreDump:
+    """A dump without what is random for each store."""
+    return {**dump, "store": [{**row, "store_id": ""} for row in dump["store"]]}
+
+
+StoresAgree.TestCase.settings = settings(
+    max_examples=int(EXAMPLES or 150),
+    stateful_step_count=30,
+    deadline=None,
+    derandomize=EXAMPLES is None,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
+)
+
+
+TestStoresAgree = StoresAgree.TestCase
