@@ -163,7 +163,8 @@ class TurnCommit(msgspec.Struct, kw_only=True):
     The first group identifies the turn and fences it: it commits only if the instance is still leased by the batch's
     worker under ``lease_epoch``, its turn sequence is ``turn_sequence`` and its current execution is
     ``execution_id``. ``events`` are encoded, their ids run on from ``first_event_id``.
-    ``observed_children`` are the spawning event ids whose end this turn recorded.
+    ``observed_children`` are the spawning event ids whose end this turn recorded, ``cancel_delivered`` says that it
+    recorded the instance's cancel request.
     ``waits`` are the names of all mailbox waits outstanding after the turn, one entry a wait.
     ``custom_status`` None leaves it as it is; "" clears it.
     ``keep_lease`` keeps the instance leased (its worker has activities of it in hand, or its next execution to start);
@@ -186,6 +187,7 @@ class TurnCommit(msgspec.Struct, kw_only=True):
     consumed_mailbox: list[int] = msgspec.field(default_factory=list)
     finished_activities: list[int] = msgspec.field(default_factory=list)
     observed_children: list[int] = msgspec.field(default_factory=list)
+    cancel_delivered: bool = False
     ignored_messages: int = 0
     activities: list[ScheduleActivity] = msgspec.field(default_factory=list)
     timers: list[CreateTimer] = msgspec.field(default_factory=list)

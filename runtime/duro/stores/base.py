@@ -27,8 +27,8 @@ while it is leased sets it again, and then only the worker that holds the lease 
 A release sets it from what is there: now if a message, a due timer, a mailbox event for a stored wait, an undelivered
 cancel or an unstarted execution is there; else the earliest timer's fire time; else None. "Becomes ready now" never
 makes it later: an instance that was ready before keeps its place. While an instance is blocked, what arrives is kept
-and does not wake it; its next turn or its resumption finds it. A cancel counts as delivered once a turn recorded it,
-which is a turn with an ``OrchestrationCancelRequested`` event.
+and does not wake it; its next turn or its resumption finds it. A cancel counts as delivered once a turn with
+``cancel_delivered`` committed.
 
 **Leases.** A worker holds a lease of its own (``WorkerRecord.lease_until_ms``). Instances and activities are leased
 to a worker and stay so until it gives them back or its own lease has expired; then ``lease`` by anyone, or
@@ -282,4 +282,5 @@ class Store(ABC):
 
     @abstractmethod
     def dump(self) -> StoreDump:
-        """Every table of the store's logical schema (docs/schema.md), every row. For tests and invariants."""
+        """Every table, every row. The columns are those of the SQLite migrations, for every store. For tests and
+        invariants."""

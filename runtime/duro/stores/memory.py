@@ -27,7 +27,7 @@ from duro.errors import (
     StoreClosedError,
     UsageError,
 )
-from duro.model.events import ActivityScheduled, OrchestrationCancelRequested, ParentLink
+from duro.model.events import ActivityScheduled, ParentLink
 from duro.model.failure import INSTANCE_EXISTS, TERMINATED, FailureDetails
 from duro.model.limits import MAILBOX_EVENTS_MAX
 from duro.model.records import (
@@ -989,12 +989,8 @@ def _record_events(instance: _Instance, turn: TurnCommit, token: str) -> None:
     instance.unblock()
     if turn.custom_status is not None:
         instance.custom_status = turn.custom_status or None
-    if any(event.startswith(_CANCEL_DELIVERED) for event in turn.events):
+    if turn.cancel_delivered:
         instance.cancel_delivered = True
-
-
-_CANCEL_DELIVERED: Final = f'{{"type":"{OrchestrationCancelRequested.__struct_config__.tag}",'
-"""How ``codec.encode_event`` begins the event that records a delivered cancel."""
 
 
 def _write_work(instance: _Instance, turn: TurnCommit, worker_id: str, now: int) -> None:

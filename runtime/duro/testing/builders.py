@@ -283,6 +283,7 @@ def turn(
         events=texts,
         history_bytes=size(texts),
         consumed_messages=[message.message_id for message in leased.messages],
+        cancel_delivered=any(isinstance(event, ev.OrchestrationCancelRequested) for event in recorded),
         end=_end(recorded, leased.parent),
     )
     return msgspec.structs.replace(committed, **{**_asked_for(recorded), **fields})

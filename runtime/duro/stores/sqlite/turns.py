@@ -6,13 +6,11 @@ shows (a child that ends before or after its parent), the position of a turn in 
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Final
 
 import apsw
 import msgspec
 
 from duro import codec
-from duro.model.events import OrchestrationCancelRequested
 from duro.model.failure import INSTANCE_EXISTS, FailureDetails
 from duro.model.status import ExecutionStatus
 from duro.model.turns import (
@@ -30,9 +28,6 @@ from duro.stores.sqlite.rows import Row
 
 _pairs = msgspec.json.Decoder(list[tuple[int, int]])
 _taken_ids = msgspec.json.Decoder(list[tuple[str, int, str, str]])
-
-CANCEL_DELIVERED: Final = f'{{"type":"{OrchestrationCancelRequested.__struct_config__.tag}",'
-"""How ``codec.encode_event`` begins the event that records a delivered cancel."""
 
 
 def commit(transaction: Transaction, batch: CommitBatch, rotation: int) -> CommitResult:
@@ -194,7 +189,7 @@ class _Wave:
             self.timers += [(incarnation, execution_id, timer.event_id, timer.fire_at_ms) for timer in turn.timers]
 
     def _collect_instance(self, turn: TurnCommit) -> None:
-        delivered = any(event.startswith(CANCEL_DELIVERED) for event in turn.events)
+        delivered = turn.cancel_delivered
         end = turn.end
         if end is None:
             waits = as_json(turn.waits) if turn.waits else "[]"
