@@ -219,7 +219,7 @@ async def side_by_side(ctx: duro.OrchestrationContext) -> list[Any]:
         await ctx.schedule_timer(0.001)
         return await ctx.schedule_activity(add_one, number)
 
-    return await ctx.join(branch(1), branch(10), ctx.join(branch(100), branch(1000)))  # type: ignore[arg-type]
+    return await ctx.join(branch(1), branch(10), ctx.join(branch(100), branch(1000)))
 
 
 @registry.orchestration
