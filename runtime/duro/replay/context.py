@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, overload
 
-from duro.codec import decode_payload, encode_payload
+from duro.codec import check_annotation, decode_payload, encode_payload
 from duro.errors import ActivityFailedError, InvalidInputError, SubOrchestrationFailedError, TaskFailedError, UsageError
 from duro.model import events
 from duro.model.events import Json
@@ -33,7 +33,10 @@ ParentPolicyName = Literal["abandon", "cancel", "terminate"]
 _DELAY_MAX_S: Final = 100 * 365 * 86_400.0
 """A hundred years: longer delays are mistakes of unit, and overflow calendars."""
 
-_AUTOMATIC_ID_NAME_CHARACTERS: Final = 60
+_AUTOMATIC_ID_NAME_BYTES: Final = 60
+"""How much of its orchestration's name an automatic id begins with."""
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class OrchestrationContext:
@@ -178,9 +181,9 @@ class OrchestrationContext:
             at_ms=execution.now_ms,
             name=name,
             input=payload,
-            retry=retry,
-            attempt_timeout_s=_timeout_s(timeout, "timeout"),
-            total_timeout_s=_timeout_s(total_timeout, "total_timeout"),
+            retry=None if retry is None else _retry(retry),
+            attempt_timeout_s=None if timeout is None else _timeout_s(timeout, "timeout"),
+            total_timeout_s=None if total_timeout is None else _timeout_s(total_timeout, "total_timeout"),
         )
         definition = execution.registry.find_activity(name)
         result_type = definition.signature.result_type if definition else Any
@@ -195,7 +198,7 @@ class OrchestrationContext:
         return self._timer(self._execution.now_ms + round(_seconds(delay, "delay") * 1000))
 
     def schedule_timer_at(self, when: datetime) -> DurableFuture[None]:
-        """A future that is done at ``when`` (with a time zone); at once if that is past.
+        """A future that is done at ``when`` (with a time zone) and never before; at once if that is past.
 
         Raises:
             UsageError: ``when`` has no time zone.
@@ -203,7 +206,7 @@ class OrchestrationContext:
         self._execution.check_open()
         if when.tzinfo is None:
             raise UsageError(f"{when!r} has no time zone", hint="use datetime(..., tzinfo=UTC), or ctx.utc_now() + ...")
-        return self._timer(round(when.timestamp() * 1000))
+        return self._timer(-((_EPOCH - when) // timedelta(milliseconds=1)))
 
     def _timer(self, fire_at_ms: int) -> DurableFuture[None]:
         execution = self._execution
@@ -223,10 +226,11 @@ class OrchestrationContext:
 
         Raises:
             InvalidNameError: the name is empty, too long or not storable.
-            InvalidInputError: (when awaited) the data does not fit ``data_type``.
+            InvalidInputError: JSON cannot be turned into ``data_type``; (when awaited) the data does not fit it.
         """
         execution = self._execution
         execution.check_open()
+        check_annotation(data_type, f"the data of event {name!r}")
         event = events.EventWaitStarted(
             event_id=execution.next_event_id, at_ms=execution.now_ms, name=check_name(name, "event name")
         )
@@ -340,7 +344,8 @@ class OrchestrationContext:
             check_name(version, "version")
         payload = encode_payload(input, f"input of orchestration {name!r}")
         if instance_id is None:
-            instance_id = f"{name[:_AUTOMATIC_ID_NAME_CHARACTERS]}-{execution.digest('child').hex()}"
+            beginning = name.encode()[:_AUTOMATIC_ID_NAME_BYTES].decode(errors="ignore")
+            instance_id = f"{beginning}-{execution.digest('child').hex()}"
         return name, check_instance_id(instance_id), payload
 
     # --- combinations ----------------------------------------------------------------------------------------
@@ -350,37 +355,58 @@ class OrchestrationContext:
 
         Like ``asyncio.gather``: the first failure is raised at once and the others go on; with ``return_exceptions``
         failures stand in the list instead.
+
+        Raises:
+            UsageError: something given is not durable, or runs already.
         """
-        self._execution.check_open()
         members = self._futures(durables, "join")
         return Join(self._execution, members, return_exceptions=return_exceptions)
 
     def select(self, *durables: Awaitable[T]) -> DurableFuture[tuple[int, T]]:
-        """Wait for the first; ``(index, value)``, or its failure raised. The others are cancelled, children with
-        their subtree.
+        """Wait for the first; ``(index, value)``, or its failure raised. The others are cancelled, whoever else waits
+        for them, children with their subtree.
 
         Raises:
-            UsageError: nothing was given.
+            UsageError: nothing was given, or something that is not durable or runs already.
         """
-        self._execution.check_open()
         if not durables:
             raise UsageError("select of nothing would wait for ever", hint="give it at least one future or coroutine")
         return Select(self._execution, self._futures(durables, "select"))
 
     def _futures(self, durables: Iterable[Awaitable[T]], what: str) -> list[DurableFuture[T]]:
+        """Each coroutine given as a task, the same one for the same coroutine. Refused, all that is new is closed."""
+        execution = self._execution
         given = list(durables)
+        try:
+            execution.check_open()
+            for each in given:
+                if not isinstance(each, DurableFuture):
+                    self._check_coroutine(each, what)
+                elif each._execution is not execution:
+                    raise UsageError(f"{what} got a future of another execution, which is not durable here")
+        except BaseException:
+            for each in given:
+                if inspect.iscoroutine(each) and not execution.has_task(each):
+                    _close_unused(each)
+            raise
+        tasks: dict[int, DurableFuture[T]] = {}
         for each in given:
-            own = isinstance(each, DurableFuture) and each._execution is self._execution
-            if not (own or inspect.iscoroutine(each) or inspect.isgenerator(each)):
-                _close_unused(given)
-                raise UsageError(
-                    f"{what} got {type(each).__name__}, which is not durable",
-                    hint="give it futures of this context, or coroutines that await such futures",
-                )
-        return [
-            each if isinstance(each, DurableFuture) else self._execution.spawn(each)  # type: ignore[arg-type]
-            for each in given
-        ]
+            if not isinstance(each, DurableFuture) and id(each) not in tasks:
+                tasks[id(each)] = execution.spawn(each)  # type: ignore[arg-type]
+        return [each if isinstance(each, DurableFuture) else tasks[id(each)] for each in given]
+
+    def _check_coroutine(self, value: object, what: str) -> None:
+        if inspect.iscoroutine(value):
+            fresh = inspect.getcoroutinestate(value) == inspect.CORO_CREATED
+        elif inspect.isgenerator(value):
+            fresh = inspect.getgeneratorstate(value) == inspect.GEN_CREATED
+        else:
+            raise UsageError(
+                f"{what} got {type(value).__name__}, which is not durable",
+                hint="give it futures of this context, or coroutines that await such futures",
+            )
+        if not fresh or self._execution.has_task(value):
+            raise UsageError(f"{what} got a coroutine that runs already or has run", hint="call its function once more")
 
     # --- the course of the instance --------------------------------------------------------------------------
 
@@ -457,13 +483,23 @@ def _seconds(value: Seconds, what: str) -> float:
     return float(seconds)
 
 
-def _timeout_s(value: Seconds | None, what: str) -> float | None:
-    if value is None:
-        return None
+def _timeout_s(value: Seconds, what: str) -> float:
     seconds = _seconds(value, what)
     if seconds == 0:
         raise UsageError(f"{what} must be more than 0 seconds", hint="leave it out for no time-out")
     return seconds
+
+
+def _retry(policy: RetryPolicy) -> RetryPolicy:
+    """What is recorded must be readable again."""
+    if not isinstance(policy, RetryPolicy):
+        raise UsageError(f"retry must be a RetryPolicy, not {policy!r}")
+    names = policy.non_retryable_errors
+    if not isinstance(names, tuple | list) or not all(isinstance(name, str) for name in names):
+        raise UsageError(
+            f"non_retryable_errors must be a tuple of class names, not {names!r}", hint='for example ("ValueError",)'
+        )
+    return policy
 
 
 def _parent_policy(value: str | None, what: str) -> ParentPolicy | None:
@@ -475,7 +511,7 @@ def _parent_policy(value: str | None, what: str) -> ParentPolicy | None:
         raise InvalidInputError(f"{what} must be abandon, cancel or terminate, not {value!r}") from None
 
 
-def _close_unused(durables: Iterable[object]) -> None:
-    for each in durables:
-        if inspect.iscoroutine(each):
-            each.close()
+def _close_unused(coroutine: "Coroutine[Any, Any, Any]") -> None:
+    """So that nobody is told it was never awaited. One that has begun belongs to whoever began it."""
+    if inspect.getcoroutinestate(coroutine) == inspect.CORO_CREATED:
+        coroutine.close()

@@ -11,11 +11,13 @@ The rules this file keeps:
 * **Time.** The code's ``now`` is ``at_ms`` of the event delivered last.
 * **Chance.** Random numbers, GUIDs and child ids come from the seed in the first event and an ordinal.
 * **No effects.** A request is an event and an action in the turn's commit; nothing happens before the store has both.
-* **The end.** When the root coroutine has ended, or continued as new, the execution ends in the same turn, unless
-  coroutines that were interrupted (losers of a select, a cancel) are still cleaning up: then it ends with the last
-  of them.
+* **The end.** When the root coroutine has ended, or somebody has asked to continue as new, the execution ends in the
+  same turn, unless coroutines that were interrupted (losers of a select, a cancel) are still cleaning up: then it
+  ends with the last of them. An error of the root goes before a request to continue as new.
+* **Once interrupted.** A coroutine is interrupted once. What it asks for after that is cleanup, and a cancel of the
+  instance leaves it alone.
 * **Sealing.** A dropped coroutine is closed with its context sealed: whatever its ``finally`` blocks ask of the context
-  raises ``ContextSealed`` and leaves no trace.
+  raises ``ContextSealed`` and leaves no trace. The same goes for the rest of a turn that is lost to nondeterminism.
 
 A live ``Execution`` continues from where its last turn stopped; a new one replays first. Both give the same commits.
 """
@@ -25,11 +27,12 @@ import inspect
 import traceback
 from collections import deque
 from collections.abc import Callable, Coroutine, Generator, Sequence
-from typing import Any, Final
+from functools import partial
+from typing import Any, Final, NoReturn, TypeAlias
 
 import msgspec
 
-from duro.codec import decode_event, encode_event, encode_message, encode_payload
+from duro.codec import NULL, decode_event, encode_event, encode_message, encode_payload
 from duro.errors import (
     ContextSealed,
     DuroError,
@@ -40,11 +43,12 @@ from duro.errors import (
     OrchestrationCancelled,
     TaskFailedError,
     UnknownOrchestrationError,
+    UsageError,
 )
 from duro.model import events
 from duro.model.events import AnyEvent, ArrivedEvent, Event, Json, ParentLink
 from duro.model.failure import CANCELLED, INVALID_INPUT, INVALID_RESULT, FailureDetails, clip
-from duro.model.messages import ActivityFailed, ActivitySucceeded, AnyMessage, ChildFailed, ChildSucceeded
+from duro.model.messages import ActivityFailed, ActivitySucceeded, AnyMessage, ChildFailed, ChildSucceeded, Message
 from duro.model.status import ExecutionStatus
 from duro.model.turns import (
     CancelChild,
@@ -60,27 +64,61 @@ from duro.replay.futures import DurableFuture, Operation, Task
 from duro.replay.guard import HINT, asyncio_refused
 from duro.replay.matching import mismatch, same_request
 
-_SEALED_CALLS_MAX: Final = 100
-"""Calls of a sealed context after which an await suspends instead of raising, so that code that swallows every
-exception in a loop around an await comes to rest."""
+_REFUSALS_MAX: Final = 100
+"""Calls of a lost context after which it raises no more, and awaits suspend: code that swallows every exception in a
+loop around an await comes to rest. What it asks for goes into a turn that nobody reads."""
 
-_REQUESTS: Final[tuple[type[Event], ...]] = (
-    events.ActivityScheduled,
-    events.ActivityCancelRequested,
-    events.TimerCreated,
-    events.TimerCancelled,
-    events.EventWaitStarted,
-    events.EventWaitCancelled,
-    events.SubOrchestrationScheduled,
-    events.SubOrchestrationCancelRequested,
-    events.OrchestrationScheduled,
+_ABANDONED: Final = "this turn is abandoned: code and history differ"
+_DROPPED: Final = "this coroutine is being dropped from memory; what it asks for now does not count"
+
+_CAUSES_MAX: Final = 16
+"""Links kept of a chain of causes: chains may be long (a child of a child ...) or closed to a ring."""
+
+_SEED_BYTES: Final = 16
+
+_REQUESTS: Final[frozenset[type[Event]]] = frozenset(
+    {
+        events.ActivityScheduled,
+        events.ActivityCancelRequested,
+        events.TimerCreated,
+        events.TimerCancelled,
+        events.EventWaitStarted,
+        events.EventWaitCancelled,
+        events.SubOrchestrationScheduled,
+        events.SubOrchestrationCancelRequested,
+        events.OrchestrationScheduled,
+    }
 )
-_ENDS: Final[tuple[type[Event], ...]] = (
-    events.OrchestrationCompleted,
-    events.OrchestrationFailed,
-    events.OrchestrationCancelled,
-    events.OrchestrationTerminated,
-    events.OrchestrationContinuedAsNew,
+_ENDS: Final[frozenset[type[Event]]] = frozenset(
+    {
+        events.OrchestrationCompleted,
+        events.OrchestrationFailed,
+        events.OrchestrationCancelled,
+        events.OrchestrationTerminated,
+        events.OrchestrationContinuedAsNew,
+    }
+)
+_ANSWERS: Final[dict[type[Event] | type[Message], str]] = {
+    ActivitySucceeded: "activity",
+    ActivityFailed: "activity",
+    ChildSucceeded: "sub-orchestration",
+    ChildFailed: "sub-orchestration",
+    events.ActivityCompleted: "activity",
+    events.ActivityFailed: "activity",
+    events.TimerFired: "timer",
+    events.EventReceived: "event",
+    events.SubOrchestrationCompleted: "sub-orchestration",
+    events.SubOrchestrationFailed: "sub-orchestration",
+}
+"""Which kind of operation a message or an arrived event is the answer to."""
+
+_Answer: TypeAlias = (
+    events.ActivityCompleted
+    | events.ActivityFailed
+    | events.TimerFired
+    | events.EventReceived
+    | events.SubOrchestrationCompleted
+    | events.SubOrchestrationFailed
 )
 
 
@@ -140,13 +178,16 @@ class Execution:
         self._open: dict[int, Operation[Any]] = {}
         self._waits: dict[str, deque[Operation[Any]]] = {}
         self._ready: deque[Task[Any]] = deque()
-        self._tasks: list[Task[Any]] = []
-        self._root: Task[Any] | None = None
+        self._tasks: dict[int, Task[Any]] = {}
+        """The root, and what has not ended of the others, by ``id`` of the coroutine."""
+        self._root: Task[Any]
+        self._running: Task[Any] | None = None
+        """Whose code runs now, and may ask for things; None also once the turn is lost or the code sealed."""
         self._parent: ParentLink | None = None
         self._cancel_delivered = False
         self._continuation: tuple[Json, str | None] | None = None
         self._broken: DuroError | None = None
-        self._sealed_calls = 0
+        self._refusals = 0
         self._turn = _empty_turn()
         self._ended = False
 
@@ -164,6 +205,9 @@ class Execution:
         recorded = [decode_event(data) for data in history]
         if not recorded or not isinstance(recorded[0], events.OrchestrationStarted):
             raise HistoryFormatError(f"{self._where()}: the history does not begin with OrchestrationStarted")
+        for number, event in enumerate(recorded, start=1):
+            if event.event_id != number:
+                raise HistoryFormatError(f"{self._where()}: event {number} of the history is numbered {event.event_id}")
         sizes = [len(data.encode()) for data in history]
         self._recorded = recorded
         self.replaying = True
@@ -173,10 +217,10 @@ class Execution:
             self._begin(recorded[0])
             while self._position < len(recorded) and not self._ended:
                 event = recorded[self._position]
-                if isinstance(event, _ENDS):
+                if type(event) in _ENDS:
                     self._replay_end(event)
                     break
-                if isinstance(event, _REQUESTS):
+                if type(event) in _REQUESTS:
                     raise mismatch(self._where(), event, "did not ask for it and came to rest")
                 self._position += 1
                 self._account(sizes, self.event_count, self._position)
@@ -225,9 +269,11 @@ class Execution:
         if self.sealed:
             return
         self.sealed = True
+        self._lose_turn()
         with asyncio_refused():
-            for task in self._tasks:
+            for task in self._tasks.values():
                 if not task.done:
+                    self._refusals = 0
                     _close(task.coroutine)
         self._tasks.clear()
         self._ready.clear()
@@ -236,13 +282,31 @@ class Execution:
     # --- what the context and the futures call ---------------------------------------------------------------
 
     def check_open(self) -> None:
-        """Raises ContextSealed when the coroutine is being dropped, or the turn is already lost."""
-        if self.sealed:
-            self._sealed_calls += 1
-            if self._sealed_calls <= _SEALED_CALLS_MAX:
-                raise ContextSealed("this coroutine is being dropped from memory; what it asks for now does not count")
-        elif self._broken is not None:
-            raise ContextSealed("this turn is abandoned: code and history differ")
+        """Whether this code may ask for something now.
+
+        Raises:
+            ContextSealed: its coroutine is being dropped, or its turn is already lost.
+            UsageError: the code that asks is not the one that this execution runs.
+        """
+        if self._running is None:
+            self._refuse()
+
+    def _refuse(self) -> None:
+        if not self.sealed and self._broken is None:
+            raise UsageError(
+                f"the context of instance {self.identity.instance_id!r} was used outside its orchestration's own code",
+                hint="use it in the orchestration it was given to and in the coroutines that this one awaits or joins",
+            )
+        self._refusals += 1
+        if self._refusals <= _REFUSALS_MAX:
+            raise ContextSealed(_DROPPED if self._broken is None else _ABANDONED)
+
+    def _lose_turn(self) -> None:
+        """Whatever the code still asks for goes into a turn that nobody reads."""
+        self._running = None
+        self.replaying = False
+        self.traces = []
+        self._turn = _empty_turn()
 
     @property
     def next_event_id(self) -> int:
@@ -255,21 +319,25 @@ class Execution:
             return True
         recorded = self._recorded[self._position] if self._position < len(self._recorded) else None
         if recorded is None or not same_request(recorded, event):
-            self._broken = mismatch(self._where(), recorded, event)
-            raise ContextSealed("this turn is abandoned: code and history differ")
+            self._abandon(mismatch(self._where(), recorded, event))
         self._position += 1
         return False
 
-    def open_operation(
-        self, event: Event, kind: str, name: str, decode: Callable[[Json], Any] | None
-    ) -> Operation[Any]:
-        operation: Operation[Any] = Operation(self, event.event_id, kind, name, decode)
+    def _abandon(self, error: NondeterminismError) -> NoReturn:
+        """The turn is lost. Code must not catch the error that says so: it gets ContextSealed, and ``_run`` raises."""
+        running = self._running
+        self._broken = error
+        self._lose_turn()
+        if running is None:
+            raise error
+        raise ContextSealed(_ABANDONED)
+
+    def open_operation(self, event: Event, kind: str, name: str, decode: Callable[[Json], Any]) -> Operation[Any]:
+        operation: Operation[Any] = Operation(self, event.event_id, kind, name, decode, self._running)
         self._open[event.event_id] = operation
         return operation
 
-    def schedule_activity(
-        self, event: events.ActivityScheduled, decode: Callable[[Json], Any] | None
-    ) -> Operation[Any]:
+    def schedule_activity(self, event: events.ActivityScheduled, decode: Callable[[Json], Any]) -> Operation[Any]:
         if self.request(event):
             self._turn.activities.append(
                 ScheduleActivity(
@@ -286,17 +354,15 @@ class Execution:
     def create_timer(self, event: events.TimerCreated) -> Operation[Any]:
         if self.request(event):
             self._turn.timers.append(CreateTimer(event.event_id, event.fire_at_ms))
-        return self.open_operation(event, "timer", "", None)
+        return self.open_operation(event, "timer", "", _nothing)
 
-    def wait_for_event(self, event: events.EventWaitStarted, decode: Callable[[Json], Any] | None) -> Operation[Any]:
+    def wait_for_event(self, event: events.EventWaitStarted, decode: Callable[[Json], Any]) -> Operation[Any]:
         self.request(event)
         operation = self.open_operation(event, "event", event.name, decode)
         self._waits.setdefault(event.name, deque()).append(operation)
         return operation
 
-    def start_child(
-        self, event: events.SubOrchestrationScheduled, decode: Callable[[Json], Any] | None
-    ) -> Operation[Any]:
+    def start_child(self, event: events.SubOrchestrationScheduled, decode: Callable[[Json], Any]) -> Operation[Any]:
         if self.request(event):
             self._turn.starts.append(
                 StartInstance(
@@ -327,8 +393,7 @@ class Execution:
 
     def cancel_operation(self, operation: Operation[Any]) -> None:
         """Record that nobody waits for the operation any more, and ask what runs for it to stop."""
-        self.check_open()
-        del self._open[operation.event_id]
+        self._open.pop(operation.event_id, None)
         header = {"event_id": self.next_event_id, "at_ms": self.now_ms, "scheduled_event_id": operation.event_id}
         turn = self._turn
         match operation.kind:
@@ -345,21 +410,41 @@ class Execution:
                         turn.cancelled_timers.append(operation.event_id)
                     turn.timers = unset
             case "event":
-                self._waits[operation.name].remove(operation)
+                self._forget_wait(operation)
                 self.request(events.EventWaitCancelled(**header))
-            case "sub-orchestration":
+            case _:
                 if self.request(events.SubOrchestrationCancelRequested(**header)):
                     turn.cancelled_children.append(CancelChild(operation.event_id, "its parent no longer waits for it"))
 
+    def _forget_wait(self, operation: Operation[Any]) -> None:
+        waits = self._waits[operation.name]
+        waits.remove(operation)
+        if not waits:
+            del self._waits[operation.name]
+
+    def has_task(self, coroutine: object) -> bool:
+        """Whether the coroutine runs, or is to run, as a task of its own."""
+        return id(coroutine) in self._tasks
+
     def spawn(self, coroutine: Coroutine[Any, Any, Any] | Generator[Any, Any, Any]) -> Task[Any]:
         """A coroutine to run beside the others, from the next time the ready ones run."""
+        running = self._running
         task: Task[Any] = Task(self, coroutine)
-        self._tasks.append(task)
-        self._ready.append(task)
+        if running is None:  # the turn is lost: nothing runs any more
+            _close(coroutine)
+            return task
+        task.cleaning = running.cleaning
+        return self._add_task(task)
+
+    def _add_task(self, task: Task[Any]) -> Task[Any]:
+        self._tasks[id(task.coroutine)] = task
+        self.make_ready(task)
         return task
 
     def make_ready(self, task: Task[Any]) -> None:
-        self._ready.append(task)
+        if not task.queued:
+            task.queued = True
+            self._ready.append(task)
 
     def continue_as_new(self, input: Json, version: str | None) -> None:
         if self._continuation is None:
@@ -396,6 +481,7 @@ class Execution:
 
     def _deliver_all(self, arrivals: Arrivals) -> None:
         if arrivals.cancel_reason is not None and not self._cancel_delivered and not self._ended:
+            self._turn.cancel_delivered = True
             self._record(
                 events.OrchestrationCancelRequested(
                     event_id=self.next_event_id, at_ms=self.now_ms, reason=arrivals.cancel_reason
@@ -404,7 +490,8 @@ class Execution:
         for message in arrivals.messages:
             self._deliver_message(message)
         for event_id in arrivals.timers:
-            if event_id in self._open and not self._ended:
+            operation = self._open.get(event_id)
+            if operation is not None and operation.kind == "timer" and not self._ended:
                 self._turn.consumed_timers.append(event_id)
                 self._record(
                     events.TimerFired(event_id=self.next_event_id, at_ms=self.now_ms, scheduled_event_id=event_id)
@@ -425,7 +512,12 @@ class Execution:
 
     def _deliver_message(self, message: AnyMessage) -> None:
         operation = self._open.get(message.scheduled_event_id)
-        if self._ended or operation is None or message.execution_id != self.identity.execution_id:
+        if (
+            self._ended
+            or operation is None
+            or message.execution_id != self.identity.execution_id
+            or operation.kind != _ANSWERS[type(message)]
+        ):
             self._turn.ignored_messages += 1
             return
         header = {"event_id": self.next_event_id, "at_ms": self.now_ms, "scheduled_event_id": operation.event_id}
@@ -437,7 +529,7 @@ class Execution:
             case ChildSucceeded():
                 self._turn.observed_children.append(operation.event_id)
                 self._record(events.SubOrchestrationCompleted(result=message.result, **header))
-            case ChildFailed():
+            case _:
                 self._turn.observed_children.append(operation.event_id)
                 self._record(events.SubOrchestrationFailed(failure=message.failure, **header))
 
@@ -448,8 +540,9 @@ class Execution:
     def _append(self, event: Event) -> None:
         data = encode_event(event)
         size = len(data) if data.isascii() else len(data.encode())
-        self._turn.events.append(data)
-        self._turn.history_bytes += size
+        turn = self._turn
+        turn.events.append(data)
+        turn.history_bytes += size
         self.event_count += 1
         self.history_bytes += size
 
@@ -461,16 +554,16 @@ class Execution:
 
     def _begin(self, started: events.OrchestrationStarted) -> None:
         self._see(started)
-        self._seed = bytes.fromhex(started.seed)
+        self._seed = _seed(started, self._where())
         self._parent = started.parent
         try:
             arguments = self.definition.signature.arguments(started.input, f"orchestration {started.name!r}")
-        except InvalidInputError as error:
-            self._end_failed(FailureDetails(type=INVALID_INPUT, message=clip(str(error)), non_retryable=True))
+        except Exception as error:  # noqa: BLE001 - also whatever the input's own type raises while it is made
+            self._end_failed(FailureDetails(type=INVALID_INPUT, message=_explained(error), non_retryable=True))
             return
         from duro.replay.context import OrchestrationContext
 
-        self._root = self.spawn(self.definition.function(OrchestrationContext(self), *arguments))
+        self._root = self._add_task(Task(self, self.definition.function(OrchestrationContext(self), *arguments)))
         self._run()
 
     def _apply(self, event: AnyEvent) -> None:
@@ -478,14 +571,15 @@ class Execution:
         self._see(event)
         match event:
             case events.ActivityCompleted() | events.SubOrchestrationCompleted():
-                self._resolve(event.scheduled_event_id, event.result)
+                self._resolve(self._take_open(event), event.result)
             case events.ActivityFailed() | events.SubOrchestrationFailed():
-                self._fail(event.scheduled_event_id, event.failure)
+                self._fail(self._take_open(event), event.failure)
             case events.TimerFired():
-                self._resolve(event.scheduled_event_id, None)
+                self._resolve(self._take_open(event), NULL)
             case events.EventReceived():
-                operation = self._resolve(event.scheduled_event_id, event.data)
-                self._waits[operation.name].remove(operation)
+                operation = self._take_open(event)
+                self._forget_wait(operation)
+                self._resolve(operation, event.data)
             case events.OrchestrationCancelRequested():
                 self._cancel_all(event.reason)
             case _:
@@ -499,35 +593,35 @@ class Execution:
         self.seen_events = self.event_count
         self.seen_bytes = self.history_bytes
 
-    def _take_open(self, event_id: int) -> Operation[Any]:
-        operation = self._open.pop(event_id, None)
-        if operation is None:
-            raise HistoryFormatError(f"{self._where()}: an event answers event {event_id}, which waits for nothing")
-        return operation
-
-    def _resolve(self, event_id: int, data: Json | None) -> Operation[Any]:
-        operation = self._take_open(event_id)
-        if data is None or operation.decode is None:
-            operation.resolve(None)
+    def _take_open(self, event: _Answer) -> Operation[Any]:
+        operation = self._open.pop(event.scheduled_event_id, None)
+        if operation is not None and operation.kind == _ANSWERS[type(event)]:
             return operation
-        try:
-            operation.resolve(operation.decode(data))
-        except InvalidInputError as error:
-            text = str(error)
-            operation.resolve(None, lambda: InvalidInputError(text))
-        return operation
+        answered = f"{type(event).__name__} answers event {event.scheduled_event_id}"
+        found = "waits for nothing" if operation is None else f"waits for something else ({operation.kind})"
+        raise HistoryFormatError(f"{self._where()}, event {event.event_id}: {answered}, which {found}")
 
-    def _fail(self, event_id: int, failure: FailureDetails) -> None:
+    def _resolve(self, operation: Operation[Any], data: Json) -> None:
+        value, error = None, None
+        try:
+            value = operation.decode(data)
+        except Exception as raised:  # noqa: BLE001 - also whatever the annotated type raises while it is made
+            error = partial(InvalidInputError, _explained(raised))
+        operation.resolve(value, error)
+
+    def _fail(self, operation: Operation[Any], failure: FailureDetails) -> None:
         from duro.replay.context import failure_error
 
-        operation = self._take_open(event_id)
         operation.resolve(None, lambda: failure_error(operation.kind, operation.name, failure))
 
     def _cancel_all(self, reason: str) -> None:
+        """Interrupt everything but cleanup that is going on already."""
         self._cancel_delivered = True
-        for task in list(self._tasks):
-            task.cancel(reason)
-        for operation in list(self._open.values()):
+        asked = [operation for operation in self._open.values() if not operation.is_cleanup]
+        for task in list(self._tasks.values()):
+            if not task.cleaning:
+                task.cancel(reason)
+        for operation in asked:
             operation.cancel(reason)
 
     # --- running the code ------------------------------------------------------------------------------------
@@ -543,16 +637,17 @@ class Execution:
             self._end()
 
     def _over(self) -> bool:
-        if self._ended or self._root is None:
-            return self._ended
-        if not (self._root.done or self._continuation is not None):
+        """Whether nothing is left to wait for: the execution is to end, and all cleanup is done (or can never be)."""
+        if not self._root.done and self._continuation is None:
             return False
         return not any(
-            task.interruption is not None and not task.done for task in self._tasks if task is not self._root
+            task.interruption is not None and not task.done and not task.is_stuck(set())
+            for task in self._tasks.values()
         )
 
     def _step(self, task: Task[Any]) -> None:
         """Run one coroutine until it waits for something that is not there yet, or ends."""
+        task.queued = False
         if task.done:
             return
         future, task.waiting_on = task.waiting_on, None
@@ -560,16 +655,22 @@ class Execution:
         value: Any = None
         if task.interruption_due:
             task.interruption_due = False
-            error = task.interruption
+            reason = task.interruption or ""
+            if future is not None:  # it began to wait after it had brought its interruption upon itself
+                future.leave(task, reason)
+            error = partial(OrchestrationCancelled, reason)
         elif future is not None:
             error = future.error
             value = future.outcome() if error is None else None
         coroutine = task.coroutine
+        self._running = task
         try:
             while True:
                 awaited = coroutine.throw(error()) if error is not None else coroutine.send(value)
                 value, error = None, None
                 if not isinstance(awaited, DurableFuture) or awaited._execution is not self:
+                    if inspect.iscoroutine(awaited) and not self.has_task(awaited):
+                        _close(awaited)  # a generator yielded it; it will never run
                     error = _not_durable(awaited)
                 elif awaited.done:
                     error = awaited.error
@@ -579,47 +680,49 @@ class Execution:
                     awaited.add_waiter(task)
                     return
         except StopIteration as stop:
+            self._running = None
             self._task_ended(task, stop.value, None)
-        except ContextSealed:
-            if self._broken is None:
-                raise
         except (KeyboardInterrupt, MemoryError):
             raise
         except BaseException as failed:  # noqa: BLE001 - whatever the user's code raises is its outcome
+            self._running = None
             self._task_ended(task, None, failed)
+        finally:
+            self._running = None
 
     def _task_ended(self, task: Task[Any], value: Any, error: BaseException | None) -> None:
+        if self._broken is not None:
+            return
         if task is not self._root:
-            self._tasks.remove(task)
+            del self._tasks[id(task.coroutine)]
         if error is None:
             task.resolve(value)
         elif isinstance(error, OrchestrationCancelled) and task is not self._root:
-            DurableFuture.cancel(task, error.reason)
+            DurableFuture.cancel(task, _message_of(error))
         else:
             task.resolve(None, lambda: error)
 
     # --- the end ---------------------------------------------------------------------------------------------
 
     def _end(self) -> None:
-        if self._ended or self._root is None:
-            return
-        error = self._root.error() if self._root.error is not None else None
-        if self._continuation is not None and not self._cancel_delivered:
-            self._end_continued(*self._continuation)
-        elif self._continuation is not None and error is None:
-            self._end_cancelled("it was cancelled and asked to continue as new")
-        elif error is None:
-            self._end_completed(self._root.outcome())
-        elif isinstance(error, OrchestrationCancelled):
-            self._end_cancelled(error.reason)
-        else:
+        root = self._root
+        error = root.error() if root.error is not None else None
+        if isinstance(error, OrchestrationCancelled):
+            self._end_cancelled(clip(_message_of(error)))
+        elif error is not None:
             self._end_failed(failure_of(error))
+        elif self._continuation is None:
+            self._end_completed(root.outcome())
+        elif self._cancel_delivered:
+            self._end_cancelled("it was cancelled and asked to continue as new")
+        else:
+            self._end_continued(*self._continuation)
 
     def _end_completed(self, value: Any) -> None:
         try:
             result = encode_payload(value, f"the result of orchestration {self.definition.name!r}")
-        except DuroError as error:
-            self._end_failed(FailureDetails(type=INVALID_RESULT, message=clip(str(error)), non_retryable=True))
+        except Exception as error:  # noqa: BLE001 - also whatever an odd object raises while it is encoded
+            self._end_failed(FailureDetails(type=INVALID_RESULT, message=_explained(error), non_retryable=True))
             return
         self._finish(
             events.OrchestrationCompleted(event_id=self.next_event_id, at_ms=self.now_ms, result=result),
@@ -682,7 +785,7 @@ class Execution:
         address = {"execution_id": self._parent.execution_id, "scheduled_event_id": self._parent.event_id}
         if failure is not None:
             return encode_message(ChildFailed(failure=failure, **address))
-        return encode_message(ChildSucceeded(result=result or msgspec.Raw(b"null"), **address))
+        return encode_message(ChildSucceeded(result=result or NULL, **address))
 
     def _where(self) -> str:
         identity = self.identity
@@ -690,13 +793,14 @@ class Execution:
         return f"instance {identity.instance_id!r} execution {identity.execution_id} ({code})"
 
 
-def failure_of(error: BaseException) -> FailureDetails:
-    """An exception as data, with the chain of causes that explain it."""
+def failure_of(error: BaseException, causes_max: int = _CAUSES_MAX) -> FailureDetails:
+    """An exception as data, with the chain of causes that explain it, as far as ``causes_max`` links."""
     cause: FailureDetails | None = None
-    if isinstance(error, TaskFailedError):
-        cause = error.failure
-    elif error.__cause__ is not None:
-        cause = failure_of(error.__cause__)
+    recorded = getattr(error, "failure", None) if isinstance(error, TaskFailedError) else None
+    if isinstance(recorded, FailureDetails):
+        cause = _shortened(recorded, causes_max)
+    elif error.__cause__ is not None and causes_max > 0:
+        cause = failure_of(error.__cause__, causes_max - 1)
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if f"{_OWN_PATH}" not in frame.filename]
     text = "".join(traceback.format_list(own)) if own else None
@@ -709,6 +813,15 @@ def failure_of(error: BaseException) -> FailureDetails:
     )
 
 
+def _shortened(failure: FailureDetails, links_max: int) -> FailureDetails | None:
+    """The first ``links_max`` links of a recorded chain."""
+    if links_max <= 0:
+        return None
+    if failure.cause is None:
+        return failure
+    return msgspec.structs.replace(failure, cause=_shortened(failure.cause, links_max - 1))
+
+
 _OWN_PATH: Final = __name__.rpartition(".")[0].replace(".", "/") + "/"
 """``duro/replay/``: frames of the driver say nothing about the user's error."""
 
@@ -716,8 +829,30 @@ _OWN_PATH: Final = __name__.rpartition(".")[0].replace(".", "/") + "/"
 def _message_of(error: BaseException) -> str:
     try:
         return str(error)
-    except Exception:  # noqa: BLE001 - a broken __str__ must not hide the failure it belongs to
+    except (KeyboardInterrupt, MemoryError):
+        raise
+    except BaseException:  # noqa: BLE001 - a broken __str__ must not hide the failure it belongs to
         return f"<{type(error).__name__} that cannot be printed>"
+
+
+def _explained(error: Exception) -> str:
+    """An error of duro speaks for itself; one of somebody else's is named."""
+    text = _message_of(error)
+    return clip(text if isinstance(error, DuroError) else f"{type(error).__name__}: {text}")
+
+
+def _nothing(data: Json) -> None:
+    """The value of a timer that fired."""
+
+
+def _seed(started: events.OrchestrationStarted, where: str) -> bytes:
+    try:
+        seed = bytes.fromhex(started.seed)
+    except ValueError:
+        seed = b""
+    if len(seed) != _SEED_BYTES:
+        raise HistoryFormatError(f"{where}: the seed is not {2 * _SEED_BYTES} hexadecimal digits: {started.seed!r}")
+    return seed
 
 
 def _not_durable(awaited: object) -> Callable[[], BaseException]:
@@ -742,11 +877,9 @@ def _close(coroutine: Coroutine[Any, Any, Any] | Generator[Any, Any, Any]) -> No
 
 
 def _suspended(coroutine: Coroutine[Any, Any, Any] | Generator[Any, Any, Any]) -> bool:
-    if inspect.iscoroutine(coroutine):
-        return inspect.getcoroutinestate(coroutine) == inspect.CORO_SUSPENDED
     if inspect.isgenerator(coroutine):
         return inspect.getgeneratorstate(coroutine) == inspect.GEN_SUSPENDED
-    return False
+    return inspect.iscoroutine(coroutine) and inspect.getcoroutinestate(coroutine) == inspect.CORO_SUSPENDED
 
 
 def _empty_turn() -> TurnCommit:

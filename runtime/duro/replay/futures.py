@@ -7,7 +7,7 @@ the order of waiting, so the order in which code resumes depends on the history 
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
-from duro.errors import FutureCancelledError, OrchestrationCancelled
+from duro.errors import FutureCancelledError
 from duro.model.events import Json
 
 if TYPE_CHECKING:
@@ -82,20 +82,44 @@ class DurableFuture(Generic[T_co]):
         what = self.describe()
         self.resolve(None, lambda: FutureCancelledError(f"{what} was cancelled: {reason}"))
 
+    def leave(self, waiter: Waiter, reason: str) -> None:
+        """``waiter`` was cancelled and waits no longer; the future is cancelled with it unless somebody else waits."""
+        self.remove_waiter(waiter)
+        if not self._waiters:
+            self.cancel(reason)
+
+    def is_stuck(self, seen: set[int]) -> bool:  # noqa: ARG002 - for those that wait for others
+        """Whether nothing that can still happen would ever resolve it: it comes down to ``continue_as_new``, or to
+        itself. ``seen`` holds the tasks (by ``id``) on the way here."""
+        return False
+
 
 class Operation(DurableFuture[T_co]):
     """One scheduled event waiting for its answer."""
 
-    __slots__ = ("decode", "event_id", "kind", "name")
+    __slots__ = ("decode", "event_id", "kind", "name", "owner")
 
     def __init__(
-        self, execution: "Execution", event_id: int, kind: str, name: str, decode: Callable[[Json], Any] | None
+        self,
+        execution: "Execution",
+        event_id: int,
+        kind: str,
+        name: str,
+        decode: Callable[[Json], Any],
+        owner: "Task[Any] | None",
     ) -> None:
         super().__init__(execution)
         self.event_id = event_id
         self.kind = kind
         self.name = name
         self.decode = decode
+        self.owner = owner
+        """The coroutine that asked for it."""
+
+    @property
+    def is_cleanup(self) -> bool:
+        """Whether a coroutine asked for it that is cleaning up."""
+        return self.owner is not None and self.owner.cleaning
 
     def describe(self) -> str:
         return f"{self.kind} {self.name!r}" if self.name else self.kind
@@ -118,17 +142,20 @@ class Join(DurableFuture[list[T]]):
         self._return_exceptions = return_exceptions
         pending = [member for member in members if not member.done]
         self._missing = len(pending)
-        for member in pending:
-            member.add_waiter(self)
         failed = None if return_exceptions else next((m for m in members if m.done and m.error), None)
         if failed is not None:
             self.resolve(None, failed.error)
         elif not pending:
             self._finish()
+        else:
+            for member in pending:
+                member.add_waiter(self)
 
     def member_done(self, future: DurableFuture[Any]) -> None:
         self._missing -= 1
         if future.error is not None and not self._return_exceptions:
+            for member in self._members:
+                member.remove_waiter(self)
             self.resolve(None, future.error)
         elif self._missing == 0:
             self._finish()
@@ -139,15 +166,19 @@ class Join(DurableFuture[list[T]]):
     def cancel(self, reason: str) -> None:
         if not self.done:
             for member in self._members:
-                member.cancel(reason)
+                member.leave(self, reason)
             super().cancel(reason)
+
+    def is_stuck(self, seen: set[int]) -> bool:
+        return all(member.is_stuck(seen) for member in self._members if not member.done)
 
     def describe(self) -> str:
         return f"a join of {len(self._members)}"
 
 
 class Select(DurableFuture[tuple[int, T]]):
-    """``(index, value)`` of the first member that is done (its failure, if it failed); the others are cancelled."""
+    """``(index, value)`` of the first member that is done (its failure, if it failed); the others are cancelled,
+    whoever else waits for them."""
 
     __slots__ = ("_members",)
 
@@ -176,9 +207,11 @@ class Select(DurableFuture[tuple[int, T]]):
     def cancel(self, reason: str) -> None:
         if not self.done:
             for member in self._members:
-                member.remove_waiter(self)
-                member.cancel(reason)
+                member.leave(self, reason)
             super().cancel(reason)
+
+    def is_stuck(self, seen: set[int]) -> bool:
+        return all(member.is_stuck(seen) for member in self._members)
 
     def describe(self) -> str:
         return f"a select of {len(self._members)}"
@@ -187,7 +220,7 @@ class Select(DurableFuture[tuple[int, T]]):
 class Task(DurableFuture[T_co]):
     """A coroutine (or generator) of the orchestration running beside the others of its execution."""
 
-    __slots__ = ("coroutine", "interruption", "interruption_due", "waiting_on")
+    __slots__ = ("cleaning", "coroutine", "interruption", "interruption_due", "queued", "waiting_on")
 
     def __init__(
         self, execution: "Execution", coroutine: "Coroutine[Any, Any, T_co] | Generator[Any, Any, T_co]"
@@ -195,8 +228,14 @@ class Task(DurableFuture[T_co]):
         super().__init__(execution)
         self.coroutine = coroutine
         self.waiting_on: DurableFuture[Any] | None = None
-        self.interruption: Callable[[], BaseException] | None = None
+        self.queued = False
+        """Whether it is among the ready ones."""
+        self.interruption: str | None = None
+        """Why it was interrupted; a coroutine is interrupted once."""
         self.interruption_due = False
+        self.cleaning = False
+        """Whether it was interrupted, or runs for one that was: what it asks for is cleanup, which a cancel of the
+        instance leaves alone."""
 
     def describe(self) -> str:
         return f"coroutine {getattr(self.coroutine, '__qualname__', 'of the orchestration')!r}"
@@ -206,17 +245,25 @@ class Task(DurableFuture[T_co]):
             self._execution.make_ready(self)
 
     def cancel(self, reason: str) -> None:
-        """Raise OrchestrationCancelled where the coroutine waits; the task is done when the coroutine is."""
+        """Raise OrchestrationCancelled where the coroutine waits (or waits next, if it runs just now); the task is
+        done when the coroutine is."""
         if self.done or self.interruption is not None:
             return
-        self.interruption = lambda: OrchestrationCancelled(reason)
+        self.interruption = reason
         self.interruption_due = True
+        self.cleaning = True
         waiting_on, self.waiting_on = self.waiting_on, None
         if waiting_on is not None:
-            waiting_on.remove_waiter(self)
-            if not waiting_on.done:
-                waiting_on.cancel(reason)
-                self._execution.make_ready(self)
+            waiting_on.leave(self, reason)
+        self._execution.make_ready(self)
+
+    def is_stuck(self, seen: set[int]) -> bool:
+        if self.waiting_on is None or self.queued:
+            return False
+        if id(self) in seen:
+            return True
+        seen.add(id(self))
+        return self.waiting_on.is_stuck(seen)
 
 
 class Never(DurableFuture[Any]):
@@ -229,6 +276,9 @@ class Never(DurableFuture[Any]):
 
     def cancel(self, reason: str) -> None:
         """Nothing can take it back."""
+
+    def is_stuck(self, seen: set[int]) -> bool:  # noqa: ARG002 - it needs no way to be stuck
+        return True
 
 
 Durable = DurableFuture[T] | Awaitable[T]
