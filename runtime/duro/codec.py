@@ -15,6 +15,7 @@ T = TypeVar("T")
 _encoder = msgspec.json.Encoder()
 _event_decoder: msgspec.json.Decoder[AnyEvent] = msgspec.json.Decoder(AnyEvent)
 _message_decoder: msgspec.json.Decoder[AnyMessage] = msgspec.json.Decoder(AnyMessage)
+_raw_decoder: msgspec.json.Decoder[msgspec.Raw] = msgspec.json.Decoder(msgspec.Raw)
 _decoders: dict[Any, msgspec.json.Decoder[Any]] = {}
 
 NULL = msgspec.Raw(b"null")
@@ -53,6 +54,7 @@ def encode_payload(value: object, what: str) -> Json:
     """
     try:
         data = _encoder.encode(value)
+        _raw_decoder.decode(data)  # a msgspec.Raw inside is written as it is, and may be anything
     except (TypeError, ValueError, UnicodeError, RecursionError, OverflowError) as error:
         raise InvalidInputError(
             f"{what} is not JSON: {error}", hint="use plain values, dataclasses or msgspec types"

@@ -115,9 +115,7 @@ class Registry:
     @overload
     def orchestration(self, function: F, /) -> F: ...
     @overload
-    def orchestration(
-        self, /, *, name: str | None = None, version: str = DEFAULT_VERSION
-    ) -> Callable[[F], F]: ...
+    def orchestration(self, /, *, name: str | None = None, version: str = DEFAULT_VERSION) -> Callable[[F], F]: ...
     def orchestration(self, function: Any = None, /, *, name: str | None = None, version: str = DEFAULT_VERSION) -> Any:
         """Register an ``async def`` or generator function ``(ctx)`` or ``(ctx, input)`` as an orchestration.
 

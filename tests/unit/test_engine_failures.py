@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 
 from duro.errors import ActivityFailedError, SubOrchestrationFailedError, TaskFailedError
+from duro.failures import failure_of
 from duro.model.failure import FailureDetails
 from duro.model.limits import FAILURE_TEXT_CHARACTERS_MAX
 from duro.model.status import ExecutionStatus
 from duro.replay.context import OrchestrationContext
-from duro.replay.engine import failure_of
 from duro.testing.histories import (
     Engine,
     activity_error,

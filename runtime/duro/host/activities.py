@@ -7,7 +7,6 @@ Retrying is not decided here.
 import asyncio
 import queue
 import threading
-import traceback
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -15,8 +14,9 @@ import msgspec
 
 from duro.codec import encode_payload
 from duro.errors import ActivityCancelled, InvalidInputError, PayloadTooLargeError
+from duro.failures import failure_of
 from duro.model.events import Json
-from duro.model.failure import INVALID_INPUT, INVALID_RESULT, TIMED_OUT, FailureDetails, clip
+from duro.model.failure import INVALID_INPUT, INVALID_RESULT, TIMED_OUT, FailureDetails
 from duro.model.turns import LeasedActivity
 from duro.registry import ActivityDefinition
 from duro.telemetry import HOST_LOGGER
@@ -365,31 +365,12 @@ class _DaemonPool:
 
 def failed(attempt: ActivityAttempt, error: BaseException) -> ActivityOutcome:
     """The outcome for an exception of the activity."""
-    wrong_input = isinstance(error, _WrongInputError)
-    wrong_result = isinstance(error, _WrongResultError)
-    frames = traceback.extract_tb(error.__traceback__)[1:]
-    text = "".join(traceback.format_list(frames)) if frames else None
-    cause = error.__cause__
-    failure = FailureDetails(
-        type=INVALID_INPUT if wrong_input else INVALID_RESULT if wrong_result else type(error).__name__,
-        message=clip(_message_of(error)),
-        traceback=None if wrong_input or wrong_result or text is None else clip(text),
-        non_retryable=wrong_input or wrong_result,
-        cause=None if cause is None or wrong_input or wrong_result else _cause(cause),
-    )
     names = tuple(kind.__name__ for kind in type(error).__mro__)
+    failure = failure_of(error)
+    if isinstance(error, _WrongInputError | _WrongResultError):
+        kind = INVALID_INPUT if isinstance(error, _WrongInputError) else INVALID_RESULT
+        failure = FailureDetails(type=kind, message=failure.message, non_retryable=True)
     return ActivityOutcome(attempt=attempt, failure=failure, error_names=names, final=failure.non_retryable)
-
-
-def _cause(error: BaseException) -> FailureDetails:
-    return FailureDetails(type=type(error).__name__, message=clip(_message_of(error)))
-
-
-def _message_of(error: BaseException) -> str:
-    try:
-        return str(error)
-    except Exception:  # noqa: BLE001 - a broken __str__ must not hide the failure it belongs to
-        return f"<{type(error).__name__} that cannot be printed>"
 
 
 class _WrongInputError(Exception):

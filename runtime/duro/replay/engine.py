@@ -24,7 +24,6 @@ A live ``Execution`` continues from where its last turn stopped; a new one repla
 
 import hashlib
 import inspect
-import traceback
 from collections import deque
 from collections.abc import Callable, Coroutine, Generator, Sequence
 from functools import partial
@@ -41,10 +40,9 @@ from duro.errors import (
     NondeterminismError,
     NonDurableAwaitError,
     OrchestrationCancelled,
-    TaskFailedError,
-    UnknownOrchestrationError,
     UsageError,
 )
+from duro.failures import explained, failure_of, message_of
 from duro.model import events
 from duro.model.events import AnyEvent, ArrivedEvent, Event, Json, ParentLink
 from duro.model.failure import CANCELLED, INVALID_INPUT, INVALID_RESULT, FailureDetails, clip
@@ -70,9 +68,6 @@ loop around an await comes to rest. What it asks for goes into a turn that nobod
 
 _ABANDONED: Final = "this turn is abandoned: code and history differ"
 _DROPPED: Final = "this coroutine is being dropped from memory; what it asks for now does not count"
-
-_CAUSES_MAX: Final = 16
-"""Links kept of a chain of causes: chains may be long (a child of a child ...) or closed to a ring."""
 
 _SEED_BYTES: Final = 16
 
@@ -559,7 +554,7 @@ class Execution:
         try:
             arguments = self.definition.signature.arguments(started.input, f"orchestration {started.name!r}")
         except Exception as error:  # noqa: BLE001 - also whatever the input's own type raises while it is made
-            self._end_failed(FailureDetails(type=INVALID_INPUT, message=_explained(error), non_retryable=True))
+            self._end_failed(FailureDetails(type=INVALID_INPUT, message=explained(error), non_retryable=True))
             return
         from duro.replay.context import OrchestrationContext
 
@@ -606,7 +601,7 @@ class Execution:
         try:
             value = operation.decode(data)
         except Exception as raised:  # noqa: BLE001 - also whatever the annotated type raises while it is made
-            error = partial(InvalidInputError, _explained(raised))
+            error = partial(InvalidInputError, explained(raised))
         operation.resolve(value, error)
 
     def _fail(self, operation: Operation[Any], failure: FailureDetails) -> None:
@@ -698,7 +693,7 @@ class Execution:
         if error is None:
             task.resolve(value)
         elif isinstance(error, OrchestrationCancelled) and task is not self._root:
-            DurableFuture.cancel(task, _message_of(error))
+            DurableFuture.cancel(task, message_of(error))
         else:
             task.resolve(None, lambda: error)
 
@@ -708,7 +703,7 @@ class Execution:
         root = self._root
         error = root.error() if root.error is not None else None
         if isinstance(error, OrchestrationCancelled):
-            self._end_cancelled(clip(_message_of(error)))
+            self._end_cancelled(clip(message_of(error)))
         elif error is not None:
             self._end_failed(failure_of(error))
         elif self._continuation is None:
@@ -722,7 +717,7 @@ class Execution:
         try:
             result = encode_payload(value, f"the result of orchestration {self.definition.name!r}")
         except Exception as error:  # noqa: BLE001 - also whatever an odd object raises while it is encoded
-            self._end_failed(FailureDetails(type=INVALID_RESULT, message=_explained(error), non_retryable=True))
+            self._end_failed(FailureDetails(type=INVALID_RESULT, message=explained(error), non_retryable=True))
             return
         self._finish(
             events.OrchestrationCompleted(event_id=self.next_event_id, at_ms=self.now_ms, result=result),
@@ -791,54 +786,6 @@ class Execution:
         identity = self.identity
         code = f"{self.definition.name} {self.definition.version}"
         return f"instance {identity.instance_id!r} execution {identity.execution_id} ({code})"
-
-
-def failure_of(error: BaseException, causes_max: int = _CAUSES_MAX) -> FailureDetails:
-    """An exception as data, with the chain of causes that explain it, as far as ``causes_max`` links."""
-    cause: FailureDetails | None = None
-    recorded = getattr(error, "failure", None) if isinstance(error, TaskFailedError) else None
-    if isinstance(recorded, FailureDetails):
-        cause = _shortened(recorded, causes_max)
-    elif error.__cause__ is not None and causes_max > 0:
-        cause = failure_of(error.__cause__, causes_max - 1)
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if f"{_OWN_PATH}" not in frame.filename]
-    text = "".join(traceback.format_list(own)) if own else None
-    return FailureDetails(
-        type=type(error).__name__,
-        message=clip(_message_of(error)),
-        traceback=clip(text) if text else None,
-        non_retryable=isinstance(error, InvalidInputError | UnknownOrchestrationError | NondeterminismError),
-        cause=cause,
-    )
-
-
-def _shortened(failure: FailureDetails, links_max: int) -> FailureDetails | None:
-    """The first ``links_max`` links of a recorded chain."""
-    if links_max <= 0:
-        return None
-    if failure.cause is None:
-        return failure
-    return msgspec.structs.replace(failure, cause=_shortened(failure.cause, links_max - 1))
-
-
-_OWN_PATH: Final = __name__.rpartition(".")[0].replace(".", "/") + "/"
-"""``duro/replay/``: frames of the driver say nothing about the user's error."""
-
-
-def _message_of(error: BaseException) -> str:
-    try:
-        return str(error)
-    except (KeyboardInterrupt, MemoryError):
-        raise
-    except BaseException:  # noqa: BLE001 - a broken __str__ must not hide the failure it belongs to
-        return f"<{type(error).__name__} that cannot be printed>"
-
-
-def _explained(error: Exception) -> str:
-    """An error of duro speaks for itself; one of somebody else's is named."""
-    text = _message_of(error)
-    return clip(text if isinstance(error, DuroError) else f"{type(error).__name__}: {text}")
 
 
 def _nothing(data: Json) -> None:

@@ -1,0 +1,71 @@
+"""What becomes JSON and what is refused, once, at the door."""
+
+import dataclasses
+from typing import Any
+
+import msgspec
+import pytest
+
+from duro.codec import decode_payload, encode_payload, payload_from_text
+from duro.errors import InvalidInputError, PayloadTooLargeError
+from duro.model.limits import PAYLOAD_BYTES_MAX
+
+
+@dataclasses.dataclass
+class Point:
+    x: int
+    y: int
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        object(),
+        {1, 2} and {object()},
+        "\ud800",
+        {"a": "\udfff"},
+        msgspec.Raw(b"nope"),
+        {"a": msgspec.Raw(b'{"b":')},
+    ],
+    ids=["object", "set of objects", "surrogate", "surrogate inside", "raw", "raw inside"],
+)
+def test_what_is_not_json_is_refused_and_named(value: Any) -> None:
+    with pytest.raises(InvalidInputError, match="the thing is not JSON"):
+        encode_payload(value, "the thing")
+
+
+@pytest.mark.parametrize("number", [1 << 53, (1 << 64) - 1, 1 << 70, -(1 << 200)])
+def test_large_whole_numbers_arrive_as_they_were(number: int) -> None:
+    assert decode_payload(encode_payload(number, "number"), int, "number") == number
+
+
+def test_a_value_that_contains_itself_is_refused() -> None:
+    ring: list[Any] = []
+    ring.append(ring)
+    with pytest.raises(InvalidInputError, match="the thing is not JSON"):
+        encode_payload(ring, "the thing")
+
+
+def test_the_largest_payload_is_taken_and_one_byte_more_is_not() -> None:
+    assert len(bytes(encode_payload("x" * (PAYLOAD_BYTES_MAX - 2), "text"))) == PAYLOAD_BYTES_MAX
+    with pytest.raises(PayloadTooLargeError, match=f"text is {PAYLOAD_BYTES_MAX + 1} bytes"):
+        encode_payload("x" * (PAYLOAD_BYTES_MAX - 1), "text")
+    with pytest.raises(PayloadTooLargeError):
+        payload_from_text(f'"{"x" * PAYLOAD_BYTES_MAX}"', "text")
+
+
+def test_text_from_outside_keeps_its_tokens_and_loses_its_white_space() -> None:
+    text = ' {"a" :\n [1.50, 10E2,\t"b c" ] } \n'
+    assert bytes(payload_from_text(text, "text")) == b'{"a":[1.50,10E2,"b c"]}'
+
+
+@pytest.mark.parametrize("text", ["", "{", "Ada", "[1,]", "'a'", '"\ud800"', "[" * 100_000, b"\xff", "\ufeff1"])
+def test_text_from_outside_that_is_not_json_is_refused(text: str | bytes) -> None:
+    with pytest.raises(InvalidInputError, match="text is not JSON"):
+        payload_from_text(text, "text")
+
+
+def test_a_payload_that_does_not_fit_says_where_and_what_was_expected() -> None:
+    with pytest.raises(InvalidInputError, match=r"input does not fit Point: Expected `int`, got `str` - at `\$\.y`"):
+        decode_payload(encode_payload({"x": 1, "y": "2"}, "input"), Point, "input")
+    assert decode_payload(b'{"x":1,"y":2}', Point, "input") == Point(1, 2)
