@@ -48,18 +48,17 @@ def test_asyncio_and_other_awaitables_are_refused(kind: str) -> None:
     assert "ctx.schedule_timer for sleep" in failure.message
 
 
-def test_gather_and_tasks_are_refused() -> None:
+def test_gather_and_tasks_are_refused_and_leave_no_coroutine_behind() -> None:
     async def gathers(ctx: OrchestrationContext) -> None:
         await asyncio.gather(ctx.schedule_activity("a"))
 
     async def tasks(ctx: OrchestrationContext) -> None:
-        coroutine = never()
-        try:
-            asyncio.get_running_loop().create_task(coroutine)
-        finally:
-            coroutine.close()
+        asyncio.get_running_loop().create_task(never())
 
-    for code in (gathers, tasks):
+    async def futures(ctx: OrchestrationContext) -> None:
+        await asyncio.ensure_future(ctx.schedule_activity("a"))
+
+    for code in (gathers, tasks, futures):
         failure = drive(code).failure
         assert failure.type == "NonDurableAwaitError", failure
 

@@ -19,6 +19,11 @@ HINT = (
 
 
 class _RefusingLoop:
+    def create_task(self, coroutine: Any, **options: object) -> NoReturn:  # noqa: ARG002 - asyncio's signature
+        """Refused like the rest; the coroutine (asyncio may have made it itself) is closed, for it will never run."""
+        coroutine.close()
+        self.__getattr__("create_task")
+
     def __getattr__(self, name: str) -> NoReturn:
         raise NonDurableAwaitError(f"the orchestration used asyncio ({name}), which is not durable", hint=HINT)
 
