@@ -172,8 +172,9 @@ class Client:
     ) -> str:
         """Start an instance and return its id once the start is durable.
 
-        ``instance_id`` None takes a new random one. ``version`` None takes the newest one the worker that runs the
-        first turn has. ``if_exists="return"`` returns the id also when an instance of that id is already there.
+        ``instance_id`` None takes a new random one (the same one again for the same ``request_id``). ``version`` None
+        takes the newest one the worker that runs the first turn has. ``if_exists="return"`` returns the id also when an
+        instance of that id is already there.
 
         Raises:
             InvalidIdError, InvalidNameError, InvalidInputError, PayloadTooLargeError: nothing was started.
@@ -199,6 +200,8 @@ class Client:
         Raises:
             InstanceExistsError: at least one id is taken (the message names the first); the others *are* started.
         """
+        if if_exists not in ("error", "return"):
+            raise UsageError(f'if_exists must be "error" or "return", not {if_exists!r}')
         request_id = request_id or self._ids()
         names_known = allow_unregistered
         requests = []
@@ -273,7 +276,7 @@ class Client:
             InstanceNotFoundError: there is no such instance.
         """
         check_instance_id(instance_id)
-        deadline = None if timeout is None else time.monotonic() + timeout
+        deadline = None if timeout is None else time.monotonic() + _checked_timeout(timeout)
         ended = Event()
         with self._notifier.watch(instance_id, ended.set):
             while True:
@@ -387,7 +390,8 @@ class Client:
     def _start_request(self, start: Start, request_id: str) -> StartRequest:
         name = self._registry.orchestration_name(start.orchestration)
         version = "" if start.version is None else check_name(start.version, "version")
-        instance_id = self._ids() if start.instance_id is None else check_instance_id(start.instance_id)
+        # an id made from the request id: a repeated request names the same instance
+        instance_id = _automatic_id(request_id) if start.instance_id is None else check_instance_id(start.instance_id)
         payload = _as_json(start.input, f"input of orchestration {name!r}")
         if definition := self._registry.find_orchestration(name, version):
             definition.signature.arguments(payload, f"orchestration {name!r}")
@@ -424,6 +428,12 @@ class Client:
         return WaitTimeoutError(f"instance {instance_id!r} is still {status} after {timeout:g} s; it goes on")
 
 
+def _automatic_id(request_id: str) -> str:
+    from hashlib import blake2b  # only starts need it
+
+    return blake2b(request_id.encode(), digest_size=16).hexdigest()
+
+
 def _as_json(value: Any, what: str) -> Json:
     """``msgspec.Raw`` is JSON text already (from a command line); everything else is encoded."""
     return payload_from_text(bytes(value), what) if isinstance(value, msgspec.Raw) else encode_payload(value, what)
@@ -433,6 +443,12 @@ def _checked_limit(limit: int) -> int:
     if isinstance(limit, bool) or not isinstance(limit, int) or limit < 0:
         raise UsageError(f"limit must be a whole number of at least 0, not {limit!r}", hint="0 means all")
     return limit
+
+
+def _checked_timeout(timeout: float) -> float:
+    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or timeout != timeout:
+        raise UsageError(f"timeout must be seconds, not {timeout!r}")
+    return timeout
 
 
 def _no_execution(instance_id: str, execution_id: int) -> ExecutionNotFoundError:

@@ -39,7 +39,7 @@ def message_of(error: BaseException) -> str:
     """The text of an error, whatever its ``__str__`` does."""
     try:
         return str(error)
-    except (KeyboardInterrupt, MemoryError):
+    except MemoryError:
         raise
     except BaseException:  # noqa: BLE001 - a broken __str__ must not hide the failure it belongs to
         return f"<{type(error).__name__} that cannot be printed>"

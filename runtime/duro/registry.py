@@ -44,6 +44,11 @@ class Signature(msgspec.Struct, frozen=True, kw_only=True):
             return ()
         return (decode_payload(data, self.input_type, f"input of {what}"),)
 
+    def check_result(self, data: Json, what: str) -> None:
+        """Raises InvalidInputError: ``data`` does not fit the annotation, so whoever waits for it could not read it."""
+        if self.result_type is not Any:
+            decode_payload(data, self.result_type, what)
+
 
 class ActivityDefinition(msgspec.Struct, frozen=True, kw_only=True):
     name: str

@@ -250,7 +250,7 @@ def test_commits_that_fail_or_whose_answer_is_lost_lose_nothing_and_repeat_nothi
 
     faulty = _Faulty(store)
     monkeypatch.setattr(store, "commit", faulty.commit)
-    monkeypatch.setattr("duro.host.worker._RETRY_COMMIT_S", 0.001)
+    monkeypatch.setattr("duro.host.worker._RETRY_STORE_S", 0.001)
     runtime = make_runtime(registry_with(continues, add_one))
     started = runtime.client.start_orchestration("work", 40)
     assert runtime.client.wait_for_orchestration(started, WAIT_S).output == 41

@@ -221,7 +221,9 @@ def test_a_generator_that_refuses_to_be_closed_is_kept_as_well() -> None:
     assert len(engine_module._abandoned) == kept + 1
 
 
-def test_an_interrupt_of_the_process_passes_through_sealing() -> None:
+def test_whatever_cleanup_raises_while_it_is_dropped_leaves_no_trace() -> None:
+    """Not even KeyboardInterrupt, which in a worker's thread can only be the code's own."""
+
     async def interrupted(ctx: OrchestrationContext) -> None:
         try:
             await ctx.schedule_activity("a")
@@ -229,8 +231,8 @@ def test_an_interrupt_of_the_process_passes_through_sealing() -> None:
             raise KeyboardInterrupt
 
     engine = drive(interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        engine.execution.seal()
+    engine.execution.seal()
+    assert engine.execution.sealed
 
 
 def test_coroutines_handed_to_a_sealed_context_leave_no_warning() -> None:

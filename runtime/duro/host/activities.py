@@ -8,7 +8,7 @@ import asyncio
 import queue
 import threading
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import msgspec
 
@@ -25,18 +25,20 @@ if TYPE_CHECKING:
     from duro.async_client import AsyncClient
     from duro.client import Client
 
+_CLOSE_S: Final = 5.0
+"""How long activities have to stop when they are cancelled at the end; their threads are daemons."""
+
 ActivityKey = tuple[int, int, int]
 """(incarnation, execution id, event id)"""
 
 
 class ActivityAttempt(msgspec.Struct, frozen=True, kw_only=True):
-    """One attempt to run. ``timeout_s`` is what is left for it; ``timeout_is_total``: the whole activity ends with
-    it."""
+    """One attempt to run. ``total_left_s`` is what is left of the time for all attempts, from now on; the attempt's own
+    time-out begins when the function does."""
 
     leased: LeasedActivity
     definition: ActivityDefinition
-    timeout_s: float | None
-    timeout_is_total: bool
+    total_left_s: float | None = None
 
     @property
     def key(self) -> ActivityKey:
@@ -172,6 +174,7 @@ class ThreadedActivityExecutor:
         self._tasks: dict[ActivityKey, tuple[asyncio.Task[None], ActivityContext]] = {}
         self._plain: dict[ActivityKey, _PlainRun] = {}
         self._pool = _DaemonPool(threads_max)
+        self._closing = False
         self._thread = threading.Thread(target=self._run_loop, name="duro-activities", daemon=True)
         self._thread.start()
 
@@ -184,11 +187,12 @@ class ThreadedActivityExecutor:
     def close(self) -> None:
         if self._loop.is_closed():
             return
-        asyncio.run_coroutine_threadsafe(self._cancel_all(), self._loop).result()
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
+        asyncio.run_coroutine_threadsafe(self._cancel_all(), self._loop)
         self._pool.close()
-        self._loop.close()
+        self._thread.join(_CLOSE_S)
+        if self._thread.is_alive():
+            names = sorted({context.name for _, context in list(self._tasks.values())})
+            HOST_LOGGER.warning("activities %s do not stop when they are cancelled; they are left behind", names)
 
     @property
     def threads_in_use(self) -> int:
@@ -198,8 +202,15 @@ class ThreadedActivityExecutor:
     # --- on the loop's thread --------------------------------------------------------------------------------
 
     def _run_loop(self) -> None:
+        """An activity can end the loop (``loop.stop()``, ``sys.exit()`` in a task of its own); for the others it goes
+        on."""
         asyncio.set_event_loop(self._loop)
-        self._loop.run_forever()
+        while not self._closing:
+            try:
+                self._loop.run_forever()
+            except BaseException:  # noqa: BLE001 - it was one activity's doing
+                HOST_LOGGER.exception("an activity broke the event loop, which goes on")
+        self._loop.close()
 
     def _begin(self, attempts: Sequence[ActivityAttempt]) -> None:
         for attempt in attempts:
@@ -211,27 +222,40 @@ class ThreadedActivityExecutor:
 
     async def _run_async(self, attempt: ActivityAttempt, context: ActivityContext) -> None:
         outcome = ActivityOutcome(attempt=attempt)
+        is_total = False
         try:
             arguments = _arguments(attempt)
-            if attempt.timeout_s is None:
+            limit_s, is_total = _limit_s(attempt)
+            if limit_s is None:
                 value = await attempt.definition.function(context, *arguments)
             else:
-                value = await _within(attempt, context, arguments)
+                value = await _within(limit_s, attempt, context, arguments)
             outcome = _succeeded(attempt, value)
         except _AttemptTimedOutError:
-            outcome = _timed_out(attempt)
+            outcome = timed_out(attempt, in_total=is_total)
         except BaseException as error:  # noqa: BLE001 - whatever an activity raises is its outcome
             if not _answers_cancel(error, context):
                 outcome = failed(attempt, error)
-        self._tasks.pop(attempt.key, None)
+        running = self._tasks.get(attempt.key)
+        if running is not None and running[1] is context:  # not a later attempt's
+            del self._tasks[attempt.key]
         self._report(outcome)
 
     def _begin_plain(self, attempt: ActivityAttempt, context: ActivityContext) -> None:
-        run = _PlainRun(attempt, context, self._plain_ended)
+        run = _PlainRun(attempt, context, self._plain_begins, self._plain_ended)
         self._plain[attempt.key] = run
-        if attempt.timeout_s is not None:
-            run.timer = self._loop.call_later(attempt.timeout_s, self._plain_timed_out, run)
+        if attempt.total_left_s is not None:
+            run.timers.append(self._loop.call_later(attempt.total_left_s, self._plain_timed_out, run, True))
         self._pool.submit(run)
+
+    def _plain_begins(self, run: "_PlainRun") -> None:
+        """From the pool's thread: only now does the time of the attempt run."""
+        if run.attempt.leased.attempt_timeout_s is not None:
+            self._loop.call_soon_threadsafe(self._time_plain, run, run.attempt.leased.attempt_timeout_s)
+
+    def _time_plain(self, run: "_PlainRun", timeout_s: float) -> None:
+        if self._plain.get(run.attempt.key) is run:
+            run.timers.append(self._loop.call_later(timeout_s, self._plain_timed_out, run, False))
 
     def _plain_ended(self, run: "_PlainRun", outcome: ActivityOutcome) -> None:
         """From the pool's thread. The first of end, time-out and close reports."""
@@ -243,15 +267,21 @@ class ThreadedActivityExecutor:
             return
 
     def _forget_plain(self, run: "_PlainRun") -> None:
-        if run.timer is not None:
-            run.timer.cancel()
+        for timer in run.timers:
+            timer.cancel()
         if self._plain.get(run.attempt.key) is run:
             del self._plain[run.attempt.key]
 
-    def _plain_timed_out(self, run: "_PlainRun") -> None:
+    def _plain_timed_out(self, run: "_PlainRun", in_total: bool) -> None:
         run.context._cancel()
         if run.claim_report():
-            self._report(_timed_out(run.attempt))
+            self._report(timed_out(run.attempt, in_total=in_total))
+            HOST_LOGGER.warning(
+                "activity %r of instance %r ran out of time; a thread of %d stays with it until it returns",
+                run.attempt.definition.name,
+                run.attempt.leased.instance_id,
+                self._pool.threads_max,
+            )
 
     def _cancel(self, key: ActivityKey) -> None:
         if running := self._tasks.get(key):
@@ -262,15 +292,19 @@ class ThreadedActivityExecutor:
             run.context._cancel()
 
     async def _cancel_all(self) -> None:
-        running = list(self._tasks.values())
-        for task, context in running:
-            context._cancel()
-            task.cancel()
-        await asyncio.gather(*(task for task, _ in running), return_exceptions=True)
+        """Cancel everything, wait for it, and end the loop. What does not stop keeps the loop, and nothing else."""
         for run in list(self._plain.values()):
             run.context._cancel()
             if run.claim_report():
                 self._report(ActivityOutcome(attempt=run.attempt))
+        for _, context in self._tasks.values():
+            context._cancel()
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+        self._closing = True
+        self._loop.stop()
 
 
 def _answers_cancel(error: BaseException, context: ActivityContext) -> bool:
@@ -282,16 +316,30 @@ class _AttemptTimedOutError(Exception):
     """The attempt's own time-out, told apart from a TimeoutError of the activity's code."""
 
 
-async def _within(attempt: ActivityAttempt, context: ActivityContext, arguments: tuple[Any, ...]) -> Any:
-    scope = asyncio.timeout(attempt.timeout_s)
+def _limit_s(attempt: ActivityAttempt) -> tuple[float | None, bool]:
+    """The seconds an attempt that begins now has, and whether it is the total time that ends it."""
+    own_s, total_s = attempt.leased.attempt_timeout_s, attempt.total_left_s
+    if total_s is not None and (own_s is None or total_s <= own_s):
+        return total_s, True
+    return own_s, False
+
+
+async def _within(
+    limit_s: float, attempt: ActivityAttempt, context: ActivityContext, arguments: tuple[Any, ...]
+) -> Any:
+    scope = asyncio.timeout(limit_s)
     try:
         async with scope:
-            return await attempt.definition.function(context, *arguments)
+            value = await attempt.definition.function(context, *arguments)
     except TimeoutError as error:
-        if scope.expired():
-            context._cancel()
-            raise _AttemptTimedOutError from error
-        raise
+        if not scope.expired():
+            raise
+        context._cancel()
+        raise _AttemptTimedOutError from error
+    if scope.expired():  # it swallowed the cancellation; its result came too late all the same
+        context._cancel()
+        raise _AttemptTimedOutError
+    return value
 
 
 class _PlainRun:
@@ -301,11 +349,13 @@ class _PlainRun:
         self,
         attempt: ActivityAttempt,
         context: ActivityContext,
+        begins: "Callable[[_PlainRun], None]",
         ended: "Callable[[_PlainRun, ActivityOutcome], None]",
     ) -> None:
         self.attempt = attempt
         self.context = context
-        self.timer: asyncio.TimerHandle | None = None
+        self.timers: list[asyncio.TimerHandle] = []
+        self._begins = begins
         self._ended = ended
         self._reported = threading.Lock()
 
@@ -318,6 +368,7 @@ class _PlainRun:
             self._ended(self, ActivityOutcome(attempt=attempt))
             return
         try:
+            self._begins(self)
             outcome = _succeeded(attempt, attempt.definition.function(self.context, *_arguments(attempt)))
         except BaseException as error:  # noqa: BLE001 - whatever an activity raises is its outcome
             cancelled = _answers_cancel(error, self.context)
@@ -330,7 +381,7 @@ class _DaemonPool:
     interpreter from exiting."""
 
     def __init__(self, threads_max: int) -> None:
-        self._threads_max = threads_max
+        self.threads_max = threads_max
         self._queue: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._threads = 0
@@ -341,7 +392,7 @@ class _DaemonPool:
         with self._lock:
             if self._idle > 0:
                 self._idle -= 1
-            elif self._threads < self._threads_max:
+            elif self._threads < self.threads_max:
                 self._threads += 1
                 threading.Thread(target=self._work, name=f"duro-activity-{self._threads}", daemon=True).start()
         self._queue.put(run)
@@ -391,21 +442,17 @@ def _arguments(attempt: ActivityAttempt) -> tuple[Any, ...]:
 
 def _succeeded(attempt: ActivityAttempt, value: Any) -> ActivityOutcome:
     try:
-        result = encode_payload(value, f"the result of activity {attempt.definition.name!r}")
+        what = f"the result of activity {attempt.definition.name!r}"
+        result = encode_payload(value, what)
+        attempt.definition.signature.check_result(result, what)
     except (InvalidInputError, PayloadTooLargeError) as error:
         raise _WrongResultError(str(error)) from error
     return ActivityOutcome(attempt=attempt, result=result)
 
 
-def _timed_out(attempt: ActivityAttempt) -> ActivityOutcome:
-    which = "all its attempts" if attempt.timeout_is_total else f"attempt {attempt.leased.attempt}"
+def timed_out(attempt: ActivityAttempt, *, in_total: bool) -> ActivityOutcome:
+    """The outcome of an attempt whose time, or that of all attempts together, is over."""
+    which = "all its attempts" if in_total else f"attempt {attempt.leased.attempt}"
     message = f"activity {attempt.definition.name!r} was not done in the time for {which}"
     failure = FailureDetails(type=TIMED_OUT, message=message)
-    return ActivityOutcome(
-        attempt=attempt, failure=failure, error_names=(TIMED_OUT, "TimeoutError"), final=attempt.timeout_is_total
-    )
-
-
-def total_timed_out(attempt: ActivityAttempt) -> ActivityOutcome:
-    """The outcome of an attempt that does not begin, because the time for all attempts is over."""
-    return msgspec.structs.replace(_timed_out(attempt), final=True)
+    return ActivityOutcome(attempt=attempt, failure=failure, error_names=(TIMED_OUT, "TimeoutError"), final=in_total)

@@ -24,6 +24,8 @@ class RuntimeOptions(msgspec.Struct, frozen=True, kw_only=True):
       Work of this process is noticed at once.
     * ``cancel_check_s``: how often running activities are compared with the store, to cancel what nobody waits for.
     * ``blocked_retry_s``: how long a blocked instance waits before this worker's code is tried again.
+    * ``turn_timeout_s``: a turn that runs longer hangs; the worker's lease is left to expire, so that another worker
+      tries.
 
     Raises:
         UsageError: a number is out of range; the message names the field.
@@ -37,12 +39,13 @@ class RuntimeOptions(msgspec.Struct, frozen=True, kw_only=True):
     poll_interval_s: float = 0.02
     cancel_check_s: float = 0.5
     blocked_retry_s: float = 30.0
+    turn_timeout_s: float = 60.0
 
     def __post_init__(self) -> None:
         for field in ("max_concurrent_activities", "max_activity_threads", "turns_per_commit_max"):
             _whole(field, getattr(self, field), 1)
         _whole("cache_size", self.cache_size, 0)
-        for field in ("lease_s", "poll_interval_s", "cancel_check_s", "blocked_retry_s"):
+        for field in ("lease_s", "poll_interval_s", "cancel_check_s", "blocked_retry_s", "turn_timeout_s"):
             value = getattr(self, field)
             if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value <= 0:
                 raise UsageError(f"RuntimeOptions.{field} must be more than 0 seconds, not {value!r}")

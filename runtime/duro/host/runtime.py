@@ -54,6 +54,7 @@ class Runtime:
         self._notifier = FinishNotifier()
         self._worker: Worker | None = None
         self._loop: Loop | None = None
+        self._renewal: Loop | None = None
         self._executor: ThreadedActivityExecutor | None = None
         self.client = Client(
             self.store, registry=registry, ids=ids, notifier=self._notifier, after_write=self._after_write
@@ -86,6 +87,7 @@ class Runtime:
         )
         worker.begin(self._executor, self._wake)
         self._loop = self._scheduler.start("duro-worker", worker.step)
+        self._renewal = self._scheduler.start("duro-lease", worker.renew_step)
 
     def stop(self, drain_s: float = _DRAIN_DEFAULT_S) -> None:
         """Take no more work, give running activities up to ``drain_s`` seconds, commit what is finished, give the
@@ -93,8 +95,11 @@ class Runtime:
         if self._loop is not None and self._worker is not None and self._executor is not None:
             self._worker.begin_stop(drain_s)
             self._loop.join()
+            if self._renewal is not None:
+                self._renewal.wake()
+                self._renewal.join()
             self._executor.close()
-            self._loop = None
+            self._loop = self._renewal = None
         self.async_client.close_threads()
         if self._owned:
             self.store.close()

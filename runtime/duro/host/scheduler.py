@@ -61,7 +61,7 @@ class ThreadLoop:
             self._awake.clear()
             try:
                 delay_s = self._step()
-            except Exception:  # noqa: BLE001 - a step that fails is tried again; the thread must live on
+            except BaseException:  # noqa: BLE001 - a step that fails is tried again; the thread must live on
                 HOST_LOGGER.exception("%s failed; trying again in %g s", self._thread.name, _PAUSE_AFTER_ERROR_S)
                 delay_s = _PAUSE_AFTER_ERROR_S
             if delay_s == FINISHED:

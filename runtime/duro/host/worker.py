@@ -24,9 +24,10 @@ from duro.client import FinishNotifier
 from duro.clock import Clock
 from duro.codec import decode_message, encode_message
 from duro.errors import CommitUnknownError, HistoryFormatError, NondeterminismError, StoreError
-from duro.host.activities import ActivityAttempt, ActivityExecutor, ActivityKey, ActivityOutcome, total_timed_out
+from duro.host.activities import ActivityAttempt, ActivityExecutor, ActivityKey, ActivityOutcome, timed_out
 from duro.host.cache import ExecutionCache
 from duro.host.options import RuntimeOptions
+from duro.host.room import ActivityRoom
 from duro.host.scheduler import FINISHED
 from duro.model.limits import ATTEMPTS_MAX
 from duro.model.messages import ActivityFailed, ActivitySucceeded, AnyMessage
@@ -43,16 +44,29 @@ from duro.model.turns import (
     LeaseResult,
     ReleaseInstance,
     RetryActivity,
+    ScheduleActivity,
     TurnCommit,
     TurnOutcome,
 )
-from duro.registry import Registry
+from duro.registry import ActivityDefinition, Registry
 from duro.replay.engine import Arrivals, Execution, FirstTurn, Identity
 from duro.stores.base import Store
 from duro.telemetry import HOST_LOGGER, ORCHESTRATION_LOGGER, TRACE_LEVELS, Counters
 
-_RETRY_COMMIT_S = 0.25
-"""How long to wait before a batch that the store could not take (locked, full) is given to it again."""
+_RETRY_STORE_S: Final = 0.1
+"""How long to wait before a store that could not answer (locked, full) is asked again; doubled each time."""
+
+_RETRY_STORE_MAX_S: Final = 5.0
+
+_LOAD_AT_ONCE: Final = 64
+"""Histories read together before their turns; more would be read in vain when the time for turns is over."""
+
+_SUSPICIOUS_ATTEMPTS: Final = 3
+"""From this attempt on, an instance runs in a cycle of its own: if its turn kills the worker, it takes no other with
+it."""
+
+_CYCLES_OF_OTHERS: Final = 10
+"""Cycles a suspicious instance waits for others at most."""
 
 _SHORTEST_DELAY_S = 0.001
 """A timer that is due in less is not worth a spin."""
@@ -70,7 +84,7 @@ _BLOCKING: Final[dict[type[Exception], BlockedKind]] = {
 class _Held:
     """An instance leased to this worker, and what has arrived for it since its last turn."""
 
-    __slots__ = ("execution", "in_turn", "leased", "results", "running", "waiting")
+    __slots__ = ("claims", "execution", "in_turn", "leased", "results", "running", "turn_of", "waiting")
 
     def __init__(self, leased: LeasedInstance, waiting: bool) -> None:
         self.leased = leased
@@ -82,6 +96,10 @@ class _Held:
         """Ends of its activities that no turn has taken yet."""
         self.in_turn: list[tuple[AnyMessage, LeasedActivity]] = []
         """Those that the uncommitted turn has taken."""
+        self.turn_of: Execution | None = None
+        """The execution of the uncommitted turn."""
+        self.claims: list[ActivityAttempt] = []
+        """Activities that the uncommitted turn schedules and this worker will run; not in hand before the commit."""
         self.waiting = waiting
         """Whether something of the lease itself (messages, timers, the first turn ...) waits for a turn."""
 
@@ -116,19 +134,29 @@ class Worker:
         self._held: dict[int, _Held] = {}
         self._runnable: dict[int, None] = {}
         self._in_hand: dict[ActivityKey, ActivityAttempt] = {}
+        self._room = ActivityRoom(registry, options)
         self._inbox: deque[ActivityOutcome] = deque()
         self._unsent: CommitBatch | None = None
-        self._executions: dict[int, Execution] = {}
+        self._in_doubt = False
+        self._cycles_of_others = 0
+        self._registered = False
+        self._former_ids: list[str] = []
+        self._store_failures = 0
+        self._turn_began_s: float | None = None
+        self._lease_lost = False
+        self._unknown_names: set[str] = set()
         self._finished: list[FinishActivity] = []
         self._retries: list[RetryActivity] = []
         self._releases: list[ReleaseInstance] = []
         self._seen_change: tuple[int, ...] = ()
         self._look_again = True
         self._next_ready_at_ms: int | None = None
-        self._renew_at_s = 0.0
         self._check_cancels_at_s = 0.0
         self._cancels_seen: tuple[int, ...] = ()
         self._stop_deadline_s: float | None = None
+        self._stopped = False
+        names = dict.fromkeys(name for name, _ in registry.orchestrations)
+        self._capabilities = registry.orchestrations + tuple((name, "") for name in names)
 
     # --- from outside ----------------------------------------------------------------------------------------
 
@@ -136,7 +164,7 @@ class Worker:
         """Register with the store; the loop may step from here on."""
         self.executor = executor
         self._wake = wake
-        self._register()
+        self._be_registered()
 
     def report(self, outcome: ActivityOutcome) -> None:
         """An activity has ended. From any thread."""
@@ -162,25 +190,59 @@ class Worker:
         """One cycle; see the module's text. Returns as ``scheduler.Step``."""
         now_s = self._clock.monotonic_s()
         try:
-            return self._cycle(now_s)
+            delay_s = self._cycle(now_s)
         except CommitUnknownError as error:
-            self._outcome_unknown(error)
-            return 0.0
+            self._in_doubt = True
+            return self._store_failed(now_s, error)
         except StoreError as error:
-            if self._stop_deadline_s is not None and now_s >= self._stop_deadline_s:
-                HOST_LOGGER.error(
-                    "stopping without the store, which does not answer; its leases will expire: %s", error
-                )
-                return FINISHED
-            HOST_LOGGER.warning("the store does not answer, trying again in %g s: %s", _RETRY_COMMIT_S, error)
-            return _RETRY_COMMIT_S
-        except Exception:  # noqa: BLE001 - whatever it was, memory may be wrong and the store is right
+            return self._store_failed(now_s, error)
+        except BaseException:  # noqa: BLE001 - whatever it was, memory may be wrong and the store is right
             HOST_LOGGER.exception("the worker failed; it gives everything back and begins anew")
             self._reset()
-            return _RETRY_COMMIT_S
+            return _RETRY_STORE_S
+        self._store_failures = 0
+        return delay_s
+
+    def _store_failed(self, now_s: float, error: StoreError) -> float:
+        """Nothing in memory has changed: the next cycle tries the same again."""
+        if self._stop_deadline_s is not None and now_s >= self._stop_deadline_s:
+            self._stopped = True
+            HOST_LOGGER.error("stopping without the store, which does not answer; its leases will expire: %s", error)
+            return FINISHED
+        delay_s: float = min(_RETRY_STORE_S * 2**self._store_failures, _RETRY_STORE_MAX_S)
+        self._store_failures = min(self._store_failures + 1, 30)
+        HOST_LOGGER.warning("the store does not answer, trying again in %g s: %s", delay_s, error)
+        return delay_s
+
+    def renew_step(self) -> float | None:
+        """Keep this worker's lease alive; a loop of its own, so that a long commit or turn costs no lease.
+
+        A turn that has run for longer than ``turn_timeout_s`` hangs: then the lease is left to expire, for the instance
+        must not be held for ever.
+        """
+        if self._stopped:
+            return FINISHED
+        began_s = self._turn_began_s
+        hangs = began_s is not None and self._clock.monotonic_s() - began_s > self._options.turn_timeout_s
+        interval_s = self._options.lease_s / 3
+        if hangs or not self._registered:
+            return min(interval_s, 1.0)
+        worker_id = self.worker_id
+        try:
+            alive = self._store.renew_worker(worker_id, round(self._options.lease_s * 1000))
+        except StoreError as error:
+            HOST_LOGGER.warning("the worker's lease could not be renewed: %s", error)
+            return min(interval_s, 1.0)
+        if not alive and worker_id == self.worker_id and self._registered:
+            self._lease_lost = True
+            self._wake()
+        return interval_s
 
     def _cycle(self, now_s: float) -> float | None:
-        self._keep_alive(now_s)
+        self._be_registered()
+        if self._in_doubt:
+            self._settle_doubt()
+        self._check_cancels(now_s)
         self._collect()
         if self._unsent is None:
             self._unsent = self._prepare()
@@ -215,12 +277,12 @@ class Worker:
         return batch
 
     def _lease_request(self) -> LeaseRequest:
-        room = self._options.max_concurrent_activities - len(self._in_hand)
+        names, count_max = self._room.to_lease()
         return LeaseRequest(
             orchestrations=self._capabilities,
-            activities=self._registry.activities if room > 0 else (),
+            activities=names,
             instances_max=self._options.turns_per_commit_max,
-            activities_max=max(0, room),
+            activities_max=count_max,
         )
 
     def _lease_only(self, request: LeaseRequest | None) -> CommitResult | None:
@@ -231,8 +293,8 @@ class Worker:
         due = self._next_ready_at_ms is not None and self._store.now_ms() >= self._next_ready_at_ms
         if not (self._look_again or due or change != self._seen_change):
             return None
-        self._seen_change = change
         leased = self._store.lease(self.worker_id, request)
+        self._seen_change = change
         return CommitResult(store_time_ms=self._store.now_ms(), leased=leased)
 
     def _delay_s(self, result: CommitResult | None) -> float:
@@ -254,6 +316,7 @@ class Worker:
             if self._in_hand.get(key) is not outcome.attempt:
                 continue  # cancelled, or of a lease that was lost
             del self._in_hand[key]
+            self._room.give_back(outcome.attempt.definition)
             self._look_again = True  # there is room for another one
             if outcome.failure is None and outcome.result is None:
                 self._cancelled(outcome)
@@ -326,21 +389,48 @@ class Worker:
     def _run_turns(self) -> list[TurnCommit]:
         if not self._runnable:
             return []
-        runnable = [self._held[incarnation] for incarnation in self._runnable]
-        self._load(runnable)
-        self._runnable.clear()
-        turns = []
-        for held in runnable:
-            turn = self._run_turn(held)
-            if turn is not None:
-                turns.append(turn)
+        chosen = self._choose()
+        turns: list[TurnCommit] = []
+        until_s = self._clock.monotonic_s() + self._options.lease_s / 6
+        try:
+            for start in range(0, len(chosen), _LOAD_AT_ONCE):
+                part = chosen[start : start + _LOAD_AT_ONCE]
+                histories = self._load(part)
+                for held in part:
+                    self._turn_began_s = self._clock.monotonic_s()
+                    if turns and self._turn_began_s > until_s:
+                        return turns
+                    self._runnable.pop(held.leased.incarnation, None)
+                    turn = self._run_turn(held, histories.get(held.leased.incarnation))
+                    if turn is not None:
+                        turns.append(turn)
+        except StoreError:
+            if not turns:
+                raise
+            HOST_LOGGER.warning("some histories cannot be read now", exc_info=True)
+        finally:
+            self._turn_began_s = None
         return turns
 
-    def _load(self, runnable: Sequence[_Held]) -> None:
-        """Give every instance a live execution: the cached one if it stands where the lease says, else a replayed
-        one."""
+    def _choose(self) -> list[_Held]:
+        """Whose turn it is: all that have something, except those whose turns may have killed workers. Each of these
+        runs alone, in an order that changes with every lease."""
+        runnable = [self._held[incarnation] for incarnation in self._runnable]
+        safe = [held for held in runnable if held.leased.attempt_count < _SUSPICIOUS_ATTEMPTS]
+        if len(safe) == len(runnable):
+            return safe
+        if safe and self._cycles_of_others < _CYCLES_OF_OTHERS:
+            self._cycles_of_others += 1
+            return safe
+        self._cycles_of_others = 0
+        suspicious = [held for held in runnable if held.leased.attempt_count >= _SUSPICIOUS_ATTEMPTS]
+        return [min(suspicious, key=lambda held: hash((held.leased.incarnation, held.leased.lease_epoch)))]
+
+    def _load(self, chosen: Sequence[_Held]) -> dict[int, tuple[str, ...]]:
+        """Give every instance a live execution: the cached one if it stands where the lease says, else a new one; and
+        the histories that new ones have to replay first, by incarnation."""
         missing = []
-        for held in runnable:
+        for held in chosen:
             leased = held.leased
             if held.execution is None:
                 held.execution = self._cache.take(leased.incarnation, leased.execution_id, leased.turn_sequence)
@@ -354,27 +444,21 @@ class Worker:
                 held.execution = Execution(identity, definition, self._registry)
             if leased.input is None and held.execution.turn_sequence < 0:
                 missing.append(held)
-        if missing:
-            keys = [(held.leased.incarnation, held.leased.execution_id) for held in missing]
-            for held, history in zip(missing, self._store.load_histories(keys), strict=True):
-                self._replay(held, history)
+        if not missing:
+            return {}
+        keys = [(held.leased.incarnation, held.leased.execution_id) for held in missing]
+        histories = self._store.load_histories(keys)
+        return {incarnation: history for (incarnation, _), history in zip(keys, histories, strict=True)}
 
-    def _replay(self, held: _Held, history: Sequence[str]) -> None:
-        execution = held.execution
-        if execution is None:
-            return
-        self.counters.executions_replayed += 1
-        try:
-            execution.replay(history)
-            execution.turn_sequence = held.leased.turn_sequence
-        except Exception as error:  # noqa: BLE001 - sorted below; one instance must not stop the others
-            self._turn_failed(held, error)
-
-    def _run_turn(self, held: _Held) -> TurnCommit | None:
+    def _run_turn(self, held: _Held, history: Sequence[str] | None) -> TurnCommit | None:
         execution, leased = held.execution, held.leased
-        if execution is None:  # its replay failed
-            return None
+        if execution is None:
+            raise RuntimeError(f"instance {leased.instance_id!r} was not loaded before its turn")
         try:
+            if history is not None:
+                self.counters.executions_replayed += 1
+                execution.replay(history)
+                execution.turn_sequence = leased.turn_sequence
             turn = self._turn_of(held, execution)
         except Exception as error:  # noqa: BLE001 - sorted below; one instance must not stop the others
             self._turn_failed(held, error)
@@ -390,9 +474,9 @@ class Worker:
         turn.consumed_messages = [message.message_id for message in leased.messages]
         turn.finished_activities = [activity.event_id for _, activity in held.results]
         held.in_turn, held.results = held.results, []
-        self._claim(turn)
+        held.turn_of = execution
+        held.claims = self._claim(turn)
         turn.keep_lease = self._keep_lease(held, turn)
-        self._executions[leased.incarnation] = execution
         return turn
 
     def _turn_of(self, held: _Held, execution: Execution) -> TurnCommit | None:
@@ -410,37 +494,29 @@ class Worker:
             return execution.first_turn(first, arrivals, now_ms)
         return execution.turn(arrivals, now_ms)
 
-    def _claim(self, turn: TurnCommit) -> None:
+    def _claim(self, turn: TurnCommit) -> list[ActivityAttempt]:
         """Take the new activities this worker has room for; the rest is for whoever comes."""
         if self._stop_deadline_s is not None or turn.end is not None:
-            return
-        room = self._options.max_concurrent_activities - len(self._in_hand)
+            return []
+        claims = []
         for activity in turn.activities:
-            if room <= 0:
-                return
             definition = self._registry.find_activity(activity.name)
-            if definition is not None:
+            if definition is None:
+                self._unknown_activity(activity.name, turn.instance_id)
+            elif self._room.take(definition):
                 activity.claimed = True
-                room -= 1
-                self._in_hand[turn.incarnation, turn.execution_id, activity.event_id] = ActivityAttempt(
-                    leased=LeasedActivity(
-                        instance_id=turn.instance_id,
-                        incarnation=turn.incarnation,
-                        execution_id=turn.execution_id,
-                        event_id=activity.event_id,
-                        name=activity.name,
-                        attempt=1,
-                        lease_epoch=1,
-                        scheduled_at_ms=turn.at_ms,
-                        input=activity.input,
-                        retry=activity.retry,
-                        attempt_timeout_s=activity.attempt_timeout_s,
-                        total_timeout_s=activity.total_timeout_s,
-                    ),
-                    definition=definition,
-                    timeout_s=None,
-                    timeout_is_total=False,
-                )
+                claims.append(_first_attempt(turn, activity, definition))
+        return claims
+
+    def _unknown_activity(self, name: str, instance_id: str) -> None:
+        """Say so once: it may be another worker's, or a mistake that nobody would hear of."""
+        if name not in self._unknown_names:
+            self._unknown_names.add(name)
+            HOST_LOGGER.warning(
+                "instance %r asks for activity %r, which is not registered here; it waits for a worker that has it",
+                instance_id,
+                name,
+            )
 
     def _keep_lease(self, held: _Held, turn: TurnCommit) -> bool:
         if turn.end is not None:
@@ -481,31 +557,33 @@ class Worker:
         ready: list[ActivityAttempt] = []
         finished: list[str] = []
         for turn, outcome in zip(batch.turns, result.turns, strict=True):
-            execution = self._executions.pop(turn.incarnation)
+            held = self._held[turn.incarnation]
             if outcome is TurnOutcome.COMMITTED:
-                self._committed(turn, execution, ready, finished)
+                self._committed(held, turn, ready, finished)
             else:
-                self._not_committed(turn, execution, outcome, result)
+                self._not_committed(held, turn, outcome, result.store_time_ms)
         if ready:
             self._submit(ready)
         if finished:
             self._notifier.finished(finished)
 
-    def _committed(
-        self, turn: TurnCommit, execution: Execution, ready: list[ActivityAttempt], finished: list[str]
-    ) -> None:
+    def _committed(self, held: _Held, turn: TurnCommit, ready: list[ActivityAttempt], finished: list[str]) -> None:
+        execution = held.turn_of
+        if execution is None:
+            raise RuntimeError(f"a turn of instance {turn.instance_id!r} was committed that nobody ran")
+        held.turn_of = None
         self.counters.turns_committed += 1
         self.counters.messages_ignored += turn.ignored_messages
         for level, text in execution.traces:
             ORCHESTRATION_LOGGER.log(TRACE_LEVELS[level], "%s: %s", turn.instance_id, text)
         execution.turn_sequence = turn.turn_sequence + 1
-        held = self._held[turn.incarnation]
         for event_id in turn.cancelled_activities:
             self._cancel_activity((turn.incarnation, turn.execution_id, event_id), held)
-        for activity in turn.activities:
-            if activity.claimed:
-                held.running.add(activity.event_id)
-                ready.append(self._in_hand[turn.incarnation, turn.execution_id, activity.event_id])
+        for attempt in held.claims:
+            held.running.add(attempt.leased.event_id)
+            self._in_hand[attempt.key] = attempt
+        ready += held.claims
+        held.claims = []
         if turn.end is None:
             self._cache.put(execution)
             self._settled(held, turn)
@@ -529,6 +607,7 @@ class Worker:
             held.leased,
             version=turn.version,
             turn_sequence=turn.turn_sequence + 1,
+            attempt_count=0,
             input=None,
             messages=(),
             timers=(),
@@ -547,6 +626,7 @@ class Worker:
             execution_id=turn.execution_id + 1,
             version=turn.end.next_version or "",
             turn_sequence=turn.turn_sequence + 1,
+            attempt_count=0,
             input=turn.end.next_input,
             messages=(),
             timers=(),
@@ -555,41 +635,69 @@ class Worker:
         self._held[turn.incarnation] = _Held(leased, waiting=True)
         self._runnable[turn.incarnation] = None
 
-    def _not_committed(
-        self, turn: TurnCommit, execution: Execution, outcome: TurnOutcome, result: CommitResult
-    ) -> None:
+    def _not_committed(self, held: _Held, turn: TurnCommit, outcome: TurnOutcome, now_ms: int) -> None:
         """Another worker has the instance, or it is gone: forget everything about it."""
         self.counters.turns_fenced += 1
         HOST_LOGGER.info("a turn of instance %r was not committed: %s", turn.instance_id, outcome)
-        execution.seal()
-        held = self._held.get(turn.incarnation)
-        if held is not None:
-            for activity in turn.activities:
-                held.running.add(activity.event_id)
-            self._drop(held)
-            if outcome is TurnOutcome.REJECTED:
-                self._releases.append(
-                    ReleaseInstance(
-                        incarnation=turn.incarnation,
-                        lease_epoch=turn.lease_epoch,
-                        count_attempt=True,
-                        retry_at_ms=result.store_time_ms + round(_FAILED_TURN_DELAY_S * 1000),
-                    )
+        self._drop(held)
+        if outcome is TurnOutcome.REJECTED:
+            self._releases.append(
+                ReleaseInstance(
+                    incarnation=turn.incarnation,
+                    lease_epoch=turn.lease_epoch,
+                    count_attempt=True,
+                    retry_at_ms=now_ms + round(_FAILED_TURN_DELAY_S * 1000),
                 )
+            )
 
-    def _outcome_unknown(self, error: CommitUnknownError) -> None:
-        """The commit may have happened. Whatever it did is in the store: wake those it finished, then begin anew
-        from there.
-
-        Giving everything back under the old worker id fences what this worker still has in memory.
-        """
-        HOST_LOGGER.warning("the outcome of a commit is unknown; looking it up: %s", error)
+    def _settle_doubt(self) -> None:
+        """A transaction reported an error and may have happened: look whether it did. If it did, its outcomes are
+        settled now; if not, the same batch is sent again. Leases that it took and nobody remembers are given back."""
         self.counters.commits_unknown += 1
+        instances = self._store.held_instances(self.worker_id)
+        activities = self._store.held_activities(self.worker_id)
         if (batch := self._unsent) is not None:
             tokens = self._store.lookup_commit([turn.incarnation for turn in batch.turns])
-            ended = [turn for turn in batch.turns if turn.end is not None]
-            self._notifier.finished([turn.instance_id for turn in ended if tokens.get(turn.incarnation) == batch.token])
-        self._reset()
+            turns = [
+                TurnOutcome.COMMITTED if tokens.get(turn.incarnation) == batch.token else TurnOutcome.FENCED
+                for turn in batch.turns
+            ]
+            still_held = any((each.incarnation, each.lease_epoch) in instances for each in batch.releases) or bool(
+                _reported(batch.finished, batch.retries) & activities
+            )
+            if TurnOutcome.COMMITTED in turns or not (batch.turns or still_held):
+                self._unsent = None
+                self._settle(batch, CommitResult(store_time_ms=self._store.now_ms(), turns=turns))
+        self._in_doubt = False
+        self._look_again = True
+        self._give_back_strangers(instances, activities)
+
+    def _give_back_strangers(
+        self, instances: frozenset[tuple[int, int]], activities: frozenset[tuple[int, int, int, int]]
+    ) -> None:
+        """Whatever the store says this worker holds and it does not know of."""
+        ours = {(held.leased.incarnation, held.leased.lease_epoch) for held in self._held.values()}
+        known = {(*key, attempt.leased.lease_epoch) for key, attempt in self._in_hand.items()}
+        for held in self._held.values():
+            known.update(_key_and_epoch(activity) for _, activity in held.in_turn + held.results)
+        if (batch := self._unsent) is not None:
+            ours.update((each.incarnation, each.lease_epoch) for each in batch.releases)
+            known |= _reported(batch.finished, batch.retries)
+        ours.update((each.incarnation, each.lease_epoch) for each in self._releases)
+        known |= _reported(self._finished, self._retries)
+        self._releases += [ReleaseInstance(incarnation=one, lease_epoch=epoch) for one, epoch in instances - ours]
+        now_ms = self._store.now_ms()
+        self._retries += [
+            RetryActivity(
+                incarnation=incarnation,
+                execution_id=execution_id,
+                event_id=event_id,
+                lease_epoch=epoch,
+                visible_at_ms=now_ms,
+                failed=False,
+            )
+            for incarnation, execution_id, event_id, epoch in activities - known
+        ]
 
     # --- leases ----------------------------------------------------------------------------------------------
 
@@ -604,7 +712,8 @@ class Worker:
             definition = self._registry.find_activity(activity.name)
             if definition is None:
                 raise RuntimeError(f"leased activity {activity.name}, which is not registered here")
-            attempt = ActivityAttempt(leased=activity, definition=definition, timeout_s=None, timeout_is_total=False)
+            attempt = ActivityAttempt(leased=activity, definition=definition)
+            self._room.take(definition)
             self._in_hand[attempt.key] = attempt
             held = self._held.get(activity.incarnation)
             if held is not None and held.leased.execution_id == activity.execution_id:
@@ -647,9 +756,13 @@ class Worker:
         """Forget an instance: its coroutine and its activities. Those that run are given back, the ends of others go
         to its queue; the store refuses both if they are no longer this worker's."""
         incarnation = held.leased.incarnation
-        if held.execution is not None:
-            held.execution.seal()
-            held.execution = None
+        for execution in (held.execution, held.turn_of):
+            if execution is not None:
+                execution.seal()
+        held.execution = held.turn_of = None
+        for claim in held.claims:
+            self._room.give_back(claim.definition)
+        held.claims = []
         self._cache.drop(incarnation)
         for event_id in list(held.running):
             attempt = self._cancel_activity((incarnation, held.leased.execution_id, event_id), held)
@@ -663,23 +776,18 @@ class Worker:
     # --- activities ------------------------------------------------------------------------------------------
 
     def _submit(self, attempts: Sequence[ActivityAttempt]) -> None:
-        timed = [self._with_timeout(attempt) for attempt in attempts]
+        timed = [self._in_time(attempt) for attempt in attempts]
         self.executor.submit([attempt for attempt in timed if attempt is not None])
 
-    def _with_timeout(self, attempt: ActivityAttempt) -> ActivityAttempt | None:
-        """The attempt with the time it has; None (and reported as timed out) when that is over already."""
+    def _in_time(self, attempt: ActivityAttempt) -> ActivityAttempt | None:
+        """The attempt with what is left of its total time; None (and reported as timed out) when that is over."""
         leased = attempt.leased
-        if leased.attempt_timeout_s is None and leased.total_timeout_s is None:
+        if leased.total_timeout_s is None:
             return attempt
-        timeout_s, is_total = leased.attempt_timeout_s, False
-        if leased.total_timeout_s is not None:
-            left_s = leased.total_timeout_s - (self._store.now_ms() - leased.scheduled_at_ms) / 1000
-            if timeout_s is None or left_s <= timeout_s:
-                timeout_s, is_total = left_s, True
-        timed = msgspec.structs.replace(attempt, timeout_s=timeout_s, timeout_is_total=is_total)
-        self._in_hand[attempt.key] = timed
-        if timeout_s is not None and timeout_s <= 0:
-            self.report(total_timed_out(timed))
+        left_s = leased.total_timeout_s - (self._store.now_ms() - leased.scheduled_at_ms) / 1000
+        timed = self._in_hand[attempt.key] = msgspec.structs.replace(attempt, total_left_s=left_s)
+        if left_s <= 0:
+            self.report(timed_out(timed, in_total=True))
             return None
         return timed
 
@@ -689,6 +797,7 @@ class Worker:
             held.running.discard(key[2])
         attempt = self._in_hand.pop(key, None)
         if attempt is not None:
+            self._room.give_back(attempt.definition)
             self.counters.activities_cancelled += 1
             self.executor.cancel(key)
         return attempt
@@ -709,39 +818,33 @@ class Worker:
 
     # --- life ------------------------------------------------------------------------------------------------
 
-    def _register(self) -> None:
-        lease_ms = round(self._options.lease_s * 1000)
-        self._store.register_worker(self._describe(self.worker_id), lease_ms)
-        self._renew_at_s = self._clock.monotonic_s() + self._options.lease_s / 3
-        names = {name for name, _ in self._registry.orchestrations}
-        self._capabilities = self._registry.orchestrations + tuple((name, "") for name in sorted(names))
-
-    def _keep_alive(self, now_s: float) -> None:
-        self._check_cancels(now_s)
-        if now_s < self._renew_at_s:
-            return
-        self._renew_at_s = now_s + self._options.lease_s / 3
-        if not self._store.renew_worker(self.worker_id, round(self._options.lease_s * 1000)):
+    def _be_registered(self) -> None:
+        """Be registered, and nobody else: what was held under former ids is given back first. Raises StoreError."""
+        if self._lease_lost:
             HOST_LOGGER.warning("worker %s lost its lease: its work was taken over; beginning anew", self.worker_id)
             self._reset()
+        while self._former_ids:
+            self._store.release_worker(self._former_ids[0])
+            del self._former_ids[0]
+        if not self._registered:
+            self._store.register_worker(self._describe(self.worker_id), round(self._options.lease_s * 1000))
+            self._registered = True
 
     def _reset(self) -> None:
-        """Give everything back to the store, forget it, and go on as a new worker."""
+        """Forget everything, and go on as a new worker once the store has taken back what the old one held."""
         self.counters.worker_resets += 1
-        self._store.release_worker(self.worker_id)
+        self._registered = self._lease_lost = self._in_doubt = False
+        self._former_ids.append(self.worker_id)
+        self.worker_id = self._ids()
+        self._unsent = None
         for held in list(self._held.values()):
             self._drop(held)
         for key in list(self._in_hand):
             self._cancel_activity(key, None)
-        for execution in self._executions.values():
-            execution.seal()
-        self._executions.clear()
         self._cache.clear()
-        self._unsent = None
+        self._runnable.clear()
         self._finished, self._retries, self._releases = [], [], []
         self._look_again = True
-        self.worker_id = self._ids()
-        self._register()
 
     def _continue_stop(self, now_s: float) -> float:
         """Wait for what runs until the deadline, then give everything back."""
@@ -756,7 +859,37 @@ class Worker:
             self._drop(held)
         self._cache.clear()
         self._store.release_worker(self.worker_id)
+        self._stopped = True
         return FINISHED
+
+
+def _first_attempt(turn: TurnCommit, activity: ScheduleActivity, definition: ActivityDefinition) -> ActivityAttempt:
+    """What a lease of the activity would give, for one that is leased as it is written."""
+    return ActivityAttempt(
+        leased=LeasedActivity(
+            instance_id=turn.instance_id,
+            incarnation=turn.incarnation,
+            execution_id=turn.execution_id,
+            event_id=activity.event_id,
+            name=activity.name,
+            attempt=1,
+            lease_epoch=1,
+            scheduled_at_ms=turn.at_ms,
+            input=activity.input,
+            retry=activity.retry,
+            attempt_timeout_s=activity.attempt_timeout_s,
+            total_timeout_s=activity.total_timeout_s,
+        ),
+        definition=definition,
+    )
+
+
+def _reported(finished: list[FinishActivity], retries: list[RetryActivity]) -> set[tuple[int, int, int, int]]:
+    return {_key_and_epoch(each) for each in finished} | {_key_and_epoch(each) for each in retries}
+
+
+def _key_and_epoch(activity: LeasedActivity | FinishActivity | RetryActivity) -> tuple[int, int, int, int]:
+    return activity.incarnation, activity.execution_id, activity.event_id, activity.lease_epoch
 
 
 def _finish(message: AnyMessage, leased: LeasedActivity) -> FinishActivity:

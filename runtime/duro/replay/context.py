@@ -284,7 +284,8 @@ class OrchestrationContext:
 
         ``instance_id`` None makes an id that is the same on every replay and never meets another's. ``version`` None
         takes the newest. The two policies say what becomes of the child when this execution continues as new or the
-        instance ends before the child does; None leaves it to the store's settings.
+        instance ends before the child does; None leaves it to the store's settings. They are recorded with the child,
+        and not carried out yet: today every child goes on.
 
         Raises:
             UnknownOrchestrationError, InvalidIdError, InvalidNameError, InvalidInputError, PayloadTooLargeError:
@@ -473,7 +474,7 @@ def failure_error(kind: str, name: str, failure: FailureDetails) -> TaskFailedEr
 
 
 def _decode(annotation: Any, kind: str, name: str, data: Json) -> Any:
-    return decode_payload(data, annotation, f"result of {kind} {name!r}")
+    return decode_payload(data, annotation, f"{'data' if kind == 'event' else 'result'} of {kind} {name!r}")
 
 
 def _seconds(value: Seconds, what: str) -> float:

@@ -677,7 +677,7 @@ class Execution:
         except StopIteration as stop:
             self._running = None
             self._task_ended(task, stop.value, None)
-        except (KeyboardInterrupt, MemoryError):
+        except MemoryError:
             raise
         except BaseException as failed:  # noqa: BLE001 - whatever the user's code raises is its outcome
             self._running = None
@@ -715,7 +715,9 @@ class Execution:
 
     def _end_completed(self, value: Any) -> None:
         try:
-            result = encode_payload(value, f"the result of orchestration {self.definition.name!r}")
+            what = f"the result of orchestration {self.definition.name!r}"
+            result = encode_payload(value, what)
+            self.definition.signature.check_result(result, what)
         except Exception as error:  # noqa: BLE001 - also whatever an odd object raises while it is encoded
             self._end_failed(FailureDetails(type=INVALID_RESULT, message=explained(error), non_retryable=True))
             return
@@ -817,8 +819,6 @@ def _close(coroutine: Coroutine[Any, Any, Any] | Generator[Any, Any, Any]) -> No
     except RuntimeError:
         if _suspended(coroutine):
             _abandoned.append(coroutine)
-    except (KeyboardInterrupt, MemoryError):
-        raise
     except BaseException:  # noqa: BLE001 - ContextSealed, or what the code made of it: it leaves no trace
         return
 

@@ -188,6 +188,11 @@ class Store(ABC):
         """The encoded events of each (incarnation, execution id), in order; () for one that is not there."""
 
     @abstractmethod
+    def held_instances(self, worker_id: str) -> frozenset[tuple[int, int]]:
+        """(incarnation, lease epoch) of every instance leased to the worker: what a worker finds here and does not
+        know of was leased in a transaction whose outcome it never learned."""
+
+    @abstractmethod
     def held_activities(self, worker_id: str) -> frozenset[tuple[int, int, int, int]]:
         """(incarnation, execution id, event id, lease epoch) of every activity leased to the worker: what a worker
         runs and does not find here was cancelled or taken from it."""

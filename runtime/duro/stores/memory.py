@@ -633,6 +633,14 @@ class MemoryStore(Store):
         execution = instance.executions.get(execution_id) if instance is not None else None
         return tuple(execution.history) if execution is not None else ()
 
+    def held_instances(self, worker_id: str) -> frozenset[tuple[int, int]]:
+        with self._transaction():
+            return frozenset(
+                (instance.incarnation, instance.lease_epoch)
+                for instance in self._unfinished.values()
+                if instance.lease_worker_id == worker_id
+            )
+
     def held_activities(self, worker_id: str) -> frozenset[tuple[int, int, int, int]]:
         with self._transaction():
             return frozenset(

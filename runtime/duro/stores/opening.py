@@ -43,6 +43,10 @@ def open_store(
         from duro.stores.memory import MemoryStore
 
         return MemoryStore(clock=clock, new_id=ids)
+    if not isinstance(url, str):
+        raise StoreUrlError(
+            f"a store is named by a URL or a path, not by {url!r}", hint="write sqlite:///path/to/file.db"
+        )
     path = sqlite_path(url)
     from duro.stores.sqlite import SqliteStore
 
@@ -69,6 +73,8 @@ def sqlite_path(url: str) -> str:
         raise StoreUrlError(
             f"store URL {_redacted(url)!r} has an unknown scheme", hint="write sqlite:///path/to/file.db or memory:"
         )
+    if rest == "///:memory:":
+        raise StoreUrlError(f"store URL {url!r} would name a file", hint="write memory: for a store in memory")
     if not rest.startswith("///") or len(rest) == 3 or "\0" in rest:
         raise StoreUrlError(f"store URL {url!r} names no file", hint="write sqlite:///path/to/file.db")
     return rest[3:]

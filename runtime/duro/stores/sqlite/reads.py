@@ -38,6 +38,7 @@ _children = msgspec.json.Decoder(list[ChildRecord])
 _texts = msgspec.json.Decoder(list[str])
 _tokens = msgspec.json.Decoder(list[tuple[int, str | None]])
 _held = msgspec.json.Decoder(list[tuple[int, int, int, int]])
+_held_instances = msgspec.json.Decoder(list[tuple[int, int]])
 
 _INSTANCE_CURSOR: Final = re.compile(r"i:([0-9]{1,18})", re.ASCII)
 _EXECUTION_CURSOR: Final = re.compile(r"e:([0-9]{1,18}):([0-9]{1,18})", re.ASCII)
@@ -68,6 +69,10 @@ def lookup_commit(connection: apsw.Connection, incarnations: Sequence[int]) -> d
 
 def load_histories(connection: apsw.Connection, executions: Sequence[tuple[int, int]]) -> list[tuple[str, ...]]:
     return [tuple(_texts.decode(_value(connection, sql.EVENTS, key))) for key in executions]
+
+
+def held_instances(connection: apsw.Connection, worker_id: str) -> frozenset[tuple[int, int]]:
+    return frozenset(_held_instances.decode(_value(connection, sql.HELD_INSTANCES, (worker_id,))))
 
 
 def held_activities(connection: apsw.Connection, worker_id: str) -> frozenset[tuple[int, int, int, int]]:

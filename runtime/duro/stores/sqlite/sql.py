@@ -219,7 +219,11 @@ WHERE (incarnation, execution_id, event_id) IN (SELECT incarnation, execution_id
 """,
     scalars=1,
 )
-# What a worker holds, to compare with what it runs.
+# What a worker holds, to compare with what it knows and runs.
+HELD_INSTANCES: Final = """
+SELECT json_group_array(json_array(incarnation, lease_epoch))
+FROM instances INDEXED BY instances_leased WHERE lease_worker_id = ?1
+"""
 HELD_ACTIVITIES: Final = """
 SELECT json_group_array(json_array(incarnation, execution_id, event_id, lease_epoch))
 FROM activities INDEXED BY activities_leased WHERE lease_worker_id = ?1

@@ -244,6 +244,10 @@ class SqliteStore(Store):
         with self._snapshot() as connection:
             return reads.load_histories(connection, executions)
 
+    def held_instances(self, worker_id: str) -> frozenset[tuple[int, int]]:
+        with self._reading() as connection:
+            return reads.held_instances(connection, worker_id)
+
     def held_activities(self, worker_id: str) -> frozenset[tuple[int, int, int, int]]:
         with self._reading() as connection:
             return reads.held_activities(connection, worker_id)

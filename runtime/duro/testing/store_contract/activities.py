@@ -14,6 +14,7 @@ from duro.testing.builders import (
     next_lease,
     size,
     start_request,
+    timer_created,
     turn,
     wait_started,
 )
@@ -239,6 +240,17 @@ class ActivitiesContract(StoreContract):
         assert store.held_activities("w1") == {(incarnation, 1, 2, 1)}
         assert store.held_activities("w2") == {(incarnation, 1, 3, 1)}
         assert store.held_activities("stranger") == frozenset()
+
+    def test_held_instances_are_those_of_the_worker_under_their_epoch(
+        self, store: Store, worker: ScriptedWorker
+    ) -> None:
+        """A worker that never learned what a commit did finds the leases it took here."""
+        first = self.start(store)
+        leased = worker.take()
+        assert store.held_instances("w1") == {(first, leased.lease_epoch)}
+        assert store.held_instances("stranger") == frozenset()
+        worker.run(leased, timer_created(5))
+        assert store.held_instances("w1") == frozenset()
 
     def test_an_activity_is_visible_from_its_commit_on(
         self, store: Store, worker: ScriptedWorker, clock: ManualClock

@@ -1,0 +1,357 @@
+"""What one bad function, one slow turn or a store in trouble must not do to everything else."""
+
+import asyncio
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+import duro
+from duro.errors import CommitUnknownError, StoreFullError, StoreLockedError
+from duro.model.turns import CommitBatch, CommitResult, LeaseRequest, LeaseResult
+from duro.stores.base import Store
+from tests.integration.conftest import MakeRuntime
+
+WAIT_S = 20.0
+
+runs: dict[str, int] = {}
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    runs.clear()
+    monkeypatch.setattr("duro.host.worker._RETRY_STORE_S", 0.005)
+    monkeypatch.setattr("duro.host.worker._RETRY_STORE_MAX_S", 0.02)
+    monkeypatch.setattr("duro.host.activities._CLOSE_S", 0.2)
+
+
+async def count(ctx: duro.ActivityContext) -> str:
+    runs[ctx.idempotency_key] = runs.get(ctx.idempotency_key, 0) + 1
+    return "counted"
+
+
+async def counts(ctx: duro.OrchestrationContext) -> str:
+    return await ctx.schedule_activity(count)
+
+
+def registry_of(*functions: Callable[..., Any], activities: tuple[Callable[..., Any], ...] = ()) -> duro.Registry:
+    registry = duro.Registry()
+    for activity in (count, *activities):
+        registry.activity(activity)
+    for function in (counts, *functions):
+        registry.orchestration(function)
+    return registry
+
+
+def assert_it_still_works(runtime: duro.Runtime) -> None:
+    started = runtime.client.start_orchestration("counts")
+    assert runtime.client.wait_for_orchestration(started, WAIT_S).output == "counted"
+
+
+class Trouble:
+    """A store whose commits and leases fail while ``on``, in one of three ways."""
+
+    def __init__(self, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.on = threading.Event()
+        self.failures = 0
+        self.how = "unknown, not done"
+        self._commit, self._lease = store.commit, store.lease
+        monkeypatch.setattr(store, "commit", self.commit)
+        monkeypatch.setattr(store, "lease", self.lease)
+
+    def commit(self, batch: CommitBatch) -> CommitResult:
+        if not self.on.is_set():
+            return self._commit(batch)
+        self.failures += 1
+        if self.how == "unknown, done":
+            self._commit(batch)
+        raise self._error()
+
+    def lease(self, worker_id: str, request: LeaseRequest) -> LeaseResult:
+        if not self.on.is_set():
+            return self._lease(worker_id, request)
+        self.failures += 1
+        if self.how == "unknown, done":
+            self._lease(worker_id, request)
+        raise self._error()
+
+    def _error(self) -> duro.StoreError:
+        if self.how.startswith("unknown"):
+            return CommitUnknownError("planted")
+        return StoreFullError("planted") if self.how == "full" else StoreLockedError("planted")
+
+
+@pytest.mark.parametrize("how", ["unknown, not done", "unknown, done", "full", "locked"])
+def test_a_store_in_trouble_runs_nothing_twice_and_makes_no_poison(
+    make_runtime: MakeRuntime, store: Store, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """However long it lasts: dozens of failures are many more than the attempts before an instance is set aside."""
+    trouble = Trouble(store, monkeypatch)
+    trouble.how = how
+    runtime = make_runtime(registry_of())
+    assert_it_still_works(runtime)
+    trouble.on.set()
+    started = runtime.client.start_orchestrations([duro.Start(orchestration="counts") for _ in range(20)])
+    while trouble.failures < 40:
+        time.sleep(0.005)
+    trouble.on.clear()
+    for each in started:
+        assert runtime.client.wait_for_orchestration(each, WAIT_S).output == "counted"
+    assert_it_still_works(runtime)
+    assert set(runs.values()) == {1}
+    assert runtime.counters.worker_resets == 0
+
+
+def test_activities_of_a_commit_that_waits_for_the_store_are_not_taken_for_cancelled(
+    make_runtime: MakeRuntime, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trouble = Trouble(store, monkeypatch)
+    trouble.how = "locked"
+    options = duro.RuntimeOptions(cancel_check_s=0.001, poll_interval_s=0.001)
+    runtime = make_runtime(registry_of(), options)
+    client = duro.Client(store)
+    for _ in range(5):
+        started = client.start_orchestration("counts")
+        trouble.on.set()
+        failures = trouble.failures
+        while trouble.failures < failures + 3:
+            client.start_orchestration("nobody has it", allow_unregistered=True)  # so that there is something to check
+        trouble.on.clear()
+        assert runtime.client.wait_for_orchestration(started, WAIT_S).output == "counted"
+    assert runtime.counters.worker_resets == 0
+    assert set(runs.values()) == {1}
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, GeneratorExit])
+def test_whatever_an_orchestration_raises_ends_only_itself(
+    make_runtime: MakeRuntime, error: type[BaseException]
+) -> None:
+    async def raises(ctx: duro.OrchestrationContext) -> None:
+        raise error
+
+    runtime = make_runtime(registry_of(raises))
+    started = runtime.client.start_orchestration("raises")
+    result = runtime.client.wait_for_orchestration(started, WAIT_S)
+    assert result.failure is not None
+    assert (result.status, result.failure.type) == ("failed", error.__name__)
+    assert_it_still_works(runtime)
+
+
+def test_a_finally_that_raises_while_it_is_dropped_ends_nothing(make_runtime: MakeRuntime) -> None:
+    async def drops(ctx: duro.OrchestrationContext) -> None:
+        try:
+            await ctx.wait_for_event("go")
+            await ctx.continue_as_new()
+        finally:
+            raise KeyboardInterrupt
+
+    runtime = make_runtime(registry_of(drops), duro.RuntimeOptions(cache_size=0))
+    runtime.client.start_orchestration("drops", instance_id="drops")
+    runtime.client.raise_event("drops", "go")
+    while runtime.client.get_instance("drops").execution_id < 2:
+        time.sleep(0.005)
+    assert_it_still_works(runtime)
+
+
+def test_an_activity_that_ends_the_event_loop_ends_it_for_nobody_else(make_runtime: MakeRuntime) -> None:
+    async def stops_the_loop(ctx: duro.ActivityContext) -> str:
+        asyncio.get_running_loop().stop()
+        return "stopped"
+
+    async def exits_in_a_task(ctx: duro.ActivityContext) -> str:
+        async def leave() -> None:
+            sys.exit(3)
+
+        task = asyncio.create_task(leave())
+        try:
+            await task
+        except SystemExit:
+            return "exited"
+        return "went on"
+
+    async def both(ctx: duro.OrchestrationContext) -> list[Any]:
+        return [await ctx.schedule_activity(stops_the_loop), await ctx.schedule_activity(exits_in_a_task)]
+
+    runtime = make_runtime(registry_of(both, activities=(stops_the_loop, exits_in_a_task)))
+    started = runtime.client.start_orchestration("both")
+    assert runtime.client.wait_for_orchestration(started, WAIT_S).output == ["stopped", "exited"]
+    assert_it_still_works(runtime)
+
+
+def test_an_activity_that_swallows_its_cancellation_keeps_nobody_from_stopping(store: Store) -> None:
+    begun = threading.Event()
+    enough = threading.Event()
+
+    async def stubborn(ctx: duro.ActivityContext) -> None:
+        begun.set()
+        while not enough.is_set():
+            try:
+                await asyncio.sleep(0.01)
+            except asyncio.CancelledError:
+                continue
+
+    async def waits(ctx: duro.OrchestrationContext) -> None:
+        await ctx.schedule_activity(stubborn)
+
+    runtime = duro.Runtime(store, registry_of(waits, activities=(stubborn,)))
+    runtime.start()
+    runtime.client.start_orchestration("waits")
+    assert begun.wait(WAIT_S)
+    stopping = threading.Thread(target=runtime.stop, args=(0.05,), daemon=True)
+    stopping.start()
+    stopping.join(WAIT_S)
+    enough.set()
+    assert not stopping.is_alive()
+
+
+def test_the_time_of_a_plain_attempt_begins_when_a_thread_takes_it(make_runtime: MakeRuntime) -> None:
+    def naps(ctx: duro.ActivityContext) -> None:
+        time.sleep(0.1)
+
+    async def many(ctx: duro.OrchestrationContext) -> int:
+        return len(await ctx.join(*[ctx.schedule_activity(naps, timeout=0.5) for _ in range(20)]))
+
+    runtime = make_runtime(registry_of(many, activities=(naps,)), duro.RuntimeOptions(max_activity_threads=2))
+    started = runtime.client.start_orchestration("many")
+    assert runtime.client.wait_for_orchestration(started, WAIT_S).output == 20
+
+
+def test_an_attempt_that_swallows_its_time_out_has_timed_out_all_the_same(make_runtime: MakeRuntime) -> None:
+    async def swallows(ctx: duro.ActivityContext) -> str:
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            return "too late"
+        return "done"
+
+    async def waits(ctx: duro.OrchestrationContext) -> Any:
+        return await ctx.schedule_activity(swallows, timeout=0.02)
+
+    runtime = make_runtime(registry_of(waits, activities=(swallows,)))
+    started = runtime.client.start_orchestration("waits")
+    failure = runtime.client.wait_for_orchestration(started, WAIT_S).failure
+    assert failure is not None
+    assert failure.cause is not None
+    assert failure.cause.type == "ActivityTimeout"
+
+
+def test_more_replays_than_fit_into_a_lease_still_come_to_their_end(store: Store) -> None:
+    """Two workers that lose their leases to each other over and over would make poison of everything."""
+
+    async def long(ctx: duro.OrchestrationContext) -> int:
+        for _ in range(120):
+            await ctx.schedule_activity(count)
+        await ctx.wait_for_event("go")
+        return ctx.history_event_count
+
+    registry = registry_of(long)
+    first = duro.Runtime(store, registry)
+    first.start()
+    started = first.client.start_orchestrations([duro.Start(orchestration="long") for _ in range(40)])
+    while any(first.client.get_instance(each).event_count < 242 for each in started):
+        time.sleep(0.01)
+    first.stop()
+    options = duro.RuntimeOptions(lease_s=0.25, poll_interval_s=0.005)
+    workers = [duro.Runtime(store, registry, options) for _ in range(2)]
+    for worker in workers:
+        worker.start()
+    for each in started:
+        workers[0].client.raise_event(each, "go")
+    for each in started:
+        assert workers[0].client.wait_for_orchestration(each, WAIT_S).output == 243
+    for worker in workers:
+        worker.stop()
+
+
+def test_a_slow_turn_costs_no_lease(store: Store) -> None:
+    async def slow(ctx: duro.OrchestrationContext) -> str:
+        time.sleep(0.8)
+        return "slow"
+
+    options = duro.RuntimeOptions(lease_s=0.3, poll_interval_s=0.005)
+    workers = [duro.Runtime(store, registry_of(slow), options) for _ in range(2)]
+    for worker in workers:
+        worker.start()
+    started = workers[0].client.start_orchestration("slow")
+    assert workers[0].client.wait_for_orchestration(started, WAIT_S).output == "slow"
+    assert sum(worker.counters.worker_resets for worker in workers) == 0
+    for worker in workers:
+        worker.stop()
+
+
+def test_a_turn_that_hangs_loses_its_lease(store: Store) -> None:
+    """Otherwise its instance would be held for ever by a worker that does nothing."""
+    release = threading.Event()
+    turns: list[int] = []
+
+    async def hangs_once(ctx: duro.OrchestrationContext) -> str:
+        turns.append(1)
+        if len(turns) == 1:
+            release.wait(WAIT_S)
+        return "done"
+
+    options = duro.RuntimeOptions(lease_s=0.3, poll_interval_s=0.005, turn_timeout_s=0.2)
+    workers = [duro.Runtime(store, registry_of(hangs_once), options) for _ in range(2)]
+    for worker in workers:
+        worker.start()
+    started = workers[0].client.start_orchestration("hangs_once")
+    assert workers[0].client.wait_for_orchestration(started, WAIT_S).output == "done"
+    release.set()
+    for worker in workers:
+        worker.stop()
+    assert len(turns) == 2
+
+
+def test_results_that_do_not_fit_their_annotation_are_failures_where_they_are_made(
+    make_runtime: MakeRuntime,
+) -> None:
+    async def wrong_activity(ctx: duro.ActivityContext) -> int:
+        return "text"  # type: ignore[return-value]
+
+    async def wrong(ctx: duro.OrchestrationContext) -> int:
+        return "text"  # type: ignore[return-value]
+
+    async def catches(ctx: duro.OrchestrationContext) -> str:
+        try:
+            await ctx.schedule_activity(wrong_activity)
+        except duro.ActivityFailedError as error:
+            return error.failure.type
+        return "no failure"
+
+    runtime = make_runtime(registry_of(wrong, catches, activities=(wrong_activity,)))
+    caught = runtime.client.start_orchestration("catches")
+    assert runtime.client.wait_for_orchestration(caught, WAIT_S).output == "InvalidResult"
+    started = runtime.client.start_orchestration("wrong")
+    failure = runtime.client.wait_for_orchestration(started, WAIT_S).failure
+    assert failure is not None
+    assert failure.type == "InvalidResult"
+    assert "Expected `int`, got `str`" in failure.message
+
+
+def test_a_start_repeated_under_its_request_id_starts_once(make_runtime: MakeRuntime) -> None:
+    runtime = make_runtime(registry_of())
+    first = runtime.client.start_orchestration("counts", request_id="r")
+    assert runtime.client.start_orchestration("counts", request_id="r") == first
+    assert runtime.client.start_orchestration("counts", request_id="s") != first
+    assert len(runtime.client.list_instances().instances) == 2
+    for instance in runtime.client.list_instances().instances:
+        runtime.client.wait_for_orchestration(instance.instance_id, WAIT_S)
+
+
+def test_an_activity_nobody_has_is_said_once(make_runtime: MakeRuntime, caplog: pytest.LogCaptureFixture) -> None:
+    async def asks(ctx: duro.OrchestrationContext) -> None:
+        ctx.schedule_activity("nope")
+        ctx.schedule_activity("nope")
+        ctx.set_custom_status("asked")
+        await ctx.wait_for_event("go")
+
+    runtime = make_runtime(registry_of(asks))
+    runtime.client.start_orchestration("asks", instance_id="asker")
+    while runtime.client.get_instance("asker").custom_status is None:
+        time.sleep(0.005)
+    said = [record.getMessage() for record in caplog.records if "nope" in record.getMessage()]
+    assert len(said) == 1
+    assert "instance 'asker' asks for activity 'nope', which is not registered here" in said[0]
