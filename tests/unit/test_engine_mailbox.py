@@ -156,7 +156,7 @@ def test_data_that_does_not_fit_is_taken_and_is_an_error_the_code_can_catch() ->
 
     engine = drive(typed, None, [event_raised("ok", 1)])
     assert engine.last.consumed_mailbox == [1]
-    assert engine.events[-1] == completed(4, "result of event 'ok' does not fit Approval: Expected `object`, got `int`")
+    assert engine.events[-1] == completed(4, "data of event 'ok' does not fit Approval: Expected `object`, got `int`")
 
 
 def test_a_type_that_json_cannot_carry_is_refused_when_the_wait_begins() -> None:

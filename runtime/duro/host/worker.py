@@ -829,6 +829,9 @@ class Worker:
         if not self._registered:
             self._store.register_worker(self._describe(self.worker_id), round(self._options.lease_s * 1000))
             self._registered = True
+        elif self._store_failures and not self._store.renew_worker(self.worker_id, round(self._options.lease_s * 1000)):
+            self._lease_lost = True  # it may have expired while the store was away; the next cycle begins anew
+            raise StoreError("the worker's lease was lost while the store did not answer")
 
     def _reset(self) -> None:
         """Forget everything, and go on as a new worker once the store has taken back what the old one held."""
