@@ -20,6 +20,7 @@ from duro.errors import (
 )
 from duro.model.records import StartRequest
 from duro.stores.sqlite import SqliteStore, connection, migrations, sql
+from duro.testing import ManualClock
 
 NOBODY = 65534
 
@@ -62,6 +63,23 @@ def refused(path: Path, kind: type[StoreError], **options: object) -> StoreError
 
 
 # --- a new store ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_file_that_was_removed_or_replaced_takes_no_more_writes(tmp_path: Path, replaced: bool) -> None:
+    """They would be acknowledged, and lost with the last connection."""
+    clock = ManualClock()
+    store = SqliteStore.open(tmp_path / "duro.db", url="", clock=clock, new_id=lambda: "id")
+    assert store.acquire_maintenance("somebody", 1_000)
+    (tmp_path / "duro.db").rename(tmp_path / "elsewhere.db")
+    if replaced:
+        (tmp_path / "duro.db").touch()
+    clock.advance(1_000)
+    with pytest.raises(StoreNotFoundError, match="was removed or replaced while it was open"):
+        store.acquire_maintenance("somebody", 1_000)
+    (tmp_path / "elsewhere.db").rename(tmp_path / "duro.db")
+    assert store.acquire_maintenance("somebody", 1_000)
+    store.close()
 
 
 def test_a_new_store_has_every_pragma_as_it_was_asked_for(tmp_path: Path) -> None:

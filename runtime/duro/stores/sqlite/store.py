@@ -12,7 +12,7 @@ from typing import Final, TypeVar
 import apsw
 
 from duro.clock import Clock
-from duro.errors import StoreClosedError, StoreReadOnlyError
+from duro.errors import StoreClosedError, StoreNotFoundError, StoreReadOnlyError
 from duro.model.records import (
     ChildRecord,
     ExecutionPage,
@@ -42,6 +42,9 @@ from duro.stores.sqlite.connection import (
 
 T = TypeVar("T")
 
+_LOOK_AT_FILE_S: Final = 1.0
+"""How often, at most, a writer looks whether its file is still the one with that name."""
+
 _READERS_KEPT: Final = 8
 """Idle read connections that stay open: about as many threads as read at once."""
 
@@ -70,6 +73,8 @@ class SqliteStore(Store):
         self._closed = False
         self._readers: deque[apsw.Connection] = deque()
         self._rotation = itertools.count()
+        self._file = _identity(path)
+        self._file_seen_at_s = clock.monotonic_s()
 
     @classmethod
     def open(
@@ -159,7 +164,20 @@ class SqliteStore(Store):
         self._check()
         if self._writer is None:
             raise StoreReadOnlyError(f"{self._path} was opened read-only", hint="open it for writing")
+        self._check_file()
         return self._writer.run(operation)
+
+    def _check_file(self) -> None:
+        """A file that was removed under its connections takes every write, and nobody will ever read it again."""
+        now_s = self._clock.monotonic_s()
+        if now_s - self._file_seen_at_s < _LOOK_AT_FILE_S:
+            return
+        if _identity(self._path) != self._file:
+            raise StoreNotFoundError(
+                f"{self._path} was removed or replaced while it was open; nothing more is written to it",
+                hint="stop everything that has it open, and put the file back",
+            )
+        self._file_seen_at_s = now_s
 
     @contextmanager
     def _reading(self) -> Iterator[apsw.Connection]:
@@ -306,6 +324,15 @@ class SqliteStore(Store):
     def dump(self) -> StoreDump:
         with self._snapshot() as connection:
             return reads.dump(connection)
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Which file has the name now, by ``stat`` alone: opening the file beside SQLite would drop its locks."""
+    try:
+        found = os.stat(path)  # noqa: PTH116 - says that it does not open the file
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _closed() -> StoreClosedError:
