@@ -22,33 +22,31 @@ import msgspec
 
 from duro.client import FinishNotifier
 from duro.clock import Clock
-from duro.codec import decode_message, encode_message
+from duro.codec import decode_message
 from duro.errors import CommitUnknownError, HistoryFormatError, NondeterminismError, StoreError
 from duro.host.activities import ActivityAttempt, ActivityExecutor, ActivityKey, ActivityOutcome, timed_out
 from duro.host.cache import ExecutionCache
+from duro.host.held import Held
 from duro.host.options import RuntimeOptions
+from duro.host.reports import end_message, finish, first_attempt, key_and_epoch, reported, retry, retry_delay_s
 from duro.host.room import ActivityRoom
 from duro.host.scheduler import FINISHED
 from duro.model.limits import ATTEMPTS_MAX
-from duro.model.messages import ActivityFailed, ActivitySucceeded, AnyMessage
-from duro.model.options import ONE_ATTEMPT
 from duro.model.records import WorkerRecord
 from duro.model.status import BlockedKind, ExecutionStatus
 from duro.model.turns import (
     CommitBatch,
     CommitResult,
     FinishActivity,
-    LeasedActivity,
     LeasedInstance,
     LeaseRequest,
     LeaseResult,
     ReleaseInstance,
     RetryActivity,
-    ScheduleActivity,
     TurnCommit,
     TurnOutcome,
 )
-from duro.registry import ActivityDefinition, Registry
+from duro.registry import Registry
 from duro.replay.engine import Arrivals, Execution, FirstTurn, Identity
 from duro.stores.base import Store
 from duro.telemetry import HOST_LOGGER, ORCHESTRATION_LOGGER, TRACE_LEVELS, Counters
@@ -81,29 +79,6 @@ _BLOCKING: Final[dict[type[Exception], BlockedKind]] = {
 }
 
 
-class _Held:
-    """An instance leased to this worker, and what has arrived for it since its last turn."""
-
-    __slots__ = ("claims", "execution", "in_turn", "leased", "results", "running", "turn_of", "waiting")
-
-    def __init__(self, leased: LeasedInstance, waiting: bool) -> None:
-        self.leased = leased
-        self.execution: Execution | None = None
-        """The live execution, from when it is loaded until its turn has run."""
-        self.running: set[int] = set()
-        """Event ids of its activities in hand."""
-        self.results: list[tuple[AnyMessage, LeasedActivity]] = []
-        """Ends of its activities that no turn has taken yet."""
-        self.in_turn: list[tuple[AnyMessage, LeasedActivity]] = []
-        """Those that the uncommitted turn has taken."""
-        self.turn_of: Execution | None = None
-        """The execution of the uncommitted turn."""
-        self.claims: list[ActivityAttempt] = []
-        """Activities that the uncommitted turn schedules and this worker will run; not in hand before the commit."""
-        self.waiting = waiting
-        """Whether something of the lease itself (messages, timers, the first turn ...) waits for a turn."""
-
-
 class Worker:
     """See the module's text. ``step`` is called by one loop; ``wake``, ``report`` and ``begin_stop`` from any
     thread."""
@@ -131,7 +106,7 @@ class Worker:
         self.executor: ActivityExecutor
         self._wake: Callable[[], None] = lambda: None
         self._cache = ExecutionCache(options.cache_size)
-        self._held: dict[int, _Held] = {}
+        self._held: dict[int, Held] = {}
         self._runnable: dict[int, None] = {}
         self._in_hand: dict[ActivityKey, ActivityAttempt] = {}
         self._room = ActivityRoom(registry, options)
@@ -329,17 +304,9 @@ class Worker:
         self._give_back(outcome.attempt, failed=False, delay_s=0.0)
 
     def _retry(self, outcome: ActivityOutcome) -> bool:
-        if outcome.failure is None or outcome.final:
+        delay_s = retry_delay_s(outcome, self._store.now_ms())
+        if delay_s is None:
             return False
-        leased = outcome.attempt.leased
-        policy = leased.retry or ONE_ATTEMPT
-        if leased.attempt >= policy.max_attempts or set(policy.non_retryable_errors) & set(outcome.error_names):
-            return False
-        delay_s = policy.delay_before_next_s(leased.attempt)
-        if leased.total_timeout_s is not None:
-            left_s = leased.total_timeout_s - (self._store.now_ms() - leased.scheduled_at_ms) / 1000
-            if delay_s >= left_s:
-                return False
         self.counters.activities_retried += 1
         self._give_back(outcome.attempt, failed=True, delay_s=delay_s)
         return True
@@ -350,39 +317,23 @@ class Worker:
         if held is not None and leased.event_id in held.running:
             held.running.discard(leased.event_id)
             self._release_if_idle(held)
-        self._retries.append(
-            RetryActivity(
-                incarnation=leased.incarnation,
-                execution_id=leased.execution_id,
-                event_id=leased.event_id,
-                lease_epoch=leased.lease_epoch,
-                visible_at_ms=self._store.now_ms() + round(delay_s * 1000),
-                failed=failed,
-            )
-        )
+        visible_at_ms = self._store.now_ms() + round(delay_s * 1000)
+        self._retries.append(retry(key_and_epoch(leased), visible_at_ms, failed=failed))
 
     def _ended(self, outcome: ActivityOutcome) -> None:
         leased = outcome.attempt.leased
-        message: AnyMessage
         if outcome.failure is not None:
             self.counters.activities_failed += 1
-            message = ActivityFailed(
-                execution_id=leased.execution_id, scheduled_event_id=leased.event_id, failure=outcome.failure
-            )
         else:
             self.counters.activities_succeeded += 1
-            message = ActivitySucceeded(
-                execution_id=leased.execution_id,
-                scheduled_event_id=leased.event_id,
-                result=outcome.result or msgspec.Raw(b"null"),
-            )
+        message = end_message(outcome)
         held = self._held.get(leased.incarnation)
         if held is not None and held.leased.execution_id == leased.execution_id:
             held.running.discard(leased.event_id)
             held.results.append((message, leased))
             self._runnable[leased.incarnation] = None
             return
-        self._finished.append(_finish(message, leased))
+        self._finished.append(finish(message, leased))
 
     # --- 2: turns --------------------------------------------------------------------------------------------
 
@@ -412,7 +363,7 @@ class Worker:
             self._turn_began_s = None
         return turns
 
-    def _choose(self) -> list[_Held]:
+    def _choose(self) -> list[Held]:
         """Whose turn it is: all that have something, except those whose turns may have killed workers. Each of these
         runs alone, in an order that changes with every lease."""
         runnable = [self._held[incarnation] for incarnation in self._runnable]
@@ -426,7 +377,7 @@ class Worker:
         suspicious = [held for held in runnable if held.leased.attempt_count >= _SUSPICIOUS_ATTEMPTS]
         return [min(suspicious, key=lambda held: hash((held.leased.incarnation, held.leased.lease_epoch)))]
 
-    def _load(self, chosen: Sequence[_Held]) -> dict[int, tuple[str, ...]]:
+    def _load(self, chosen: Sequence[Held]) -> dict[int, tuple[str, ...]]:
         """Give every instance a live execution: the cached one if it stands where the lease says, else a new one; and
         the histories that new ones have to replay first, by incarnation."""
         missing = []
@@ -450,7 +401,7 @@ class Worker:
         histories = self._store.load_histories(keys)
         return {incarnation: history for (incarnation, _), history in zip(keys, histories, strict=True)}
 
-    def _run_turn(self, held: _Held, history: Sequence[str] | None) -> TurnCommit | None:
+    def _run_turn(self, held: Held, history: Sequence[str] | None) -> TurnCommit | None:
         execution, leased = held.execution, held.leased
         if execution is None:
             raise RuntimeError(f"instance {leased.instance_id!r} was not loaded before its turn")
@@ -479,7 +430,7 @@ class Worker:
         turn.keep_lease = self._keep_lease(held, turn)
         return turn
 
-    def _turn_of(self, held: _Held, execution: Execution) -> TurnCommit | None:
+    def _turn_of(self, held: Held, execution: Execution) -> TurnCommit | None:
         leased = held.leased
         messages = [decode_message(message.data) for message in leased.messages] if leased.messages else []
         arrivals = Arrivals(
@@ -505,7 +456,7 @@ class Worker:
                 self._unknown_activity(activity.name, turn.instance_id)
             elif self._room.take(definition):
                 activity.claimed = True
-                claims.append(_first_attempt(turn, activity, definition))
+                claims.append(first_attempt(turn, activity, definition))
         return claims
 
     def _unknown_activity(self, name: str, instance_id: str) -> None:
@@ -518,7 +469,7 @@ class Worker:
                 name,
             )
 
-    def _keep_lease(self, held: _Held, turn: TurnCommit) -> bool:
+    def _keep_lease(self, held: Held, turn: TurnCommit) -> bool:
         if turn.end is not None:
             continued = turn.end.status is ExecutionStatus.CONTINUED_AS_NEW
             runs_here = self._registry.find_orchestration(turn.name, turn.end.next_version or "") is not None
@@ -526,7 +477,7 @@ class Worker:
         left = held.running.difference(turn.cancelled_activities)
         return bool(left) or any(activity.claimed for activity in turn.activities)
 
-    def _turn_failed(self, held: _Held, error: Exception) -> None:
+    def _turn_failed(self, held: Held, error: Exception) -> None:
         """Abandon the turn. Code and history that differ block the instance and cost no attempt; anything else is a
         failure of duro or of the machine, and counts."""
         leased = held.leased
@@ -567,7 +518,7 @@ class Worker:
         if finished:
             self._notifier.finished(finished)
 
-    def _committed(self, held: _Held, turn: TurnCommit, ready: list[ActivityAttempt], finished: list[str]) -> None:
+    def _committed(self, held: Held, turn: TurnCommit, ready: list[ActivityAttempt], finished: list[str]) -> None:
         execution = held.turn_of
         if execution is None:
             raise RuntimeError(f"a turn of instance {turn.instance_id!r} was committed that nobody ran")
@@ -599,7 +550,7 @@ class Worker:
             self.counters.executions_continued += 1
             self._next_execution(held, turn)
 
-    def _settled(self, held: _Held, turn: TurnCommit) -> None:
+    def _settled(self, held: Held, turn: TurnCommit) -> None:
         if not turn.keep_lease:
             del self._held[turn.incarnation]
             return
@@ -616,7 +567,7 @@ class Worker:
         )
         held.in_turn = []
 
-    def _next_execution(self, held: _Held, turn: TurnCommit) -> None:
+    def _next_execution(self, held: Held, turn: TurnCommit) -> None:
         """The next execution of a held instance begins at once; its start needs no queue."""
         if not turn.keep_lease or turn.end is None:
             del self._held[turn.incarnation]
@@ -632,10 +583,10 @@ class Worker:
             timers=(),
             mailbox=(),
         )
-        self._held[turn.incarnation] = _Held(leased, waiting=True)
+        self._held[turn.incarnation] = Held(leased, waiting=True)
         self._runnable[turn.incarnation] = None
 
-    def _not_committed(self, held: _Held, turn: TurnCommit, outcome: TurnOutcome, now_ms: int) -> None:
+    def _not_committed(self, held: Held, turn: TurnCommit, outcome: TurnOutcome, now_ms: int) -> None:
         """Another worker has the instance, or it is gone: forget everything about it."""
         self.counters.turns_fenced += 1
         HOST_LOGGER.info("a turn of instance %r was not committed: %s", turn.instance_id, outcome)
@@ -663,7 +614,7 @@ class Worker:
                 for turn in batch.turns
             ]
             still_held = any((each.incarnation, each.lease_epoch) in instances for each in batch.releases) or bool(
-                _reported(batch.finished, batch.retries) & activities
+                reported(batch.finished, batch.retries) & activities
             )
             if TurnOutcome.COMMITTED in turns or not (batch.turns or still_held):
                 self._unsent = None
@@ -679,25 +630,15 @@ class Worker:
         ours = {(held.leased.incarnation, held.leased.lease_epoch) for held in self._held.values()}
         known = {(*key, attempt.leased.lease_epoch) for key, attempt in self._in_hand.items()}
         for held in self._held.values():
-            known.update(_key_and_epoch(activity) for _, activity in held.in_turn + held.results)
+            known.update(key_and_epoch(activity) for _, activity in held.in_turn + held.results)
         if (batch := self._unsent) is not None:
             ours.update((each.incarnation, each.lease_epoch) for each in batch.releases)
-            known |= _reported(batch.finished, batch.retries)
+            known |= reported(batch.finished, batch.retries)
         ours.update((each.incarnation, each.lease_epoch) for each in self._releases)
-        known |= _reported(self._finished, self._retries)
+        known |= reported(self._finished, self._retries)
         self._releases += [ReleaseInstance(incarnation=one, lease_epoch=epoch) for one, epoch in instances - ours]
         now_ms = self._store.now_ms()
-        self._retries += [
-            RetryActivity(
-                incarnation=incarnation,
-                execution_id=execution_id,
-                event_id=event_id,
-                lease_epoch=epoch,
-                visible_at_ms=now_ms,
-                failed=False,
-            )
-            for incarnation, execution_id, event_id, epoch in activities - known
-        ]
+        self._retries += [retry(key, now_ms, failed=False) for key in activities - known]
 
     # --- leases ----------------------------------------------------------------------------------------------
 
@@ -727,7 +668,7 @@ class Worker:
         if held is not None and held.leased.lease_epoch == leased.lease_epoch:
             held.leased = leased
         else:
-            held = self._held[leased.incarnation] = _Held(leased, waiting=True)
+            held = self._held[leased.incarnation] = Held(leased, waiting=True)
         held.waiting = True
         if leased.attempt_count > ATTEMPTS_MAX:
             self._drop(held)
@@ -743,7 +684,7 @@ class Worker:
             return
         self._runnable[leased.incarnation] = None
 
-    def _release_if_idle(self, held: _Held) -> None:
+    def _release_if_idle(self, held: Held) -> None:
         """Give the lease back when nothing of the instance is in hand and nothing waits for a turn."""
         if held.running or held.results or held.waiting:
             return
@@ -752,7 +693,7 @@ class Worker:
             del self._held[leased.incarnation]
             self._releases.append(ReleaseInstance(incarnation=leased.incarnation, lease_epoch=leased.lease_epoch))
 
-    def _drop(self, held: _Held) -> None:
+    def _drop(self, held: Held) -> None:
         """Forget an instance: its coroutine and its activities. Those that run are given back, the ends of others go
         to its queue; the store refuses both if they are no longer this worker's."""
         incarnation = held.leased.incarnation
@@ -768,7 +709,7 @@ class Worker:
             attempt = self._cancel_activity((incarnation, held.leased.execution_id, event_id), held)
             if attempt is not None:
                 self._give_back(attempt, failed=False, delay_s=0.0)
-        self._finished += [_finish(message, activity) for message, activity in held.in_turn + held.results]
+        self._finished += [finish(message, activity) for message, activity in held.in_turn + held.results]
         self._runnable.pop(incarnation, None)
         if self._held.get(incarnation) is held:
             del self._held[incarnation]
@@ -791,7 +732,7 @@ class Worker:
             return None
         return timed
 
-    def _cancel_activity(self, key: ActivityKey, held: _Held | None) -> ActivityAttempt | None:
+    def _cancel_activity(self, key: ActivityKey, held: Held | None) -> ActivityAttempt | None:
         """Ask an attempt in hand to stop and forget it; its outcome no longer counts."""
         if held is not None:
             held.running.discard(key[2])
@@ -864,42 +805,3 @@ class Worker:
         self._store.release_worker(self.worker_id)
         self._stopped = True
         return FINISHED
-
-
-def _first_attempt(turn: TurnCommit, activity: ScheduleActivity, definition: ActivityDefinition) -> ActivityAttempt:
-    """What a lease of the activity would give, for one that is leased as it is written."""
-    return ActivityAttempt(
-        leased=LeasedActivity(
-            instance_id=turn.instance_id,
-            incarnation=turn.incarnation,
-            execution_id=turn.execution_id,
-            event_id=activity.event_id,
-            name=activity.name,
-            attempt=1,
-            lease_epoch=1,
-            scheduled_at_ms=turn.at_ms,
-            input=activity.input,
-            retry=activity.retry,
-            attempt_timeout_s=activity.attempt_timeout_s,
-            total_timeout_s=activity.total_timeout_s,
-        ),
-        definition=definition,
-    )
-
-
-def _reported(finished: list[FinishActivity], retries: list[RetryActivity]) -> set[tuple[int, int, int, int]]:
-    return {_key_and_epoch(each) for each in finished} | {_key_and_epoch(each) for each in retries}
-
-
-def _key_and_epoch(activity: LeasedActivity | FinishActivity | RetryActivity) -> tuple[int, int, int, int]:
-    return activity.incarnation, activity.execution_id, activity.event_id, activity.lease_epoch
-
-
-def _finish(message: AnyMessage, leased: LeasedActivity) -> FinishActivity:
-    return FinishActivity(
-        incarnation=leased.incarnation,
-        execution_id=leased.execution_id,
-        event_id=leased.event_id,
-        lease_epoch=leased.lease_epoch,
-        message=encode_message(message),
-    )
