@@ -98,6 +98,7 @@ def _inspect(path: Path, busy_timeout_ms: int) -> Inspection:
     try:
         connection = open_untouched(path, busy_timeout_ms=busy_timeout_ms)
         try:
+            connection.execute(sql.BEGIN_READ)  # one snapshot: another process may be making the store just now
             application = connection.execute(sql.GET_APPLICATION_ID).get
             version = connection.execute(sql.GET_USER_VERSION).get
             tables = connection.execute(sql.COUNT_TABLES).get
