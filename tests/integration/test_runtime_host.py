@@ -314,6 +314,25 @@ def test_an_activity_can_use_the_client(make_runtime: MakeRuntime) -> None:
     assert runtime.client.wait_for_orchestration(started, WAIT_S).output.startswith(started)
 
 
+def test_a_start_that_fails_leaves_nothing_behind_and_can_be_repeated(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def locked(*arguments: object) -> None:
+        raise StoreLockedError("planted: locked")
+
+    before = threading.active_count()
+    runtime = duro.Runtime(store, registry_with(chain, add_one))
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "register_worker", locked)
+        with pytest.raises(StoreLockedError):
+            runtime.start()
+    assert threading.active_count() == before
+    runtime.start()
+    started = runtime.client.start_orchestration("work", 1)
+    assert runtime.client.wait_for_orchestration(started, WAIT_S).output == 1
+    runtime.stop()
+
+
 def _events(histories: Sequence[str]) -> list[str]:
     return [type(decode_event(data)).__name__ for data in histories]
 

@@ -85,7 +85,12 @@ class Runtime:
         self._executor = ThreadedActivityExecutor(
             self, worker.report, self.options.max_activity_threads, self._new_event_loop
         )
-        worker.begin(self._executor, self._wake)
+        try:
+            worker.begin(self._executor, self._wake)
+        except BaseException:
+            self._executor.close()
+            self._worker = self._executor = None
+            raise
         self._loop = self._scheduler.start("duro-worker", worker.step)
         self._renewal = self._scheduler.start("duro-lease", worker.renew_step)
 
