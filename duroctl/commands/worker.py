@@ -43,15 +43,19 @@ def worker(
     SIGTERM or Ctrl-C: no new work is taken, finished turns are committed, running activities get --drain to end, the
     rest goes back to the store, and the exit status is 0. A second signal quits at once (130 or 143); what was
     running is taken over by other workers after the lease has expired.
+
+    Warnings, and what orchestrations trace, are printed to standard error.
     """
     from pathlib import Path
     from threading import Event
 
     from duroctl.importing import load_registry
+    from duroctl.logs import log_to_stderr
     from duroctl.parsing import parse_duration
 
     drain_s = parse_duration(drain, "--drain")
     loaded = load_registry(registry, Path(directory))
+    log_to_stderr(verbose=session.options.verbose, quiet=session.options.quiet)
     with session.open_store() as store:
         from duro.host.runtime import Runtime
 
