@@ -20,6 +20,7 @@ from duro.testing.store_contract import (
     InstanceReadsContract,
     LeasingContract,
     MailboxContract,
+    PairContract,
     ReleasesContract,
     StartingContract,
     TerminatingContract,
@@ -56,6 +57,10 @@ class TestExpiry(MemoryStores, ExpiryContract):
 
 
 class TestCommits(MemoryStores, CommitsContract):
+    pass
+
+
+class TestPairs(MemoryStores, PairContract):
     pass
 
 

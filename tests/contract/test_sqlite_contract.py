@@ -23,6 +23,7 @@ from duro.testing.store_contract import (
     InstanceReadsContract,
     LeasingContract,
     MailboxContract,
+    PairContract,
     ReleasesContract,
     StartingContract,
     TerminatingContract,
@@ -67,6 +68,10 @@ class TestExpiry(SqliteStores, ExpiryContract):
 
 
 class TestCommits(SqliteStores, CommitsContract):
+    pass
+
+
+class TestPairs(SqliteStores, PairContract):
     pass
 
 

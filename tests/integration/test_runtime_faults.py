@@ -11,7 +11,7 @@ import pytest
 
 import duro
 from duro.errors import CommitUnknownError, StoreFullError, StoreLockedError
-from duro.model.turns import CommitBatch, CommitResult, LeaseRequest, LeaseResult
+from duro.model.turns import CommitBatch, CommitResult, LeaseRequest, LeaseResult, TurnOutcome
 from duro.stores.base import Store
 from tests.integration.conftest import MakeRuntime
 
@@ -355,3 +355,55 @@ def test_an_activity_nobody_has_is_said_once(make_runtime: MakeRuntime, caplog: 
     said = [record.getMessage() for record in caplog.records if "nope" in record.getMessage()]
     assert len(said) == 1
     assert "instance 'asker' asks for activity 'nope', which is not registered here" in said[0]
+
+
+async def ten_times(ctx: duro.OrchestrationContext, left: int) -> int:
+    await ctx.schedule_activity(count)
+    if left:
+        await ctx.continue_as_new(left - 1)
+    return ctx.execution_id
+
+
+def test_an_eternal_loop_costs_one_transaction_an_execution(make_runtime: MakeRuntime) -> None:
+    runtime = make_runtime(registry_of(ten_times), duro.RuntimeOptions())
+    before = runtime.counters.commits
+    started = runtime.client.start_orchestration("ten_times", 100)
+    assert runtime.client.wait_for_orchestration(started, WAIT_S).output == 101
+    assert runtime.counters.turns_committed == 202
+    assert 102 <= runtime.counters.commits - before <= 110
+    assert set(runs.values()) == {1}
+
+
+class SecondOfPair:
+    """A store that, every other time, writes the first turn of a pair and not the second."""
+
+    def __init__(self, store: Store) -> None:
+        self._commit = store.commit
+        self.pairs = 0
+
+    def commit(self, batch: CommitBatch) -> CommitResult:
+        turns = batch.turns
+        if len(turns) != 2 or turns[0].incarnation != turns[1].incarnation:
+            return self._commit(batch)
+        self.pairs += 1
+        if self.pairs % 2:
+            return self._commit(batch)
+        batch.turns = turns[:1]
+        result = self._commit(batch)
+        batch.turns = turns
+        result.turns.append(TurnOutcome.REJECTED)
+        return result
+
+
+def test_a_next_execution_whose_first_turn_is_rejected_begins_again(
+    make_runtime: MakeRuntime, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("duro.host.worker._FAILED_TURN_DELAY_S", 0.005)
+    faulty = SecondOfPair(store)
+    monkeypatch.setattr(store, "commit", faulty.commit)
+    runtime = make_runtime(registry_of(ten_times))
+    started = runtime.client.start_orchestration("ten_times", 10)
+    assert runtime.client.wait_for_orchestration(started, WAIT_S).output == 11
+    assert faulty.pairs >= 10
+    assert set(runs.values()) == {1}
+    assert len(runs) == 11

@@ -20,6 +20,7 @@ from duro.model.records import StartRequest, WorkerRecord
 from duro.model.status import ExecutionStatus
 from duro.model.turns import CommitBatch, ExecutionEnd, LeaseRequest, ScheduleActivity, TurnCommit, TurnOutcome
 from duro.stores.sqlite import SqliteStore
+from duro.testing.scripted import tokens
 
 WANTED = LeaseRequest(orchestrations=(("n", ""), ("n", "1")), activities=(), instances_max=100, activities_max=0)
 
@@ -198,8 +199,8 @@ def test_a_turn_that_cannot_be_written_is_rejected_and_the_others_are_not(store:
     assert result.turns == [TurnOutcome.COMMITTED, TurnOutcome.REJECTED, TurnOutcome.COMMITTED]
     assert list(result.errors) == [1]
     assert "ConstraintError" in result.errors[1]
-    tokens = store.lookup_commit([turn.incarnation for turn in turns])
-    assert list(tokens.values()) == ["t", None, "t"]
+    last = tokens(store, [turn.incarnation for turn in turns])
+    assert list(last.values()) == ["t", None, "t"]
     assert store.dump()["store"][0]["ignored_messages"] == 0
 
 
@@ -242,7 +243,7 @@ def test_a_failure_before_the_commit_proves_that_nothing_happened(store: SqliteS
     with pytest.raises(StoreError) as caught:
         store.commit(CommitBatch(worker_id="w", token="t", turns=[turn]))
     assert not isinstance(caught.value, CommitUnknownError)
-    assert store.lookup_commit([turn.incarnation]) == {turn.incarnation: None}
+    assert tokens(store, [turn.incarnation]) == {turn.incarnation: None}
     assert store.commit(CommitBatch(worker_id="w", token="u", turns=[turn])).turns == [TurnOutcome.COMMITTED]
 
 
@@ -253,7 +254,7 @@ def test_a_commit_that_reports_an_error_after_it_happened_is_unknown_and_can_be_
     faults.at["commit.after"] = fail_with(apsw.SQLITE_IOERR)
     with pytest.raises(CommitUnknownError):
         store.commit(CommitBatch(worker_id="w", token="t", turns=[turn]))
-    assert store.lookup_commit([turn.incarnation]) == {turn.incarnation: "t"}
+    assert tokens(store, [turn.incarnation]) == {turn.incarnation: "t"}
     assert store.commit(CommitBatch(worker_id="w", token="u", turns=[turn])).turns == [TurnOutcome.FENCED]
 
 

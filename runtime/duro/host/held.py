@@ -9,7 +9,7 @@ from duro.replay.engine import Execution
 class Held:
     """An instance leased to this worker, and what has arrived for it since its last turn."""
 
-    __slots__ = ("claims", "execution", "in_turn", "leased", "results", "running", "turn_of", "waiting")
+    __slots__ = ("claims", "execution", "in_turn", "leased", "results", "running", "successor", "turn_of", "waiting")
 
     def __init__(self, leased: LeasedInstance, waiting: bool) -> None:
         self.leased = leased
@@ -25,5 +25,8 @@ class Held:
         """The execution of the uncommitted turn."""
         self.claims: list[ActivityAttempt] = []
         """Activities that the uncommitted turn schedules and this worker will run; not in hand before the commit."""
+        self.successor: Held | None = None
+        """Its next execution, when the uncommitted turn continues as new and the first turn of that one goes into the
+        same transaction."""
         self.waiting = waiting
         """Whether something of the lease itself (messages, timers, the first turn ...) waits for a turn."""

@@ -160,7 +160,7 @@ class Runtime:
 
     def _after_write(self) -> None:
         if self._worker is not None:
-            self._wake()
+            self._worker.notice_write()
 
     def _describe(self, worker_id: str) -> WorkerRecord:
         return WorkerRecord(

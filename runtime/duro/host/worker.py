@@ -14,6 +14,7 @@ execution to start, so a chain of activities costs one commit a step. There is a
 instance, because step 2 takes all arrivals and step 3 settles it.
 """
 
+import itertools
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final
@@ -37,7 +38,9 @@ from duro.model.status import BlockedKind, ExecutionStatus
 from duro.model.turns import (
     CommitBatch,
     CommitResult,
+    ExecutionEnd,
     FinishActivity,
+    LastCommit,
     LeasedInstance,
     LeaseRequest,
     LeaseResult,
@@ -124,6 +127,13 @@ class Worker:
         self._retries: list[RetryActivity] = []
         self._releases: list[ReleaseInstance] = []
         self._seen_change: tuple[int, ...] = ()
+        self._local_writes = itertools.count(1)
+        self._local_write = 0
+        """The number of the last write of a client of this runtime ..."""
+        self._local_write_seen = 0
+        """... and of the last one that came before a look for work."""
+        self._poll_at_s = 0.0
+        self._short_of_room = False
         self._look_again = True
         self._next_ready_at_ms: int | None = None
         self._check_cancels_at_s = 0.0
@@ -144,6 +154,11 @@ class Worker:
     def report(self, outcome: ActivityOutcome) -> None:
         """An activity has ended. From any thread."""
         self._inbox.append(outcome)
+        self._wake()
+
+    def notice_write(self) -> None:
+        """A client of this runtime has written something that may be work. From any thread."""
+        self._local_write = next(self._local_writes)
         self._wake()
 
     def begin_stop(self, drain_s: float) -> None:
@@ -223,17 +238,20 @@ class Worker:
             self._unsent = self._prepare()
         batch = self._unsent
         stopping = self._stop_deadline_s is not None
-        request = None if stopping else self._lease_request()
+        local_write = self._local_write
+        result: CommitResult | None
         if batch is None:
-            result = self._lease_only(request)
+            result = None if stopping or not self._may_find_work(now_s) else self._lease_only()
         else:
-            batch.lease = request
+            batch.lease = None if stopping else self._lease_request()
             result = self._store.commit(batch)
             self._unsent = None
             self._settle(batch, result)
         if result is not None:
+            self._local_write_seen = local_write
+            self._poll_at_s = self._clock.monotonic_s() + self._options.poll_interval_s
             self._take(result.leased)
-        return self._continue_stop(now_s) if stopping else self._delay_s(result)
+        return self._continue_stop(now_s) if stopping else self._delay_s(now_s)
 
     def _prepare(self) -> CommitBatch | None:
         """Run the turns and gather everything for one commit; None if there is nothing."""
@@ -253,6 +271,7 @@ class Worker:
 
     def _lease_request(self) -> LeaseRequest:
         names, count_max = self._room.to_lease()
+        self._short_of_room = names != self._registry.activities
         return LeaseRequest(
             orchestrations=self._capabilities,
             activities=names,
@@ -260,24 +279,30 @@ class Worker:
             activities_max=count_max,
         )
 
-    def _lease_only(self, request: LeaseRequest | None) -> CommitResult | None:
-        """Ask for work if there can be any: something was committed since the last look, or a time has come."""
-        if request is None:
-            return None
+    def _may_find_work(self, now_s: float) -> bool:
+        """Whether looking for work can be worth it: a client of this runtime wrote, a time has come, there was more
+        last time, or (looked at once a poll interval) somebody else committed something."""
+        if self._look_again or self._local_write != self._local_write_seen:
+            return True
+        if self._next_ready_at_ms is not None and self._store.now_ms() >= self._next_ready_at_ms:
+            return True
+        if now_s < self._poll_at_s:
+            return False
+        self._poll_at_s = now_s + self._options.poll_interval_s
+        return self._store.change_counter() != self._seen_change
+
+    def _lease_only(self) -> CommitResult:
         change = self._store.change_counter()
-        due = self._next_ready_at_ms is not None and self._store.now_ms() >= self._next_ready_at_ms
-        if not (self._look_again or due or change != self._seen_change):
-            return None
-        leased = self._store.lease(self.worker_id, request)
+        leased = self._store.lease(self.worker_id, self._lease_request())
         self._seen_change = change
         return CommitResult(store_time_ms=self._store.now_ms(), leased=leased)
 
-    def _delay_s(self, result: CommitResult | None) -> float:
-        if self._runnable or self._inbox or self._releases or self._retries or self._look_again:
+    def _delay_s(self, now_s: float) -> float:
+        if self._runnable or self._inbox or self._releases or self._retries or self._finished or self._look_again:
             return 0.0
-        if result is not None and (result.turns or result.releases):
+        if self._local_write != self._local_write_seen:
             return 0.0
-        delay_s = self._options.poll_interval_s
+        delay_s = max(_SHORTEST_DELAY_S, self._poll_at_s - now_s)
         if self._next_ready_at_ms is not None:
             delay_s = min(delay_s, max(_SHORTEST_DELAY_S, (self._next_ready_at_ms - self._store.now_ms()) / 1000))
         return delay_s
@@ -292,7 +317,8 @@ class Worker:
                 continue  # cancelled, or of a lease that was lost
             del self._in_hand[key]
             self._room.give_back(outcome.attempt.definition)
-            self._look_again = True  # there is room for another one
+            if self._short_of_room:
+                self._look_again = True  # there is room for another one
             if outcome.failure is None and outcome.result is None:
                 self._cancelled(outcome)
             elif not self._retry(outcome):
@@ -355,6 +381,7 @@ class Worker:
                     turn = self._run_turn(held, histories.get(held.leased.incarnation))
                     if turn is not None:
                         turns.append(turn)
+                        turns += self._run_successor(held, turn)
         except StoreError:
             if not turns:
                 raise
@@ -386,13 +413,7 @@ class Worker:
             if held.execution is None:
                 held.execution = self._cache.take(leased.incarnation, leased.execution_id, leased.turn_sequence)
             if held.execution is None:
-                definition = self._registry.find_orchestration(leased.name, leased.version)
-                if definition is None:
-                    raise RuntimeError(f"leased {leased.name} {leased.version}, which is not registered here")
-                identity = Identity(
-                    instance_id=leased.instance_id, incarnation=leased.incarnation, execution_id=leased.execution_id
-                )
-                held.execution = Execution(identity, definition, self._registry)
+                held.execution = self._new_execution(leased)
             if leased.input is None and held.execution.turn_sequence < 0:
                 missing.append(held)
         if not missing:
@@ -400,6 +421,15 @@ class Worker:
         keys = [(held.leased.incarnation, held.leased.execution_id) for held in missing]
         histories = self._store.load_histories(keys)
         return {incarnation: history for (incarnation, _), history in zip(keys, histories, strict=True)}
+
+    def _new_execution(self, leased: LeasedInstance) -> Execution:
+        definition = self._registry.find_orchestration(leased.name, leased.version)
+        if definition is None:
+            raise RuntimeError(f"leased {leased.name} {leased.version}, which is not registered here")
+        identity = Identity(
+            instance_id=leased.instance_id, incarnation=leased.incarnation, execution_id=leased.execution_id
+        )
+        return Execution(identity, definition, self._registry)
 
     def _run_turn(self, held: Held, history: Sequence[str] | None) -> TurnCommit | None:
         execution, leased = held.execution, held.leased
@@ -414,12 +444,19 @@ class Worker:
         except Exception as error:  # noqa: BLE001 - sorted below; one instance must not stop the others
             self._turn_failed(held, error)
             return None
-        held.waiting = False
-        held.execution = None
         if turn is None:
+            held.waiting = False
+            held.execution = None
             self._cache.put(execution)
             self._release_if_idle(held)
             return None
+        return self._ran(held, execution, turn)
+
+    def _ran(self, held: Held, execution: Execution, turn: TurnCommit) -> TurnCommit:
+        """``turn`` of ``held`` is to be committed: make it say whose it is, and what it takes from the queues."""
+        leased = held.leased
+        held.waiting = False
+        held.execution = None
         turn.turn_sequence = leased.turn_sequence
         turn.lease_epoch = leased.lease_epoch
         turn.consumed_messages = [message.message_id for message in leased.messages]
@@ -430,6 +467,22 @@ class Worker:
         turn.keep_lease = self._keep_lease(held, turn)
         return turn
 
+    def _run_successor(self, held: Held, turn: TurnCommit) -> list[TurnCommit]:
+        """The first turn of the next execution, to be committed together with the turn that continued as new: an
+        eternal loop then costs one transaction an execution. Not after a lease that was lost before: then one of the
+        two may be what kills workers."""
+        if not turn.keep_lease or turn.end is None or held.leased.attempt_count >= _SUSPICIOUS_ATTEMPTS:
+            return []
+        successor = Held(_leased_next(held.leased, turn, turn.end), waiting=True)
+        execution = self._new_execution(successor.leased)
+        try:
+            first = self._first_turn(successor.leased, execution, Arrivals(cancel_reason=held.leased.cancel_reason))
+        except Exception:  # noqa: BLE001 - it runs again in a cycle of its own, where its failure is dealt with
+            execution.seal()
+            return []
+        held.successor = successor
+        return [self._ran(successor, execution, first)]
+
     def _turn_of(self, held: Held, execution: Execution) -> TurnCommit | None:
         leased = held.leased
         messages = [decode_message(message.data) for message in leased.messages] if leased.messages else []
@@ -439,11 +492,13 @@ class Worker:
             mailbox=leased.mailbox,
             cancel_reason=leased.cancel_reason,
         )
-        now_ms = self._store.now_ms()
         if leased.input is not None:
-            first = FirstTurn(input=leased.input, seed=self._ids(), parent=leased.parent)
-            return execution.first_turn(first, arrivals, now_ms)
-        return execution.turn(arrivals, now_ms)
+            return self._first_turn(leased, execution, arrivals)
+        return execution.turn(arrivals, self._store.now_ms())
+
+    def _first_turn(self, leased: LeasedInstance, execution: Execution, arrivals: Arrivals) -> TurnCommit:
+        first = FirstTurn(input=leased.input or "null", seed=self._ids(), parent=leased.parent)
+        return execution.first_turn(first, arrivals, self._store.now_ms())
 
     def _claim(self, turn: TurnCommit) -> list[ActivityAttempt]:
         """Take the new activities this worker has room for; the rest is for whoever comes."""
@@ -508,7 +563,9 @@ class Worker:
         ready: list[ActivityAttempt] = []
         finished: list[str] = []
         for turn, outcome in zip(batch.turns, result.turns, strict=True):
-            held = self._held[turn.incarnation]
+            held = self._held.get(turn.incarnation)
+            if held is None or held.turn_of is None:
+                continue  # the first turn of an execution that did not come to be
             if outcome is TurnOutcome.COMMITTED:
                 self._committed(held, turn, ready, finished)
             else:
@@ -572,18 +629,10 @@ class Worker:
         if not turn.keep_lease or turn.end is None:
             del self._held[turn.incarnation]
             return
-        leased = msgspec.structs.replace(
-            held.leased,
-            execution_id=turn.execution_id + 1,
-            version=turn.end.next_version or "",
-            turn_sequence=turn.turn_sequence + 1,
-            attempt_count=0,
-            input=turn.end.next_input,
-            messages=(),
-            timers=(),
-            mailbox=(),
-        )
-        self._held[turn.incarnation] = Held(leased, waiting=True)
+        if held.successor is not None:  # its first turn is in the same transaction
+            self._held[turn.incarnation] = held.successor
+            return
+        self._held[turn.incarnation] = Held(_leased_next(held.leased, turn, turn.end), waiting=True)
         self._runnable[turn.incarnation] = None
 
     def _not_committed(self, held: Held, turn: TurnCommit, outcome: TurnOutcome, now_ms: int) -> None:
@@ -608,11 +657,8 @@ class Worker:
         instances = self._store.held_instances(self.worker_id)
         activities = self._store.held_activities(self.worker_id)
         if (batch := self._unsent) is not None:
-            tokens = self._store.lookup_commit([turn.incarnation for turn in batch.turns])
-            turns = [
-                TurnOutcome.COMMITTED if tokens.get(turn.incarnation) == batch.token else TurnOutcome.FENCED
-                for turn in batch.turns
-            ]
+            last = self._store.lookup_commit([turn.incarnation for turn in batch.turns])
+            turns = [_outcome_after(last.get(turn.incarnation), turn, batch.token) for turn in batch.turns]
             still_held = any((each.incarnation, each.lease_epoch) in instances for each in batch.releases) or bool(
                 reported(batch.finished, batch.retries) & activities
             )
@@ -697,6 +743,9 @@ class Worker:
         """Forget an instance: its coroutine and its activities. Those that run are given back, the ends of others go
         to its queue; the store refuses both if they are no longer this worker's."""
         incarnation = held.leased.incarnation
+        if (successor := held.successor) is not None:
+            held.successor = None
+            self._drop(successor)
         for execution in (held.execution, held.turn_of):
             if execution is not None:
                 execution.seal()
@@ -805,3 +854,24 @@ class Worker:
         self._store.release_worker(self.worker_id)
         self._stopped = True
         return FINISHED
+
+
+def _outcome_after(last: LastCommit | None, turn: TurnCommit, token: str) -> TurnOutcome:
+    """What became of a turn, by what the last commit of its instance left."""
+    happened = last is not None and last.token == token and last.turn_sequence > turn.turn_sequence
+    return TurnOutcome.COMMITTED if happened else TurnOutcome.FENCED
+
+
+def _leased_next(leased: LeasedInstance, turn: TurnCommit, end: ExecutionEnd) -> LeasedInstance:
+    """The lease of an instance whose ``turn`` continued as new, at the beginning of its next execution."""
+    return msgspec.structs.replace(
+        leased,
+        execution_id=turn.execution_id + 1,
+        version=end.next_version or "",
+        turn_sequence=turn.turn_sequence + 1,
+        attempt_count=0,
+        input=end.next_input,
+        messages=(),
+        timers=(),
+        mailbox=(),
+    )

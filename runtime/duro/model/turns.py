@@ -269,6 +269,15 @@ class CommitBatch(msgspec.Struct, kw_only=True):
     lease: LeaseRequest | None = None
 
 
+class LastCommit(msgspec.Struct, frozen=True, array_like=True):
+    """What the last committed turn of an instance left: the token of its batch (None before the first one), and the
+    number of turns committed by then. A batch may hold two turns of one instance; the number says whether both are
+    there."""
+
+    token: str | None
+    turn_sequence: int
+
+
 class CommitResult(msgspec.Struct, kw_only=True):
     """One outcome for each turn, release, finished and retried activity, in the order of the batch.
     ``errors`` maps the position of a rejected turn to the reason."""

@@ -57,7 +57,7 @@ from duro.model.records import (
     StoreInfo,
     WorkerRecord,
 )
-from duro.model.turns import CommitBatch, CommitResult, LeaseRequest, LeaseResult
+from duro.model.turns import CommitBatch, CommitResult, LastCommit, LeaseRequest, LeaseResult
 
 StoreDump = dict[str, list[dict[str, Any]]]
 """Table name -> rows as dictionaries, ordered by primary key: what the invariants and the tests look at."""
@@ -180,8 +180,8 @@ class Store(ABC):
         """
 
     @abstractmethod
-    def lookup_commit(self, incarnations: Sequence[int]) -> dict[int, str | None]:
-        """The ``last_commit_token`` of each instance that still exists (None before its first commit)."""
+    def lookup_commit(self, incarnations: Sequence[int]) -> dict[int, LastCommit]:
+        """What the last committed turn of each instance left, for each one that still exists."""
 
     @abstractmethod
     def load_histories(self, executions: Sequence[tuple[int, int]]) -> list[tuple[str, ...]]:

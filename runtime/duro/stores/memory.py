@@ -50,6 +50,7 @@ from duro.model.turns import (
     DueTimer,
     ExecutionEnd,
     FinishActivity,
+    LastCommit,
     LeasedActivity,
     LeasedInstance,
     LeaseRequest,
@@ -616,12 +617,12 @@ class MemoryStore(Store):
 
     # --- the turn path: reads ----------------------------------------------------------------------------------
 
-    def lookup_commit(self, incarnations: Sequence[int]) -> dict[int, str | None]:
+    def lookup_commit(self, incarnations: Sequence[int]) -> dict[int, LastCommit]:
         with self._transaction():
             return {
-                incarnation: self._instances[incarnation].last_commit_token
+                incarnation: LastCommit(instance.last_commit_token, instance.turn_sequence)
                 for incarnation in incarnations
-                if incarnation in self._instances
+                if (instance := self._instances.get(incarnation)) is not None
             }
 
     def load_histories(self, executions: Sequence[tuple[int, int]]) -> list[tuple[str, ...]]:

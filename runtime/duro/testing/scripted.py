@@ -146,3 +146,8 @@ class ScriptedWorker:
             failed=failed,
         )
         return self.commit(retries=[report]).retries[0]
+
+
+def tokens(store: Store, incarnations: Sequence[int]) -> dict[int, str | None]:
+    """The token of the last commit of each instance that there is."""
+    return {incarnation: last.token for incarnation, last in store.lookup_commit(incarnations).items()}

@@ -55,8 +55,12 @@ def look(connection: apsw.Connection, now_ms: int, worker_id: str, request: Leas
 def lease(transaction: Transaction, worker_id: str, request: LeaseRequest, rotation: int) -> LeaseResult:
     """Take work for a worker. ``rotation`` shifts, call by call, which kind is served first.
 
-    A worker without a row gets nothing: nobody would ever find that it has gone.
+    A worker without a row gets nothing: nobody would ever find that it has gone. The cheap question goes first: most
+    commits of a busy worker find nothing new, and ``READY_WORK`` costs twenty times as much whatever it finds.
     """
+    nothing = look(transaction.connection, transaction.now_ms, worker_id, request)
+    if nothing is not None:
+        return nothing
     scope = (
         transaction.now_ms,
         worker_id,

@@ -20,6 +20,7 @@ from duro.model.records import (
     StoreInfo,
 )
 from duro.model.status import InstanceStatus
+from duro.model.turns import LastCommit
 from duro.stores.sqlite import sql
 from duro.stores.sqlite.committer import as_json
 from duro.stores.sqlite.migrations import SCHEMA_VERSION
@@ -36,7 +37,7 @@ _instances = msgspec.json.Decoder(list[InstanceRecord])
 _executions = msgspec.json.Decoder(list[ExecutionRecord])
 _children = msgspec.json.Decoder(list[ChildRecord])
 _texts = msgspec.json.Decoder(list[str])
-_tokens = msgspec.json.Decoder(list[tuple[int, str | None]])
+_last_commits = msgspec.json.Decoder(list[tuple[int, LastCommit]])
 _held = msgspec.json.Decoder(list[tuple[int, int, int, int]])
 _held_instances = msgspec.json.Decoder(list[tuple[int, int]])
 
@@ -63,8 +64,8 @@ def _position(form: re.Pattern[str], cursor: str | None) -> tuple[int, ...] | No
 # --- the turn path -------------------------------------------------------------------------------------------
 
 
-def lookup_commit(connection: apsw.Connection, incarnations: Sequence[int]) -> dict[int, str | None]:
-    return dict(_tokens.decode(_value(connection, sql.LOOKUP_COMMIT, (as_json(incarnations),))))
+def lookup_commit(connection: apsw.Connection, incarnations: Sequence[int]) -> dict[int, LastCommit]:
+    return dict(_last_commits.decode(_value(connection, sql.LOOKUP_COMMIT, (as_json(incarnations),))))
 
 
 def load_histories(connection: apsw.Connection, executions: Sequence[tuple[int, int]]) -> list[tuple[str, ...]]:

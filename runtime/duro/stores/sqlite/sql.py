@@ -390,12 +390,12 @@ _READY: Final = """CASE
       CROSS JOIN mailbox m ON m.incarnation = {incarnation} AND m.name = w.value)) THEN {now}
   ELSE (SELECT max(fire_at_ms, {now}) FROM timers t INDEXED BY timers_due
     WHERE t.incarnation = {incarnation} ORDER BY fire_at_ms LIMIT 1) END"""
-_TURN_COLUMNS: Final = "incarnation execution_id at_ms version waits custom_status delivered unstarted"
+_TURN_COLUMNS: Final = "incarnation execution_id at_ms version waits custom_status delivered unstarted turns"
 _TURN_SET: Final = f"""
   status = 'running', execution_id = v.execution_id, updated_at_ms = v.at_ms, version = v.version, waits = v.waits,
   custom_status = CASE WHEN v.custom_status IS NULL THEN instances.custom_status ELSE nullif(v.custom_status, '') END,
-  turn_sequence = turn_sequence + 1, attempt_count = 0, last_commit_token = ?1, blocked = NULL, blocked_reason = NULL,
-  cancel_delivered = cancel_delivered OR v.delivered,
+  turn_sequence = turn_sequence + v.turns, attempt_count = 0, last_commit_token = ?1,
+  blocked = NULL, blocked_reason = NULL, cancel_delivered = cancel_delivered OR v.delivered,
   ready_at_ms = {
     _READY.format(
         unstarted="v.unstarted",
@@ -506,7 +506,7 @@ FROM v WHERE activities.incarnation = v.incarnation AND activities.execution_id 
 )
 # After an unknown outcome: what the instances ?1 were last committed with.
 LOOKUP_COMMIT: Final = """
-SELECT json_group_array(json_array(incarnation, last_commit_token)) FROM instances
+SELECT json_group_array(json_array(incarnation, json_array(last_commit_token, turn_sequence))) FROM instances
 WHERE incarnation IN (SELECT value FROM json_each(?1))
 """
 # All events of one execution.

@@ -26,7 +26,7 @@ from duro.model.records import (
     StoreInfo,
     WorkerRecord,
 )
-from duro.model.turns import CommitBatch, CommitResult, LeaseRequest, LeaseResult
+from duro.model.turns import CommitBatch, CommitResult, LastCommit, LeaseRequest, LeaseResult
 from duro.stores.base import Store, StoreDump
 from duro.stores.sqlite import clients, leases, migrations, reads, sql, turns, workers
 from duro.stores.sqlite.committer import Committer, Transaction
@@ -254,7 +254,7 @@ class SqliteStore(Store):
         rotation = next(self._rotation)
         return self._write(lambda transaction: turns.commit(transaction, batch, rotation))
 
-    def lookup_commit(self, incarnations: Sequence[int]) -> dict[int, str | None]:
+    def lookup_commit(self, incarnations: Sequence[int]) -> dict[int, LastCommit]:
         with self._reading() as connection:
             return reads.lookup_commit(connection, incarnations)
 

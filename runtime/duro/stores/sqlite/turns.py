@@ -49,17 +49,33 @@ def commit(transaction: Transaction, batch: CommitBatch, rotation: int) -> Commi
 
 
 def _waves(turns: Sequence[TurnCommit]) -> Iterator[Sequence[int]]:
-    """The positions of the turns, cut where an instance comes again: its second turn builds on its first."""
+    """The positions of the turns, cut where an instance comes again: its second turn builds on its first. The pair of
+    an eternal loop stays together (see ``_follows``)."""
     if len({turn.incarnation for turn in turns}) == len(turns):
         yield range(len(turns))
         return
-    first, seen = 0, set[int]()
+    first, seen = 0, dict[int, TurnCommit]()
     for position, turn in enumerate(turns):
-        if turn.incarnation in seen:
+        before = seen.get(turn.incarnation)
+        if before is not None and not _follows(before, turn):
             yield range(first, position)
-            first, seen = position, set()
-        seen.add(turn.incarnation)
+            first, seen = position, {}
+        seen[turn.incarnation] = turn
     yield range(first, len(turns))
+
+
+def _follows(before: TurnCommit, turn: TurnCommit) -> bool:
+    """Whether ``turn`` is the first one of the execution that ``before`` continued as, and ends nothing itself: then
+    both are written as one, because whatever the second changes is of the next execution."""
+    return (
+        before.keep_lease
+        and before.end is not None
+        and turn.end is None
+        and turn.first_event_id == 1
+        and turn.lease_epoch == before.lease_epoch
+        and turn.execution_id == before.execution_id + 1
+        and turn.turn_sequence == before.turn_sequence + 1
+    )
 
 
 def _write_one_by_one(transaction: Transaction, batch: CommitBatch, result: CommitResult) -> None:
@@ -87,12 +103,13 @@ class _Wave:
         self.batch = batch
         self.result = result
         self.members: dict[int, int] = {}
-        """Incarnation -> position, of every turn that is written."""
+        """Incarnation -> position, of every turn that is written; of a pair, the first."""
         self.ended: dict[int, TurnCommit] = {}
         """Incarnation -> turn, of those that end their execution."""
         self.history: list[Row] = []
         self.executions: list[Row] = []
-        self.kept: list[Row] = []
+        self.kept: dict[int, Row] = {}
+        """By incarnation: the second turn of a pair replaces the row of the first."""
         self.released: list[Row] = []
         self.finished: list[Row] = []
         self.names: list[Row] = []
@@ -118,16 +135,20 @@ class _Wave:
         completions = self._parent_messages(facts)
         rows = self.transaction.rows
         rows(sql.INSERT_HISTORY, self.history)
+        self._delete_work_of_ended(facts)
         rows(sql.INSERT_ACTIVITIES, self.activities, (self.transaction.now_ms,))
         rows(sql.INSERT_TIMERS, self.timers)
-        send(self.transaction, [(target, data) for _, target, data in sorted(self.messages, key=lambda row: row[0])])
-        self._delete_leftovers(facts)
-        rows(sql.UPDATE_EXECUTIONS, self.executions)
+        if self.messages:
+            self.messages.sort(key=_position)
+            send(self.transaction, [(target, data) for _, target, data in self.messages])
+        self._delete_post_of_ended(facts)
         self._start_next_executions()
+        rows(sql.UPDATE_EXECUTIONS, self.executions)
         self._update_instances()
         rows(sql.OBSERVE_CHILDREN, self.observed)
         rows(sql.COMPLETE_CHILDREN, completions)
-        wake(self.transaction, {target for _, target, _ in self.messages if target not in self.members})
+        if self.messages:
+            wake(self.transaction, {target for _, target, _ in self.messages if target not in self.members})
 
     # --- collecting: no SQL but the fence ---------------------------------------------------------------------
 
@@ -142,6 +163,10 @@ class _Wave:
             fence = held.get(turn.incarnation)
             if fence is None or fence[1] != turn.lease_epoch:
                 continue
+            if turn.incarnation in self.members:
+                outcomes[position] = TurnOutcome.COMMITTED
+                self._collect(position, turn, fence[5], before=turns[self.members[turn.incarnation]])
+                continue
             if fence[2] != turn.turn_sequence or fence[3] != turn.execution_id:
                 outcomes[position] = TurnOutcome.CONFLICT
             elif fence[4] != turn.first_event_id - 1:
@@ -154,9 +179,10 @@ class _Wave:
                 self._collect(position, turn, fence[5])
         return bool(self.members)
 
-    def _collect(self, position: int, turn: TurnCommit, name: str) -> None:
+    def _collect(self, position: int, turn: TurnCommit, name: str, before: TurnCommit | None = None) -> None:
+        """``before``: the turn of the same instance, collected already, that this one follows."""
         incarnation, execution_id = turn.incarnation, turn.execution_id
-        self.members[incarnation] = position
+        self.members.setdefault(incarnation, position)
         self.history += [
             (incarnation, execution_id, event_id, data)
             for event_id, data in enumerate(turn.events, start=turn.first_event_id)
@@ -167,7 +193,10 @@ class _Wave:
         self.executions.append((incarnation, execution_id, turn.version, status, completed_at_ms, *size))
         if name != turn.name:
             self.names.append((incarnation, turn.name))
-        self._collect_instance(turn)
+        if before is None:
+            self._collect_instance(turn)
+        else:
+            self._collect_pair(before, turn)
         self._collect_consumed(turn)
         if turn.starts:
             self.starts += [(position, turn, start) for start in turn.starts]
@@ -194,15 +223,30 @@ class _Wave:
         if end is None:
             waits = as_json(turn.waits) if turn.waits else "[]"
             row: Row = (turn.incarnation, turn.execution_id, turn.at_ms, turn.version, waits)
-            row += (turn.custom_status, delivered, 0)
+            row += (turn.custom_status, delivered, 0, 1)
         elif end.status is ExecutionStatus.CONTINUED_AS_NEW:
             row = (turn.incarnation, turn.execution_id + 1, turn.at_ms, end.next_version or "", "[]")
-            row += (turn.custom_status, delivered, not turn.keep_lease)
+            row += (turn.custom_status, delivered, not turn.keep_lease, 1)
         else:
             row = (turn.incarnation, turn.at_ms, turn.version, end.status.value, turn.custom_status, delivered)
             self.finished.append(row)
             return
-        (self.kept if turn.keep_lease else self.released).append(row)
+        self._keep_or_release(turn, row)
+
+    def _keep_or_release(self, turn: TurnCommit, row: Row) -> None:
+        if turn.keep_lease:
+            self.kept[turn.incarnation] = row
+        else:
+            self.released.append(row)
+
+    def _collect_pair(self, before: TurnCommit, turn: TurnCommit) -> None:
+        """One row for two turns; what the first one wrote of the instance is what the second one would find."""
+        del self.kept[turn.incarnation]
+        status = before.custom_status if turn.custom_status is None else turn.custom_status
+        delivered = before.cancel_delivered or turn.cancel_delivered
+        row: Row = (turn.incarnation, turn.execution_id, turn.at_ms, turn.version)
+        row += (as_json(turn.waits) if turn.waits else "[]", status, delivered, 0, 2)
+        self._keep_or_release(turn, row)
 
     def _collect_consumed(self, turn: TurnCommit) -> None:
         incarnation, execution_id = turn.incarnation, turn.execution_id
@@ -299,9 +343,23 @@ class _Wave:
                 completions.append((incarnation, "ignored"))
         return completions
 
-    def _delete_leftovers(self, facts: list[EndFacts]) -> None:
-        """What ended executions and instances leave in their queues, and the word to the lineage of their children."""
+    def _delete_work_of_ended(self, facts: list[EndFacts]) -> None:
+        """The timers and activities of ended executions, before those of their successors are written, and the word to
+        the lineage of their children."""
         if not facts:
+            return
+        run = self.transaction.run
+        if of := [fact[0] for fact in facts if fact[3]]:
+            run(sql.DELETE_TIMERS_OF, (as_json(of),))
+        if of := [fact[0] for fact in facts if fact[4]]:
+            run(sql.DELETE_ACTIVITIES_OF, (as_json(of),))
+        if of := [fact[0] for fact in facts if fact[5]]:
+            turns = [self.ended[incarnation] for incarnation in of]
+            self.transaction.rows(sql.END_SPAWNERS, [_spawner_end(turn) for turn in turns])
+
+    def _delete_post_of_ended(self, facts: list[EndFacts]) -> None:
+        """What finished instances leave in their queues, this batch's messages included."""
+        if not self.finished:
             return
         final = {row[0] for row in self.finished}
         sent = {target for _, target, _ in self.messages}
@@ -310,13 +368,6 @@ class _Wave:
             run(sql.DELETE_MESSAGES_OF, (as_json(of),))
         if of := [fact[0] for fact in facts if fact[0] in final and fact[2]]:
             run(sql.DELETE_MAILBOX_OF, (as_json(of),))
-        if of := [fact[0] for fact in facts if fact[3]]:
-            run(sql.DELETE_TIMERS_OF, (as_json(of),))
-        if of := [fact[0] for fact in facts if fact[4]]:
-            run(sql.DELETE_ACTIVITIES_OF, (as_json(of),))
-        if of := [fact[0] for fact in facts if fact[5]]:
-            turns = [self.ended[incarnation] for incarnation in of]
-            self.transaction.rows(sql.END_SPAWNERS, [_spawner_end(turn) for turn in turns])
 
     def _start_next_executions(self) -> None:
         if not self.ended:
@@ -331,9 +382,13 @@ class _Wave:
     def _update_instances(self) -> None:
         rows, token = self.transaction.rows, self.batch.token
         rows(sql.UPDATE_NAMES, self.names)
-        rows(sql.UPDATE_KEPT, self.kept, (token, self.transaction.now_ms))
+        rows(sql.UPDATE_KEPT, list(self.kept.values()), (token, self.transaction.now_ms))
         rows(sql.UPDATE_RELEASED, self.released, (token, self.transaction.now_ms))
         rows(sql.UPDATE_FINISHED, self.finished, (token,))
+
+
+def _position(message: tuple[int, int, str]) -> int:
+    return message[0]
 
 
 def _lineage(child: int, turn: TurnCommit, start: StartInstance) -> Row:

@@ -24,6 +24,7 @@ from duro.testing.store_contract.ends import ContinueAsNewContract, EndsContract
 from duro.testing.store_contract.expiry import ExpiryContract, WorkersContract
 from duro.testing.store_contract.leasing import LeasingContract
 from duro.testing.store_contract.mailbox import MailboxContract
+from duro.testing.store_contract.pairs import PairContract
 from duro.testing.store_contract.reads import ExecutionReadsContract, InstanceReadsContract
 from duro.testing.store_contract.starting import StartingContract
 from duro.testing.store_contract.suite import StoreContract
@@ -36,6 +37,7 @@ CONTRACT: Final[tuple[type[StoreContract], ...]] = (
     WorkersContract,
     ExpiryContract,
     CommitsContract,
+    PairContract,
     EndsContract,
     ContinueAsNewContract,
     ChildrenContract,
@@ -65,6 +67,7 @@ __all__ = [
     "InstanceReadsContract",
     "LeasingContract",
     "MailboxContract",
+    "PairContract",
     "ReleasesContract",
     "StartingContract",
     "StoreContract",

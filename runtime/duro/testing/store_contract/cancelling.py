@@ -24,7 +24,7 @@ from duro.testing.builders import (
     wait_started,
 )
 from duro.testing.clock import ManualClock
-from duro.testing.scripted import ScriptedWorker
+from duro.testing.scripted import ScriptedWorker, tokens
 from duro.testing.store_contract.suite import StoreContract
 
 
@@ -245,7 +245,7 @@ class TerminatingContract(StoreContract):
         waiting = turn(worker.take(), wait_started("go"), at_ms=store.now_ms(), waits=["go"])
         worker.commit(waiting, batch_id="t1")
         store.terminate_instance("a", "stuck")
-        assert store.lookup_commit([incarnation]) == {incarnation: "t1"}
+        assert tokens(store, [incarnation]) == {incarnation: "t1"}
 
     def test_unknown_and_finished_instances_are_refused(self, store: Store) -> None:
         self.start(store)

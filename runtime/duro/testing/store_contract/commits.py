@@ -32,7 +32,7 @@ from duro.testing.builders import (
     wait_started,
 )
 from duro.testing.clock import ManualClock
-from duro.testing.scripted import LEASE_MS, ScriptedWorker
+from duro.testing.scripted import LEASE_MS, ScriptedWorker, tokens
 from duro.testing.store_contract.suite import StoreContract
 
 
@@ -277,16 +277,16 @@ class CommitsContract(StoreContract):
 
     def test_the_last_commit_of_an_instance_can_be_looked_up(self, store: Store, worker: ScriptedWorker) -> None:
         first, second = self.start(store, "a"), self.start(store, "b")
-        assert store.lookup_commit([first, second, 999]) == {first: None, second: None}
+        assert tokens(store, [first, second, 999]) == {first: None, second: None}
         leased = {instance.instance_id: instance for instance in worker.lease().instances}
         worker.commit(turn(leased["a"], at_ms=store.now_ms()), batch_id="t1")
-        assert store.lookup_commit([first, second]) == {first: "t1", second: None}
-        assert store.lookup_commit([]) == {}
+        assert tokens(store, [first, second]) == {first: "t1", second: None}
+        assert tokens(store, []) == {}
 
     def test_a_commit_that_ended_the_instance_can_be_looked_up(self, store: Store, worker: ScriptedWorker) -> None:
         incarnation = self.start(store)
         worker.commit(turn(worker.take(), completed(), at_ms=store.now_ms()), batch_id="last")
-        assert store.lookup_commit([incarnation]) == {incarnation: "last"}
+        assert tokens(store, [incarnation]) == {incarnation: "last"}
 
     def test_a_turn_that_did_not_commit_leaves_no_token(
         self, store: Store, worker: ScriptedWorker, clock: ManualClock
@@ -296,7 +296,7 @@ class CommitsContract(StoreContract):
         clock.advance(LEASE_MS)
         store.release_expired()
         worker.commit(stale, batch_id="stale")
-        assert store.lookup_commit([incarnation]) == {incarnation: None}
+        assert tokens(store, [incarnation]) == {incarnation: None}
 
     def test_only_turns_leave_a_token(self, store: Store, worker: ScriptedWorker) -> None:
         """An activity another worker finishes must not hide the commit of the worker that holds the instance."""
@@ -307,7 +307,7 @@ class CommitsContract(StoreContract):
         worker.commit(committed, batch_id="mine")
         second.finish(second.take_activity(), activity_succeeded_message(1, 2))
         worker.release(worker.take())
-        assert store.lookup_commit([incarnation]) == {incarnation: "mine"}
+        assert tokens(store, [incarnation]) == {incarnation: "mine"}
 
     def test_histories_load_in_the_order_asked_for(self, store: Store, worker: ScriptedWorker) -> None:
         incarnation = self.start(store)
