@@ -1,12 +1,13 @@
 """The client for asyncio programs; apart from ``duro.client``, so that only its users pay for importing asyncio."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from duro.client import POLL_INTERVAL_S, Client, OrchestrationResult
+from duro.client import Client, OrchestrationResult
+from duro.waiting import POLL_INTERVAL_S, Waiting
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -68,26 +69,35 @@ class AsyncClient:
 
     async def wait_for_orchestration(self, instance_id: str, timeout: float | None = None) -> OrchestrationResult:
         """See ``Client.wait_for_orchestration``; any number of waits hold no thread."""
+        return (await self.wait_for_orchestrations([instance_id], timeout))[0]
+
+    async def wait_for_orchestrations(
+        self, instance_ids: Sequence[str], timeout: float | None = None
+    ) -> list[OrchestrationResult]:
+        """See ``Client.wait_for_orchestrations``; any number of waits hold no thread."""
         loop = asyncio.get_running_loop()
-        deadline = None if timeout is None else loop.time() + timeout
-        ended = asyncio.Event()
+        deadline_s = None if timeout is None else loop.time() + timeout
+        waiting, results = Waiting(instance_ids), dict[str, OrchestrationResult]()
+        awake = asyncio.Event()
 
-        def wake() -> None:
-            loop.call_soon_threadsafe(ended.set)
+        def told(ended: Sequence[str]) -> None:
+            waiting.tell(ended)
+            loop.call_soon_threadsafe(awake.set)
 
-        with self.sync._notifier.watch(instance_id, wake):
-            seen: tuple[int, ...] = ()
+        with self.sync._notifier.watch(instance_ids, told):
             while True:
-                counter = self.sync.store.change_counter()
-                if ended.is_set() or counter != seen:
-                    seen = counter
-                    ended.clear()
-                    if result := await self.get_result(instance_id):
-                        return result
-                left = POLL_INTERVAL_S if deadline is None else min(POLL_INTERVAL_S, deadline - loop.time())
-                if left <= 0:
-                    raise await loop.run_in_executor(self._threads, self.sync._timed_out, instance_id, timeout)
+                awake.clear()
+                began_s = loop.time()
+                if asked := waiting.to_ask(self.sync.store.change_counter(), began_s):
+                    found = await loop.run_in_executor(self._threads, self.sync._results, asked)
+                    results.update(found)
+                    waiting.answered(len(asked), list(found), loop.time() - began_s, loop.time())
+                if not waiting.pending:
+                    return [results[each] for each in instance_ids]
+                left_s = POLL_INTERVAL_S if deadline_s is None else min(POLL_INTERVAL_S, deadline_s - loop.time())
+                if left_s <= 0:
+                    raise await loop.run_in_executor(self._threads, self.sync._timed_out, waiting.pending[0], timeout)
                 try:
-                    await asyncio.wait_for(ended.wait(), left)
+                    await asyncio.wait_for(awake.wait(), left_s)
                 except TimeoutError:
                     continue

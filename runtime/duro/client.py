@@ -1,9 +1,8 @@
 """The client: everything a program or an operator does to a store, short of running turns."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from threading import Event, Lock
+from collections.abc import Callable, Sequence
+from threading import Event
 from types import TracebackType
 from typing import Any, Literal
 
@@ -21,7 +20,6 @@ from duro.errors import (
     WaitTimeoutError,
 )
 from duro.model.events import (
-    AnyEvent,
     Json,
     OrchestrationCancelled,
     OrchestrationCompleted,
@@ -35,6 +33,7 @@ from duro.model.records import (
     ExecutionPage,
     ExecutionRecord,
     HistoryRecord,
+    InstanceEnd,
     InstanceFilter,
     InstancePage,
     InstanceRecord,
@@ -47,11 +46,9 @@ from duro.naming import check_instance_id, check_name, check_text
 from duro.registry import Registry
 from duro.stores.base import Store
 from duro.stores.opening import new_id, open_store
+from duro.waiting import POLL_INTERVAL_S, FinishNotifier, Waiting
 
 IfExists = Literal["error", "return"]
-
-POLL_INTERVAL_S = 0.02
-"""How often a waiting client looks for commits of other processes (a counter, not a query)."""
 
 
 class Start(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,36 +81,6 @@ class OrchestrationResult(msgspec.Struct, frozen=True, kw_only=True):
         raise OrchestrationFailedError(
             f"instance {self.instance_id!r} {self.status}: {self.failure.type}: {self.failure.message}", self.failure
         )
-
-
-class FinishNotifier:
-    """Wakes the waiters of an instance when a worker of this process has committed its end."""
-
-    def __init__(self) -> None:
-        self._lock = Lock()
-        self._watchers: dict[str, list[Callable[[], None]]] = {}
-
-    @contextmanager
-    def watch(self, instance_id: str, wake: Callable[[], None]) -> Iterator[None]:
-        """Call ``wake`` (from any thread) at every end of ``instance_id`` while the block runs."""
-        with self._lock:
-            self._watchers.setdefault(instance_id, []).append(wake)
-        try:
-            yield
-        finally:
-            with self._lock:
-                remaining = self._watchers[instance_id]
-                remaining.remove(wake)
-                if not remaining:
-                    del self._watchers[instance_id]
-
-    def finished(self, instance_ids: Sequence[str]) -> None:
-        with self._lock:
-            watchers = (
-                [wake for each in instance_ids for wake in self._watchers.get(each, ())] if self._watchers else []
-            )
-        for wake in watchers:
-            wake()
 
 
 class Client:
@@ -275,22 +242,42 @@ class Client:
             WaitTimeoutError: it has not ended yet; it goes on.
             InstanceNotFoundError: there is no such instance.
         """
-        check_instance_id(instance_id)
-        deadline = None if timeout is None else time.monotonic() + _checked_timeout(timeout)
-        ended = Event()
-        with self._notifier.watch(instance_id, ended.set):
+        return self.wait_for_orchestrations([instance_id], timeout)[0]
+
+    def wait_for_orchestrations(
+        self, instance_ids: Sequence[str], timeout: float | None = None
+    ) -> list[OrchestrationResult]:
+        """Wait until all of the instances have ended, at most ``timeout`` seconds; their results in the order given.
+
+        Raises:
+            WaitTimeoutError: some have not ended yet (the message names the first); they go on.
+            InstanceNotFoundError: one of them does not exist.
+        """
+        deadline_s = None if timeout is None else time.monotonic() + _checked_timeout(timeout)
+        for each in instance_ids:
+            check_instance_id(each)
+        waiting, results = Waiting(instance_ids), dict[str, OrchestrationResult]()
+        awake = Event()
+
+        def told(ended: Sequence[str]) -> None:
+            waiting.tell(ended)
+            awake.set()
+
+        with self._notifier.watch(instance_ids, told):
             while True:
-                seen = self.store.change_counter()
-                if result := self.get_result(instance_id):
-                    return result
-                while not ended.is_set() and self.store.change_counter() == seen:
-                    left = POLL_INTERVAL_S if deadline is None else min(POLL_INTERVAL_S, deadline - time.monotonic())
-                    if left <= 0:
-                        raise self._timed_out(instance_id, timeout)
-                    ended.wait(left)
-                if not ended.is_set() and deadline is not None and time.monotonic() >= deadline:
-                    raise self._timed_out(instance_id, timeout)
-                ended.clear()
+                awake.clear()
+                began_s = time.monotonic()
+                if asked := waiting.to_ask(self.store.change_counter(), began_s):
+                    found = self._results(asked)
+                    results.update(found)
+                    now_s = time.monotonic()
+                    waiting.answered(len(asked), list(found), now_s - began_s, now_s)
+                if not waiting.pending:
+                    return [results[each] for each in instance_ids]
+                left_s = POLL_INTERVAL_S if deadline_s is None else min(POLL_INTERVAL_S, deadline_s - time.monotonic())
+                if left_s <= 0:
+                    raise self._timed_out(waiting.pending[0], timeout)
+                awake.wait(left_s)
 
     def get_result(self, instance_id: str) -> OrchestrationResult | None:
         """How the instance ended; None while it has not.
@@ -298,15 +285,23 @@ class Client:
         Raises:
             InstanceNotFoundError: there is no such instance.
         """
-        record = self.get_instance(instance_id)
-        if record.status not in FINAL_INSTANCE_STATUSES:
-            return None
-        last = self.store.read_last_event(instance_id, record.execution_id)
-        output, failure = self._outcome(record, decode_event(last) if last else None)
+        return self._results([check_instance_id(instance_id)]).get(instance_id)
+
+    def _results(self, instance_ids: Sequence[str]) -> dict[str, OrchestrationResult]:
+        """The results of those that have ended. Raises InstanceNotFoundError."""
+        ends = self.store.read_ends(instance_ids)
+        if len(ends) < len(instance_ids):
+            missing = next((each for each in instance_ids if each not in ends), None)
+            if missing is not None:
+                raise _no_instance(missing)
+        return {each: self._result(end) for each, end in ends.items() if end.status in FINAL_INSTANCE_STATUSES}
+
+    def _result(self, end: InstanceEnd) -> OrchestrationResult:
+        output, failure = self._outcome(end)
         return OrchestrationResult(
-            instance_id=instance_id,
-            execution_id=record.execution_id,
-            status=record.status,
+            instance_id=end.instance_id,
+            execution_id=end.execution_id,
+            status=end.status,
             output=output,
             failure=failure,
         )
@@ -317,9 +312,7 @@ class Client:
         """Raises InstanceNotFoundError: there is no such instance."""
         record = self.store.get_instance(check_instance_id(instance_id))
         if record is None:
-            raise InstanceNotFoundError(
-                f"there is no instance {instance_id!r}", hint="`duroctl instances list` shows those there are"
-            )
+            raise _no_instance(instance_id)
         return record
 
     def list_instances(
@@ -409,19 +402,19 @@ class Client:
             hint="check the name, start its worker first, or allow unregistered names",
         )
 
-    def _outcome(self, record: InstanceRecord, last: AnyEvent | None) -> tuple[Any, FailureDetails | None]:
-        match last:
+    def _outcome(self, end: InstanceEnd) -> tuple[Any, FailureDetails | None]:
+        match decode_event(end.last_event) if end.last_event else None:
             case OrchestrationCompleted(result=result):
-                definition = self._registry.find_orchestration(record.name, record.version)
+                definition = self._registry.find_orchestration(end.name, end.version)
                 expected = definition.signature.result_type if definition else Any
-                return decode_payload(result, expected, f"result of instance {record.instance_id!r}"), None
+                return decode_payload(result, expected, f"result of instance {end.instance_id!r}"), None
             case OrchestrationFailed(failure=failure):
                 return None, failure
             case OrchestrationCancelled(reason=reason):
                 return None, FailureDetails(type=CANCELLED, message=reason)
             case OrchestrationTerminated(reason=reason):
                 return None, FailureDetails(type=TERMINATED, message=reason)
-        raise HistoryFormatError(f"the history of instance {record.instance_id!r} does not say how it ended")
+        raise HistoryFormatError(f"the history of instance {end.instance_id!r} does not say how it ended")
 
     def _timed_out(self, instance_id: str, timeout: float | None) -> WaitTimeoutError:
         status = self.get_instance(instance_id).status
@@ -449,6 +442,12 @@ def _checked_timeout(timeout: float) -> float:
     if isinstance(timeout, bool) or not isinstance(timeout, int | float) or timeout != timeout:
         raise UsageError(f"timeout must be seconds, not {timeout!r}")
     return timeout
+
+
+def _no_instance(instance_id: str) -> InstanceNotFoundError:
+    return InstanceNotFoundError(
+        f"there is no instance {instance_id!r}", hint="`duroctl instances list` shows those there are"
+    )
 
 
 def _no_execution(instance_id: str, execution_id: int) -> ExecutionNotFoundError:

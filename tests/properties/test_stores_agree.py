@@ -542,7 +542,7 @@ class StoresAgree(RuleBasedStateMachine):
         self.both(lambda store: _execution_pages(store, instance_id, limit))
         self.both(lambda store: store.get_instance(instance_id))
         self.both(lambda store: store.read_history(instance_id, execution_id))
-        self.both(lambda store: store.read_last_event(instance_id, execution_id))
+        self.both(lambda store: store.read_ends([instance_id, "nobody"]))
         self.both(lambda store: store.get_execution(instance_id, execution_id or 1))
 
     @rule(worker_id=worker_ids, incarnation=st.integers(1, 8), limit=limits, after=st.integers(0, 8))

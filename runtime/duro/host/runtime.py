@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Final
 
 from duro.async_client import AsyncClient
-from duro.client import Client, FinishNotifier
+from duro.client import Client
 from duro.errors import UsageError
 from duro.host.activities import ThreadedActivityExecutor
 from duro.host.options import RuntimeOptions
@@ -20,6 +20,7 @@ from duro.stores.base import Store
 from duro.stores.opening import new_id, open_store
 from duro.telemetry import Counters
 from duro.version import __version__
+from duro.waiting import FinishNotifier
 
 _DRAIN_DEFAULT_S: Final = 10.0
 

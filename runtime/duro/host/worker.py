@@ -21,7 +21,6 @@ from typing import Final
 
 import msgspec
 
-from duro.client import FinishNotifier
 from duro.clock import Clock
 from duro.codec import decode_message
 from duro.errors import CommitUnknownError, HistoryFormatError, NondeterminismError, StoreError
@@ -53,6 +52,7 @@ from duro.registry import Registry
 from duro.replay.engine import Arrivals, Execution, FirstTurn, Identity
 from duro.stores.base import Store
 from duro.telemetry import HOST_LOGGER, ORCHESTRATION_LOGGER, TRACE_LEVELS, Counters
+from duro.waiting import FinishNotifier
 
 _RETRY_STORE_S: Final = 0.1
 """How long to wait before a store that could not answer (locked, full) is asked again; doubled each time."""

@@ -74,6 +74,18 @@ class InstanceRecord(msgspec.Struct, frozen=True, kw_only=True):
     ready_at_ms: int | None
 
 
+class InstanceEnd(msgspec.Struct, frozen=True, kw_only=True):
+    """How an instance ended, or that it has not: ``last_event`` is the last encoded event of its current execution,
+    once the instance has a final status."""
+
+    instance_id: str
+    name: str
+    version: str
+    status: InstanceStatus
+    execution_id: int
+    last_event: str | None
+
+
 class ExecutionRecord(msgspec.Struct, frozen=True, kw_only=True):
     """One execution. ``version`` is "" until its first turn. ``completed_at_ms`` is set for every way it can end."""
 

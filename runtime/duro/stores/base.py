@@ -49,6 +49,7 @@ from duro.model.records import (
     ExecutionPage,
     ExecutionRecord,
     HistoryRecord,
+    InstanceEnd,
     InstanceFilter,
     InstancePage,
     InstanceRecord,
@@ -273,8 +274,8 @@ class Store(ABC):
         """One execution (None: the current one) with all its events, from one snapshot; None if it is not there."""
 
     @abstractmethod
-    def read_last_event(self, instance_id: str, execution_id: int | None) -> str | None:
-        """The last encoded event of an execution (None: the current one), without reading the others."""
+    def read_ends(self, instance_ids: Sequence[str]) -> dict[str, InstanceEnd]:
+        """How each instance ended, of those that exist, from one snapshot and without reading whole histories."""
 
     @abstractmethod
     def list_children(self, incarnation: int, limit: int, after: int) -> tuple[ChildRecord, ...]:

@@ -35,6 +35,7 @@ from duro.model.records import (
     ExecutionPage,
     ExecutionRecord,
     HistoryRecord,
+    InstanceEnd,
     InstanceFilter,
     InstancePage,
     InstanceRecord,
@@ -791,10 +792,20 @@ class MemoryStore(Store):
                 input=execution.input,
             )
 
-    def read_last_event(self, instance_id: str, execution_id: int | None) -> str | None:
+    def read_ends(self, instance_ids: Sequence[str]) -> dict[str, InstanceEnd]:
         with self._transaction():
-            found = self._live_execution(instance_id, execution_id)
-            return found[1].history[-1] if found is not None and found[1].history else None
+            found = [instance for each in instance_ids if (instance := self._by_id.get(each)) is not None]
+            return {instance.instance_id: self._end_of(instance) for instance in found}
+
+    def _end_of(self, instance: _Instance) -> InstanceEnd:
+        return InstanceEnd(
+            instance_id=instance.instance_id,
+            name=instance.name,
+            version=instance.version,
+            status=instance.status,
+            execution_id=instance.execution_id,
+            last_event=instance.current.history[-1] if instance.finished else None,
+        )
 
     def _live_execution(self, instance_id: str, execution_id: int | None) -> tuple[_Instance, _Execution] | None:
         instance = self._by_id.get(instance_id)

@@ -14,6 +14,7 @@ from duro.model.records import (
     ExecutionPage,
     ExecutionRecord,
     HistoryRecord,
+    InstanceEnd,
     InstanceFilter,
     InstancePage,
     InstanceRecord,
@@ -37,6 +38,7 @@ _instances = msgspec.json.Decoder(list[InstanceRecord])
 _executions = msgspec.json.Decoder(list[ExecutionRecord])
 _children = msgspec.json.Decoder(list[ChildRecord])
 _texts = msgspec.json.Decoder(list[str])
+_ends = msgspec.json.Decoder(list[InstanceEnd])
 _last_commits = msgspec.json.Decoder(list[tuple[int, LastCommit]])
 _held = msgspec.json.Decoder(list[tuple[int, int, int, int]])
 _held_instances = msgspec.json.Decoder(list[tuple[int, int]])
@@ -180,12 +182,9 @@ def read_history(connection: apsw.Connection, instance_id: str, execution_id: in
     return HistoryRecord(execution=execution, events=events, input=stored_input)
 
 
-def read_last_event(connection: apsw.Connection, instance_id: str, execution_id: int | None) -> str | None:
-    execution = get_execution(connection, instance_id, execution_id)
-    if execution is None:
-        return None
-    last: str | None = _value(connection, sql.LAST_EVENT, (execution.incarnation, execution.execution_id))
-    return last
+def read_ends(connection: apsw.Connection, instance_ids: Sequence[str]) -> dict[str, InstanceEnd]:
+    ends = _ends.decode(_value(connection, sql.READ_ENDS, (as_json(instance_ids),)))
+    return {end.instance_id: end for end in ends}
 
 
 def list_children(connection: apsw.Connection, incarnation: int, limit: int, after: int) -> tuple[ChildRecord, ...]:

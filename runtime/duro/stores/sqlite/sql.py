@@ -628,8 +628,13 @@ GET_EXECUTION: Final = f"""
   ON e.incarnation = i.incarnation AND e.execution_id = coalesce(?2, i.execution_id)
 WHERE i.instance_id = ?1 AND e.removal = 'live'
 """
-LAST_EVENT: Final = """
-SELECT data FROM history WHERE incarnation = ?1 AND execution_id = ?2 ORDER BY event_id DESC LIMIT 1
+# How the instances ?1 (ids) ended, with the last event of those that did.
+READ_ENDS: Final = """
+SELECT json_group_array(json_object('instance_id', i.instance_id, 'name', i.name, 'version', i.version,
+  'status', i.status, 'execution_id', i.execution_id,
+  'last_event', CASE WHEN i.completed_at_ms IS NOT NULL THEN (SELECT h.data FROM history h
+    WHERE h.incarnation = i.incarnation AND h.execution_id = i.execution_id ORDER BY h.event_id DESC LIMIT 1) END))
+FROM json_each(?1) AS k CROSS JOIN instances i ON i.instance_id = k.value
 """
 # Children of incarnation ?1 after child ?2, at most ?3, oldest first.
 LIST_CHILDREN: Final = f"""

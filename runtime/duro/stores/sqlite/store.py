@@ -18,6 +18,7 @@ from duro.model.records import (
     ExecutionPage,
     ExecutionRecord,
     HistoryRecord,
+    InstanceEnd,
     InstanceFilter,
     InstancePage,
     InstanceRecord,
@@ -309,9 +310,9 @@ class SqliteStore(Store):
         with self._snapshot() as connection:
             return reads.read_history(connection, instance_id, execution_id)
 
-    def read_last_event(self, instance_id: str, execution_id: int | None) -> str | None:
-        with self._snapshot() as connection:
-            return reads.read_last_event(connection, instance_id, execution_id)
+    def read_ends(self, instance_ids: Sequence[str]) -> dict[str, InstanceEnd]:
+        with self._reading() as connection:
+            return reads.read_ends(connection, instance_ids)
 
     def list_children(self, incarnation: int, limit: int, after: int) -> tuple[ChildRecord, ...]:
         with self._snapshot() as connection:

@@ -154,7 +154,7 @@ class TerminatingContract(StoreContract):
         record = self.instance(store)
         assert record.history_bytes == before.history_bytes + len(history.events[-1].encode())
         assert record.turn_sequence == before.turn_sequence
-        assert store.read_last_event("a", None) == history.events[-1]
+        assert store.read_ends(["a"])["a"].last_event == history.events[-1]
 
     def test_it_fences_the_worker(self, store: Store, worker: ScriptedWorker) -> None:
         self.start(store)

@@ -3,7 +3,7 @@
 import pytest
 
 from duro.errors import UsageError
-from duro.model.records import InstanceFilter
+from duro.model.records import InstanceEnd, InstanceFilter
 from duro.model.status import BlockedKind, ExecutionStatus, InstanceStatus
 from duro.stores.base import Store
 from duro.testing.builders import (
@@ -245,22 +245,45 @@ class ExecutionReadsContract(StoreContract):
     def test_no_execution_number_means_the_current_one(self, store: Store, worker: ScriptedWorker) -> None:
         self._two_loops(store, worker)
         assert store.read_history("a", None) == store.read_history("a", 3)
-        assert store.read_last_event("a", None) == store.read_last_event("a", 3)
 
     def test_a_history_that_is_not_there_is_none(self, store: Store) -> None:
         self.start(store)
         assert store.read_history("a", 2) is None
         assert store.read_history("nobody", None) is None
-        assert store.read_last_event("a", 2) is None
-        assert store.read_last_event("nobody", None) is None
 
-    def test_an_execution_without_events_has_no_last_one(self, store: Store, worker: ScriptedWorker) -> None:
-        self.start(store)
-        assert store.read_last_event("a", None) is None
+    def test_the_end_of_an_instance_is_the_last_event_of_its_current_execution(
+        self, store: Store, worker: ScriptedWorker
+    ) -> None:
+        self.start(store, "a")
         worker.run(worker.take(), continued_as_new())
-        assert store.read_last_event("a", None) is None
-        (last,) = encoded(continued_as_new(), first_event_id=2, at_ms=store.now_ms())
-        assert store.read_last_event("a", 1) == last
+        worker.run(worker.take(), completed('"a"'))
+        (last,) = encoded(completed('"a"'), first_event_id=2, at_ms=store.now_ms())
+        self.start(store, "b")
+        ends = store.read_ends(["b", "nobody", "a"])
+        assert ends == {
+            "a": InstanceEnd(
+                instance_id="a",
+                name="Order",
+                version="1.0.0",
+                status=InstanceStatus.COMPLETED,
+                execution_id=2,
+                last_event=last,
+            ),
+            "b": InstanceEnd(
+                instance_id="b",
+                name="Order",
+                version="",
+                status=InstanceStatus.PENDING,
+                execution_id=1,
+                last_event=None,
+            ),
+        }
+        assert store.read_ends([]) == {}
+
+    def test_an_instance_that_runs_has_no_end(self, store: Store, worker: ScriptedWorker) -> None:
+        self.start(store, "a")
+        worker.run(worker.take(), wait_started("go"), waits=["go"])
+        assert store.read_ends(["a"])["a"].last_event is None
 
     def test_a_long_history_keeps_its_order(self, store: Store, worker: ScriptedWorker) -> None:
         self.start(store)
@@ -270,7 +293,6 @@ class ExecutionReadsContract(StoreContract):
         assert history is not None
         expected = encoded(started(), *(wait_started(name) for name in waits), at_ms=store.now_ms())
         assert history.events == tuple(expected)
-        assert store.read_last_event("a", None) == expected[-1]
 
     def test_info_counts_the_store(self, store: Store, worker: ScriptedWorker) -> None:
         assert (store.info().instances, store.info().executions, store.info().logical_bytes) == (0, 0, 0)
