@@ -4,12 +4,14 @@ import ast
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import apsw
 import pytest
 
 import duro
 from duro.stores.sqlite import migrations, sql
+from duro.stores.sqlite.connection import open_writer
 from duro.stores.sqlite.rows import PARAMETERS_MAX, SQL_BYTES_MAX, Rows
 
 
@@ -141,7 +143,13 @@ def test_no_statement_sorts_what_an_index_has_sorted(database: apsw.Connection, 
         ("MAILBOX_HEADS", ["mailbox USING PRIMARY KEY (incarnation=? AND name=?)"]),
         ("FENCE", ["i USING INTEGER PRIMARY KEY (rowid=?)", "e USING PRIMARY KEY (incarnation=? AND execution_id=?)"]),
         ("EVENTS", ["history USING PRIMARY KEY (incarnation=? AND execution_id=?)"]),
-        ("LAST_EVENT", ["history USING PRIMARY KEY (incarnation=? AND execution_id=?)"]),
+        (
+            "READ_ENDS",
+            [
+                "i USING INDEX sqlite_autoindex_instances_1 (instance_id=?)",
+                "h USING PRIMARY KEY (incarnation=? AND execution_id=?)",
+            ],
+        ),
         ("DELETE_MESSAGES(4)", ["messages USING PRIMARY KEY (incarnation=? AND message_id=?)"]),
         ("DELETE_TIMERS(4)", ["timers USING PRIMARY KEY (incarnation=? AND execution_id=? AND event_id=?)"]),
         ("DELETE_MAILBOX(4)", ["mailbox USING PRIMARY KEY (incarnation=? AND name=? AND sequence=?)"]),
@@ -171,6 +179,25 @@ def test_no_statement_sorts_what_an_index_has_sorted(database: apsw.Connection, 
 def test_the_hot_statements_find_their_rows_by_index(database: apsw.Connection, name: str, searches: list[str]) -> None:
     steps = plan(database, STATEMENTS[name])
     assert [search for search in searches if f"SEARCH {search}" not in steps] == []
+
+
+def test_a_statement_is_prepared_once_whatever_is_bound_to_it(tmp_path: Path) -> None:
+    """SQLite prepares some statements again for each new value, unless it is told that plans depend on none."""
+    path = tmp_path / "duro.db"
+    duro.open_store(f"sqlite:///{path}").close()
+    connection = open_writer(path, busy_timeout_ms=0, synchronous="FULL", new=False)
+    prepared_again: dict[str, int] = {}
+
+    def note(event: dict[str, Any]) -> None:
+        prepared_again[event["sql"]] = event["stmt_status"]["SQLITE_STMTSTATUS_REPREPARE"]
+
+    connection.trace_v2(apsw.SQLITE_TRACE_PROFILE, note)
+    for number in range(3):
+        connection.execute(sql.READY_WORK, (number, f"w{number}", '[["a", "1"]]', number, '["b"]', number)).fetchall()
+        connection.execute(sql.FENCE, (f"[{number}]", f"w{number}")).fetchall()
+        connection.execute(sql.HELD_INSTANCES, (f"w{number}",)).fetchall()
+    connection.close()
+    assert prepared_again == {sql.READY_WORK: 0, sql.FENCE: 0, sql.HELD_INSTANCES: 0}
 
 
 # --- statements over many rows -------------------------------------------------------------------------------

@@ -72,6 +72,10 @@ class ActivityExecutor(Protocol):
         ...
 
 
+_making_event: Final = threading.Lock()
+"""Held while a context makes the event that few of them need: making one costs more than the rest of a context."""
+
+
 class ActivityContext:
     """What an activity knows about its attempt. Activities run at least once: after a crash the same attempt may run
     again."""
@@ -79,7 +83,8 @@ class ActivityContext:
     def __init__(self, attempt: ActivityAttempt, clients: "Clients") -> None:
         self._attempt = attempt
         self._clients = clients
-        self._cancelled = threading.Event()
+        self._cancelled = False
+        self._waited_for: threading.Event | None = None
 
     @property
     def instance_id(self) -> str:
@@ -115,11 +120,11 @@ class ActivityContext:
     @property
     def is_cancelled(self) -> bool:
         """Whether nobody waits for this attempt any more (cancelled, timed out, or shutting down)."""
-        return self._cancelled.is_set()
+        return self._cancelled
 
     def raise_if_cancelled(self) -> None:
         """Raises ActivityCancelled (a BaseException) when nobody waits for this attempt any more."""
-        if self._cancelled.is_set():
+        if self._cancelled:
             raise ActivityCancelled("nobody waits for this activity any more")
 
     def heartbeat(self) -> None:
@@ -133,7 +138,9 @@ class ActivityContext:
 
     def wait_for_cancellation(self, timeout: float | None = None) -> bool:
         """In a plain function: wait up to ``timeout`` seconds; whether the attempt is cancelled by then."""
-        return self._cancelled.wait(timeout)
+        with _making_event:
+            waited_for = self._waited_for = self._waited_for or threading.Event()
+        return self._cancelled or waited_for.wait(timeout)
 
     @property
     def client(self) -> "Client":
@@ -146,7 +153,9 @@ class ActivityContext:
         return self._clients.async_client
 
     def _cancel(self) -> None:
-        self._cancelled.set()
+        self._cancelled = True
+        if self._waited_for is not None:
+            self._waited_for.set()
 
 
 class Clients(Protocol):
@@ -164,12 +173,14 @@ class ThreadedActivityExecutor:
     def __init__(
         self,
         clients: Clients,
-        report: Callable[[ActivityOutcome], None],
+        report: Callable[[Sequence[ActivityOutcome]], None],
         threads_max: int,
         new_event_loop: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop,
     ) -> None:
         self._clients = clients
         self._report = report
+        self._ended: list[ActivityOutcome] = []
+        """Outcomes of this round of the event loop, reported together."""
         self._loop = new_event_loop()
         self._tasks: dict[ActivityKey, tuple[asyncio.Task[None], ActivityContext]] = {}
         self._plain: dict[ActivityKey, _PlainRun] = {}
@@ -239,7 +250,13 @@ class ThreadedActivityExecutor:
         running = self._tasks.get(attempt.key)
         if running is not None and running[1] is context:  # not a later attempt's
             del self._tasks[attempt.key]
-        self._report(outcome)
+        if not self._ended:
+            self._loop.call_soon(self._report_ended)
+        self._ended.append(outcome)
+
+    def _report_ended(self) -> None:
+        ended, self._ended = self._ended, []
+        self._report(ended)
 
     def _begin_plain(self, attempt: ActivityAttempt, context: ActivityContext) -> None:
         run = _PlainRun(attempt, context, self._plain_begins, self._plain_ended)
@@ -260,7 +277,7 @@ class ThreadedActivityExecutor:
     def _plain_ended(self, run: "_PlainRun", outcome: ActivityOutcome) -> None:
         """From the pool's thread. The first of end, time-out and close reports."""
         if run.claim_report():
-            self._report(outcome)
+            self._report([outcome])
         try:
             self._loop.call_soon_threadsafe(self._forget_plain, run)
         except RuntimeError:  # the loop is closed: the runtime has stopped without waiting for this thread
@@ -275,7 +292,7 @@ class ThreadedActivityExecutor:
     def _plain_timed_out(self, run: "_PlainRun", in_total: bool) -> None:
         run.context._cancel()
         if run.claim_report():
-            self._report(timed_out(run.attempt, in_total=in_total))
+            self._report([timed_out(run.attempt, in_total=in_total)])
             HOST_LOGGER.warning(
                 "activity %r of instance %r ran out of time; a thread of %d stays with it until it returns",
                 run.attempt.definition.name,
@@ -296,13 +313,14 @@ class ThreadedActivityExecutor:
         for run in list(self._plain.values()):
             run.context._cancel()
             if run.claim_report():
-                self._report(ActivityOutcome(attempt=run.attempt))
+                self._report([ActivityOutcome(attempt=run.attempt)])
         for _, context in self._tasks.values():
             context._cancel()
         others = asyncio.all_tasks() - {asyncio.current_task()}
         for task in others:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
+        self._report_ended()
         self._closing = True
         self._loop.stop()
 

@@ -17,6 +17,7 @@ instance, because step 2 takes all arrivals and step 3 settles it.
 import itertools
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -50,7 +51,7 @@ from duro.model.turns import (
 )
 from duro.registry import Registry
 from duro.replay.engine import Arrivals, Execution, FirstTurn, Identity
-from duro.stores.base import Store
+from duro.stores.base import LeaseOffer, Store
 from duro.telemetry import HOST_LOGGER, ORCHESTRATION_LOGGER, TRACE_LEVELS, Counters
 from duro.waiting import FinishNotifier
 
@@ -133,6 +134,9 @@ class Worker:
         self._local_write_seen = 0
         """... and of the last one that came before a look for work."""
         self._poll_at_s = 0.0
+        self._delivered: deque[tuple[str, LeaseResult | None]] = deque()
+        """What writes of clients leased for a worker id of ours, as ``Store.offer_lease`` says."""
+        self._offered = False
         self._short_of_room = False
         self._look_again = True
         self._next_ready_at_ms: int | None = None
@@ -151,14 +155,19 @@ class Worker:
         self._wake = wake
         self._be_registered()
 
-    def report(self, outcome: ActivityOutcome) -> None:
-        """An activity has ended. From any thread."""
-        self._inbox.append(outcome)
+    def report(self, outcomes: Sequence[ActivityOutcome]) -> None:
+        """Activities have ended. From any thread."""
+        self._inbox.extend(outcomes)
         self._wake()
 
     def notice_write(self) -> None:
         """A client of this runtime has written something that may be work. From any thread."""
         self._local_write = next(self._local_writes)
+        self._wake()
+
+    def _deliver(self, worker_id: str, leased: LeaseResult | None) -> None:
+        """Work of an accepted offer. From any thread."""
+        self._delivered.append((worker_id, leased))
         self._wake()
 
     def begin_stop(self, drain_s: float) -> None:
@@ -230,6 +239,7 @@ class Worker:
 
     def _cycle(self, now_s: float) -> float | None:
         self._be_registered()
+        self._take_delivered()
         if self._in_doubt:
             self._settle_doubt()
         self._check_cancels(now_s)
@@ -238,6 +248,8 @@ class Worker:
             self._unsent = self._prepare()
         batch = self._unsent
         stopping = self._stop_deadline_s is not None
+        if stopping:
+            self._store.withdraw_offer(self.worker_id)
         local_write = self._local_write
         result: CommitResult | None
         if batch is None:
@@ -298,14 +310,37 @@ class Worker:
         return CommitResult(store_time_ms=self._store.now_ms(), leased=leased)
 
     def _delay_s(self, now_s: float) -> float:
-        if self._runnable or self._inbox or self._releases or self._retries or self._finished or self._look_again:
+        if self._runnable or self._inbox or self._delivered or self._releases or self._retries or self._finished:
+            return 0.0
+        if self._look_again:
             return 0.0
         if self._local_write != self._local_write_seen:
             return 0.0
+        self._offer()
         delay_s = max(_SHORTEST_DELAY_S, self._poll_at_s - now_s)
         if self._next_ready_at_ms is not None:
             delay_s = min(delay_s, max(_SHORTEST_DELAY_S, (self._next_ready_at_ms - self._store.now_ms()) / 1000))
         return delay_s
+
+    def _offer(self) -> None:
+        """This worker is about to wait: what a client of this process writes may come to it at once."""
+        if not self._offered:
+            worker_id = self.worker_id
+            request = msgspec.structs.replace(self._lease_request(), activities=(), activities_max=0)
+            self._store.offer_lease(LeaseOffer(worker_id, request, partial(self._deliver, worker_id)))
+            self._offered = True
+
+    def _take_delivered(self) -> None:
+        while self._delivered:
+            worker_id, leased = self._delivered.popleft()
+            self._offered = False
+            if worker_id != self.worker_id:
+                continue  # of a lease that was lost, and has been given back
+            if leased is None:
+                self._in_doubt = True
+                continue
+            for instance in leased.instances:
+                self._take_instance(instance)
 
     # --- 1: collect ------------------------------------------------------------------------------------------
 
@@ -777,7 +812,7 @@ class Worker:
         left_s = leased.total_timeout_s - (self._store.now_ms() - leased.scheduled_at_ms) / 1000
         timed = self._in_hand[attempt.key] = msgspec.structs.replace(attempt, total_left_s=left_s)
         if left_s <= 0:
-            self.report(timed_out(timed, in_total=True))
+            self.report([timed_out(timed, in_total=True)])
             return None
         return timed
 
@@ -830,6 +865,8 @@ class Worker:
         self._former_ids.append(self.worker_id)
         self.worker_id = self._ids()
         self._unsent = None
+        self._offered = False
+        self._store.withdraw_offer(self._former_ids[-1])
         for held in list(self._held.values()):
             self._drop(held)
         for key in list(self._in_hand):

@@ -58,6 +58,7 @@ from duro.model.turns import (
     TurnCommit,
 )
 from duro.registry import OrchestrationDefinition, Registry
+from duro.replay.context import OrchestrationContext, failure_error
 from duro.replay.futures import DurableFuture, Operation, Task
 from duro.replay.guard import HINT, asyncio_refused
 from duro.replay.matching import mismatch, same_request
@@ -149,6 +150,39 @@ class Arrivals(msgspec.Struct, kw_only=True):
 class Execution:
     """One execution and the state of its code. Not thread-safe: one turn at a time."""
 
+    __slots__ = (
+        "_broken",
+        "_cancel_delivered",
+        "_continuation",
+        "_ended",
+        "_open",
+        "_ordinal",
+        "_parent",
+        "_position",
+        "_ready",
+        "_recorded",
+        "_refusals",
+        "_root",
+        "_running",
+        "_seed",
+        "_tasks",
+        "_turn",
+        "_waits",
+        "custom_status",
+        "definition",
+        "event_count",
+        "history_bytes",
+        "identity",
+        "now_ms",
+        "registry",
+        "replaying",
+        "sealed",
+        "seen_bytes",
+        "seen_events",
+        "traces",
+        "turn_sequence",
+    )
+
     def __init__(self, identity: Identity, definition: OrchestrationDefinition, registry: Registry) -> None:
         self.identity = identity
         self.definition = definition
@@ -183,7 +217,7 @@ class Execution:
         self._continuation: tuple[Json, str | None] | None = None
         self._broken: DuroError | None = None
         self._refusals = 0
-        self._turn = _empty_turn()
+        self._turn = _NO_TURN
         self._ended = False
 
     # --- what a worker calls ---------------------------------------------------------------------------------
@@ -241,7 +275,8 @@ class Execution:
         self._append(started)
         with asyncio_refused():
             self._begin(started)
-        return self._take(arrivals, now_ms)
+            self._deliver_all(arrivals)
+        return self._taken(now_ms)
 
     def turn(self, arrivals: Arrivals, now_ms: int) -> TurnCommit | None:
         """The next turn, or None when none of the arrivals means anything to this execution and nothing has to leave
@@ -252,7 +287,9 @@ class Execution:
             NondeterminismError, HistoryFormatError: the turn is abandoned and this object is of no more use.
         """
         self._open_turn(now_ms)
-        commit = self._take(arrivals, now_ms)
+        with asyncio_refused():
+            self._deliver_all(arrivals)
+        commit = self._taken(now_ms)
         return commit if commit.events or commit.ignored_messages else None
 
     @property
@@ -264,10 +301,13 @@ class Execution:
         if self.sealed:
             return
         self.sealed = True
-        self._lose_turn()
-        with asyncio_refused():
-            for task in self._tasks.values():
-                if not task.done:
+        self._running = None
+        self.traces = []
+        self._turn = _NO_TURN
+        if undone := [task for task in self._tasks.values() if not task.done]:
+            self._lose_turn()
+            with asyncio_refused():
+                for task in undone:
                     self._refusals = 0
                     _close(task.coroutine)
         self._tasks.clear()
@@ -295,6 +335,8 @@ class Execution:
         self._refusals += 1
         if self._refusals <= _REFUSALS_MAX:
             raise ContextSealed(_DROPPED if self._broken is None else _ABANDONED)
+        if self._turn is _NO_TURN:
+            self._lose_turn()
 
     def _lose_turn(self) -> None:
         """Whatever the code still asks for goes into a turn that nobody reads."""
@@ -460,9 +502,8 @@ class Execution:
         self._turn = _empty_turn()
         self._turn.first_event_id = self.event_count + 1
 
-    def _take(self, arrivals: Arrivals, now_ms: int) -> TurnCommit:
-        with asyncio_refused():
-            self._deliver_all(arrivals)
+    def _taken(self, now_ms: int) -> TurnCommit:
+        """What this turn has come to, but for what only the worker knows."""
         turn = self._turn
         turn.instance_id = self.identity.instance_id
         turn.incarnation = self.identity.incarnation
@@ -471,7 +512,8 @@ class Execution:
         turn.name = self.definition.name
         turn.version = self.definition.version
         turn.custom_status = self.custom_status
-        turn.waits = [name for name, operations in self._waits.items() for _ in operations]
+        if self._waits:
+            turn.waits = [name for name, operations in self._waits.items() for _ in operations]
         return turn
 
     def _deliver_all(self, arrivals: Arrivals) -> None:
@@ -556,8 +598,6 @@ class Execution:
         except Exception as error:  # noqa: BLE001 - also whatever the input's own type raises while it is made
             self._end_failed(FailureDetails(type=INVALID_INPUT, message=explained(error), non_retryable=True))
             return
-        from duro.replay.context import OrchestrationContext
-
         self._root = self._add_task(Task(self, self.definition.function(OrchestrationContext(self), *arguments)))
         self._run()
 
@@ -605,8 +645,6 @@ class Execution:
         operation.resolve(value, error)
 
     def _fail(self, operation: Operation[Any], failure: FailureDetails) -> None:
-        from duro.replay.context import failure_error
-
         operation.resolve(None, lambda: failure_error(operation.kind, operation.name, failure))
 
     def _cancel_all(self, reason: str) -> None:
@@ -843,3 +881,7 @@ def _empty_turn() -> TurnCommit:
         events=[],
         history_bytes=0,
     )
+
+
+_NO_TURN: Final = _empty_turn()
+"""Stands where no turn is going on; nothing is ever written to it."""

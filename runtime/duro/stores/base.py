@@ -41,8 +41,8 @@ not after now. A worker without a row leases nothing: it must register first.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 from duro.model.records import (
     ChildRecord,
@@ -62,6 +62,15 @@ from duro.model.turns import CommitBatch, CommitResult, LastCommit, LeaseRequest
 
 StoreDump = dict[str, list[dict[str, Any]]]
 """Table name -> rows as dictionaries, ordered by primary key: what the invariants and the tests look at."""
+
+
+class LeaseOffer(NamedTuple):
+    """See ``Store.offer_lease``. ``deliver`` is called by the thread that wrote, with what was leased (possibly
+    nothing), or with None when the outcome of the write is unknown."""
+
+    worker_id: str
+    request: LeaseRequest
+    deliver: Callable[[LeaseResult | None], None]
 
 
 class Store(ABC):
@@ -132,6 +141,18 @@ class Store(ABC):
         An instance that is blocked for POISON is never leased, nor is an activity whose scheduled event cannot be
         read; neither counts as further work, and neither keeps any other work from being leased.
         """
+
+    def offer_lease(self, offer: "LeaseOffer") -> None:  # noqa: B027 - optional, see the text
+        """A worker that waits offers to take work: the next start or event that a client writes through this store
+        object is then leased for it in the transaction that writes it, as ``lease`` would, and ``offer.deliver`` is
+        called once that is durable. That saves an idle worker a transaction of its own. One offer a worker; a new one
+        replaces it; it is used up by the write it rides on.
+
+        A store that gains nothing by it ignores the offer, as this one does: a worker looks for work all the same.
+        """
+
+    def withdraw_offer(self, worker_id: str) -> None:  # noqa: B027 - optional, see the text
+        """Take back the worker's offer. A write that has taken it already still delivers."""
 
     @abstractmethod
     def commit(self, batch: CommitBatch) -> CommitResult:

@@ -154,6 +154,9 @@ def open_untouched(path: Path, *, busy_timeout_ms: int) -> apsw.Connection:
 def _connect(path: Path | str, flags: int, busy_timeout_ms: int) -> apsw.Connection:
     connection = apsw.Connection(str(path), flags=flags, statementcachesize=_STATEMENTS_CACHED)
     connection.set_busy_timeout(busy_timeout_ms)
+    # Otherwise SQLite looks at bound values to see whether a partial index may serve, and prepares such a statement
+    # anew for each value: ten times the cost of running it (sqlite.org/c3ref/c_dbconfig_defensive.html).
+    connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
     return connection
 
 

@@ -5,14 +5,14 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final, TypeVar
 
 import apsw
 
 from duro.clock import Clock
-from duro.errors import StoreClosedError, StoreNotFoundError, StoreReadOnlyError
+from duro.errors import CommitUnknownError, StoreClosedError, StoreNotFoundError, StoreReadOnlyError
 from duro.model.records import (
     ChildRecord,
     ExecutionPage,
@@ -28,7 +28,7 @@ from duro.model.records import (
     WorkerRecord,
 )
 from duro.model.turns import CommitBatch, CommitResult, LastCommit, LeaseRequest, LeaseResult
-from duro.stores.base import Store, StoreDump
+from duro.stores.base import LeaseOffer, Store, StoreDump
 from duro.stores.sqlite import clients, leases, migrations, reads, sql, turns, workers
 from duro.stores.sqlite.committer import Committer, Transaction
 from duro.stores.sqlite.connection import (
@@ -74,6 +74,8 @@ class SqliteStore(Store):
         self._closed = False
         self._readers: deque[apsw.Connection] = deque()
         self._rotation = itertools.count()
+        self._offers: deque[LeaseOffer] = deque()
+        """Of workers of this process that wait, the one that has waited longest first."""
         self._file = _identity(path)
         self._file_seen_at_s = clock.monotonic_s()
 
@@ -168,6 +170,29 @@ class SqliteStore(Store):
         self._check_file()
         return self._writer.run(operation)
 
+    def _write_work(self, operation: Callable[[Transaction], T]) -> T:
+        """A write of a client that may make something ready; a worker that waits gets it in the same transaction."""
+        try:
+            offer = self._offers.popleft()
+        except IndexError:
+            return self._write(operation)
+        rotation = next(self._rotation)
+
+        def both(transaction: Transaction) -> tuple[T, LeaseResult]:
+            answer = operation(transaction)
+            return answer, leases.lease(transaction, offer.worker_id, offer.request, rotation)
+
+        try:
+            answer, leased = self._write(both)
+        except CommitUnknownError:
+            offer.deliver(None)
+            raise
+        except BaseException:
+            self._offers.appendleft(offer)
+            raise
+        offer.deliver(leased)
+        return answer
+
     def _check_file(self) -> None:
         """A file that was removed under its connections takes every write, and nobody will ever read it again."""
         now_s = self._clock.monotonic_s()
@@ -251,6 +276,16 @@ class SqliteStore(Store):
         rotation = next(self._rotation)
         return self._write(lambda transaction: leases.lease(transaction, worker_id, request, rotation))
 
+    def offer_lease(self, offer: LeaseOffer) -> None:
+        self.withdraw_offer(offer.worker_id)
+        self._offers.append(offer)
+
+    def withdraw_offer(self, worker_id: str) -> None:
+        for offer in list(self._offers):
+            if offer.worker_id == worker_id:
+                with suppress(ValueError):  # a write has taken it just now
+                    self._offers.remove(offer)
+
     def commit(self, batch: CommitBatch) -> CommitResult:
         rotation = next(self._rotation)
         return self._write(lambda transaction: turns.commit(transaction, batch, rotation))
@@ -274,10 +309,10 @@ class SqliteStore(Store):
     # --- writes of clients ---------------------------------------------------------------------------------------
 
     def start_instances(self, requests: Sequence[StartRequest]) -> list[StartOutcome]:
-        return self._write(lambda transaction: clients.start(transaction, requests))
+        return self._write_work(lambda transaction: clients.start(transaction, requests))
 
     def raise_event(self, instance_id: str, name: str, data: str, request_id: str) -> None:
-        self._write(lambda transaction: clients.raise_event(transaction, instance_id, name, data, request_id))
+        self._write_work(lambda transaction: clients.raise_event(transaction, instance_id, name, data, request_id))
 
     def request_cancel(self, instance_id: str, reason: str, request_id: str) -> None:
         self._write(lambda transaction: clients.request_cancel(transaction, instance_id, reason, request_id))
