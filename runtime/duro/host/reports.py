@@ -34,10 +34,11 @@ def retry_delay_s(outcome: ActivityOutcome, now_ms: int) -> float | None:
 def end_message(outcome: ActivityOutcome) -> AnyMessage:
     """How the activity ended for good, to its instance."""
     leased = outcome.attempt.leased
-    address = {"execution_id": leased.execution_id, "scheduled_event_id": leased.event_id}
+    execution_id, event_id = leased.execution_id, leased.event_id
     if outcome.failure is not None:
-        return ActivityFailed(failure=outcome.failure, **address)
-    return ActivitySucceeded(result=outcome.result or msgspec.Raw(b"null"), **address)
+        return ActivityFailed(execution_id=execution_id, scheduled_event_id=event_id, failure=outcome.failure)
+    result = outcome.result or msgspec.Raw(b"null")
+    return ActivitySucceeded(execution_id=execution_id, scheduled_event_id=event_id, result=result)
 
 
 def retry(key: LeaseKey, visible_at_ms: int, *, failed: bool) -> RetryActivity:

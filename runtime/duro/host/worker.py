@@ -347,16 +347,21 @@ class Worker:
     def _collect(self) -> None:
         while self._inbox:
             outcome = self._inbox.popleft()
-            key = outcome.attempt.key
-            if self._in_hand.get(key) is not outcome.attempt:
+            attempt = outcome.attempt
+            key = attempt.key
+            if self._in_hand.get(key) is not attempt:
                 continue  # cancelled, or of a lease that was lost
             del self._in_hand[key]
-            self._room.give_back(outcome.attempt.definition)
+            self._room.give_back(attempt.definition)
             if self._short_of_room:
                 self._look_again = True  # there is room for another one
-            if outcome.failure is None and outcome.result is None:
+            if outcome.result is not None:
+                self.counters.activities_succeeded += 1
+                self._ended(outcome)
+            elif outcome.failure is None:
                 self._cancelled(outcome)
             elif not self._retry(outcome):
+                self.counters.activities_failed += 1
                 self._ended(outcome)
 
     def _cancelled(self, outcome: ActivityOutcome) -> None:
@@ -383,10 +388,6 @@ class Worker:
 
     def _ended(self, outcome: ActivityOutcome) -> None:
         leased = outcome.attempt.leased
-        if outcome.failure is not None:
-            self.counters.activities_failed += 1
-        else:
-            self.counters.activities_succeeded += 1
         message = end_message(outcome)
         held = self._held.get(leased.incarnation)
         if held is not None and held.leased.execution_id == leased.execution_id:

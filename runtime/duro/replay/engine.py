@@ -557,18 +557,24 @@ class Execution:
         ):
             self._turn.ignored_messages += 1
             return
-        header = {"event_id": self.next_event_id, "at_ms": self.now_ms, "scheduled_event_id": operation.event_id}
+        number, at_ms, asked = self.event_count + 1, self.now_ms, operation.event_id
+        event: ArrivedEvent
         match message:
-            case ActivitySucceeded():
-                self._record(events.ActivityCompleted(result=message.result, **header))
-            case ActivityFailed():
-                self._record(events.ActivityFailed(failure=message.failure, **header))
-            case ChildSucceeded():
-                self._turn.observed_children.append(operation.event_id)
-                self._record(events.SubOrchestrationCompleted(result=message.result, **header))
+            case ActivitySucceeded(result=result):
+                event = events.ActivityCompleted(event_id=number, at_ms=at_ms, scheduled_event_id=asked, result=result)
+            case ActivityFailed(failure=failure):
+                event = events.ActivityFailed(event_id=number, at_ms=at_ms, scheduled_event_id=asked, failure=failure)
+            case ChildSucceeded(result=result):
+                self._turn.observed_children.append(asked)
+                event = events.SubOrchestrationCompleted(
+                    event_id=number, at_ms=at_ms, scheduled_event_id=asked, result=result
+                )
             case _:
-                self._turn.observed_children.append(operation.event_id)
-                self._record(events.SubOrchestrationFailed(failure=message.failure, **header))
+                self._turn.observed_children.append(asked)
+                event = events.SubOrchestrationFailed(
+                    event_id=number, at_ms=at_ms, scheduled_event_id=asked, failure=message.failure
+                )
+        self._record(event)
 
     def _record(self, event: ArrivedEvent) -> None:
         self._append(event)
