@@ -32,7 +32,7 @@ ActivityKey = tuple[int, int, int]
 """(incarnation, execution id, event id)"""
 
 
-class ActivityAttempt(msgspec.Struct, frozen=True, kw_only=True):
+class ActivityAttempt(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One attempt to run. ``total_left_s`` is what is left of the time for all attempts, from now on; the attempt's own
     time-out begins when the function does."""
 
@@ -45,7 +45,7 @@ class ActivityAttempt(msgspec.Struct, frozen=True, kw_only=True):
         return self.leased.incarnation, self.leased.execution_id, self.leased.event_id
 
 
-class ActivityOutcome(msgspec.Struct, frozen=True, kw_only=True):
+class ActivityOutcome(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """How an attempt ended: with ``result``, with ``failure`` (and the class names of the error and its bases), or,
     with neither, cancelled. ``final``: no other attempt, whatever the policy says."""
 

@@ -25,14 +25,14 @@ Json: TypeAlias = msgspec.Raw
 """A payload as encoded JSON text, kept as it is and decoded only where its type is known."""
 
 
-class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type"):
+class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type", gc=False):
     """What all events have in common; never recorded itself."""
 
     event_id: int
     at_ms: int
 
 
-class ParentLink(msgspec.Struct, frozen=True, kw_only=True):
+class ParentLink(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Who waits for this instance: the exact spawning event of the exact life of the parent."""
 
     instance_id: str

@@ -15,7 +15,7 @@ INVALID_RESULT: Final = "InvalidResult"
 INSTANCE_EXISTS: Final = "InstanceExists"
 
 
-class FailureDetails(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class FailureDetails(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """One failure and what caused it.
 
     ``type`` is the exception's class name, or one of the constants of this module where duro itself decided.

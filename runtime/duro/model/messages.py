@@ -14,7 +14,7 @@ from duro.model.events import Json
 from duro.model.failure import FailureDetails
 
 
-class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type"):
+class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type", gc=False):
     """What all messages have in common."""
 
     execution_id: int

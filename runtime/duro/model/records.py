@@ -8,7 +8,7 @@ from duro.model.status import BlockedKind, ExecutionStatus, InstanceStatus, Remo
 # --- written by clients ------------------------------------------------------------------------------------
 
 
-class StartRequest(msgspec.Struct, frozen=True, kw_only=True):
+class StartRequest(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """``version`` "" leaves the choice to the worker that runs the first turn. ``request_id`` makes a repeat harmless:
     a start whose instance exists with the same request id reports that instance as started."""
 
@@ -19,7 +19,7 @@ class StartRequest(msgspec.Struct, frozen=True, kw_only=True):
     request_id: str
 
 
-class StartOutcome(msgspec.Struct, frozen=True, kw_only=True):
+class StartOutcome(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """``started`` is True when this request (or an earlier one with the same request id) made the instance;
     otherwise the id was taken, and ``incarnation`` and ``name`` are those of the instance that has it."""
 
@@ -74,7 +74,7 @@ class InstanceRecord(msgspec.Struct, frozen=True, kw_only=True):
     ready_at_ms: int | None
 
 
-class InstanceEnd(msgspec.Struct, frozen=True, kw_only=True):
+class InstanceEnd(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """How an instance ended, or that it has not: ``last_event`` is the last encoded event of its current execution,
     once the instance has a final status."""
 

@@ -3,6 +3,9 @@
 The way of one value: a client writes a start, event or cancel; the store makes the instance *ready*; a worker
 leases it (``LeasedInstance``); the engine turns it into a ``TurnCommit``; one ``CommitBatch`` carries all turns
 finished since the last one; the ``CommitResult`` says, turn by turn, what became of them and brings the next work.
+
+``gc=False`` here and on events and messages: they are never part of a cycle, and a worker makes so many of them that the
+garbage collector's looking at them showed.
 """
 
 from enum import StrEnum
@@ -29,19 +32,19 @@ class LeaseRequest(msgspec.Struct, frozen=True, kw_only=True):
     activities_max: int
 
 
-class QueuedMessage(msgspec.Struct, frozen=True):
+class QueuedMessage(msgspec.Struct, frozen=True, gc=False):
     """A message row: ``data`` is an encoded ``AnyMessage``. Ids grow in the order of arrival."""
 
     message_id: int
     data: str
 
 
-class DueTimer(msgspec.Struct, frozen=True):
+class DueTimer(msgspec.Struct, frozen=True, gc=False):
     event_id: int
     fire_at_ms: int
 
 
-class MailboxEvent(msgspec.Struct, frozen=True):
+class MailboxEvent(msgspec.Struct, frozen=True, gc=False):
     """One undelivered external event; ``sequence`` grows in the order of arrival, ``data`` is JSON text."""
 
     sequence: int
@@ -49,7 +52,7 @@ class MailboxEvent(msgspec.Struct, frozen=True):
     data: str
 
 
-class LeasedInstance(msgspec.Struct, frozen=True, kw_only=True):
+class LeasedInstance(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """An instance this worker may run a turn for, with everything that has arrived for its current execution.
 
     ``version`` is "" when the first turn has yet to choose it. ``input`` is JSON text before the first turn of an
@@ -77,7 +80,7 @@ class LeasedInstance(msgspec.Struct, frozen=True, kw_only=True):
     mailbox: tuple[MailboxEvent, ...] = ()
 
 
-class LeasedActivity(msgspec.Struct, frozen=True, kw_only=True):
+class LeasedActivity(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One attempt of an activity this worker may run. ``attempt`` counts failures reported before it, plus one;
     ``lease_epoch`` counts every delivery, those to workers that died included."""
 
@@ -107,7 +110,7 @@ class LeaseResult(msgspec.Struct, frozen=True, kw_only=True):
 # --- actions: what a turn asks for --------------------------------------------------------------------------
 
 
-class ScheduleActivity(msgspec.Struct, kw_only=True):
+class ScheduleActivity(msgspec.Struct, kw_only=True, gc=False):
     """``claimed``: the worker that commits the turn takes the first attempt itself (leased as it is written)."""
 
     event_id: int
@@ -119,12 +122,12 @@ class ScheduleActivity(msgspec.Struct, kw_only=True):
     claimed: bool = False
 
 
-class CreateTimer(msgspec.Struct, frozen=True):
+class CreateTimer(msgspec.Struct, frozen=True, gc=False):
     event_id: int
     fire_at_ms: int
 
 
-class StartInstance(msgspec.Struct, frozen=True, kw_only=True):
+class StartInstance(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A child (``detached`` False: its end is sent to the parent) or a detached orchestration."""
 
     event_id: int
@@ -137,14 +140,14 @@ class StartInstance(msgspec.Struct, frozen=True, kw_only=True):
     on_parent_end: ParentPolicy | None = None
 
 
-class CancelChild(msgspec.Struct, frozen=True):
+class CancelChild(msgspec.Struct, frozen=True, gc=False):
     """Cancel the child that this execution spawned with event ``event_id``, if it is still unfinished."""
 
     event_id: int
     reason: str
 
 
-class ExecutionEnd(msgspec.Struct, frozen=True, kw_only=True):
+class ExecutionEnd(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """How a turn ended its execution.
 
     ``parent_message`` is the encoded message that tells the parent (None without a parent, and for
@@ -157,7 +160,7 @@ class ExecutionEnd(msgspec.Struct, frozen=True, kw_only=True):
     next_version: str | None = None
 
 
-class TurnCommit(msgspec.Struct, kw_only=True):
+class TurnCommit(msgspec.Struct, kw_only=True, gc=False):
     """Everything one turn changes. The store applies all of it or nothing.
 
     The first group identifies the turn and fences it: it commits only if the instance is still leased by the batch's
@@ -204,7 +207,7 @@ class TurnCommit(msgspec.Struct, kw_only=True):
 # --- the other things a worker gives back -------------------------------------------------------------------
 
 
-class ReleaseInstance(msgspec.Struct, frozen=True, kw_only=True):
+class ReleaseInstance(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Give a lease back without a turn.
 
     With ``blocked`` set the instance is marked blocked with ``reason`` and ready again at ``retry_at_ms`` (None: not
@@ -221,7 +224,7 @@ class ReleaseInstance(msgspec.Struct, frozen=True, kw_only=True):
     retry_at_ms: int | None = None
 
 
-class FinishActivity(msgspec.Struct, frozen=True, kw_only=True):
+class FinishActivity(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The activity has ended for good, and its instance is not leased by this worker: ``message`` (an encoded
     ``ActivitySucceeded`` or ``ActivityFailed``) goes to the instance's queue and the activity leaves its own."""
 
@@ -232,7 +235,7 @@ class FinishActivity(msgspec.Struct, frozen=True, kw_only=True):
     message: str
 
 
-class RetryActivity(msgspec.Struct, frozen=True, kw_only=True):
+class RetryActivity(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Give an activity back to its queue, to be taken by anyone from ``visible_at_ms`` on. ``failed`` counts the
     attempt (a retry); without it the attempt did not happen (shutdown, no room)."""
 

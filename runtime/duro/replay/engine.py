@@ -118,7 +118,7 @@ _Answer: TypeAlias = (
 )
 
 
-class Identity(msgspec.Struct, frozen=True, kw_only=True):
+class Identity(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Which execution of which life of which instance."""
 
     instance_id: str
@@ -126,7 +126,7 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
     execution_id: int
 
 
-class FirstTurn(msgspec.Struct, frozen=True, kw_only=True):
+class FirstTurn(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What the first event of an execution is made of."""
 
     input: str
@@ -134,7 +134,7 @@ class FirstTurn(msgspec.Struct, frozen=True, kw_only=True):
     parent: ParentLink | None
 
 
-class Arrivals(msgspec.Struct, kw_only=True):
+class Arrivals(msgspec.Struct, kw_only=True, gc=False):
     """What has reached an execution since its last turn, in the order it is to be delivered.
 
     ``timers`` are event ids of due timers; ``mailbox`` events are taken only as far as the code waits for them;
