@@ -4,8 +4,8 @@ The way of one value: a client writes a start, event or cancel; the store makes 
 leases it (``LeasedInstance``); the engine turns it into a ``TurnCommit``; one ``CommitBatch`` carries all turns
 finished since the last one; the ``CommitResult`` says, turn by turn, what became of them and brings the next work.
 
-``gc=False`` here and on events and messages: they are never part of a cycle, and a worker makes so many of them that the
-garbage collector's looking at them showed.
+``gc=False`` here and on events and messages: they are never part of a cycle, and a worker makes so many of them that
+the garbage collector's looking at them showed.
 """
 
 from enum import StrEnum
