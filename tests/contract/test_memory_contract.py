@@ -24,6 +24,7 @@ from duro.testing.store_contract import (
     StartingContract,
     TerminatingContract,
     TimersContract,
+    UnregisteredContract,
     WorkersContract,
 )
 
@@ -96,6 +97,10 @@ class TestReleases(MemoryStores, ReleasesContract):
 
 
 class TestBlocked(MemoryStores, BlockedContract):
+    pass
+
+
+class TestUnregistered(MemoryStores, UnregisteredContract):
     pass
 
 

@@ -27,6 +27,7 @@ from duro.testing.store_contract import (
     StartingContract,
     TerminatingContract,
     TimersContract,
+    UnregisteredContract,
     WorkersContract,
 )
 
@@ -107,6 +108,10 @@ class TestReleases(SqliteStores, ReleasesContract):
 
 
 class TestBlocked(SqliteStores, BlockedContract):
+    pass
+
+
+class TestUnregistered(SqliteStores, UnregisteredContract):
     pass
 
 

@@ -37,6 +37,11 @@ to a worker and stay so until it gives them back or its own lease has expired; t
 lease expired but whose instances nobody took yet still commits. A lease of any kind has expired when its ``until`` is
 not after now. A worker without a row leases nothing: it must register first.
 
+**Unregistered.** A record whose block is not stored is shown as blocked, ``UNREGISTERED``, while at least one worker
+lives and either the instance is ready now, leased to nobody, and no live worker has published its (name, version)
+(for version "": its name), or an activity of it is visible now, leased to nobody, and no live worker has published
+its name (of several: the first by name). See ``model.unregistered``.
+
 **Removal.** Reads show ``live`` executions only; the other states belong to later maintenance.
 """
 

@@ -62,6 +62,7 @@ from duro.model.turns import (
     TurnCommit,
     TurnOutcome,
 )
+from duro.model.unregistered import shown_unregistered
 from duro.stores.base import Store, StoreDump
 
 SCHEMA_VERSION: Final = 1
@@ -735,23 +736,43 @@ class MemoryStore(Store):
     # --- reads of clients --------------------------------------------------------------------------------------
 
     def get_instance(self, instance_id: str) -> InstanceRecord | None:
-        with self._transaction():
+        with self._transaction() as now:
             instance = self._by_id.get(instance_id)
-            return _instance_record(instance) if instance is not None else None
+            return self._record(instance, now) if instance is not None else None
+
+    def _record(self, instance: _Instance, now: int) -> InstanceRecord:
+        """Those that wait for code that no live worker has are shown as blocked."""
+        record = _instance_record(instance)
+        live = [worker for worker in self._workers.values() if worker.lease_until_ms > now]
+        if instance.finished or not live:
+            return record
+        kinds = {kind for worker in live for kind in worker.orchestrations}
+        names = {name for worker in live for name in worker.activities}
+        served = (instance.name, instance.version) in kinds or (
+            not instance.version and any(name == instance.name for name, _ in kinds)
+        )
+        is_ready = instance.lease_worker_id is None and _is_due(instance.ready_at_ms, now)
+        waiting = (
+            activity.name
+            for activity in instance.activities.values()
+            if activity.lease_worker_id is None and activity.visible_at_ms <= now and activity.name not in names
+        )
+        return shown_unregistered(record, orchestration=is_ready and not served, activity=min(waiting, default=None))
 
     def list_instances(self, where: InstanceFilter, limit: int, cursor: str | None) -> InstancePage:
         before = _parse_cursor(_INSTANCE_CURSOR, cursor)
-        with self._transaction():
-            found = [
-                instance
+        with self._transaction() as now:
+            records = (
+                self._record(instance, now)
                 for instance in self._instances.values()
-                if _matches(instance, where) and (before is None or (instance.incarnation,) < before)
-            ]
-            found.sort(key=lambda instance: instance.incarnation, reverse=True)
+                if before is None or (instance.incarnation,) < before
+            )
+            found = [record for record in records if _matches(record, where)]
+            found.sort(key=lambda record: record.incarnation, reverse=True)
             page = found[:limit] if limit else found
             more = len(page) < len(found)
             return InstancePage(
-                instances=tuple(_instance_record(instance) for instance in page),
+                instances=tuple(page),
                 next=f"i{page[-1].incarnation}" if more else None,
             )
 
@@ -1050,12 +1071,16 @@ def _parse_cursor(form: re.Pattern[str], cursor: str | None) -> tuple[int, ...] 
     return tuple(int(part) for part in match.groups())
 
 
-def _matches(instance: _Instance, where: InstanceFilter) -> bool:
+def _matches(record: InstanceRecord, where: InstanceFilter) -> bool:
     return (
-        (not where.statuses or instance.status in where.statuses)
-        and (where.name is None or instance.name == where.name)
-        and (where.blocked is None or (instance.blocked is not None) == where.blocked)
+        (not where.statuses or record.status in where.statuses)
+        and (where.name is None or record.name == where.name)
+        and (where.blocked is None or (record.blocked is not None) == where.blocked)
     )
+
+
+def _is_due(at_ms: int | None, now: int) -> bool:
+    return at_ms is not None and at_ms <= now
 
 
 def _live_executions(instance: _Instance) -> list[_Execution]:

@@ -20,6 +20,7 @@ from duro.model.records import (
     StoreInfo,
 )
 from duro.model.status import InstanceStatus
+from duro.model.unregistered import shown_unregistered
 from duro.stores.sqlite import sql
 from duro.stores.sqlite.committer import as_json
 from duro.stores.sqlite.migrations import SCHEMA_VERSION
@@ -38,6 +39,7 @@ _children = msgspec.json.Decoder(list[ChildRecord])
 _texts = msgspec.json.Decoder(list[str])
 _tokens = msgspec.json.Decoder(list[tuple[int, str | None]])
 _held = msgspec.json.Decoder(list[tuple[int, int, int, int]])
+_unserved = msgspec.json.Decoder(list[tuple[int, int, str | None]])
 _held_instances = msgspec.json.Decoder(list[tuple[int, int]])
 
 _INSTANCE_CURSOR: Final = re.compile(r"i:([0-9]{1,18})", re.ASCII)
@@ -82,31 +84,46 @@ def held_activities(connection: apsw.Connection, worker_id: str) -> frozenset[tu
 # --- instances -----------------------------------------------------------------------------------------------
 
 
-def get_instance(connection: apsw.Connection, instance_id: str) -> InstanceRecord | None:
+def get_instance(connection: apsw.Connection, now_ms: int, instance_id: str) -> InstanceRecord | None:
     found = _instances.decode(_value(connection, sql.GET_INSTANCE, (instance_id,)))
-    return found[0] if found else None
+    return _with_unserved(connection, now_ms, found)[0] if found else None
 
 
-def list_instances(connection: apsw.Connection, where: InstanceFilter, limit: int, cursor: str | None) -> InstancePage:
+def _with_unserved(connection: apsw.Connection, now_ms: int, records: list[InstanceRecord]) -> list[InstanceRecord]:
+    """The records, those that wait for unregistered code shown as blocked."""
+    asked = [each.incarnation for each in records if each.completed_at_ms is None and each.blocked is None]
+    if not asked:
+        return records
+    answer = _unserved.decode(_value(connection, sql.UNSERVED_OF, (as_json(asked), now_ms)))
+    if not answer:
+        return records
+    missing = {incarnation: (bool(orchestration), activity) for incarnation, orchestration, activity in answer}
+    nothing = (False, None)
+    return [
+        shown_unregistered(each, orchestration=orchestration, activity=activity)
+        for each in records
+        for orchestration, activity in (missing.get(each.incarnation, nothing),)
+    ]
+
+
+def list_instances(
+    connection: apsw.Connection, now_ms: int, where: InstanceFilter, limit: int, cursor: str | None
+) -> InstancePage:
     position = _position(_INSTANCE_CURSOR, cursor)
     before = _LAST if position is None else position[0]
-    statements = _listings(where)
-    conditions = (
-        as_json(where.statuses) if where.statuses else None,
-        where.name,
-        None if where.blocked is None else int(where.blocked),
-    )
+    listings = _listings(connection, now_ms, where)
     found: list[InstanceRecord] = []
     wanted = limit + 1 if limit else _LAST
     while len(found) < wanted:
         count = min(wanted - len(found), _ROWS_A_STATEMENT)
         part: list[InstanceRecord] = []
-        for statement in statements:
+        for statement, conditions in listings:
             part += _instances.decode(_value(connection, statement, (before, count, *conditions)))
-        if len(statements) > 1:
+        if len(listings) > 1:
             part.sort(key=lambda record: -record.incarnation)
             del part[count:]
-        found += part
+        shown = _with_unserved(connection, now_ms, part)
+        found += [each for each in shown if where.blocked is None or where.blocked == (each.blocked is not None)]
         if len(part) < count:
             break
         before = part[-1].incarnation
@@ -115,10 +132,23 @@ def list_instances(connection: apsw.Connection, where: InstanceFilter, limit: in
     return InstancePage(instances=tuple(page), next=f"i:{page[-1].incarnation}" if more else None)
 
 
-def _listings(where: InstanceFilter) -> list[str]:
-    """The statements whose indexes together hold what the filter asks for and as little else as possible."""
+def _listings(
+    connection: apsw.Connection, now_ms: int, where: InstanceFilter
+) -> list[tuple[str, tuple[str | int | None, ...]]]:
+    """The statements whose indexes together hold what the filter asks for and as little else as possible; each with
+    what to bind after the position and the count."""
+    conditions = (as_json(where.statuses) if where.statuses else None, where.name)
     if where.blocked:
-        return [sql.LIST_BLOCKED]
+        kinds = _value(connection, sql.UNSERVED_KINDS, (now_ms,))
+        activities = _value(connection, sql.UNSERVED_ACTIVITIES, (now_ms,))
+        listings: list[tuple[str, tuple[str | int | None, ...]]] = [(sql.LIST_BLOCKED, (*conditions, 1))]
+        if kinds != "[]" or activities != "[]":
+            listings.append((sql.LIST_UNSERVED, (*conditions, 0, kinds, activities, now_ms)))
+        return listings
+    return [(statement, (*conditions, where.blocked)) for statement in _by_status(where)]
+
+
+def _by_status(where: InstanceFilter) -> list[str]:
     statuses = frozenset(where.statuses)
     if statuses and InstanceStatus.COMPLETED not in statuses:
         listings = [sql.LIST_ENDED_BADLY[status.value] for status in sorted(statuses - _UNFINISHED)]

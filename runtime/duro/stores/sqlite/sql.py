@@ -593,6 +593,60 @@ LIST_BLOCKED: Final = f"""
 {_INSTANCE} FROM (SELECT * FROM instances INDEXED BY instances_blocked
   WHERE blocked IS NOT NULL AND incarnation < ?1 {_PAGE_TAIL}) AS i {_INSTANCE_JOINS}
 """
+# What waits for code that no live worker (at ?1) has: (name, version) of ready instances, and names of activities. One
+# step from each kind to the next along the index, however many there are of it.
+_NOBODY_HAS_IT: Final = """NOT EXISTS (SELECT 1 FROM workers w CROSS JOIN capabilities c
+  ON c.worker_id = w.worker_id AND c.kind = 'orchestration' AND c.name = {name}
+    AND ({version} = '' OR c.version = {version})
+  WHERE w.lease_until_ms > {now})"""
+_NOBODY_RUNS_IT: Final = """NOT EXISTS (SELECT 1 FROM workers w CROSS JOIN capabilities c
+  ON c.worker_id = w.worker_id AND c.kind = 'activity' AND c.name = {name} WHERE w.lease_until_ms > {now})"""
+_SOMEBODY_LIVES: Final = "EXISTS (SELECT 1 FROM workers WHERE lease_until_ms > {now})"
+_NEXT_KIND: Final = """coalesce(
+    (SELECT {column} FROM instances INDEXED BY instances_ready
+      WHERE ready_at_ms IS NOT NULL AND name = k.name AND version > k.version ORDER BY version LIMIT 1),
+    (SELECT {column} FROM instances INDEXED BY instances_ready
+      WHERE ready_at_ms IS NOT NULL AND name > k.name ORDER BY name, version LIMIT 1))"""
+UNSERVED_KINDS: Final = f"""
+WITH RECURSIVE kinds (name, version) AS (
+  VALUES ('', '')
+  UNION ALL
+  SELECT {_NEXT_KIND.format(column="name")}, {_NEXT_KIND.format(column="version")}
+  FROM kinds AS k WHERE k.name IS NOT NULL)
+SELECT json_group_array(json_array(k.name, k.version)) FROM kinds AS k
+WHERE k.name <> '' AND {_SOMEBODY_LIVES.format(now="?1")}
+  AND {_NOBODY_HAS_IT.format(name="k.name", version="k.version", now="?1")}
+"""
+UNSERVED_ACTIVITIES: Final = f"""
+WITH RECURSIVE kinds (name) AS (
+  VALUES ('')
+  UNION ALL
+  SELECT (SELECT name FROM activities INDEXED BY activities_ready
+    WHERE lease_worker_id IS NULL AND name > k.name ORDER BY name LIMIT 1)
+  FROM kinds AS k WHERE k.name IS NOT NULL)
+SELECT json_group_array(k.name) FROM kinds AS k
+WHERE k.name <> '' AND {_SOMEBODY_LIVES.format(now="?1")} AND {_NOBODY_RUNS_IT.format(name="k.name", now="?1")}
+"""
+# The page of those that wait (at ?8) for one of the kinds ?6 or an activity called ?7. Only what waits is looked at.
+LIST_UNSERVED: Final = f"""
+{_INSTANCE} FROM (SELECT * FROM instances WHERE incarnation < ?1 AND incarnation IN (
+    SELECT r.incarnation FROM json_each(?6) AS k CROSS JOIN instances r INDEXED BY instances_ready
+      ON r.name = k.value ->> 0 AND r.version = k.value ->> 1 AND r.ready_at_ms <= ?8
+    UNION SELECT a.incarnation FROM json_each(?7) AS k CROSS JOIN activities a INDEXED BY activities_ready
+      ON a.name = k.value AND a.lease_worker_id IS NULL AND a.visible_at_ms <= ?8) {_PAGE_TAIL}) AS i {_INSTANCE_JOINS}
+"""
+# Which of the instances ?1 wait (at ?2) for code that no live worker has: for their own, and for which activity.
+UNSERVED_OF: Final = f"""
+SELECT json_group_array(json_array(incarnation, orchestration, activity)) FROM (
+  SELECT i.incarnation,
+    i.lease_worker_id IS NULL AND coalesce(i.ready_at_ms <= ?2, 0)
+      AND {_NOBODY_HAS_IT.format(name="i.name", version="i.version", now="?2")} AS orchestration,
+    (SELECT min(a.name) FROM activities a WHERE a.incarnation = i.incarnation AND a.lease_worker_id IS NULL
+      AND a.visible_at_ms <= ?2 AND {_NOBODY_RUNS_IT.format(name="a.name", now="?2")}) AS activity
+  FROM json_each(?1) AS k CROSS JOIN instances i ON i.incarnation = k.value
+  WHERE i.completed_at_ms IS NULL AND i.blocked IS NULL) AS i
+WHERE (orchestration OR activity IS NOT NULL) AND {_SOMEBODY_LIVES.format(now="?2")}
+"""
 # One status a statement: the index is by status first. The IN is what tells SQLite that the index holds them all.
 LIST_ENDED_BADLY: Final = {
     status: f"""

@@ -290,12 +290,12 @@ class SqliteStore(Store):
     # --- reads of clients ----------------------------------------------------------------------------------------
 
     def get_instance(self, instance_id: str) -> InstanceRecord | None:
-        with self._reading() as connection:
-            return reads.get_instance(connection, instance_id)
+        with self._snapshot() as connection:
+            return reads.get_instance(connection, self._clock.now_ms(), instance_id)
 
     def list_instances(self, where: InstanceFilter, limit: int, cursor: str | None) -> InstancePage:
         with self._snapshot() as connection:
-            return reads.list_instances(connection, where, limit, cursor)
+            return reads.list_instances(connection, self._clock.now_ms(), where, limit, cursor)
 
     def list_executions(self, instance_id: str | None, limit: int, cursor: str | None) -> ExecutionPage:
         with self._snapshot() as connection:
