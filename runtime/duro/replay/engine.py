@@ -58,6 +58,7 @@ from duro.model.turns import (
     TurnCommit,
 )
 from duro.registry import OrchestrationDefinition, Registry
+from duro.replay.allowance import Allowance
 from duro.replay.futures import DurableFuture, Operation, Task
 from duro.replay.guard import HINT, asyncio_refused
 from duro.replay.matching import mismatch, same_request
@@ -170,6 +171,7 @@ class Execution:
         self._ordinal = 0
         self._recorded: Sequence[AnyEvent] = ()
         self._position = 0
+        self._allowance = Allowance()
         self._open: dict[int, Operation[Any]] = {}
         self._waits: dict[str, deque[Operation[Any]]] = {}
         self._ready: deque[Task[Any]] = deque()
@@ -332,7 +334,13 @@ class Execution:
         self._open[event.event_id] = operation
         return operation
 
+    def _admit(self, payload_bytes: int = 0) -> None:
+        """Raises LimitExceededError: the execution, or this turn, has asked for as much as it may."""
+        if self._running is not None:  # the rest of a lost turn goes nowhere
+            self._allowance.take(payload_bytes)
+
     def schedule_activity(self, event: events.ActivityScheduled, decode: Callable[[Json], Any]) -> Operation[Any]:
+        self._admit(len(bytes(event.input)))
         if self.request(event):
             self._turn.activities.append(
                 ScheduleActivity(
@@ -347,17 +355,20 @@ class Execution:
         return self.open_operation(event, "activity", event.name, decode)
 
     def create_timer(self, event: events.TimerCreated) -> Operation[Any]:
+        self._admit()
         if self.request(event):
             self._turn.timers.append(CreateTimer(event.event_id, event.fire_at_ms))
         return self.open_operation(event, "timer", "", _nothing)
 
     def wait_for_event(self, event: events.EventWaitStarted, decode: Callable[[Json], Any]) -> Operation[Any]:
+        self._admit()
         self.request(event)
         operation = self.open_operation(event, "event", event.name, decode)
         self._waits.setdefault(event.name, deque()).append(operation)
         return operation
 
     def start_child(self, event: events.SubOrchestrationScheduled, decode: Callable[[Json], Any]) -> Operation[Any]:
+        self._admit(len(bytes(event.input)))
         if self.request(event):
             self._turn.starts.append(
                 StartInstance(
@@ -374,6 +385,7 @@ class Execution:
         return self.open_operation(event, "sub-orchestration", event.name, decode)
 
     def start_detached(self, event: events.OrchestrationScheduled) -> None:
+        self._admit(len(bytes(event.input)))
         if self.request(event):
             self._turn.starts.append(
                 StartInstance(
@@ -587,6 +599,7 @@ class Execution:
         self.now_ms = event.at_ms
         self.seen_events = self.event_count
         self.seen_bytes = self.history_bytes
+        self._allowance.renew(self.event_count, self.history_bytes)
 
     def _take_open(self, event: _Answer) -> Operation[Any]:
         operation = self._open.pop(event.scheduled_event_id, None)
