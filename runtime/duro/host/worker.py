@@ -252,12 +252,13 @@ class Worker:
         return batch
 
     def _lease_request(self) -> LeaseRequest:
-        names, count_max = self._room.to_lease()
+        room = self._room.to_lease()
         return LeaseRequest(
             orchestrations=self._capabilities,
-            activities=names,
+            activities=room.names,
             instances_max=self._options.turns_per_commit_max,
-            activities_max=count_max,
+            activities_max=room.count_max,
+            activities_max_of=room.max_of,
         )
 
     def _lease_only(self, request: LeaseRequest | None) -> CommitResult | None:

@@ -129,7 +129,8 @@ class Store(ABC):
     def lease(self, worker_id: str, request: LeaseRequest) -> LeaseResult:
         """Lease new work for a worker, earliest ready first within a kind and fair between kinds.
 
-        At most ``instances_max`` instances and ``activities_max`` activities of the requested kinds. First takes back
+        At most ``instances_max`` instances and ``activities_max`` activities of the requested kinds, and of a name no
+        more than ``activities_max_of`` allows; what is beyond that does not count as further work. First takes back
         what expired workers hold. Every returned lease is held by ``worker_id``. An instance that this worker
         already holds and that became ready again is returned once more under the *same* ``lease_epoch`` and
         unchanged ``attempt_count``; every other lease raises both by one. When nothing is ready nothing is written.

@@ -397,7 +397,7 @@ class MemoryStore(Store):
                         found.append(
                             _Candidate(kind=(activity.name,), at_ms=activity.visible_at_ms, key=key, item=item)
                         )
-        return _choose(found, request.activities_max, now)
+        return _choose(_within(found, request.activities_max_of), request.activities_max, now)
 
     # --- commits -----------------------------------------------------------------------------------------------
 
@@ -890,6 +890,19 @@ class MemoryStore(Store):
 
 
 # --- leasing -----------------------------------------------------------------------------------------------
+
+
+def _within(found: list[_Candidate[T]], max_of: dict[str, int]) -> list[_Candidate[T]]:
+    """The earliest of each name that has a maximum, and all others."""
+    left = dict(max_of)
+    kept = []
+    for candidate in sorted(found, key=lambda each: (each.at_ms, each.key)):
+        name = candidate.kind[0]
+        if left.get(name, 1) > 0:
+            kept.append(candidate)
+            if name in left:
+                left[name] -= 1
+    return kept
 
 
 def _choose(found: list[_Candidate[T]], count_max: int, now: int) -> tuple[list[T], int | None]:
