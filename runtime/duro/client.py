@@ -244,7 +244,7 @@ class Client:
         self.store.request_cancel(check_instance_id(instance_id), reason, request_id or self._ids())
         self._after_write()
 
-    def terminate(self, instance_id: str, reason: str = "") -> None:
+    def terminate(self, instance_id: str, reason: str = "", *, request_id: str | None = None) -> None:
         """End the instance now, without its code and without a worker; no cleanup runs.
 
         Raises:
@@ -252,7 +252,7 @@ class Client:
             InstanceNotFoundError, InstanceFinishedError: nothing was changed.
         """
         check_text(reason, "the reason")
-        self.store.terminate_instance(check_instance_id(instance_id), reason)
+        self.store.terminate_instance(check_instance_id(instance_id), reason, request_id or self._ids())
         self._notifier.finished([instance_id])
         self._after_write()
 

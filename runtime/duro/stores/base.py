@@ -17,8 +17,8 @@ Rules for every store:
 * **Expected conflicts are outcomes, not exceptions** (a lost lease, a taken id): see each method.
 * **Durable when it returns.** What a writing method returned survives a power cut.
 * **Thread-safe.** Any thread may call any method. Calls from several threads may share one transaction.
-* **A repeat changes nothing.** Request ids that were applied (``raise_event``, ``request_cancel``) are remembered for
-  a day at least.
+* **A repeat changes nothing.** Request ids that were applied (``raise_event``, ``request_cancel``,
+  ``terminate_instance``) are remembered for a day at least.
 
 **Ready.** An instance has ``ready_at_ms``: from then on it may be leased (None: nothing to do). It becomes ready now
 when it starts, when a message arrives, when a mailbox event arrives whose name is among its stored waits, when its
@@ -231,13 +231,13 @@ class Store(ABC):
         """
 
     @abstractmethod
-    def terminate_instance(self, instance_id: str, reason: str) -> None:
+    def terminate_instance(self, instance_id: str, reason: str, request_id: str = "") -> None:
         """End the instance now, without code or worker: the current execution gets one more event
         (``codec.terminated_event``) and status terminated; everything else as for a final end of a turn, the parent
         told with ``codec.child_failed_message`` of failure type ``TERMINATED`` (its message: the reason). Any lease
         is void from here. ``blocked`` is cleared and ``attempt_count`` becomes 0; no turn was committed, so
         ``turn_sequence`` and ``last_commit_token`` stay. The input of an execution that never ran its first turn
-        stays stored on the execution.
+        stays stored on the execution. A repeat with the same request id does nothing; "" is no id, and never repeated.
 
         Raises:
             InstanceNotFoundError, InstanceFinishedError: nothing was changed.

@@ -694,9 +694,14 @@ class MemoryStore(Store):
             _request_cancel(instance, reason, now)
             self._changed()
 
-    def terminate_instance(self, instance_id: str, reason: str) -> None:
+    def terminate_instance(self, instance_id: str, reason: str, request_id: str = "") -> None:
         with self._transaction() as now:
-            instance = self._unfinished_instance(instance_id)
+            instance = self._instance(instance_id)
+            if request_id in instance.requests:
+                return
+            _refuse_finished(instance)
+            if request_id:
+                instance.requests[request_id] = now
             execution = instance.current
             event = codec.terminated_event(len(execution.history) + 1, now, reason)
             execution.history.append(event)

@@ -537,9 +537,11 @@ UPDATE instances SET blocked = NULL, blocked_reason = NULL, attempt_count = 0,
   ready_at_ms = min(coalesce(ready_at_ms, ?2), ?2)
 WHERE incarnation = ?1
 """
-# What terminating needs to know: incarnation, status, finished, execution, its number of events.
+# What terminating needs to know: incarnation, status, finished, execution, its number of events, whether request ?2 was
+# applied.
 TERMINATE_TARGET: Final = """
-SELECT i.incarnation, i.status, i.completed_at_ms IS NOT NULL, i.execution_id, e.event_count
+SELECT i.incarnation, i.status, i.completed_at_ms IS NOT NULL, i.execution_id, e.event_count,
+  EXISTS (SELECT 1 FROM requests r WHERE r.request_id = ?2 AND r.incarnation = i.incarnation)
 FROM instances i JOIN executions e ON e.incarnation = i.incarnation AND e.execution_id = i.execution_id
 WHERE i.instance_id = ?1
 """

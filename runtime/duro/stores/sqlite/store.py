@@ -281,8 +281,8 @@ class SqliteStore(Store):
     def request_cancel(self, instance_id: str, reason: str, request_id: str) -> None:
         self._write(lambda transaction: clients.request_cancel(transaction, instance_id, reason, request_id))
 
-    def terminate_instance(self, instance_id: str, reason: str) -> None:
-        self._write(lambda transaction: clients.terminate(transaction, instance_id, reason))
+    def terminate_instance(self, instance_id: str, reason: str, request_id: str = "") -> None:
+        self._write(lambda transaction: clients.terminate(transaction, instance_id, reason, request_id))
 
     def resume_instance(self, instance_id: str) -> bool:
         return self._write(lambda transaction: clients.resume(transaction, instance_id))
