@@ -124,6 +124,29 @@ def test_waiting_without_a_worker_says_what_is_missing(cli_with_store: Cli) -> N
     )
 
 
+def test_start_of_many_is_one_commit_and_prints_the_ids_in_the_order_of_the_lines(cli_with_store: Cli) -> None:
+    cli = cli_with_store
+    lines = '{"n": 1}\n\n  [2]\n"three"'
+    ran = cli(*START, "--inputs-from", "-", "--request-id", "r", input=lines)
+    assert (ran.code, len(set(ran.lines))) == (0, 3)
+    assert ran.err.startswith("duroctl: started 3 of 'greet'\n")
+    inputs = [cli("history", "show", each, "-o", "json").json["input"] for each in ran.lines]
+    assert inputs == [{"n": 1}, [2], "three"]
+    assert len({row["created_at_ms"] for row in cli.dump()["instances"]}) == 1
+    before = cli.dump()
+    again = cli(*START, "--inputs-from", "-", "--request-id", "r", "-o", "json", input=lines)
+    assert again.json["started"] == [{"instance_id": each, "name": "greet"} for each in ran.lines]
+    assert cli.dump() == before
+
+
+def test_a_wrong_line_starts_nothing_and_is_named(cli_with_store: Cli) -> None:
+    (cli_with_store.directory / "in.jsonl").write_text("1\n2\n{\n")
+    ran = cli_with_store(*START, "--inputs-from", "in.jsonl")
+    assert (ran.code, ran.out) == (2, "")
+    assert "input of orchestration 'greet' on line 3 is not JSON" in ran.err
+    assert cli_with_store.dump()["instances"] == []
+
+
 # --- raise ---------------------------------------------------------------------------------------------------
 
 
