@@ -112,7 +112,8 @@ def test_no_statement_scans_a_table(database: apsw.Connection, name: str) -> Non
             )
 
 
-SORTS_MEANT = ("LIST_WORKERS", "LIST_CHILDREN", "LIST_UNSERVED", "DUMP")
+BY_PARENT = "USING COVERING INDEX lineage_by_parent"
+SORTS_MEANT = ("LIST_WORKERS", "LIST_UNSERVED", "DUMP")
 
 
 @pytest.mark.parametrize("name", [name for name in STATEMENTS if not name.startswith(SORTS_MEANT)])
@@ -142,6 +143,11 @@ def test_no_statement_sorts_what_an_index_has_sorted(database: apsw.Connection, 
         ("MAILBOX_HEADS", ["mailbox USING PRIMARY KEY (incarnation=? AND name=?)"]),
         ("FENCE", ["i USING INTEGER PRIMARY KEY (rowid=?)", "e USING PRIMARY KEY (incarnation=? AND execution_id=?)"]),
         ("EVENTS", ["history USING PRIMARY KEY (incarnation=? AND execution_id=?)"]),
+        ("EVENTS_AFTER", ["history USING PRIMARY KEY (incarnation=? AND execution_id=? AND event_id>?)"]),
+        (
+            "LIST_CHILDREN",
+            [f"lineage {BY_PARENT} (parent_incarnation=? AND (parent_execution_id,parent_event_id)>(?,?))"],
+        ),
         ("LAST_EVENT", ["history USING PRIMARY KEY (incarnation=? AND execution_id=?)"]),
         ("DELETE_MESSAGES(4)", ["messages USING PRIMARY KEY (incarnation=? AND message_id=?)"]),
         ("DELETE_TIMERS(4)", ["timers USING PRIMARY KEY (incarnation=? AND execution_id=? AND event_id=?)"]),

@@ -275,8 +275,9 @@ class Store(ABC):
         """One live execution, or None."""
 
     @abstractmethod
-    def read_history(self, instance_id: str, execution_id: int | None) -> HistoryRecord | None:
-        """One execution (None: the current one) with all its events, from one snapshot; None if it is not there."""
+    def read_history(self, instance_id: str, execution_id: int | None, after: int = 0) -> HistoryRecord | None:
+        """One execution (None: the current one) with its events after event ``after`` (0: all of them), from one
+        snapshot; None if it is not there. Costs what it brings, not what the history weighs."""
 
     @abstractmethod
     def read_last_event(self, instance_id: str, execution_id: int | None) -> str | None:

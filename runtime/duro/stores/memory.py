@@ -804,7 +804,7 @@ class MemoryStore(Store):
             found = self._live_execution(instance_id, execution_id)
             return _execution_record(*found) if found is not None else None
 
-    def read_history(self, instance_id: str, execution_id: int | None) -> HistoryRecord | None:
+    def read_history(self, instance_id: str, execution_id: int | None, after: int = 0) -> HistoryRecord | None:
         with self._transaction():
             found = self._live_execution(instance_id, execution_id)
             if found is None:
@@ -812,7 +812,7 @@ class MemoryStore(Store):
             instance, execution = found
             return HistoryRecord(
                 execution=_execution_record(instance, execution),
-                events=tuple(execution.history),
+                events=tuple(execution.history[after:]),
                 input=execution.input,
             )
 

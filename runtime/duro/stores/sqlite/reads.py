@@ -200,13 +200,16 @@ def _execution(
     return (found[0], row[1]) if found else None
 
 
-def read_history(connection: apsw.Connection, instance_id: str, execution_id: int | None) -> HistoryRecord | None:
+def read_history(
+    connection: apsw.Connection, instance_id: str, execution_id: int | None, after: int
+) -> HistoryRecord | None:
     found = _execution(connection, instance_id, execution_id)
     if found is None:
         return None
     execution, stored_input = found
-    events = load_histories(connection, [(execution.incarnation, execution.execution_id)])[0]
-    return HistoryRecord(execution=execution, events=events, input=stored_input)
+    scope = (execution.incarnation, execution.execution_id, after)
+    events = _texts.decode(_value(connection, sql.EVENTS_AFTER, scope))
+    return HistoryRecord(execution=execution, events=tuple(events), input=stored_input)
 
 
 def read_last_event(connection: apsw.Connection, instance_id: str, execution_id: int | None) -> str | None:
@@ -222,7 +225,8 @@ def list_children(connection: apsw.Connection, incarnation: int, limit: int, aft
     wanted = limit or _LAST
     while len(found) < wanted:
         count = min(wanted - len(found), _ROWS_A_STATEMENT)
-        part = _children.decode(_value(connection, sql.LIST_CHILDREN, (incarnation, after, count)))
+        position: Any = connection.execute(sql.CHILD_POSITION, (incarnation, after)).fetchone() or (0, 0)
+        part = _children.decode(_value(connection, sql.LIST_CHILDREN, (incarnation, after, *position, count)))
         found += part
         if len(part) < count:
             break

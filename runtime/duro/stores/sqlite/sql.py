@@ -515,6 +515,12 @@ SELECT json_group_array(data) FROM (
   SELECT data FROM history WHERE incarnation = ?1 AND execution_id = ?2 ORDER BY event_id)
 """
 
+# Those after event ?3.
+EVENTS_AFTER: Final = """
+SELECT json_group_array(data) FROM (
+  SELECT data FROM history WHERE incarnation = ?1 AND execution_id = ?2 AND event_id > ?3 ORDER BY event_id)
+"""
+
 # --- clients: writes -----------------------------------------------------------------------------------------
 
 # An instance, for a write: incarnation, status, finished, waits, blocked, whether request ?2 was applied to it.
@@ -687,7 +693,12 @@ WHERE i.instance_id = ?1 AND e.removal = 'live'
 LAST_EVENT: Final = """
 SELECT data FROM history WHERE incarnation = ?1 AND execution_id = ?2 ORDER BY event_id DESC LIMIT 1
 """
-# Children of incarnation ?1 after child ?2, at most ?3, oldest first.
+# Where in the spawns of incarnation ?1 its child ?2 stands.
+CHILD_POSITION: Final = """
+SELECT parent_execution_id, parent_event_id FROM lineage WHERE child_incarnation = ?2 AND parent_incarnation = ?1
+"""
+# Children of incarnation ?1 after child ?2, which stands at (?3, ?4) or later, at most ?5. Spawns stand in the order of
+# their incarnations: both are given in the order of the commits and, in a turn, of its events.
 LIST_CHILDREN: Final = f"""
 SELECT json_group_array(json_object('instance_id', i.instance_id, 'incarnation', i.incarnation, 'name', i.name,
   'version', i.version, 'status', i.status, 'parent', {_PARENT}, 'detached', {_DETACHED},
@@ -695,7 +706,8 @@ SELECT json_group_array(json_object('instance_id', i.instance_id, 'incarnation',
   'spawner_ended_at_ms', l.spawner_ended_at_ms, 'spawner_end', l.spawner_end, 'observed_at_ms', l.observed_at_ms,
   'completion', l.completion))
 FROM (SELECT child_incarnation FROM lineage INDEXED BY lineage_by_parent
-  WHERE parent_incarnation = ?1 AND child_incarnation > ?2 ORDER BY child_incarnation LIMIT ?3) AS c
+  WHERE parent_incarnation = ?1 AND (parent_execution_id, parent_event_id) > (?3, ?4) AND child_incarnation > ?2
+  ORDER BY parent_execution_id, parent_event_id LIMIT ?5) AS c
 CROSS JOIN lineage l ON l.child_incarnation = c.child_incarnation
 CROSS JOIN instances i ON i.incarnation = c.child_incarnation
 """

@@ -305,9 +305,9 @@ class SqliteStore(Store):
         with self._reading() as connection:
             return reads.get_execution(connection, instance_id, execution_id)
 
-    def read_history(self, instance_id: str, execution_id: int | None) -> HistoryRecord | None:
+    def read_history(self, instance_id: str, execution_id: int | None, after: int = 0) -> HistoryRecord | None:
         with self._snapshot() as connection:
-            return reads.read_history(connection, instance_id, execution_id)
+            return reads.read_history(connection, instance_id, execution_id, after)
 
     def read_last_event(self, instance_id: str, execution_id: int | None) -> str | None:
         with self._snapshot() as connection:
