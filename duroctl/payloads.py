@@ -32,6 +32,28 @@ def payload_argument(text: str | None, file: str | None, options: tuple[str, str
     return msgspec.Raw(bytes(payload_from_text(compact, what)))
 
 
+def payload_lines(file: str, option: str, what: str) -> "list[msgspec.Raw]":
+    """The payloads in a file of JSON Lines (``-``: standard input), one a line; empty lines are passed over.
+
+    Raises:
+        UsageError: the file cannot be read, is larger than 64 MiB, or holds none.
+        InvalidInputError, PayloadTooLargeError: see ``duro.codec.payload_from_text``; the message names the line.
+    """
+    import msgspec
+
+    data = _read(file, option)
+    if len(data) > _FILE_BYTES_MAX:
+        raise UsageError(f"{option} {file!r} is larger than {_FILE_BYTES_MAX} bytes", hint="start it in several parts")
+    payloads = [
+        msgspec.Raw(bytes(payload_from_text(_compact(line), f"{what} on line {number}")))
+        for number, line in enumerate(data.split(b"\n"), start=1)
+        if line.strip()
+    ]
+    if not payloads:
+        raise UsageError(f"{option} {file!r} holds no input", hint="write one JSON value a line")
+    return payloads
+
+
 def _compact(data: bytes) -> bytes:
     """Without white space between the parts; text that is no JSON unchanged, for the check that follows."""
     import msgspec

@@ -98,7 +98,7 @@ def _grown(client: "Client", instance_id: str, execution_id: int, seen: int) -> 
         execution = client.get_execution(instance_id, execution_id)
         if execution.event_count == seen:
             return None
-        history = client.read_history(instance_id, execution_id)
+        history = client.read_history(instance_id, execution_id, after=seen)
     except ExecutionNotFoundError:
         return None
-    return Grown(history.execution, history.events[seen:])
+    return Grown(history.execution, history.events)

@@ -1,5 +1,6 @@
 """``duroctl instances``: what runs, what ran, how one stands, whom it started, and the end of some."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -10,8 +11,9 @@ from duroctl.session import Session
 if TYPE_CHECKING:
     from duro.client import Client, OrchestrationResult
     from duro.model.records import InstanceFilter, InstanceRecord
+    from duroctl.render.tables import View
 
-app = new_group("List, show and end instances.")
+app = new_group("List, show, end and resume instances.")
 
 StatusOption = Annotated[
     list[str] | None,
@@ -49,10 +51,13 @@ def list_instances(
     limit: LimitOption = "100",
     cursor: CursorOption = None,
 ) -> None:
-    """List instances, the newest first."""
+    """List instances, the newest first.
+
+    With --status blocked the table says why each of them gets no further.
+    """
     from duroctl.output import Pages
     from duroctl.parsing import parse_count
-    from duroctl.render.records import INSTANCES
+    from duroctl.render.records import BLOCKED_INSTANCES, INSTANCES
 
     where = _filter(status or [], name)
     rows_max = parse_count(limit, "--limit")
@@ -63,7 +68,7 @@ def list_instances(
             return page.instances, page.next
 
         pages = Pages(fetch, rows_max, cursor)
-        session.output.listing(INSTANCES, pages, client.store.now_ms)
+        session.output.listing(BLOCKED_INSTANCES if where.blocked else INSTANCES, pages, client.store.now_ms)
         session.note_more(pages.next)
 
 
@@ -146,6 +151,54 @@ def tree(session: Session, instance: IdArgument, limit: LimitOption = "1000") ->
 
 @command(
     app,
+    "cancel",
+    examples=(
+        "instances cancel orders-2026 --reason 'not needed any more'",
+        "instances list --status running --name greet --output ids | duroctl instances cancel -",
+    ),
+)
+def cancel(session: Session, instance: IdsArgument, reason: ReasonOption = "") -> None:
+    """Ask instances to stop: each may clean up first, and takes its activities and its children with it.
+
+    The request is durable when this returns, also for an instance that is blocked or that no worker runs. A second
+    request changes nothing. Exit status 3: some had ended before.
+    """
+    from duroctl.parsing import expand_ids
+    from duroctl.render.details import CANCELLED
+
+    ids = expand_ids(instance, session.stdin_lines)
+    with session.client() as client:
+        records = [client.get_instance(each) for each in ids]
+        _to_each(session, records, lambda each: client.cancel(each, reason), CANCELLED)
+
+
+@command(
+    app,
+    "resume",
+    examples=(
+        "instances resume orders-2026",
+        "instances list --status blocked --output ids | duroctl instances resume -",
+    ),
+)
+def resume(session: Session, instance: IdsArgument) -> None:
+    """Let blocked instances be tried again now, those set aside as poison included.
+
+    What is not blocked, or only waits for a worker that has its code, is left as it is. Exit status 3: some had ended
+    before.
+    """
+    from duroctl.parsing import expand_ids
+    from duroctl.render.details import RESUMED
+
+    ids = expand_ids(instance, session.stdin_lines)
+    with session.client() as client:
+        records = [client.get_instance(each) for each in ids]
+        left = _to_each(session, records, client.resume, RESUMED)
+    if left:
+        session.note(f"{_count(left)} had nothing to be resumed from")
+
+
+@command(
+    app,
     "terminate",
     examples=(
         "instances terminate orders-2026 --reason 'wrong input'",
@@ -159,6 +212,7 @@ def terminate(session: Session, instance: IdsArgument, reason: ReasonOption = ""
     """
     from duro.model.status import FINAL_INSTANCE_STATUSES
     from duroctl.parsing import expand_ids
+    from duroctl.render.details import TERMINATED
     from duroctl.render.text import visible
 
     ids = expand_ids(instance, session.stdin_lines)
@@ -170,30 +224,41 @@ def terminate(session: Session, instance: IdsArgument, reason: ReasonOption = ""
                 f"Terminate {_count(len(unfinished))}?",
                 (f"  {visible(r.instance_id)}  {visible(r.name)}  {r.status}" for r in unfinished),
             )
-        _terminate(session, client, records, reason)
+        _to_each(session, records, lambda each: client.terminate(each, reason), TERMINATED)
 
 
-def _terminate(session: Session, client: "Client", records: "list[InstanceRecord]", reason: str) -> None:
+def _to_each(
+    session: Session, records: "list[InstanceRecord]", act: "Callable[[str], bool | None]", view: "View"
+) -> int:
+    """Do something to each instance and print those it was done to. Returns how many ``act`` left as they were,
+    which it says by False.
+
+    Raises:
+        PartlyDoneError, InstanceFinishedError, InstanceNotFoundError: some or all had ended before.
+    """
     from duro.errors import InstanceFinishedError, InstanceNotFoundError
     from duroctl.errors import PartlyDoneError
-    from duroctl.render.details import TERMINATED, Ended
+    from duroctl.render.details import Touched
 
-    ended = []
+    done, left = [], 0
     refusals: list[InstanceFinishedError | InstanceNotFoundError] = []
     for record in records:
         try:
-            client.terminate(record.instance_id, reason)
+            changed = act(record.instance_id) is not False
         except (InstanceFinishedError, InstanceNotFoundError) as error:
             refusals.append(error)
-        else:
-            ended.append(Ended(record.instance_id, record.execution_id))
-    if refusals and not ended and len(refusals) == 1:
+            continue
+        left += not changed
+        if changed:
+            done.append(Touched(record.instance_id, record.execution_id))
+    if len(refusals) == len(records) == 1:
         raise refusals[0]
-    session.output.listing(TERMINATED, ended, lambda: 0)
+    session.output.listing(view, done, lambda: 0)
     session.output.flush()
     if refusals:
         what = f"{len(refusals)} of {_count(len(records))} had ended before, the first of them {refusals[0].message}"
-        raise PartlyDoneError(what) if ended else InstanceFinishedError(what)
+        raise InstanceFinishedError(what) if len(refusals) == len(records) else PartlyDoneError(what)
+    return left
 
 
 def _count(number: int) -> str:

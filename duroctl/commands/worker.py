@@ -3,7 +3,7 @@
 import os
 import signal
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -13,7 +13,13 @@ from duroctl.session import Session
 if TYPE_CHECKING:
     from threading import Event
 
+    from duro.host.runtime import Runtime
+
 app = new_command_app()
+
+_SIGNALS_SEEN_S: Final = 0.5
+"""How long the main thread waits at once. Python runs signal handlers between its steps, and a signal that comes just
+before a wait without end does not end it."""
 
 _RegistryArgument = Annotated[
     str, typer.Argument(metavar="MODULE:REGISTRY", help="Where the duro.Registry is.", show_default=False)
@@ -68,10 +74,22 @@ def worker(
             f"worker {runtime.worker_id} on {store.url}: {_count(len(names), 'orchestration')}, "
             f"{_count(len(loaded.activities), 'activity')}"
         )
-        stop.wait()
+        while not stop.wait(_SIGNALS_SEEN_S):
+            pass
         session.note(f"stopping: running activities have {drain_s} s; a second signal quits at once")
-        runtime.stop(drain_s)
+        _stop(runtime, drain_s)
         session.note("stopped")
+
+
+def _stop(runtime: "Runtime", drain_s: float) -> None:
+    """In a thread of its own, so that this one is never inside a wait that a signal may fail to end."""
+    from concurrent.futures import ThreadPoolExecutor, wait
+
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        stopped = thread.submit(runtime.stop, drain_s)
+        while not stopped.done():
+            wait([stopped], timeout=_SIGNALS_SEEN_S)
+        stopped.result()
 
 
 def _stop_on_signals(stop: "Event") -> None:

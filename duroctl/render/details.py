@@ -1,4 +1,4 @@
-"""One instance in full, and what became of instances that were ended."""
+"""One instance in full, and the instances a command did something to."""
 
 from collections.abc import Callable, Iterator
 from typing import Any, Final, NamedTuple
@@ -19,7 +19,9 @@ class Detailed(NamedTuple):
     result: OrchestrationResult | None
 
 
-class Ended(NamedTuple):
+class Touched(NamedTuple):
+    """An instance that a command did something to, and its current execution."""
+
     instance_id: str
     execution_id: int
 
@@ -109,13 +111,22 @@ def _id(detailed: Any) -> str:
 
 INSTANCE: Final = View("duroctl.instance/1", "instance", _COLUMNS, detailed_json, _id)
 INSTANCE_DETAILS: Final = View("duroctl.instances/1", "instances", _COLUMNS, detailed_json, _id)
-TERMINATED: Final = View(
-    "duroctl.terminated/1",
-    "terminated",
-    (
-        Column("instance_id", "TERMINATED", "id", lambda e: e.instance_id),
-        Column("execution_id", "EXEC", "number", lambda e: e.execution_id),
-    ),
-    lambda ended: {"instance_id": ended.instance_id, "execution_id": ended.execution_id},
-    lambda ended: str(ended.instance_id),
-)
+
+
+def _touched(word: str) -> View:
+    """Instances of which ``word`` says what was done to them."""
+    return View(
+        f"duroctl.{word}/1",
+        word,
+        (
+            Column("instance_id", word.upper().replace("_", " "), "id", lambda touched: touched.instance_id),
+            Column("execution_id", "EXEC", "number", lambda touched: touched.execution_id),
+        ),
+        lambda touched: {"instance_id": touched.instance_id, "execution_id": touched.execution_id},
+        lambda touched: str(touched.instance_id),
+    )
+
+
+TERMINATED: Final = _touched("terminated")
+CANCELLED: Final = _touched("cancel_requested")
+RESUMED: Final = _touched("resumed")

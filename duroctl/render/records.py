@@ -6,7 +6,7 @@ import msgspec
 
 from duro.model.events import ParentLink
 from duro.model.records import ChildRecord, ExecutionRecord, InstanceRecord
-from duroctl.render.tables import EXECUTION_COLUMNS, INSTANCE_COLUMNS, View
+from duroctl.render.tables import BLOCKED_COLUMNS, EXECUTION_COLUMNS, INSTANCE_COLUMNS, View
 from duroctl.render.text import json_safe
 from duroctl.render.units import iso
 
@@ -96,6 +96,7 @@ def _raw(text: str | None) -> msgspec.Raw | None:
 INSTANCES: Final = View(
     "duroctl.instances/1", "instances", INSTANCE_COLUMNS, instance_json, lambda record: record.instance_id
 )
+BLOCKED_INSTANCES: Final = INSTANCES._replace(columns=BLOCKED_COLUMNS)
 EXECUTIONS: Final = View(
     "duroctl.executions/1",
     "executions",

@@ -40,6 +40,19 @@ def result_lines(result: OrchestrationResult) -> list[str]:
     return [encode(result.output, indent=2)] if result.failure is None else []
 
 
+RESULTS: Final = View(
+    "duroctl.results/1",
+    "results",
+    (
+        Column("instance_id", "INSTANCE", "id", lambda r: r.instance_id),
+        Column("execution_id", None, "number", lambda r: r.execution_id),
+        Column("status", "STATUS", "text", lambda r: r.status),
+        Column("output", "OUTPUT", "text", lambda r: None if r.failure else encode(r.output)),
+        Column("failure", "FAILURE", "text", lambda r: failure_line(r.failure) if r.failure else None),
+    ),
+    result_json,
+    lambda result: result.instance_id,
+)
 RESULT: Final = View(
     "duroctl.result/1",
     "result",

@@ -68,12 +68,22 @@ INSTANCE_COLUMNS: Final = (
     Column("version", None, "text", lambda r: r.version),
     Column("status", "STATUS", "text", lambda r: r.status),
     Column("blocked", None, "text", lambda r: r.blocked),
+    Column("blocked_reason", None, "text", lambda r: r.blocked_reason),
     Column("execution_id", "EXEC", "number", lambda r: r.execution_id),
     Column("event_count", "EVENTS", "number", lambda r: r.event_count),
     Column("history_bytes", None, "bytes", lambda r: r.history_bytes),
     Column("created_at", None, "time", lambda r: r.created_at_ms),
     Column("updated_at", "UPDATED", "time", lambda r: r.updated_at_ms),
     Column("completed_at", None, "time", lambda r: r.completed_at_ms),
+)
+BLOCKED_COLUMNS: Final = (
+    Column("instance_id", "INSTANCE", "id", lambda r: r.instance_id),
+    Column("name", "NAME", "id", lambda r: r.name),
+    Column("version", "VERSION", "text", lambda r: r.version),
+    Column("blocked", "BLOCKED", "text", lambda r: r.blocked),
+    Column("updated_at", "UPDATED", "time", lambda r: r.updated_at_ms),
+    Column("attempt_count", None, "number", lambda r: r.attempt_count),
+    Column("blocked_reason", "REASON", "text", lambda r: r.blocked_reason),
 )
 EXECUTION_COLUMNS: Final = (
     Column("instance_id", "INSTANCE", "id", lambda r: r.instance_id),

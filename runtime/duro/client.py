@@ -211,7 +211,7 @@ class Client:
         self.store.request_cancel(check_instance_id(instance_id), reason, request_id or self._ids())
         self._after_write()
 
-    def terminate(self, instance_id: str, reason: str = "") -> None:
+    def terminate(self, instance_id: str, reason: str = "", *, request_id: str | None = None) -> None:
         """End the instance now, without its code and without a worker; no cleanup runs.
 
         Raises:
@@ -219,7 +219,7 @@ class Client:
             InstanceNotFoundError, InstanceFinishedError: nothing was changed.
         """
         check_text(reason, "the reason")
-        self.store.terminate_instance(check_instance_id(instance_id), reason)
+        self.store.terminate_instance(check_instance_id(instance_id), reason, request_id or self._ids())
         self._notifier.finished([instance_id])
         self._after_write()
 
@@ -350,14 +350,16 @@ class Client:
             raise _no_execution(instance_id, execution_id)
         return record
 
-    def read_history(self, instance_id: str, execution_id: int | None = None) -> HistoryRecord:
-        """One execution (None: the current one) with its events as stored; ``decode_event`` reads them.
+    def read_history(self, instance_id: str, execution_id: int | None = None, *, after: int = 0) -> HistoryRecord:
+        """One execution (None: the current one) with its events as stored, those after event ``after``;
+        ``decode_event`` reads them.
 
         Raises:
+            UsageError: ``after`` is not a whole number of at least 0.
             InstanceNotFoundError, ExecutionNotFoundError: there is no such thing.
         """
         record = self.get_instance(instance_id)
-        history = self.store.read_history(instance_id, execution_id)
+        history = self.store.read_history(instance_id, execution_id, _checked_count(after, "after"))
         if history is None:
             raise _no_execution(instance_id, record.execution_id if execution_id is None else execution_id)
         return history
@@ -433,9 +435,13 @@ def _as_json(value: Any, what: str) -> Json:
 
 
 def _checked_limit(limit: int) -> int:
-    if isinstance(limit, bool) or not isinstance(limit, int) or limit < 0:
-        raise UsageError(f"limit must be a whole number of at least 0, not {limit!r}", hint="0 means all")
-    return limit
+    return _checked_count(limit, "limit")
+
+
+def _checked_count(count: int, what: str) -> int:
+    if isinstance(count, bool) or not isinstance(count, int) or count < 0:
+        raise UsageError(f"{what} must be a whole number of at least 0, not {count!r}", hint="0 means all")
+    return count
 
 
 def _checked_timeout(timeout: float) -> float:

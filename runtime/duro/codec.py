@@ -17,6 +17,7 @@ _event_decoder: msgspec.json.Decoder[AnyEvent] = msgspec.json.Decoder(AnyEvent)
 _message_decoder: msgspec.json.Decoder[AnyMessage] = msgspec.json.Decoder(AnyMessage)
 _raw_decoder: msgspec.json.Decoder[msgspec.Raw] = msgspec.json.Decoder(msgspec.Raw)
 _decoders: dict[Any, msgspec.json.Decoder[Any]] = {}
+_opaque: dict[Any, Any] = {}
 
 NULL = msgspec.Raw(b"null")
 
@@ -91,13 +92,54 @@ def decode_payload(data: Json | str | bytes, annotation: Any, what: str) -> Any:
 
 
 def check_annotation(annotation: Any, what: str) -> None:
-    """Raises InvalidInputError when JSON cannot be turned into ``annotation``."""
+    """Raises InvalidInputError when JSON cannot be turned into ``annotation``, or into something it contains."""
+    if annotation is Any:
+        return
     try:
         _decoder(annotation)
+        opaque = _opaque_class(annotation)
     except TypeError as error:
         raise InvalidInputError(
             f"{what} is annotated {type_name(annotation)}, which JSON cannot carry: {error}"
         ) from error
+    if opaque is not None:
+        inside = "" if opaque is annotation else f" because of {type_name(opaque)}"
+        raise InvalidInputError(f"{what} is annotated {type_name(annotation)}, which JSON cannot carry{inside}")
+
+
+def _opaque_class(annotation: Any) -> Any:
+    """A class in the annotation that nothing but its own code can make; the decoder accepts it and fails at the first
+    value. None if there is none."""
+    try:
+        return _opaque[annotation]
+    except KeyError:
+        found = _opaque[annotation] = _find_opaque(annotation)
+        return found
+    except TypeError:  # unhashable, as in ``_decoder``
+        return _find_opaque(annotation)
+
+
+def _find_opaque(annotation: Any) -> Any:
+    from msgspec import inspect  # only who registers or waits for a typed event pays for it
+
+    waiting: list[Any] = [inspect.type_info(annotation)]
+    seen: set[int] = set()
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, inspect.CustomType):
+            if not _holds_plain_values(node.cls):
+                return node.cls
+        elif isinstance(node, tuple | list):
+            waiting += node
+        elif isinstance(node, inspect.Type | inspect.Field) and id(node) not in seen:
+            seen.add(id(node))
+            waiting += [getattr(node, name) for name in node.__struct_fields__ if name not in ("default", "cls")]
+    return None
+
+
+def _holds_plain_values(cls: Any) -> bool:
+    """Whether what JSON gives can be an instance as it is: of ``object``, say, or of ``numbers.Number``."""
+    return isinstance(cls, type) and any(issubclass(plain, cls) for plain in (dict, list, str, int, float))
 
 
 def type_name(annotation: Any) -> str:

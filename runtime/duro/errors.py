@@ -4,7 +4,8 @@
 
     DuroError
       UsageError                      the caller: an argument is wrong, nothing was changed
-        InvalidNameError  InvalidIdError  InvalidInputError  PayloadTooLargeError
+        InvalidNameError  InvalidIdError  InvalidInputError
+        LimitExceededError (PayloadTooLargeError)
         StoreUrlError  RegistryError (RegistryImportError)  UnknownOrchestrationError  UnknownActivityError
       StateError                      the caller: the thing is not in a state for this
         InstanceNotFoundError  ExecutionNotFoundError  InstanceExistsError
@@ -70,7 +71,12 @@ class InvalidInputError(UsageError):
     """A value is not JSON, or does not fit the annotation of the function it is for."""
 
 
-class PayloadTooLargeError(UsageError):
+class LimitExceededError(UsageError):
+    """Something is larger than duro carries: the history of an execution, or what it asks for at once. See
+    ``duro.model.limits``."""
+
+
+class PayloadTooLargeError(LimitExceededError):
     """An encoded payload is larger than ``limits.PAYLOAD_BYTES_MAX``."""
 
 

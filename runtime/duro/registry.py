@@ -51,10 +51,13 @@ class Signature(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ActivityDefinition(msgspec.Struct, frozen=True, kw_only=True):
+    """``max_concurrent``: attempts that one worker has in hand at once; None leaves it to ``RuntimeOptions``."""
+
     name: str
     function: Callable[..., Any]
     is_async: bool
     signature: Signature
+    max_concurrent: int | None = None
 
 
 class OrchestrationDefinition(msgspec.Struct, frozen=True, kw_only=True):
@@ -89,18 +92,21 @@ class Registry:
     @overload
     def activity(self, function: F, /) -> F: ...
     @overload
-    def activity(self, /, *, name: str | None = None) -> Callable[[F], F]: ...
-    def activity(self, function: Any = None, /, *, name: str | None = None) -> Any:
+    def activity(self, /, *, name: str | None = None, max_concurrent: int | None = None) -> Callable[[F], F]: ...
+    def activity(self, function: Any = None, /, *, name: str | None = None, max_concurrent: int | None = None) -> Any:
         """Register an ``async def`` or plain function ``(ctx)`` or ``(ctx, input)`` as an activity.
 
-        Its name is the function's, or ``name``. The function is returned unchanged.
+        Its name is the function's, or ``name``. ``max_concurrent`` is how many of it a worker runs at once at most;
+        what is beyond stays in the store, for any worker, and keeps no other activity waiting. An attempt that timed
+        out or was cancelled and has not stopped yet no longer counts. The function is returned unchanged.
 
         Raises:
-            RegistryError: the name is taken, or the function has another shape.
+            RegistryError: the name is taken, the function has another shape, or ``max_concurrent`` is not at least 1.
         """
 
         def register(function: F) -> F:
             chosen = check_name(name or function.__name__, "activity name")
+            _check_maximum(max_concurrent, chosen)
             if chosen in self._activities:
                 raise RegistryError(f"activity {chosen!r} is registered twice", hint="give one of them another name=")
             if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
@@ -111,6 +117,7 @@ class Registry:
                 function=function,
                 is_async=is_async,
                 signature=_signature(function, f"activity {chosen!r}"),
+                max_concurrent=max_concurrent,
             )
             self._names[function] = chosen
             return function
@@ -210,6 +217,14 @@ class Registry:
             (name, version)
             for name in sorted(self._orchestrations)
             for version in sorted(self._orchestrations[name], key=_parse_version)
+        )
+
+
+def _check_maximum(count: object, activity: str) -> None:
+    if count is not None and (isinstance(count, bool) or not isinstance(count, int) or count < 1):
+        raise RegistryError(
+            f"max_concurrent of activity {activity!r} must be a whole number of at least 1, not {count!r}",
+            hint="leave it out for no limit of its own",
         )
 
 

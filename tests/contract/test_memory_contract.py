@@ -25,6 +25,7 @@ from duro.testing.store_contract import (
     StartingContract,
     TerminatingContract,
     TimersContract,
+    UnregisteredContract,
     WorkersContract,
 )
 
@@ -101,6 +102,10 @@ class TestReleases(MemoryStores, ReleasesContract):
 
 
 class TestBlocked(MemoryStores, BlockedContract):
+    pass
+
+
+class TestUnregistered(MemoryStores, UnregisteredContract):
     pass
 
 

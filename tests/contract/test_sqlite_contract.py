@@ -28,6 +28,7 @@ from duro.testing.store_contract import (
     StartingContract,
     TerminatingContract,
     TimersContract,
+    UnregisteredContract,
     WorkersContract,
 )
 
@@ -112,6 +113,10 @@ class TestReleases(SqliteStores, ReleasesContract):
 
 
 class TestBlocked(SqliteStores, BlockedContract):
+    pass
+
+
+class TestUnregistered(SqliteStores, UnregisteredContract):
     pass
 
 

@@ -75,6 +75,8 @@ COMMANDS = [
     ("instances", "list"),
     ("instances", "show"),
     ("instances", "tree"),
+    ("instances", "cancel"),
+    ("instances", "resume"),
     ("instances", "terminate"),
     ("executions", "list"),
     ("history", "show"),

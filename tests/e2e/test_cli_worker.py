@@ -66,6 +66,17 @@ def test_a_worker_runs_what_is_started_and_stops_cleanly_when_asked(cli_with_sto
     assert _held(cli) == []
 
 
+def test_many_are_started_and_waited_for(cli_with_store: Cli) -> None:
+    cli = cli_with_store
+    with _worker(cli):
+        done = cli("start", "hello", "--inputs-from", "-", "--wait", "-q", input='"Ada"\n"Bob"\n')
+        assert (done.code, [row["output"] for row in done.rows()]) == (0, ['"hello Ada"', '"hello Bob"'])
+        mixed = cli("start", "failing", "--inputs-from", "-", "--wait", "-o", "json", input='"x"\n"y"\n')
+    assert mixed.code == 1
+    assert [each["status"] for each in mixed.json["results"]] == ["failed", "failed"]
+    assert "2 of 2 did not complete" in mixed.err
+
+
 @pytest.mark.parametrize(("number", "orchestration"), [(signal.SIGTERM, "lingering"), (signal.SIGINT, "sleeping")])
 def test_a_stopping_worker_lets_running_activities_end(cli_with_store: Cli, number: int, orchestration: str) -> None:
     cli = cli_with_store

@@ -1,4 +1,4 @@
-"""The commands that write: init, start, raise, terminate. What they print, what they refuse, what they leave alone."""
+"""The commands that write: what they print, what they refuse, what they leave alone."""
 
 import json
 import os
@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from duro.model.status import BlockedKind
+from duro.testing.scripted import ScriptedWorker
 from tests.e2e.cli_support import PROGRAM, Cli
 
 START = ("start", "greet", "--allow-unregistered")
@@ -122,6 +124,29 @@ def test_waiting_without_a_worker_says_what_is_missing(cli_with_store: Cli) -> N
     )
 
 
+def test_start_of_many_is_one_commit_and_prints_the_ids_in_the_order_of_the_lines(cli_with_store: Cli) -> None:
+    cli = cli_with_store
+    lines = '{"n": 1}\n\n  [2]\n"three"'
+    ran = cli(*START, "--inputs-from", "-", "--request-id", "r", input=lines)
+    assert (ran.code, len(set(ran.lines))) == (0, 3)
+    assert ran.err.startswith("duroctl: started 3 of 'greet'\n")
+    inputs = [cli("history", "show", each, "-o", "json").json["input"] for each in ran.lines]
+    assert inputs == [{"n": 1}, [2], "three"]
+    assert len({row["created_at_ms"] for row in cli.dump()["instances"]}) == 1
+    before = cli.dump()
+    again = cli(*START, "--inputs-from", "-", "--request-id", "r", "-o", "json", input=lines)
+    assert again.json["started"] == [{"instance_id": each, "name": "greet"} for each in ran.lines]
+    assert cli.dump() == before
+
+
+def test_a_wrong_line_starts_nothing_and_is_named(cli_with_store: Cli) -> None:
+    (cli_with_store.directory / "in.jsonl").write_text("1\n2\n{\n")
+    ran = cli_with_store(*START, "--inputs-from", "in.jsonl")
+    assert (ran.code, ran.out) == (2, "")
+    assert "input of orchestration 'greet' on line 3 is not JSON" in ran.err
+    assert cli_with_store.dump()["instances"] == []
+
+
 # --- raise ---------------------------------------------------------------------------------------------------
 
 
@@ -140,6 +165,78 @@ def test_raise_reaches_all_ids_on_standard_input_or_none(cli_with_store: Cli) ->
     assert [each["instance_id"] for each in sent.json["raised"]] == ["a", "b"]
     before = cli_with_store.dump()
     assert cli_with_store("raise", "-", "go", input="a\nnobody\n").code == 7
+    assert cli_with_store.dump() == before
+
+
+# --- cancel --------------------------------------------------------------------------------------------------
+
+
+def test_cancel_records_the_request_once_and_asks_nobody(cli_with_store: Cli) -> None:
+    cli_with_store(*START, "--id", "a")
+    ran = cli_with_store("instances", "cancel", "a", "--reason", "enough", "-o", "json")
+    assert (ran.code, ran.json["schema"]) == (0, "duroctl.cancel_requested/1")
+    assert ran.json["cancel_requested"] == [{"instance_id": "a", "execution_id": 1}]
+    assert cli_with_store("instances", "cancel", "a", "--reason", "another").code == 0
+    (row,) = cli_with_store.dump()["instances"]
+    assert (row["status"], row["cancel_reason"]) == ("pending", "enough")
+    assert "cancel asked   enough" in cli_with_store("instances", "show", "a").lines
+
+
+def test_cancel_of_ids_on_standard_input_reaches_all_of_them_or_none(cli_with_store: Cli) -> None:
+    for instance_id in ("a", "b"):
+        cli_with_store(*START, "--id", instance_id)
+    before = cli_with_store.dump()
+    assert cli_with_store("instances", "cancel", "-", input="a\nnobody\n").code == 7
+    assert cli_with_store.dump() == before
+    cli_with_store("instances", "terminate", "a", "--yes")
+    partly = cli_with_store("instances", "cancel", "-", "-o", "ids", input="a\nb\n")
+    assert (partly.code, partly.out) == (3, "b\n")
+    assert "1 of 2 instances had ended before" in partly.err
+    assert cli_with_store("instances", "cancel", "a").code == 1
+
+
+# --- resume --------------------------------------------------------------------------------------------------
+
+
+def _poison(cli: Cli, instance_id: str) -> None:
+    """As a worker leaves it after too many turns without a commit."""
+    with cli.client() as client:
+        worker = ScriptedWorker(client.store, orchestrations=[("greet", "")], activities=[])
+        for leased in worker.lease().instances:
+            poison = leased.instance_id == instance_id
+            worker.release(leased, blocked=BlockedKind.POISON if poison else None, reason="10 turns\nin a row")
+        client.store.release_worker(worker.worker_id)
+
+
+def test_a_poisoned_instance_is_listed_with_its_reason_and_resumed(cli_with_store: Cli) -> None:
+    cli = cli_with_store
+    for instance_id in ("bad", "good"):
+        cli(*START, "--id", instance_id)
+    _poison(cli, "bad")
+    (listed,) = cli("instances", "list", "--status", "blocked").rows()
+    assert (listed["instance_id"], listed["blocked"], listed["blocked_reason"]) == (
+        "bad",
+        "poison",
+        "10 turns\\nin a row",
+    )
+    (document,) = cli("instances", "list", "--status", "blocked", "-o", "json").json["instances"]
+    assert (document["blocked"], document["blocked_reason"]) == ("poison", "10 turns\nin a row")
+    assert "blocked        poison: 10 turns\\nin a row" in cli("instances", "show", "bad").lines
+    on_terminal = cli.on_terminal("instances", "list", "--status", "blocked", width=100).out
+    assert [on_terminal.count(text) for text in ("BLOCKED", "REASON", "poison", "10 turns\\nin a row")] == [1, 1, 1, 1]
+    ran = cli("instances", "resume", "-", "-o", "ids", input="bad\ngood\n")
+    assert (ran.code, ran.out) == (0, "bad\n")
+    assert ran.err == "duroctl: 1 instance had nothing to be resumed from\n"
+    assert cli("instances", "list", "--status", "blocked", "-o", "ids").out == ""
+    assert {row["attempt_count"] for row in cli.dump()["instances"]} == {0}
+
+
+def test_resume_of_what_has_ended_or_never_was_is_an_error(cli_with_store: Cli) -> None:
+    cli_with_store(*START, "--id", "a")
+    cli_with_store("instances", "terminate", "a", "--yes")
+    before = cli_with_store.dump()
+    assert cli_with_store("instances", "resume", "a").code == 1
+    assert cli_with_store("instances", "resume", "a", "nobody").code == 7
     assert cli_with_store.dump() == before
 
 

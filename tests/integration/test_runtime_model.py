@@ -126,6 +126,15 @@ async def timed_out_in_total(ctx: duro.OrchestrationContext) -> str:
 
 
 @registry.orchestration
+async def timed_out_untaken(ctx: duro.OrchestrationContext) -> str:
+    try:
+        await ctx.schedule_activity("nobody has this", total_timeout=0.1)
+    except duro.ActivityFailedError as error:
+        return error.failure.type
+    return "done"
+
+
+@registry.orchestration
 async def adds_one_through_a_child(ctx: duro.OrchestrationContext, number: int) -> int:
     return await ctx.schedule_activity(add_one, number)
 
@@ -304,6 +313,14 @@ def test_each_attempt_has_its_time_out(make_runtime: MakeRuntime, plain: bool) -
     started = runtime.client.start_orchestration(timed_out, plain)
     assert runtime.client.wait_for_orchestration(started, WAIT_S).output == "ActivityTimeout"
     assert attempts[started] == 2
+
+
+def test_a_total_timeout_ends_an_activity_that_no_worker_takes(make_runtime: MakeRuntime) -> None:
+    runtime = make_runtime(registry)
+    started = runtime.client.start_orchestration(timed_out_untaken)
+    assert runtime.client.wait_for_orchestration(started, WAIT_S).output == "ActivityTimeout"
+    dump = runtime.store.dump()
+    assert (dump["activities"], dump["timers"]) == ([], [])
 
 
 def test_all_attempts_together_have_a_time_out(make_runtime: MakeRuntime) -> None:

@@ -24,7 +24,7 @@ from duro.errors import DuroError
 from duro.model import events as ev
 from duro.model import messages as msg
 from duro.model.records import InstanceFilter, StartRequest, StoreInfo
-from duro.model.status import BlockedKind, InstanceStatus, ParentPolicy
+from duro.model.status import STORED_BLOCKS, InstanceStatus, ParentPolicy
 from duro.model.turns import (
     CommitBatch,
     CommitResult,
@@ -488,7 +488,7 @@ class StoresAgree(RuleBasedStateMachine):
             incarnation=leased.incarnation,
             lease_epoch=leased.lease_epoch,
             count_attempt=draw(st.booleans()),
-            blocked=draw(st.sampled_from([None, None, *BlockedKind])),
+            blocked=draw(st.sampled_from([None, None, *sorted(STORED_BLOCKS)])),
             reason="because",
             retry_at_ms=None if pause is None else self.clock.now_ms() + pause,
         )

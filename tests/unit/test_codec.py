@@ -1,14 +1,38 @@
 """What becomes JSON and what is refused, once, at the door."""
 
 import dataclasses
-from typing import Any
+import numbers
+import uuid
+from collections.abc import Mapping
+from datetime import datetime
+from decimal import Decimal
+from enum import Enum
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, TypedDict
 
 import msgspec
 import pytest
 
-from duro.codec import decode_payload, encode_payload, payload_from_text
+from duro.codec import check_annotation, decode_payload, encode_payload, payload_from_text
 from duro.errors import InvalidInputError, PayloadTooLargeError
 from duro.model.limits import PAYLOAD_BYTES_MAX
+
+
+class Size(Enum):
+    SMALL = "small"
+
+
+class Text(str):
+    pass
+
+
+class Movie(TypedDict, total=False):
+    title: str
+
+
+class Pair(NamedTuple):
+    first: int
+    second: "int | None" = None
 
 
 @dataclasses.dataclass
@@ -69,3 +93,70 @@ def test_a_payload_that_does_not_fit_says_where_and_what_was_expected() -> None:
     with pytest.raises(InvalidInputError, match=r"input does not fit Point: Expected `int`, got `str` - at `\$\.y`"):
         decode_payload(encode_payload({"x": 1, "y": "2"}, "input"), Point, "input")
     assert decode_payload(b'{"x":1,"y":2}', Point, "input") == Point(1, 2)
+
+
+class Opaque:
+    def __init__(self, x: int) -> None:
+        self.x = x
+
+
+class Tree(msgspec.Struct):
+    children: list["Tree"]
+    label: str | None = None
+
+
+@dataclasses.dataclass
+class Holder:
+    inside: dict[str, list[Opaque]]
+
+
+@pytest.mark.parametrize(
+    ("annotation", "because"),
+    [
+        (Opaque, ""),
+        (list[Opaque], " because of Opaque"),
+        (Holder, " because of Opaque"),
+        (Opaque | None, " because of Opaque"),
+        (Path, ""),
+        (complex, ""),
+        (Text, ""),
+        (dict[str, Path], " because of Path"),
+    ],
+)
+def test_a_class_that_json_cannot_make_is_refused_before_the_first_value(annotation: Any, because: str) -> None:
+    with pytest.raises(InvalidInputError, match=f"the input is annotated .*, which JSON cannot carry{because}$"):
+        check_annotation(annotation, "the input")
+
+
+CARRIED = (
+    *(
+        Any,
+        None,
+        object,
+        numbers.Number,
+        Point,
+        Tree,
+        list[Tree],
+        dict[str, Point | None],
+        datetime,
+        uuid.UUID,
+        Decimal,
+    ),
+    *(
+        Size,
+        set[int],
+        tuple[int, ...],
+        Literal["a", 1],
+        bytes,
+        msgspec.Raw,
+        Mapping[str, int],
+        Movie,
+        Pair,
+        float | Point,
+    ),
+)
+
+
+@pytest.mark.parametrize("annotation", CARRIED, ids=str)
+def test_what_json_can_carry_is_taken(annotation: Any) -> None:
+    check_annotation(annotation, "the input")

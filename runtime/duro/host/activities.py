@@ -16,7 +16,7 @@ from duro.codec import encode_payload
 from duro.errors import ActivityCancelled, InvalidInputError, PayloadTooLargeError
 from duro.failures import failure_of
 from duro.model.events import Json
-from duro.model.failure import INVALID_INPUT, INVALID_RESULT, TIMED_OUT, FailureDetails
+from duro.model.failure import INVALID_INPUT, INVALID_RESULT, TIMED_OUT, FailureDetails, out_of_time
 from duro.model.turns import LeasedActivity
 from duro.registry import ActivityDefinition
 from duro.telemetry import HOST_LOGGER
@@ -470,7 +470,5 @@ def _succeeded(attempt: ActivityAttempt, value: Any) -> ActivityOutcome:
 
 def timed_out(attempt: ActivityAttempt, *, in_total: bool) -> ActivityOutcome:
     """The outcome of an attempt whose time, or that of all attempts together, is over."""
-    which = "all its attempts" if in_total else f"attempt {attempt.leased.attempt}"
-    message = f"activity {attempt.definition.name!r} was not done in the time for {which}"
-    failure = FailureDetails(type=TIMED_OUT, message=message)
+    failure = out_of_time(attempt.definition.name, None if in_total else attempt.leased.attempt)
     return ActivityOutcome(attempt=attempt, failure=failure, error_names=(TIMED_OUT, "TimeoutError"), final=in_total)

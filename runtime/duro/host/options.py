@@ -14,7 +14,7 @@ class RuntimeOptions(msgspec.Struct, frozen=True, kw_only=True):
     """How a ``Runtime`` works. The defaults suit one process on one machine.
 
     * ``max_concurrent_activities``: attempts in hand at once, queued for a thread included; what is beyond stays in the
-      store, for any worker.
+      store, for any worker. An activity can have a limit of its own: ``@registry.activity(max_concurrent=...)``.
     * ``max_activity_threads``: threads for plain (not async) activities.
     * ``cache_size``: executions whose coroutine stays in memory between turns (LRU); 0 replays every turn from history.
     * ``turns_per_commit_max``: turns of one group commit; more means more throughput and longer waits.

@@ -282,13 +282,14 @@ class Worker:
         return batch
 
     def _lease_request(self) -> LeaseRequest:
-        names, count_max = self._room.to_lease()
-        self._short_of_room = names != self._registry.activities
+        room = self._room.to_lease()
+        self._short_of_room = room.names != self._registry.activities or bool(room.max_of)
         return LeaseRequest(
             orchestrations=self._capabilities,
-            activities=names,
+            activities=room.names,
             instances_max=self._options.turns_per_commit_max,
-            activities_max=count_max,
+            activities_max=room.count_max,
+            activities_max_of=room.max_of,
         )
 
     def _may_find_work(self, now_s: float) -> bool:

@@ -30,6 +30,12 @@ class FailureDetails(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     cause: "FailureDetails | None" = None
 
 
+def out_of_time(activity: str, attempt: int | None = None) -> FailureDetails:
+    """The failure of an activity whose time is over: that of one attempt, or of all together (None)."""
+    which = "all its attempts" if attempt is None else f"attempt {attempt}"
+    return FailureDetails(type=TIMED_OUT, message=f"activity {activity!r} was not done in the time for {which}")
+
+
 def clip(text: str) -> str:
     """``text`` with its middle cut out when it is longer than ``FAILURE_TEXT_CHARACTERS_MAX``, without lone
     surrogates."""

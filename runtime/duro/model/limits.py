@@ -31,3 +31,18 @@ CONTINUE_AS_NEW_EVENTS: Final = 10_000
 
 CONTINUE_AS_NEW_BYTES: Final = 8 * 1024 * 1024
 """History bytes from which ``continue_as_new_suggested`` is true."""
+
+HISTORY_EVENTS_MAX: Final = 50_000
+"""Events of one execution's history from which it may ask for nothing more: five times what suggests to continue as
+new, and a replay of a few seconds. What was asked for still arrives, so a history ends at twice that at most."""
+
+HISTORY_BYTES_MAX: Final = 64 * 1024 * 1024
+"""Bytes of one execution's history from which it may ask for nothing more: a worker that takes the execution over reads
+all of it."""
+
+TURN_REQUESTS_MAX: Final = 10_000
+"""Activities, timers, waits, children and detached orchestrations that code may ask for between two deliveries: they
+are one transaction, and every other turn of its group commit waits for it."""
+
+TURN_BYTES_MAX: Final = 16 * 1024 * 1024
+"""Bytes of their inputs together, for the same reason."""

@@ -49,7 +49,8 @@ class WorkerRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 class InstanceRecord(msgspec.Struct, frozen=True, kw_only=True):
     """One row a living instance. ``version`` is "" until the first turn chose it. ``execution_id`` is the current
-    execution; ``event_count`` and ``history_bytes`` are its own. ``custom_status`` is JSON text."""
+    execution; ``event_count`` and ``history_bytes`` are its own. ``custom_status`` is JSON text. ``blocked`` says why
+    it makes no progress although it has work, and ``blocked_reason`` what stands in its way."""
 
     instance_id: str
     incarnation: int
@@ -136,7 +137,7 @@ class ChildRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 class InstanceFilter(msgspec.Struct, frozen=True, kw_only=True):
     """Which instances a listing shows: all given fields must match. ``name`` is exact. ``blocked`` True: only
-    blocked ones."""
+    blocked ones, those that wait for unregistered code included; False: only others."""
 
     statuses: tuple[InstanceStatus, ...] = ()
     name: str | None = None

@@ -45,6 +45,12 @@ class BlockedKind(StrEnum):
     """The history cannot be decoded by this version of duro."""
     POISON = "poison"
     """Its turn ended without a commit too many times in a row."""
+    UNREGISTERED = "unregistered"
+    """No live worker has its orchestration, or an activity it waits for. Never stored: see ``model.unregistered``."""
+
+
+STORED_BLOCKS: Final = frozenset(BlockedKind) - {BlockedKind.UNREGISTERED}
+"""The blocks a worker can give and a store keeps."""
 
 
 class ParentPolicy(StrEnum):

@@ -23,13 +23,15 @@ class LeaseRequest(msgspec.Struct, frozen=True, kw_only=True):
     """How much new work a worker takes, and which kinds.
 
     ``orchestrations`` lists (name, version) pairs; the pair (name, "") stands for instances whose version is not
-    chosen yet. ``activities`` lists names. Work of any other kind is never leased.
+    chosen yet. ``activities`` lists names. Work of any other kind is never leased. ``activities_max_of`` says of
+    some of the names how many at most.
     """
 
     orchestrations: tuple[tuple[str, str], ...]
     activities: tuple[str, ...]
     instances_max: int
     activities_max: int
+    activities_max_of: dict[str, int] = msgspec.field(default_factory=dict)
 
 
 class QueuedMessage(msgspec.Struct, frozen=True, gc=False):

@@ -18,12 +18,15 @@ The rules this file keeps:
   instance leaves it alone.
 * **Sealing.** A dropped coroutine is closed with its context sealed: whatever its ``finally`` blocks ask of the context
   raises ``ContextSealed`` and leaves no trace. The same goes for the rest of a turn that is lost to nondeterminism.
+* **Deadlines.** An activity with a total time-out has a timer of its own, under the id of its scheduled event. When it
+  is due before the answer, the activity has failed, whoever has it or not, and leaves its queue.
 
 A live ``Execution`` continues from where its last turn stopped; a new one replays first. Both give the same commits.
 """
 
 import hashlib
 import inspect
+import math
 from collections import deque
 from collections.abc import Callable, Coroutine, Generator, Sequence
 from functools import partial
@@ -45,7 +48,7 @@ from duro.errors import (
 from duro.failures import explained, failure_of, message_of
 from duro.model import events
 from duro.model.events import AnyEvent, ArrivedEvent, Event, Json, ParentLink
-from duro.model.failure import CANCELLED, INVALID_INPUT, INVALID_RESULT, FailureDetails, clip
+from duro.model.failure import CANCELLED, INVALID_INPUT, INVALID_RESULT, FailureDetails, clip, out_of_time
 from duro.model.messages import ActivityFailed, ActivitySucceeded, AnyMessage, ChildFailed, ChildSucceeded, Message
 from duro.model.status import ExecutionStatus
 from duro.model.turns import (
@@ -58,6 +61,7 @@ from duro.model.turns import (
     TurnCommit,
 )
 from duro.registry import OrchestrationDefinition, Registry
+from duro.replay.allowance import Allowance
 from duro.replay.context import OrchestrationContext, failure_error
 from duro.replay.futures import DurableFuture, Operation, Task
 from duro.replay.guard import HINT, asyncio_refused
@@ -151,9 +155,11 @@ class Execution:
     """One execution and the state of its code. Not thread-safe: one turn at a time."""
 
     __slots__ = (
+        "_allowance",
         "_broken",
         "_cancel_delivered",
         "_continuation",
+        "_deadlines",
         "_ended",
         "_open",
         "_ordinal",
@@ -204,7 +210,10 @@ class Execution:
         self._ordinal = 0
         self._recorded: Sequence[AnyEvent] = ()
         self._position = 0
+        self._allowance = Allowance()
         self._open: dict[int, Operation[Any]] = {}
+        self._deadlines: set[int] = set()
+        """Open activities that have a timer of their own."""
         self._waits: dict[str, deque[Operation[Any]]] = {}
         self._ready: deque[Task[Any]] = deque()
         self._tasks: dict[int, Task[Any]] = {}
@@ -374,7 +383,13 @@ class Execution:
         self._open[event.event_id] = operation
         return operation
 
+    def _admit(self, payload_bytes: int = 0) -> None:
+        """Raises LimitExceededError: the execution, or this turn, has asked for as much as it may."""
+        if self._running is not None:  # the rest of a lost turn goes nowhere
+            self._allowance.take(payload_bytes)
+
     def schedule_activity(self, event: events.ActivityScheduled, decode: Callable[[Json], Any]) -> Operation[Any]:
+        self._admit(len(bytes(event.input)))
         if self.request(event):
             self._turn.activities.append(
                 ScheduleActivity(
@@ -386,20 +401,28 @@ class Execution:
                     total_timeout_s=event.total_timeout_s,
                 )
             )
+            if event.total_timeout_s is not None:
+                deadline_ms = event.at_ms + math.ceil(event.total_timeout_s * 1000)
+                self._turn.timers.append(CreateTimer(event.event_id, deadline_ms))
+        if event.total_timeout_s is not None:
+            self._deadlines.add(event.event_id)
         return self.open_operation(event, "activity", event.name, decode)
 
     def create_timer(self, event: events.TimerCreated) -> Operation[Any]:
+        self._admit()
         if self.request(event):
             self._turn.timers.append(CreateTimer(event.event_id, event.fire_at_ms))
         return self.open_operation(event, "timer", "", _nothing)
 
     def wait_for_event(self, event: events.EventWaitStarted, decode: Callable[[Json], Any]) -> Operation[Any]:
+        self._admit()
         self.request(event)
         operation = self.open_operation(event, "event", event.name, decode)
         self._waits.setdefault(event.name, deque()).append(operation)
         return operation
 
     def start_child(self, event: events.SubOrchestrationScheduled, decode: Callable[[Json], Any]) -> Operation[Any]:
+        self._admit(len(bytes(event.input)))
         if self.request(event):
             self._turn.starts.append(
                 StartInstance(
@@ -416,6 +439,7 @@ class Execution:
         return self.open_operation(event, "sub-orchestration", event.name, decode)
 
     def start_detached(self, event: events.OrchestrationScheduled) -> None:
+        self._admit(len(bytes(event.input)))
         if self.request(event):
             self._turn.starts.append(
                 StartInstance(
@@ -440,18 +464,26 @@ class Execution:
                     if len(unsent) == len(turn.activities):
                         turn.cancelled_activities.append(operation.event_id)
                     turn.activities = unsent
+                    if operation.event_id in self._deadlines:
+                        self._drop_timer(operation.event_id)
+                self._deadlines.discard(operation.event_id)
             case "timer":
                 if self.request(events.TimerCancelled(**header)):
-                    unset = [each for each in turn.timers if each.event_id != operation.event_id]
-                    if len(unset) == len(turn.timers):
-                        turn.cancelled_timers.append(operation.event_id)
-                    turn.timers = unset
+                    self._drop_timer(operation.event_id)
             case "event":
                 self._forget_wait(operation)
                 self.request(events.EventWaitCancelled(**header))
             case _:
                 if self.request(events.SubOrchestrationCancelRequested(**header)):
                     turn.cancelled_children.append(CancelChild(operation.event_id, "its parent no longer waits for it"))
+
+    def _drop_timer(self, event_id: int) -> None:
+        """It leaves its queue, or never comes there."""
+        turn = self._turn
+        unset = [each for each in turn.timers if each.event_id != event_id]
+        if len(unset) == len(turn.timers):
+            turn.cancelled_timers.append(event_id)
+        turn.timers = unset
 
     def _forget_wait(self, operation: Operation[Any]) -> None:
         waits = self._waits[operation.name]
@@ -528,11 +560,16 @@ class Execution:
             self._deliver_message(message)
         for event_id in arrivals.timers:
             operation = self._open.get(event_id)
-            if operation is not None and operation.kind == "timer" and not self._ended:
+            if operation is None or self._ended:
+                continue
+            header = {"event_id": self.next_event_id, "at_ms": self.now_ms, "scheduled_event_id": event_id}
+            if operation.kind == "timer":
                 self._turn.consumed_timers.append(event_id)
-                self._record(
-                    events.TimerFired(event_id=self.next_event_id, at_ms=self.now_ms, scheduled_event_id=event_id)
-                )
+                self._record(events.TimerFired(**header))
+            elif event_id in self._deadlines:
+                self._turn.consumed_timers.append(event_id)
+                self._turn.cancelled_activities.append(event_id)
+                self._record(events.ActivityFailed(failure=out_of_time(operation.name), **header))
         for item in arrivals.mailbox:
             waits = self._waits.get(item.name)
             if waits and not self._ended:
@@ -559,6 +596,8 @@ class Execution:
             return
         number, at_ms, asked = self.event_count + 1, self.now_ms, operation.event_id
         event: ArrivedEvent
+        if asked in self._deadlines:
+            self._turn.cancelled_timers.append(asked)
         match message:
             case ActivitySucceeded(result=result):
                 event = events.ActivityCompleted(event_id=number, at_ms=at_ms, scheduled_event_id=asked, result=result)
@@ -633,9 +672,11 @@ class Execution:
         self.now_ms = event.at_ms
         self.seen_events = self.event_count
         self.seen_bytes = self.history_bytes
+        self._allowance.renew(self.event_count, self.history_bytes)
 
     def _take_open(self, event: _Answer) -> Operation[Any]:
         operation = self._open.pop(event.scheduled_event_id, None)
+        self._deadlines.discard(event.scheduled_event_id)
         if operation is not None and operation.kind == _ANSWERS[type(event)]:
             return operation
         answered = f"{type(event).__name__} answers event {event.scheduled_event_id}"

@@ -17,8 +17,8 @@ Rules for every store:
 * **Expected conflicts are outcomes, not exceptions** (a lost lease, a taken id): see each method.
 * **Durable when it returns.** What a writing method returned survives a power cut.
 * **Thread-safe.** Any thread may call any method. Calls from several threads may share one transaction.
-* **A repeat changes nothing.** Request ids that were applied (``raise_event``, ``request_cancel``) are remembered for
-  a day at least.
+* **A repeat changes nothing.** Request ids that were applied (``raise_event``, ``request_cancel``,
+  ``terminate_instance``) are remembered for a day at least.
 
 **Ready.** An instance has ``ready_at_ms``: from then on it may be leased (None: nothing to do). It becomes ready now
 when it starts, when a message arrives, when a mailbox event arrives whose name is among its stored waits, when its
@@ -36,6 +36,11 @@ to a worker and stay so until it gives them back or its own lease has expired; t
 ``lease_epoch`` of an instance or activity grows by one whenever it is leased; it is the fencing token. A worker whose
 lease expired but whose instances nobody took yet still commits. A lease of any kind has expired when its ``until`` is
 not after now. A worker without a row leases nothing: it must register first.
+
+**Unregistered.** A record whose block is not stored is shown as blocked, ``UNREGISTERED``, while at least one worker
+lives and either the instance is ready now, leased to nobody, and no live worker has published its (name, version)
+(for version "": its name), or an activity of it is visible now, leased to nobody, and no live worker has published
+its name (of several: the first by name). See ``model.unregistered``.
 
 **Removal.** Reads show ``live`` executions only; the other states belong to later maintenance.
 """
@@ -134,7 +139,8 @@ class Store(ABC):
     def lease(self, worker_id: str, request: LeaseRequest) -> LeaseResult:
         """Lease new work for a worker, earliest ready first within a kind and fair between kinds.
 
-        At most ``instances_max`` instances and ``activities_max`` activities of the requested kinds. First takes back
+        At most ``instances_max`` instances and ``activities_max`` activities of the requested kinds, and of a name no
+        more than ``activities_max_of`` allows; what is beyond that does not count as further work. First takes back
         what expired workers hold. Every returned lease is held by ``worker_id``. An instance that this worker
         already holds and that became ready again is returned once more under the *same* ``lease_epoch`` and
         unchanged ``attempt_count``; every other lease raises both by one. When nothing is ready nothing is written.
@@ -247,13 +253,13 @@ class Store(ABC):
         """
 
     @abstractmethod
-    def terminate_instance(self, instance_id: str, reason: str) -> None:
+    def terminate_instance(self, instance_id: str, reason: str, request_id: str = "") -> None:
         """End the instance now, without code or worker: the current execution gets one more event
         (``codec.terminated_event``) and status terminated; everything else as for a final end of a turn, the parent
         told with ``codec.child_failed_message`` of failure type ``TERMINATED`` (its message: the reason). Any lease
         is void from here. ``blocked`` is cleared and ``attempt_count`` becomes 0; no turn was committed, so
         ``turn_sequence`` and ``last_commit_token`` stay. The input of an execution that never ran its first turn
-        stays stored on the execution.
+        stays stored on the execution. A repeat with the same request id does nothing; "" is no id, and never repeated.
 
         Raises:
             InstanceNotFoundError, InstanceFinishedError: nothing was changed.
@@ -291,8 +297,9 @@ class Store(ABC):
         """One live execution, or None."""
 
     @abstractmethod
-    def read_history(self, instance_id: str, execution_id: int | None) -> HistoryRecord | None:
-        """One execution (None: the current one) with all its events, from one snapshot; None if it is not there."""
+    def read_history(self, instance_id: str, execution_id: int | None, after: int = 0) -> HistoryRecord | None:
+        """One execution (None: the current one) with its events after event ``after`` (0: all of them), from one
+        snapshot; None if it is not there. Costs what it brings, not what the history weighs."""
 
     @abstractmethod
     def read_ends(self, instance_ids: Sequence[str]) -> dict[str, InstanceEnd]:

@@ -64,6 +64,7 @@ from duro.model.turns import (
     TurnCommit,
     TurnOutcome,
 )
+from duro.model.unregistered import shown_unregistered
 from duro.stores.base import Store, StoreDump
 
 SCHEMA_VERSION: Final = 1
@@ -398,7 +399,7 @@ class MemoryStore(Store):
                         found.append(
                             _Candidate(kind=(activity.name,), at_ms=activity.visible_at_ms, key=key, item=item)
                         )
-        return _choose(found, request.activities_max, now)
+        return _choose(_within(found, request.activities_max_of), request.activities_max, now)
 
     # --- commits -----------------------------------------------------------------------------------------------
 
@@ -695,9 +696,14 @@ class MemoryStore(Store):
             _request_cancel(instance, reason, now)
             self._changed()
 
-    def terminate_instance(self, instance_id: str, reason: str) -> None:
+    def terminate_instance(self, instance_id: str, reason: str, request_id: str = "") -> None:
         with self._transaction() as now:
-            instance = self._unfinished_instance(instance_id)
+            instance = self._instance(instance_id)
+            if request_id in instance.requests:
+                return
+            _refuse_finished(instance)
+            if request_id:
+                instance.requests[request_id] = now
             execution = instance.current
             event = codec.terminated_event(len(execution.history) + 1, now, reason)
             execution.history.append(event)
@@ -737,23 +743,43 @@ class MemoryStore(Store):
     # --- reads of clients --------------------------------------------------------------------------------------
 
     def get_instance(self, instance_id: str) -> InstanceRecord | None:
-        with self._transaction():
+        with self._transaction() as now:
             instance = self._by_id.get(instance_id)
-            return _instance_record(instance) if instance is not None else None
+            return self._record(instance, now) if instance is not None else None
+
+    def _record(self, instance: _Instance, now: int) -> InstanceRecord:
+        """Those that wait for code that no live worker has are shown as blocked."""
+        record = _instance_record(instance)
+        live = [worker for worker in self._workers.values() if worker.lease_until_ms > now]
+        if instance.finished or not live:
+            return record
+        kinds = {kind for worker in live for kind in worker.orchestrations}
+        names = {name for worker in live for name in worker.activities}
+        served = (instance.name, instance.version) in kinds or (
+            not instance.version and any(name == instance.name for name, _ in kinds)
+        )
+        is_ready = instance.lease_worker_id is None and _is_due(instance.ready_at_ms, now)
+        waiting = (
+            activity.name
+            for activity in instance.activities.values()
+            if activity.lease_worker_id is None and activity.visible_at_ms <= now and activity.name not in names
+        )
+        return shown_unregistered(record, orchestration=is_ready and not served, activity=min(waiting, default=None))
 
     def list_instances(self, where: InstanceFilter, limit: int, cursor: str | None) -> InstancePage:
         before = _parse_cursor(_INSTANCE_CURSOR, cursor)
-        with self._transaction():
-            found = [
-                instance
+        with self._transaction() as now:
+            records = (
+                self._record(instance, now)
                 for instance in self._instances.values()
-                if _matches(instance, where) and (before is None or (instance.incarnation,) < before)
-            ]
-            found.sort(key=lambda instance: instance.incarnation, reverse=True)
+                if before is None or (instance.incarnation,) < before
+            )
+            found = [record for record in records if _matches(record, where)]
+            found.sort(key=lambda record: record.incarnation, reverse=True)
             page = found[:limit] if limit else found
             more = len(page) < len(found)
             return InstancePage(
-                instances=tuple(_instance_record(instance) for instance in page),
+                instances=tuple(page),
                 next=f"i{page[-1].incarnation}" if more else None,
             )
 
@@ -780,7 +806,7 @@ class MemoryStore(Store):
             found = self._live_execution(instance_id, execution_id)
             return _execution_record(*found) if found is not None else None
 
-    def read_history(self, instance_id: str, execution_id: int | None) -> HistoryRecord | None:
+    def read_history(self, instance_id: str, execution_id: int | None, after: int = 0) -> HistoryRecord | None:
         with self._transaction():
             found = self._live_execution(instance_id, execution_id)
             if found is None:
@@ -788,7 +814,7 @@ class MemoryStore(Store):
             instance, execution = found
             return HistoryRecord(
                 execution=_execution_record(instance, execution),
-                events=tuple(execution.history),
+                events=tuple(execution.history[after:]),
                 input=execution.input,
             )
 
@@ -881,6 +907,19 @@ class MemoryStore(Store):
 
 
 # --- leasing -----------------------------------------------------------------------------------------------
+
+
+def _within(found: list[_Candidate[T]], max_of: dict[str, int]) -> list[_Candidate[T]]:
+    """The earliest of each name that has a maximum, and all others."""
+    left = dict(max_of)
+    kept = []
+    for candidate in sorted(found, key=lambda each: (each.at_ms, each.key)):
+        name = candidate.kind[0]
+        if left.get(name, 1) > 0:
+            kept.append(candidate)
+            if name in left:
+                left[name] -= 1
+    return kept
 
 
 def _choose(found: list[_Candidate[T]], count_max: int, now: int) -> tuple[list[T], int | None]:
@@ -1062,12 +1101,16 @@ def _parse_cursor(form: re.Pattern[str], cursor: str | None) -> tuple[int, ...] 
     return tuple(int(part) for part in match.groups())
 
 
-def _matches(instance: _Instance, where: InstanceFilter) -> bool:
+def _matches(record: InstanceRecord, where: InstanceFilter) -> bool:
     return (
-        (not where.statuses or instance.status in where.statuses)
-        and (where.name is None or instance.name == where.name)
-        and (where.blocked is None or (instance.blocked is not None) == where.blocked)
+        (not where.statuses or record.status in where.statuses)
+        and (where.name is None or record.name == where.name)
+        and (where.blocked is None or (record.blocked is not None) == where.blocked)
     )
+
+
+def _is_due(at_ms: int | None, now: int) -> bool:
+    return at_ms is not None and at_ms <= now
 
 
 def _live_executions(instance: _Instance) -> list[_Execution]:

@@ -419,10 +419,11 @@ def messages_go_to_the_living(dump: StoreDump) -> list[str]:
 
 
 def timers_and_activities_belong_to_the_running_execution(dump: StoreDump) -> list[str]:
-    """They have their scheduled event in its history, and no answer there yet."""
+    """They have their scheduled event in its history, and no answer there yet. A timer may be an activity's."""
     found = []
     view = _view(dump)
-    for table, kind in (("timers", ev.TimerCreated), ("activities", ev.ActivityScheduled)):
+    kinds = {"timers": (ev.TimerCreated, ev.ActivityScheduled), "activities": (ev.ActivityScheduled,)}
+    for table, kind in kinds.items():
         for row in dump[table]:
             execution = view.current(row["incarnation"])
             if execution is None or execution.row["execution_id"] != row["execution_id"] or not execution.unfinished:

@@ -86,14 +86,18 @@ def request_cancel(transaction: Transaction, instance_id: str, reason: str, requ
     transaction.rows(sql.CANCEL_CHILDREN, [(incarnation, reason)], (transaction.now_ms,))
 
 
-def terminate(transaction: Transaction, instance_id: str, reason: str) -> None:
+def terminate(transaction: Transaction, instance_id: str, reason: str, request_id: str) -> None:
     """As the final end of a turn nobody ran."""
-    target = transaction.row(sql.TERMINATE_TARGET, (instance_id,))
+    target = transaction.row(sql.TERMINATE_TARGET, (instance_id, request_id))
     if target is None:
         raise _not_found(instance_id)
-    incarnation, status, finished, execution_id, event_count = target
+    incarnation, status, finished, execution_id, event_count, applied = target
+    if applied:
+        return
     if finished:
         raise _finished(instance_id, status)
+    if request_id:
+        _remember(transaction, request_id, incarnation)
     now = transaction.now_ms
     event = codec.terminated_event(event_count + 1, now, reason)
     facts = end_facts(transaction, [incarnation])[0]

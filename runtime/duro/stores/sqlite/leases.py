@@ -155,6 +155,9 @@ def _lease_activities(
     """As ``_lease_instances``. An activity whose scheduled event cannot be read stays and stops nobody."""
     connection, now = transaction.connection, transaction.now_ms
     kinds, readable = _readable_activities(connection, now, worker_id, request, ready_work)
+    if request.activities_max_of:
+        maxima = [request.activities_max_of.get(name) for name in request.activities]
+        readable = [rows[:count_max] for rows, count_max in zip(readable, maxima, strict=True)]
     dealt = deal(readable, request.activities_max, rotation)
     left = (rows[len(taken)][0][0] for rows, taken in zip(readable, dealt, strict=True) if len(rows) > len(taken))
     next_ms = _earliest((*left, *(later for _, later in kinds)))

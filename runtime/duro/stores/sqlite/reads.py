@@ -22,6 +22,7 @@ from duro.model.records import (
 )
 from duro.model.status import InstanceStatus
 from duro.model.turns import LastCommit
+from duro.model.unregistered import shown_unregistered
 from duro.stores.sqlite import sql
 from duro.stores.sqlite.committer import as_json
 from duro.stores.sqlite.migrations import SCHEMA_VERSION
@@ -41,6 +42,7 @@ _texts = msgspec.json.Decoder(list[str])
 _ends = msgspec.json.Decoder(list[InstanceEnd])
 _last_commits = msgspec.json.Decoder(list[tuple[int, LastCommit]])
 _held = msgspec.json.Decoder(list[tuple[int, int, int, int]])
+_unserved = msgspec.json.Decoder(list[tuple[int, int, str | None]])
 _held_instances = msgspec.json.Decoder(list[tuple[int, int]])
 
 _INSTANCE_CURSOR: Final = re.compile(r"i:([0-9]{1,18})", re.ASCII)
@@ -85,31 +87,46 @@ def held_activities(connection: apsw.Connection, worker_id: str) -> frozenset[tu
 # --- instances -----------------------------------------------------------------------------------------------
 
 
-def get_instance(connection: apsw.Connection, instance_id: str) -> InstanceRecord | None:
+def get_instance(connection: apsw.Connection, now_ms: int, instance_id: str) -> InstanceRecord | None:
     found = _instances.decode(_value(connection, sql.GET_INSTANCE, (instance_id,)))
-    return found[0] if found else None
+    return _with_unserved(connection, now_ms, found)[0] if found else None
 
 
-def list_instances(connection: apsw.Connection, where: InstanceFilter, limit: int, cursor: str | None) -> InstancePage:
+def _with_unserved(connection: apsw.Connection, now_ms: int, records: list[InstanceRecord]) -> list[InstanceRecord]:
+    """The records, those that wait for unregistered code shown as blocked."""
+    asked = [each.incarnation for each in records if each.completed_at_ms is None and each.blocked is None]
+    if not asked:
+        return records
+    answer = _unserved.decode(_value(connection, sql.UNSERVED_OF, (as_json(asked), now_ms)))
+    if not answer:
+        return records
+    missing = {incarnation: (bool(orchestration), activity) for incarnation, orchestration, activity in answer}
+    nothing = (False, None)
+    return [
+        shown_unregistered(each, orchestration=orchestration, activity=activity)
+        for each in records
+        for orchestration, activity in (missing.get(each.incarnation, nothing),)
+    ]
+
+
+def list_instances(
+    connection: apsw.Connection, now_ms: int, where: InstanceFilter, limit: int, cursor: str | None
+) -> InstancePage:
     position = _position(_INSTANCE_CURSOR, cursor)
     before = _LAST if position is None else position[0]
-    statements = _listings(where)
-    conditions = (
-        as_json(where.statuses) if where.statuses else None,
-        where.name,
-        None if where.blocked is None else int(where.blocked),
-    )
+    listings = _listings(connection, now_ms, where)
     found: list[InstanceRecord] = []
     wanted = limit + 1 if limit else _LAST
     while len(found) < wanted:
         count = min(wanted - len(found), _ROWS_A_STATEMENT)
         part: list[InstanceRecord] = []
-        for statement in statements:
+        for statement, conditions in listings:
             part += _instances.decode(_value(connection, statement, (before, count, *conditions)))
-        if len(statements) > 1:
+        if len(listings) > 1:
             part.sort(key=lambda record: -record.incarnation)
             del part[count:]
-        found += part
+        shown = _with_unserved(connection, now_ms, part)
+        found += [each for each in shown if where.blocked is None or where.blocked == (each.blocked is not None)]
         if len(part) < count:
             break
         before = part[-1].incarnation
@@ -118,10 +135,23 @@ def list_instances(connection: apsw.Connection, where: InstanceFilter, limit: in
     return InstancePage(instances=tuple(page), next=f"i:{page[-1].incarnation}" if more else None)
 
 
-def _listings(where: InstanceFilter) -> list[str]:
-    """The statements whose indexes together hold what the filter asks for and as little else as possible."""
+def _listings(
+    connection: apsw.Connection, now_ms: int, where: InstanceFilter
+) -> list[tuple[str, tuple[str | int | None, ...]]]:
+    """The statements whose indexes together hold what the filter asks for and as little else as possible; each with
+    what to bind after the position and the count."""
+    conditions = (as_json(where.statuses) if where.statuses else None, where.name)
     if where.blocked:
-        return [sql.LIST_BLOCKED]
+        kinds = _value(connection, sql.UNSERVED_KINDS, (now_ms,))
+        activities = _value(connection, sql.UNSERVED_ACTIVITIES, (now_ms,))
+        listings: list[tuple[str, tuple[str | int | None, ...]]] = [(sql.LIST_BLOCKED, (*conditions, 1))]
+        if kinds != "[]" or activities != "[]":
+            listings.append((sql.LIST_UNSERVED, (*conditions, 0, kinds, activities, now_ms)))
+        return listings
+    return [(statement, (*conditions, where.blocked)) for statement in _by_status(where)]
+
+
+def _by_status(where: InstanceFilter) -> list[str]:
     statuses = frozenset(where.statuses)
     if statuses and InstanceStatus.COMPLETED not in statuses:
         listings = [sql.LIST_ENDED_BADLY[status.value] for status in sorted(statuses - _UNFINISHED)]
@@ -173,13 +203,16 @@ def _execution(
     return (found[0], row[1]) if found else None
 
 
-def read_history(connection: apsw.Connection, instance_id: str, execution_id: int | None) -> HistoryRecord | None:
+def read_history(
+    connection: apsw.Connection, instance_id: str, execution_id: int | None, after: int
+) -> HistoryRecord | None:
     found = _execution(connection, instance_id, execution_id)
     if found is None:
         return None
     execution, stored_input = found
-    events = load_histories(connection, [(execution.incarnation, execution.execution_id)])[0]
-    return HistoryRecord(execution=execution, events=events, input=stored_input)
+    scope = (execution.incarnation, execution.execution_id, after)
+    events = _texts.decode(_value(connection, sql.EVENTS_AFTER, scope))
+    return HistoryRecord(execution=execution, events=tuple(events), input=stored_input)
 
 
 def read_ends(connection: apsw.Connection, instance_ids: Sequence[str]) -> dict[str, InstanceEnd]:
@@ -192,7 +225,8 @@ def list_children(connection: apsw.Connection, incarnation: int, limit: int, aft
     wanted = limit or _LAST
     while len(found) < wanted:
         count = min(wanted - len(found), _ROWS_A_STATEMENT)
-        part = _children.decode(_value(connection, sql.LIST_CHILDREN, (incarnation, after, count)))
+        position: Any = connection.execute(sql.CHILD_POSITION, (incarnation, after)).fetchone() or (0, 0)
+        part = _children.decode(_value(connection, sql.LIST_CHILDREN, (incarnation, after, *position, count)))
         found += part
         if len(part) < count:
             break

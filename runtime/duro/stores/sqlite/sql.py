@@ -515,6 +515,12 @@ SELECT json_group_array(data) FROM (
   SELECT data FROM history WHERE incarnation = ?1 AND execution_id = ?2 ORDER BY event_id)
 """
 
+# Those after event ?3.
+EVENTS_AFTER: Final = """
+SELECT json_group_array(data) FROM (
+  SELECT data FROM history WHERE incarnation = ?1 AND execution_id = ?2 AND event_id > ?3 ORDER BY event_id)
+"""
+
 # --- clients: writes -----------------------------------------------------------------------------------------
 
 # An instance, for a write: incarnation, status, finished, waits, blocked, whether request ?2 was applied to it.
@@ -537,9 +543,11 @@ UPDATE instances SET blocked = NULL, blocked_reason = NULL, attempt_count = 0,
   ready_at_ms = min(coalesce(ready_at_ms, ?2), ?2)
 WHERE incarnation = ?1
 """
-# What terminating needs to know: incarnation, status, finished, execution, its number of events.
+# What terminating needs to know: incarnation, status, finished, execution, its number of events, whether request ?2 was
+# applied.
 TERMINATE_TARGET: Final = """
-SELECT i.incarnation, i.status, i.completed_at_ms IS NOT NULL, i.execution_id, e.event_count
+SELECT i.incarnation, i.status, i.completed_at_ms IS NOT NULL, i.execution_id, e.event_count,
+  EXISTS (SELECT 1 FROM requests r WHERE r.request_id = ?2 AND r.incarnation = i.incarnation)
 FROM instances i JOIN executions e ON e.incarnation = i.incarnation AND e.execution_id = i.execution_id
 WHERE i.instance_id = ?1
 """
@@ -593,6 +601,60 @@ LIST_BLOCKED: Final = f"""
 {_INSTANCE} FROM (SELECT * FROM instances INDEXED BY instances_blocked
   WHERE blocked IS NOT NULL AND incarnation < ?1 {_PAGE_TAIL}) AS i {_INSTANCE_JOINS}
 """
+# What waits for code that no live worker (at ?1) has: (name, version) of ready instances, and names of activities. One
+# step from each kind to the next along the index, however many there are of it.
+_NOBODY_HAS_IT: Final = """NOT EXISTS (SELECT 1 FROM workers w CROSS JOIN capabilities c
+  ON c.worker_id = w.worker_id AND c.kind = 'orchestration' AND c.name = {name}
+    AND ({version} = '' OR c.version = {version})
+  WHERE w.lease_until_ms > {now})"""
+_NOBODY_RUNS_IT: Final = """NOT EXISTS (SELECT 1 FROM workers w CROSS JOIN capabilities c
+  ON c.worker_id = w.worker_id AND c.kind = 'activity' AND c.name = {name} WHERE w.lease_until_ms > {now})"""
+_SOMEBODY_LIVES: Final = "EXISTS (SELECT 1 FROM workers WHERE lease_until_ms > {now})"
+_NEXT_KIND: Final = """coalesce(
+    (SELECT {column} FROM instances INDEXED BY instances_ready
+      WHERE ready_at_ms IS NOT NULL AND name = k.name AND version > k.version ORDER BY version LIMIT 1),
+    (SELECT {column} FROM instances INDEXED BY instances_ready
+      WHERE ready_at_ms IS NOT NULL AND name > k.name ORDER BY name, version LIMIT 1))"""
+UNSERVED_KINDS: Final = f"""
+WITH RECURSIVE kinds (name, version) AS (
+  VALUES ('', '')
+  UNION ALL
+  SELECT {_NEXT_KIND.format(column="name")}, {_NEXT_KIND.format(column="version")}
+  FROM kinds AS k WHERE k.name IS NOT NULL)
+SELECT json_group_array(json_array(k.name, k.version)) FROM kinds AS k
+WHERE k.name <> '' AND {_SOMEBODY_LIVES.format(now="?1")}
+  AND {_NOBODY_HAS_IT.format(name="k.name", version="k.version", now="?1")}
+"""
+UNSERVED_ACTIVITIES: Final = f"""
+WITH RECURSIVE kinds (name) AS (
+  VALUES ('')
+  UNION ALL
+  SELECT (SELECT name FROM activities INDEXED BY activities_ready
+    WHERE lease_worker_id IS NULL AND name > k.name ORDER BY name LIMIT 1)
+  FROM kinds AS k WHERE k.name IS NOT NULL)
+SELECT json_group_array(k.name) FROM kinds AS k
+WHERE k.name <> '' AND {_SOMEBODY_LIVES.format(now="?1")} AND {_NOBODY_RUNS_IT.format(name="k.name", now="?1")}
+"""
+# The page of those that wait (at ?8) for one of the kinds ?6 or an activity called ?7. Only what waits is looked at.
+LIST_UNSERVED: Final = f"""
+{_INSTANCE} FROM (SELECT * FROM instances WHERE incarnation < ?1 AND incarnation IN (
+    SELECT r.incarnation FROM json_each(?6) AS k CROSS JOIN instances r INDEXED BY instances_ready
+      ON r.name = k.value ->> 0 AND r.version = k.value ->> 1 AND r.ready_at_ms <= ?8
+    UNION SELECT a.incarnation FROM json_each(?7) AS k CROSS JOIN activities a INDEXED BY activities_ready
+      ON a.name = k.value AND a.lease_worker_id IS NULL AND a.visible_at_ms <= ?8) {_PAGE_TAIL}) AS i {_INSTANCE_JOINS}
+"""
+# Which of the instances ?1 wait (at ?2) for code that no live worker has: for their own, and for which activity.
+UNSERVED_OF: Final = f"""
+SELECT json_group_array(json_array(incarnation, orchestration, activity)) FROM (
+  SELECT i.incarnation,
+    i.lease_worker_id IS NULL AND coalesce(i.ready_at_ms <= ?2, 0)
+      AND {_NOBODY_HAS_IT.format(name="i.name", version="i.version", now="?2")} AS orchestration,
+    (SELECT min(a.name) FROM activities a WHERE a.incarnation = i.incarnation AND a.lease_worker_id IS NULL
+      AND a.visible_at_ms <= ?2 AND {_NOBODY_RUNS_IT.format(name="a.name", now="?2")}) AS activity
+  FROM json_each(?1) AS k CROSS JOIN instances i ON i.incarnation = k.value
+  WHERE i.completed_at_ms IS NULL AND i.blocked IS NULL) AS i
+WHERE (orchestration OR activity IS NOT NULL) AND {_SOMEBODY_LIVES.format(now="?2")}
+"""
 # One status a statement: the index is by status first. The IN is what tells SQLite that the index holds them all.
 LIST_ENDED_BADLY: Final = {
     status: f"""
@@ -636,7 +698,12 @@ SELECT json_group_array(json_object('instance_id', i.instance_id, 'name', i.name
     WHERE h.incarnation = i.incarnation AND h.execution_id = i.execution_id ORDER BY h.event_id DESC LIMIT 1) END))
 FROM json_each(?1) AS k CROSS JOIN instances i ON i.instance_id = k.value
 """
-# Children of incarnation ?1 after child ?2, at most ?3, oldest first.
+# Where in the spawns of incarnation ?1 its child ?2 stands.
+CHILD_POSITION: Final = """
+SELECT parent_execution_id, parent_event_id FROM lineage WHERE child_incarnation = ?2 AND parent_incarnation = ?1
+"""
+# Children of incarnation ?1 after child ?2, which stands at (?3, ?4) or later, at most ?5. Spawns stand in the order of
+# their incarnations: both are given in the order of the commits and, in a turn, of its events.
 LIST_CHILDREN: Final = f"""
 SELECT json_group_array(json_object('instance_id', i.instance_id, 'incarnation', i.incarnation, 'name', i.name,
   'version', i.version, 'status', i.status, 'parent', {_PARENT}, 'detached', {_DETACHED},
@@ -644,7 +711,8 @@ SELECT json_group_array(json_object('instance_id', i.instance_id, 'incarnation',
   'spawner_ended_at_ms', l.spawner_ended_at_ms, 'spawner_end', l.spawner_end, 'observed_at_ms', l.observed_at_ms,
   'completion', l.completion))
 FROM (SELECT child_incarnation FROM lineage INDEXED BY lineage_by_parent
-  WHERE parent_incarnation = ?1 AND child_incarnation > ?2 ORDER BY child_incarnation LIMIT ?3) AS c
+  WHERE parent_incarnation = ?1 AND (parent_execution_id, parent_event_id) > (?3, ?4) AND child_incarnation > ?2
+  ORDER BY parent_execution_id, parent_event_id LIMIT ?5) AS c
 CROSS JOIN lineage l ON l.child_incarnation = c.child_incarnation
 CROSS JOIN instances i ON i.incarnation = c.child_incarnation
 """

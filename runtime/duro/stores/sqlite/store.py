@@ -317,8 +317,8 @@ class SqliteStore(Store):
     def request_cancel(self, instance_id: str, reason: str, request_id: str) -> None:
         self._write(lambda transaction: clients.request_cancel(transaction, instance_id, reason, request_id))
 
-    def terminate_instance(self, instance_id: str, reason: str) -> None:
-        self._write(lambda transaction: clients.terminate(transaction, instance_id, reason))
+    def terminate_instance(self, instance_id: str, reason: str, request_id: str = "") -> None:
+        self._write(lambda transaction: clients.terminate(transaction, instance_id, reason, request_id))
 
     def resume_instance(self, instance_id: str) -> bool:
         return self._write(lambda transaction: clients.resume(transaction, instance_id))
@@ -326,12 +326,12 @@ class SqliteStore(Store):
     # --- reads of clients ----------------------------------------------------------------------------------------
 
     def get_instance(self, instance_id: str) -> InstanceRecord | None:
-        with self._reading() as connection:
-            return reads.get_instance(connection, instance_id)
+        with self._snapshot() as connection:
+            return reads.get_instance(connection, self._clock.now_ms(), instance_id)
 
     def list_instances(self, where: InstanceFilter, limit: int, cursor: str | None) -> InstancePage:
         with self._snapshot() as connection:
-            return reads.list_instances(connection, where, limit, cursor)
+            return reads.list_instances(connection, self._clock.now_ms(), where, limit, cursor)
 
     def list_executions(self, instance_id: str | None, limit: int, cursor: str | None) -> ExecutionPage:
         with self._snapshot() as connection:
@@ -341,9 +341,9 @@ class SqliteStore(Store):
         with self._reading() as connection:
             return reads.get_execution(connection, instance_id, execution_id)
 
-    def read_history(self, instance_id: str, execution_id: int | None) -> HistoryRecord | None:
+    def read_history(self, instance_id: str, execution_id: int | None, after: int = 0) -> HistoryRecord | None:
         with self._snapshot() as connection:
-            return reads.read_history(connection, instance_id, execution_id)
+            return reads.read_history(connection, instance_id, execution_id, after)
 
     def read_ends(self, instance_ids: Sequence[str]) -> dict[str, InstanceEnd]:
         with self._reading() as connection:

@@ -29,6 +29,7 @@ from duro.testing.store_contract.reads import ExecutionReadsContract, InstanceRe
 from duro.testing.store_contract.starting import StartingContract
 from duro.testing.store_contract.suite import StoreContract
 from duro.testing.store_contract.timers import TimersContract
+from duro.testing.store_contract.unregistered import UnregisteredContract
 
 CONTRACT: Final[tuple[type[StoreContract], ...]] = (
     AtomicityContract,
@@ -48,6 +49,7 @@ CONTRACT: Final[tuple[type[StoreContract], ...]] = (
     TerminatingContract,
     ReleasesContract,
     BlockedContract,
+    UnregisteredContract,
     InstanceReadsContract,
     ExecutionReadsContract,
 )
@@ -73,5 +75,6 @@ __all__ = [
     "StoreContract",
     "TerminatingContract",
     "TimersContract",
+    "UnregisteredContract",
     "WorkersContract",
 ]

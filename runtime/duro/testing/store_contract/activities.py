@@ -1,5 +1,7 @@
 """The activity queue: at least once, one holder at a time, gone when its answer is recorded."""
 
+import msgspec
+
 from duro.model.options import RetryPolicy
 from duro.model.turns import LeasedActivity, ScheduleActivity, TurnOutcome
 from duro.stores.base import Store
@@ -76,6 +78,19 @@ class ActivitiesContract(StoreContract):
         worker.run(worker.take(), activity_scheduled("charge"), activity_scheduled("ship"))
         picky = ScriptedWorker(store, "picky", activities=["ship", "shipping"])
         assert picky.take_activity().name == "ship"
+
+    def test_of_a_name_no_more_than_its_own_maximum_is_leased_the_oldest_first(
+        self, store: Store, worker: ScriptedWorker
+    ) -> None:
+        """The rest of it is for others, and no reason to look again."""
+        self.start(store)
+        wanted = ["charge"] * 3 + ["ship"] * 2
+        worker.run(worker.take(), *(activity_scheduled(name) for name in wanted))
+        request = msgspec.structs.replace(worker.request(0, 100), activities_max_of={"charge": 2})
+        leased = store.lease(worker.worker_id, request)
+        assert sorted(activity.event_id for activity in leased.activities) == [2, 3, 5, 6]
+        assert leased.next_ready_at_ms is None
+        assert ScriptedWorker(store, "w2").take_activity().event_id == 4
 
     def test_no_more_than_the_maximum_is_leased_the_oldest_first(
         self, store: Store, worker: ScriptedWorker, clock: ManualClock

@@ -4,7 +4,7 @@ import pytest
 
 from duro.errors import InstanceFinishedError, InstanceNotFoundError
 from duro.model.records import InstanceFilter
-from duro.model.status import BlockedKind
+from duro.model.status import STORED_BLOCKS, BlockedKind
 from duro.model.turns import TurnOutcome
 from duro.stores.base import Store
 from duro.testing.builders import activity_scheduled, activity_succeeded_message, completed, timer_created, wait_started
@@ -193,7 +193,7 @@ class BlockedContract(StoreContract):
         ScriptedWorker(store, "fixed", orchestrations=[("Order", "1.0.0")])
         assert self.instance(store).ready_at_ms is None
 
-    @pytest.mark.parametrize("kind", list(BlockedKind))
+    @pytest.mark.parametrize("kind", sorted(STORED_BLOCKS))
     def test_resuming_starts_over(
         self, store: Store, worker: ScriptedWorker, clock: ManualClock, kind: BlockedKind
     ) -> None:

@@ -247,6 +247,17 @@ class TerminatingContract(StoreContract):
         store.terminate_instance("a", "stuck")
         assert tokens(store, [incarnation]) == {incarnation: "t1"}
 
+    def test_a_repeated_termination_does_nothing(self, store: Store, clock: ManualClock) -> None:
+        self.start(store)
+        store.terminate_instance("a", "enough", "r1")
+        before = store.dump()
+        clock.advance(5)
+        store.terminate_instance("a", "enough", "r1")
+        assert store.dump() == before
+        with pytest.raises(InstanceFinishedError):
+            store.terminate_instance("a", "enough", "r2")
+        assert store.dump() == before
+
     def test_unknown_and_finished_instances_are_refused(self, store: Store) -> None:
         self.start(store)
         store.terminate_instance("a", "once")

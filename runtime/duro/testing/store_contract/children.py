@@ -1,5 +1,7 @@
 """Children: spawned once, never lost, observed by exactly the execution that asked for them."""
 
+import pytest
+
 from duro import codec
 from duro.model.events import ParentLink
 from duro.model.failure import INSTANCE_EXISTS
@@ -236,6 +238,29 @@ class ChildrenContract(StoreContract):
         assert [child.instance_id for child in (*first, *second, *third)] == [f"c{number}" for number in range(5)]
         assert store.list_children(incarnation, 2, third[-1].incarnation) == ()
         assert len(store.list_children(incarnation, 0, 0)) == 5
+
+    @pytest.mark.parametrize("size", [1, 2, 3, 5])
+    def test_pages_of_children_go_on_across_executions_and_from_any_incarnation(
+        self, store: Store, worker: ScriptedWorker, size: int
+    ) -> None:
+        parent, other = self.start(store, "a"), self.start(store, "b")
+        for generation in range(3):
+            for leased in sorted(worker.lease().instances, key=lambda instance: instance.instance_id):
+                if leased.instance_id not in ("a", "b"):
+                    worker.release(leased)
+                    continue
+                names = [f"{leased.instance_id}{generation}{n}" for n in range(3)]
+                worker.run(leased, *(child_scheduled(name) for name in names), continued_as_new())
+        expected = [f"a{generation}{n}" for generation in range(3) for n in range(3)]
+        found: list[str] = []
+        after = 0
+        while page := store.list_children(parent, size, after):
+            found += [child.instance_id for child in page]
+            after = page[-1].incarnation
+        assert found == expected
+        middle = store.list_children(other, 0, 0)[1].incarnation
+        later = [child.instance_id for child in store.list_children(parent, 0, middle)]
+        assert later == [each for each in expected if each[1] != "0"]
 
     def test_children_of_any_execution_are_listed(self, store: Store, worker: ScriptedWorker) -> None:
         """Not only those of the current one: what continued as new still has its children."""

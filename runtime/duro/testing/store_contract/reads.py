@@ -285,6 +285,16 @@ class ExecutionReadsContract(StoreContract):
         worker.run(worker.take(), wait_started("go"), waits=["go"])
         assert store.read_ends(["a"])["a"].last_event is None
 
+    def test_a_history_is_read_from_an_event_on(self, store: Store, worker: ScriptedWorker) -> None:
+        self.start(store)
+        worker.run(worker.take(), *(wait_started(f"e{n}") for n in range(4)), waits=[f"e{n}" for n in range(4)])
+        whole = store.read_history("a", None)
+        assert whole is not None
+        for after in range(7):
+            part = store.read_history("a", 1, after)
+            assert part is not None
+            assert (part.events, part.execution) == (whole.events[after:], whole.execution)
+
     def test_a_long_history_keeps_its_order(self, store: Store, worker: ScriptedWorker) -> None:
         self.start(store)
         waits = [f"w{number}" for number in range(300)]

@@ -1,9 +1,10 @@
 """Timers: armed by a commit, due once, and never early."""
 
-from duro.model.turns import DueTimer
+from duro.model.turns import CreateTimer, DueTimer, TurnOutcome
 from duro.stores.base import Store
 from duro.testing.builders import (
     activity_completed,
+    activity_failed,
     activity_scheduled,
     activity_succeeded_message,
     timer_created,
@@ -28,6 +29,33 @@ class TimersContract(StoreContract):
         assert worker.lease().instances == ()
         clock.advance(1)
         assert worker.take().timers == (DueTimer(3, now + 1_000),)
+
+    def test_an_activity_may_have_a_timer_under_its_own_event_that_ends_it(
+        self, store: Store, worker: ScriptedWorker, clock: ManualClock
+    ) -> None:
+        """Its deadline: nobody has to take the activity for it to be over."""
+        due_ms = clock.now_ms() + 10
+        self.start(store)
+        worker.run(worker.take(), activity_scheduled("charge"), timers=[CreateTimer(2, due_ms)])
+        other = ScriptedWorker(store, "w2")
+        running = other.take_activity()
+        clock.advance(10)
+        leased = worker.take()
+        assert leased.timers == (DueTimer(2, due_ms),)
+        worker.run(leased, activity_failed(2), consumed_timers=[2], cancelled_activities=[2])
+        assert other.finish(running, activity_succeeded_message(1, 2)) is TurnOutcome.FENCED
+        dump = store.dump()
+        assert (dump["timers"], dump["activities"], dump["messages"]) == ([], [], [])
+
+    def test_a_deadline_goes_with_the_answer_that_came_in_time(
+        self, store: Store, worker: ScriptedWorker, clock: ManualClock
+    ) -> None:
+        self.start(store)
+        worker.run(worker.take(), activity_scheduled("charge"), timers=[CreateTimer(2, clock.now_ms() + 10)])
+        worker.finish(worker.take_activity(), activity_succeeded_message(1, 2))
+        worker.run(worker.take(), activity_completed(2), cancelled_timers=[2])
+        assert store.dump()["timers"] == []
+        assert self.instance(store).ready_at_ms is None
 
     def test_due_timers_come_in_the_order_they_fire(
         self, store: Store, worker: ScriptedWorker, clock: ManualClock

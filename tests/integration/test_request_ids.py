@@ -1,0 +1,63 @@
+"""Writes repeated under their request id, by the sync and the async client: applied once, also after the end."""
+
+import asyncio
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+import duro
+from duro.stores.base import Store
+
+Call = Callable[..., Any]
+
+
+@pytest.fixture(params=["sync", "async"])
+def call(request: pytest.FixtureRequest, store: Store) -> Call:
+    """Calls a method of a client by name."""
+
+    def run(method: str, *arguments: Any, **options: Any) -> Any:
+        with duro.Client(store) as client:
+            if request.param == "sync":
+                return getattr(client, method)(*arguments, **options)
+
+            async def awaited() -> Any:
+                async with duro.AsyncClient(client) as asynchronous:
+                    answer = getattr(asynchronous, method)(*arguments, **options)
+                    return await answer if inspect.isawaitable(answer) else answer
+
+            return asyncio.run(awaited())
+
+    return run
+
+
+def test_a_batch_of_starts(call: Call, store: Store) -> None:
+    starts = [duro.Start(orchestration="work", input=n, instance_id=f"i{n}" if n else None) for n in range(3)]
+    options = {"request_id": "r", "allow_unregistered": True}
+    first = call("start_orchestrations", starts, **options)
+    store.terminate_instance("i1", "over")
+    before = store.dump()
+    assert call("start_orchestrations", starts, **options) == first
+    assert store.dump() == before
+    with pytest.raises(duro.InstanceExistsError):
+        call("start_orchestrations", starts, request_id="another", allow_unregistered=True)
+
+
+@pytest.mark.parametrize(
+    ("method", "arguments"),
+    [("raise_event", ("a", "go", 1)), ("cancel", ("a", "enough")), ("terminate", ("a", "enough"))],
+)
+def test_a_write_to_an_instance(call: Call, store: Store, method: str, arguments: tuple[Any, ...]) -> None:
+    call("start_orchestration", "work", instance_id="a", allow_unregistered=True)
+    call(method, *arguments, request_id="r")
+    before = store.dump()
+    call(method, *arguments, request_id="r")
+    assert store.dump() == before
+    if method != "terminate":
+        store.terminate_instance("a", "over")
+    before = store.dump()
+    call(method, *arguments, request_id="r")
+    assert store.dump() == before
+    with pytest.raises(duro.InstanceFinishedError):
+        call(method, *arguments, request_id="another")
