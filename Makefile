@@ -7,7 +7,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test check lint types layers pytest setup format properties clean
+.PHONY: demo test check lint types layers pytest setup format properties kill clean
 
 demo: setup
 	$(BIN)/duroctl demo
@@ -41,6 +41,11 @@ pytest: setup
 # The property tests with many more examples than `make test` takes time for.
 properties: setup
 	DURO_PROPERTY_EXAMPLES=5000 $(BIN)/python -m pytest tests/properties
+
+# Worker processes killed at random moments under load: DURO_KILLS times (`make test` has a short form).
+DURO_KILLS ?= 200
+kill: setup
+	$(BIN)/python -m tests.support.campaign --kills $(DURO_KILLS)
 
 format: setup
 	$(BIN)/ruff check --fix .

@@ -27,6 +27,9 @@ _RegistryArgument = Annotated[
 _DrainOption = Annotated[
     str, typer.Option("--drain", metavar="DURATION", help="How long running activities may go on after a stop.")
 ]
+_LeaseOption = Annotated[
+    str, typer.Option("--lease", metavar="DURATION", help="How long after this worker's death others take its work.")
+]
 _DirectoryOption = Annotated[
     str, typer.Option("--directory", "-C", metavar="DIR", help="Import from here; the current directory by default.")
 ]
@@ -42,13 +45,17 @@ _DirectoryOption = Annotated[
     ),
 )
 def worker(
-    session: Session, registry: _RegistryArgument, drain: _DrainOption = "30s", directory: _DirectoryOption = "."
+    session: Session,
+    registry: _RegistryArgument,
+    drain: _DrainOption = "30s",
+    lease: _LeaseOption = "15s",
+    directory: _DirectoryOption = ".",
 ) -> None:
     """Run the orchestrations and activities of a registry until a signal says stop.
 
     SIGTERM or Ctrl-C: no new work is taken, finished turns are committed, running activities get --drain to end, the
     rest goes back to the store, and the exit status is 0. A second signal quits at once (130 or 143); what was
-    running is taken over by other workers after the lease has expired.
+    running is taken over by other workers after the lease (--lease) has expired.
 
     Warnings, and what orchestrations trace, are printed to standard error.
     """
@@ -60,14 +67,16 @@ def worker(
     from duroctl.parsing import parse_duration
 
     drain_s = parse_duration(drain, "--drain")
+    lease_s = parse_duration(lease, "--lease")
     loaded = load_registry(registry, Path(directory))
     log_to_stderr(verbose=session.options.verbose, quiet=session.options.quiet)
     with session.open_store() as store:
+        from duro.host.options import RuntimeOptions
         from duro.host.runtime import Runtime
 
         stop = Event()
         _stop_on_signals(stop)
-        runtime = Runtime(store, loaded)
+        runtime = Runtime(store, loaded, RuntimeOptions(lease_s=lease_s))
         runtime.start()
         names = {name for name, _ in loaded.orchestrations}
         session.note(

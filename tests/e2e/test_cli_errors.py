@@ -94,6 +94,7 @@ BAD = [
     Bad(("worker", "leaving:registry"), 2, "module 'leaving' could not be imported: SystemExit"),
     Bad(("worker", "needing:registry"), 2, "module 'needing' could not be imported: ModuleNotFoundError"),
     Bad(("worker", "misspelt:registry"), 2, "module 'misspelt' could not be imported: SyntaxError"),
+    Bad(("worker", "json:dumps", "--lease", "soon"), 2, "--lease 'soon' is not a duration"),
     Bad(("worker", "json:dumps", "--drain", "soon"), 2, "--drain 'soon' is not a duration"),
     Bad(("worker", "json:dumps", "--directory", "nowhere"), 2, "there is no directory 'nowhere'"),
     Bad(("init", "a\udcff.db"), 2, "contains a lone surrogate; every text must be valid Unicode"),
