@@ -14,7 +14,7 @@ from typing import Final
 import duro
 from tests.support.evidence import check_evidence
 from tests.support.processes import WorkerProcess, effects_log_of, make_store, worker_processes
-from tests.support.traffic import Traffic
+from tests.support.traffic import Traffic, wait_until_nothing_runs
 
 LEASE_S: Final = 1
 _FINISH_TIMEOUT_S: Final = 120.0
@@ -63,7 +63,7 @@ def run_campaign(
         finally:
             acknowledged = traffic.stop()
         client.wait_for_orchestrations(list(acknowledged.instances), _FINISH_TIMEOUT_S)
-        _wait_for_children(client)
+        wait_until_nothing_runs(client, _FINISH_TIMEOUT_S)
         for worker in workers:
             worker.wait_until_ready()
             assert worker.stop() == 0, worker.said()
@@ -86,15 +86,6 @@ def run_campaign(
         activities_run=len(effects),
         activities_repeated=len(effects) - len(set(effects)),
     )
-
-
-def _wait_for_children(client: duro.Client) -> None:
-    """Children of cancelled parents may end after them."""
-    deadline_s = time.monotonic() + _FINISH_TIMEOUT_S
-    for status in (duro.InstanceStatus.PENDING, duro.InstanceStatus.RUNNING):
-        while client.list_instances(duro.InstanceFilter(statuses=(status,)), limit=1).instances:
-            assert time.monotonic() < deadline_s, f"some children are still {status}"
-            time.sleep(0.05)
 
 
 def main() -> None:

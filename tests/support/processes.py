@@ -2,29 +2,35 @@
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
+
+import apsw
 
 import duro
 from tests.support.workload import EFFECTS_LOG_VARIABLE
 
 ROOT: Final = Path(__file__).parents[2]
 _BYTECODE: Final = Path(tempfile.gettempdir()) / f"duroctl-tests-{os.getuid()}"
+REGISTRY: Final = "tests.support.workload:registry"
+_READY: Final = re.compile(r"(?:duroctl: )?worker (\S+)")
 _READY_TIMEOUT_S: Final = 60.0
 
 
 class WorkerProcess:
     """``duroctl worker`` on the store in ``directory``; what it says goes to a log file there."""
 
-    def __init__(self, directory: Path, name: str, lease_s: int, registry: str = "tests.support.workload:registry"):
+    def __init__(self, directory: Path, name: str, lease_s: int, program: Sequence[str] | None = None) -> None:
+        """``program``: arguments of Python for another program than ``duroctl``; it prints "worker ID" when ready."""
         self.log = directory / f"{name}.log"
-        command = [sys.executable, "-m", "duroctl", "worker", registry, "--lease", f"{lease_s}s", "--store"]
+        duroctl = ("-m", "duroctl", "worker", REGISTRY, "--lease", f"{lease_s}s", "--store", store_url_of(directory))
         environment = {
             **{key: value for key, value in os.environ.items() if not key.startswith("DUROCTL_")},
             "PYTHONPATH": f"{ROOT / 'runtime'}{os.pathsep}{ROOT}",
@@ -35,7 +41,7 @@ class WorkerProcess:
         self._said_before = self.log.stat().st_size if self.log.exists() else 0
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [*command, store_url_of(directory)], cwd=directory, env=environment, stdout=log, stderr=log
+                [sys.executable, *(program or duroctl)], cwd=directory, env=environment, stdout=log, stderr=log
             )
 
     @property
@@ -51,8 +57,8 @@ class WorkerProcess:
         deadline_s = time.monotonic() + _READY_TIMEOUT_S
         while time.monotonic() < deadline_s:
             for line in self.said().splitlines(keepends=True):
-                if line.startswith("duroctl: worker ") and line.endswith("\n"):
-                    return line.split()[2]
+                if line.endswith("\n") and (ready := _READY.match(line)):
+                    return ready[1]
             if self.process.poll() is not None:
                 break
             time.sleep(0.01)
@@ -66,6 +72,19 @@ class WorkerProcess:
         if self.process.poll() is None:
             self.process.kill()
         self.process.wait()
+
+    def freeze(self, store: Path) -> None:
+        """Stop the process where it stands, but never inside a transaction: there it would stop everybody."""
+        while True:
+            self.send(signal.SIGSTOP)
+            with contextlib.closing(apsw.Connection(os.fspath(store))) as connection:
+                try:
+                    connection.execute("BEGIN IMMEDIATE; ROLLBACK")
+                except apsw.BusyError:
+                    self.send(signal.SIGCONT)
+                else:
+                    return
+            time.sleep(0.05)
 
     def stop(self) -> int:
         """Ask it to end; its exit status."""

@@ -56,14 +56,16 @@ class Traffic:
     """Threads that use one client. ``stop`` ends them, completes what was begun (every collector gets all its items,
     every patient one its cancel), and raises what went wrong in them.
 
-    ``in_flight_max`` instances are started and not seen to be finished at any time.
+    ``in_flight_max`` instances are started and not seen to be finished at any time; a batch is started at most once in
+    ``pause_s``.
     """
 
-    def __init__(self, client: duro.Client, seed: int, in_flight_max: int = 60) -> None:
+    def __init__(self, client: duro.Client, seed: int, in_flight_max: int = 60, pause_s: float = _PAUSE_S) -> None:
         self.acknowledged = Acknowledged()
         self._client = client
         self._seed = seed
         self._in_flight_max = in_flight_max
+        self._pause_s = pause_s
         self._collectors: dict[str, list[str]] = {sender: [] for sender in SENDERS}
         self._patients: list[str] = []
         self._stopping = threading.Event()
@@ -106,7 +108,7 @@ class Traffic:
             open_ids = [each for each in open_ids if self._client.get_result(each) is None]
             if len(open_ids) < self._in_flight_max:
                 open_ids += self._start_batch(choice)
-            time.sleep(_PAUSE_S)
+            time.sleep(self._pause_s)
 
     def _start_batch(self, choice: random.Random) -> list[str]:
         first = len(self.acknowledged.instances)
@@ -169,3 +171,12 @@ class Traffic:
                     assert self._client.get_instance(record.instance_id).execution_id >= record.execution_id
                     self.acknowledged.reads += 1
             time.sleep(_PAUSE_S)
+
+
+def wait_until_nothing_runs(client: duro.Client, timeout_s: float) -> None:
+    """Children of cancelled parents may end after them."""
+    deadline_s = time.monotonic() + timeout_s
+    for status in (duro.InstanceStatus.PENDING, duro.InstanceStatus.RUNNING):
+        while client.list_instances(duro.InstanceFilter(statuses=(status,)), limit=1).instances:
+            assert time.monotonic() < deadline_s, f"some instances are still {status}"
+            time.sleep(0.05)

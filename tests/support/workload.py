@@ -120,5 +120,5 @@ async def patient(ctx: duro.OrchestrationContext, child: bool) -> None:
 async def eternal(ctx: duro.OrchestrationContext, number: int) -> None:
     """One activity an execution, until it is cancelled."""
     number = await ctx.schedule_activity(add_one, number)
-    await ctx.schedule_timer(0.05)
+    await ctx.schedule_timer(0.2)
     await ctx.continue_as_new(number)
