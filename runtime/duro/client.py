@@ -170,11 +170,12 @@ class Client:
         if if_exists not in ("error", "return"):
             raise UsageError(f'if_exists must be "error" or "return", not {if_exists!r}')
         request_id = request_id or self._ids()
-        names_known = allow_unregistered
+        automatic_id = _automatic_id(request_id)
         requests = []
         for position, start in enumerate(starts):
-            request = self._start_request(start, f"{request_id}-{position}")
-            if not (names_known or self._registry.find_orchestration(request.name, request.version)):
+            chosen = automatic_id if len(starts) == 1 else f"{automatic_id}-{position}"
+            request, known = self._start_request(start, f"{request_id}-{position}", chosen)
+            if not (known or allow_unregistered):
                 self._check_published(request.name, request.version)
             requests.append(request)
         outcomes = self.store.start_instances(requests)
@@ -382,17 +383,19 @@ class Client:
 
     # --- inside ----------------------------------------------------------------------------------------------
 
-    def _start_request(self, start: Start, request_id: str) -> StartRequest:
+    def _start_request(self, start: Start, request_id: str, automatic_id: str) -> tuple[StartRequest, bool]:
+        """The request, and whether this client's registry knows the orchestration."""
         name = self._registry.orchestration_name(start.orchestration)
         version = "" if start.version is None else check_name(start.version, "version")
-        # an id made from the request id: a repeated request names the same instance
-        instance_id = _automatic_id(request_id) if start.instance_id is None else check_instance_id(start.instance_id)
+        instance_id = automatic_id if start.instance_id is None else check_instance_id(start.instance_id)
         payload = _as_json(start.input, f"input of orchestration {name!r}")
-        if definition := self._registry.find_orchestration(name, version):
+        definition = self._registry.find_orchestration(name, version)
+        if definition is not None:
             definition.signature.arguments(payload, f"orchestration {name!r}")
-        return StartRequest(
+        request = StartRequest(
             instance_id=instance_id, name=name, version=version, input=bytes(payload).decode(), request_id=request_id
         )
+        return request, definition is not None
 
     def _check_published(self, name: str, version: str) -> None:
         published = {pair for worker in self.store.list_workers() for pair in worker.orchestrations}
@@ -424,6 +427,8 @@ class Client:
 
 
 def _automatic_id(request_id: str) -> str:
+    """Made from the request id, so that a repeated request names the same instance. Those of one batch begin alike: it
+    is cheaper for a store to find room for neighbours."""
     from hashlib import blake2b  # only starts need it
 
     return blake2b(request_id.encode(), digest_size=16).hexdigest()

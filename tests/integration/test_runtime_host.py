@@ -326,7 +326,7 @@ def test_a_start_that_fails_leaves_nothing_behind_and_can_be_repeated(
         patch.setattr(store, "register_worker", locked)
         with pytest.raises(StoreLockedError):
             runtime.start()
-    assert threading.active_count() == before
+    assert threading.active_count() <= before
     runtime.start()
     started = runtime.client.start_orchestration("work", 1)
     assert runtime.client.wait_for_orchestration(started, WAIT_S).output == 1

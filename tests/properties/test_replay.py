@@ -391,16 +391,16 @@ def check_commit(engine: Engine, turn: TurnCommit) -> None:
     activities, timers = ids(events, ev.ActivityScheduled), ids(events, ev.TimerCreated)
     assert [each.event_id for each in turn.activities] == [each for each in activities if each not in no_activities]
     assert [each.event_id for each in turn.timers] == [each for each in timers if each not in no_timers]
-    assert turn.cancelled_activities == [each for each in no_activities if each not in activities]
-    assert turn.cancelled_timers == [each for each in no_timers if each not in timers]
+    assert list(turn.cancelled_activities) == [each for each in no_activities if each not in activities]
+    assert list(turn.cancelled_timers) == [each for each in no_timers if each not in timers]
     assert [each.event_id for each in turn.starts] == ids(
         events, ev.SubOrchestrationScheduled, ev.OrchestrationScheduled
     )
     assert [each.event_id for each in turn.cancelled_children] == scheduled_ids(
         events, ev.SubOrchestrationCancelRequested
     )
-    assert turn.observed_children == scheduled_ids(events, ev.SubOrchestrationCompleted, ev.SubOrchestrationFailed)
-    assert turn.consumed_timers == scheduled_ids(events, ev.TimerFired)
+    assert list(turn.observed_children) == scheduled_ids(events, ev.SubOrchestrationCompleted, ev.SubOrchestrationFailed)
+    assert list(turn.consumed_timers) == scheduled_ids(events, ev.TimerFired)
     assert len(turn.consumed_mailbox) == len(ids(events, ev.EventReceived))
     waits = [each.name for each in open_requests(engine.events).values() if isinstance(each, ev.EventWaitStarted)]
     assert sorted(turn.waits) == sorted(waits)

@@ -274,5 +274,5 @@ def test_an_activity_nobody_awaited_ends_with_the_execution() -> None:
 
     turn = Engine(careless).start()
     assert [each.event_id for each in turn.activities] == [2]
-    assert turn.cancelled_activities == []
+    assert list(turn.cancelled_activities) == []
     assert turn.end is not None

@@ -42,7 +42,7 @@ def test_an_answer_in_time_takes_the_timer_away(answer: Callable[[int], Any], re
 def test_of_both_at_once_the_answer_counts() -> None:
     engine = drive(hurried, None, [timer_due(2), activity_result(2, "in time")])
     assert engine.result == "in time"
-    assert (engine.last.cancelled_timers, engine.last.consumed_timers) == ([2], [])
+    assert (engine.last.cancelled_timers, engine.last.consumed_timers) == ([2], ())
 
 
 def test_an_answer_that_comes_too_late_is_ignored_and_counted() -> None:
@@ -79,7 +79,7 @@ def test_a_loser_of_the_same_turn_leaves_no_timer() -> None:
         await ctx.wait_for_event("go")
 
     turn = Engine(race).start()
-    assert (turn.activities, turn.timers, turn.cancelled_timers, turn.cancelled_activities) == ([], [], [], [])
+    assert (turn.activities, turn.timers, turn.cancelled_timers, turn.cancelled_activities) == ([], [], (), ())
 
 
 def test_the_timer_of_an_activity_without_deadline_is_nothing() -> None:

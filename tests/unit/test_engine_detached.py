@@ -36,7 +36,7 @@ def test_the_id_of_a_detached_start_is_the_same_on_replay() -> None:
     turn = engine.turn(activity_result(4))
     assert engine.events[-1] == completed(6, ["mail-a", automatic])
     assert turn is not None
-    assert turn.starts == []
+    assert list(turn.starts) == []
 
 
 def test_a_detached_start_in_the_last_turn_is_carried_out_however_the_execution_ends() -> None:

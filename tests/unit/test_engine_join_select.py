@@ -69,7 +69,7 @@ def test_join_raises_the_first_failure_at_once_and_the_others_go_on() -> None:
         return []
 
     engine = drive(all_of, None, [activity_error(2)])
-    assert engine.last.cancelled_activities == []
+    assert list(engine.last.cancelled_activities) == []
     engine.turn(activity_result(3, "still counts"))
     engine.turn(activity_result(5, "x"))
     assert engine.events[-1] == completed(8, ["it broke", "x"])
@@ -258,7 +258,7 @@ def test_select_gives_index_and_value_of_the_first_and_cancels_the_others() -> N
     ]
     assert (turn.cancelled_activities, turn.cancelled_timers) == ([2], [3])
     assert turn.cancelled_children == [CancelChild(5, "its parent no longer waits for it")]
-    assert turn.waits == []
+    assert list(turn.waits) == []
     engine.turn(activity_result(12))
     assert engine.events[-1] == completed(14, [4, "won"])
 
@@ -297,7 +297,7 @@ def test_a_loser_asked_for_in_the_same_turn_is_not_sent_at_all() -> None:
 
     turn = drive(race, None, [activity_result(2)]).last
     assert (turn.activities, turn.timers) == ([], [])
-    assert (turn.cancelled_activities, turn.cancelled_timers) == ([], [])
+    assert (turn.cancelled_activities, turn.cancelled_timers) == ((), ())
     assert [start.event_id for start in turn.starts] == [6]
     assert [cancel.event_id for cancel in turn.cancelled_children] == [6]
 
@@ -502,7 +502,7 @@ def test_a_future_that_another_coroutine_waits_for_survives_the_end_of_one_that_
         return await ctx.join(wait(), hurried())
 
     engine = drive(race, None, [timer_due(3)])
-    assert engine.last.cancelled_activities == []
+    assert list(engine.last.cancelled_activities) == []
     engine.turn(activity_result(2, 7))
     assert engine.result == [7, [1, None]]
 
@@ -734,7 +734,7 @@ def test_children_that_lose_are_cancelled_and_their_late_end_is_ignored() -> Non
 
     engine = drive(race, None, [timer_due(3)], [child_result(2)])
     assert engine.last.ignored_messages == 1
-    assert engine.last.observed_children == []
+    assert list(engine.last.observed_children) == []
 
 
 def test_a_cancel_reaches_the_members_of_joins_and_selects() -> None:

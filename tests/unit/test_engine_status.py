@@ -36,7 +36,7 @@ def test_traces_leave_with_the_turn_that_wrote_them() -> None:
 def test_replay_sets_no_status_and_writes_no_trace() -> None:
     engine = drive(reports, None, [activity_result(2)])
     engine.forget()
-    assert (engine.execution.traces, engine.execution.custom_status) == ([], None)
+    assert (engine.execution.traces, engine.execution.custom_status) == ((), None)
     engine.turn(activity_result(4))
     assert engine.execution.traces == [("error", "four")]
     assert engine.last.custom_status == ""

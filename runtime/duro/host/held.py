@@ -1,5 +1,7 @@
 """What a worker knows of an instance that is leased to it."""
 
+from collections.abc import Sequence
+
 from duro.host.activities import ActivityAttempt
 from duro.model.messages import AnyMessage
 from duro.model.turns import LeasedActivity, LeasedInstance
@@ -19,11 +21,11 @@ class Held:
         """Event ids of its activities in hand."""
         self.results: list[tuple[AnyMessage, LeasedActivity]] = []
         """Ends of its activities that no turn has taken yet."""
-        self.in_turn: list[tuple[AnyMessage, LeasedActivity]] = []
+        self.in_turn: Sequence[tuple[AnyMessage, LeasedActivity]] = ()
         """Those that the uncommitted turn has taken."""
         self.turn_of: Execution | None = None
         """The execution of the uncommitted turn."""
-        self.claims: list[ActivityAttempt] = []
+        self.claims: Sequence[ActivityAttempt] = ()
         """Activities that the uncommitted turn schedules and this worker will run; not in hand before the commit."""
         self.successor: Held | None = None
         """Its next execution, when the uncommitted turn continues as new and the first turn of that one goes into the

@@ -496,9 +496,11 @@ class Worker:
         held.execution = None
         turn.turn_sequence = leased.turn_sequence
         turn.lease_epoch = leased.lease_epoch
-        turn.consumed_messages = [message.message_id for message in leased.messages]
-        turn.finished_activities = [activity.event_id for _, activity in held.results]
-        held.in_turn, held.results = held.results, []
+        if leased.messages:
+            turn.consumed_messages = [message.message_id for message in leased.messages]
+        if held.results:
+            turn.finished_activities = [activity.event_id for _, activity in held.results]
+            held.in_turn, held.results = held.results, []
         held.turn_of = execution
         held.claims = self._claim(turn)
         turn.keep_lease = self._keep_lease(held, turn)
@@ -628,7 +630,7 @@ class Worker:
             held.running.add(attempt.leased.event_id)
             self._in_hand[attempt.key] = attempt
         ready += held.claims
-        held.claims = []
+        held.claims = ()
         if turn.end is None:
             self._cache.put(execution)
             self._settled(held, turn)
@@ -648,18 +650,13 @@ class Worker:
         if not turn.keep_lease:
             del self._held[turn.incarnation]
             return
-        held.leased = msgspec.structs.replace(
-            held.leased,
-            version=turn.version,
-            turn_sequence=turn.turn_sequence + 1,
-            attempt_count=0,
-            input=None,
-            messages=(),
-            timers=(),
-            mailbox=(),
-            cancel_reason=None,
-        )
-        held.in_turn = []
+        leased = held.leased
+        leased.version = turn.version
+        leased.turn_sequence = turn.turn_sequence + 1
+        leased.attempt_count = 0
+        leased.input = leased.cancel_reason = None
+        leased.messages = leased.timers = leased.mailbox = ()
+        held.in_turn = ()
 
     def _next_execution(self, held: Held, turn: TurnCommit) -> None:
         """The next execution of a held instance begins at once; its start needs no queue."""
@@ -713,7 +710,7 @@ class Worker:
         ours = {(held.leased.incarnation, held.leased.lease_epoch) for held in self._held.values()}
         known = {(*key, attempt.leased.lease_epoch) for key, attempt in self._in_hand.items()}
         for held in self._held.values():
-            known.update(key_and_epoch(activity) for _, activity in held.in_turn + held.results)
+            known.update(key_and_epoch(activity) for _, activity in (*held.in_turn, *held.results))
         if (batch := self._unsent) is not None:
             ours.update((each.incarnation, each.lease_epoch) for each in batch.releases)
             known |= reported(batch.finished, batch.retries)
@@ -789,13 +786,13 @@ class Worker:
         held.execution = held.turn_of = None
         for claim in held.claims:
             self._room.give_back(claim.definition)
-        held.claims = []
+        held.claims = ()
         self._cache.drop(incarnation)
         for event_id in list(held.running):
             attempt = self._cancel_activity((incarnation, held.leased.execution_id, event_id), held)
             if attempt is not None:
                 self._give_back(attempt, failed=False, delay_s=0.0)
-        self._finished += [finish(message, activity) for message, activity in held.in_turn + held.results]
+        self._finished += [finish(message, activity) for message, activity in (*held.in_turn, *held.results)]
         self._runnable.pop(incarnation, None)
         if self._held.get(incarnation) is held:
             del self._held[incarnation]

@@ -8,6 +8,7 @@ finished since the last one; the ``CommitResult`` says, turn by turn, what becam
 the garbage collector's looking at them showed.
 """
 
+from collections.abc import Sequence
 from enum import StrEnum
 
 import msgspec
@@ -54,7 +55,7 @@ class MailboxEvent(msgspec.Struct, frozen=True, gc=False):
     data: str
 
 
-class LeasedInstance(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class LeasedInstance(msgspec.Struct, kw_only=True, gc=False):
     """An instance this worker may run a turn for, with everything that has arrived for its current execution.
 
     ``version`` is "" when the first turn has yet to choose it. ``input`` is JSON text before the first turn of an
@@ -62,7 +63,7 @@ class LeasedInstance(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     over all executions. ``lease_epoch`` is the fencing token: it grows with every lease of the instance.
     ``attempt_count`` counts the leases since the last commit, this one included. ``cancel_reason`` is set when
     a cancel was requested, delivered or not. ``mailbox`` holds, for every name in the stored waits, at most as many
-    events as there are waits of that name.
+    events as there are waits of that name. Whoever leased it owns it, and keeps it up to date while the lease is kept.
     """
 
     instance_id: str
@@ -174,6 +175,8 @@ class TurnCommit(msgspec.Struct, kw_only=True, gc=False):
     ``custom_status`` None leaves it as it is; "" clears it.
     ``keep_lease`` keeps the instance leased (its worker has activities of it in hand, or its next execution to start);
     otherwise it is released, and ready at once if something is there for it, at the next timer if not.
+    What a turn has nothing of is an empty tuple: most turns use two or three of these sequences, and a list made for
+    each would be most of what a worker makes.
     """
 
     instance_id: str
@@ -187,20 +190,20 @@ class TurnCommit(msgspec.Struct, kw_only=True, gc=False):
     first_event_id: int
     events: list[str]
     history_bytes: int
-    consumed_messages: list[int] = msgspec.field(default_factory=list)
-    consumed_timers: list[int] = msgspec.field(default_factory=list)
-    consumed_mailbox: list[int] = msgspec.field(default_factory=list)
-    finished_activities: list[int] = msgspec.field(default_factory=list)
-    observed_children: list[int] = msgspec.field(default_factory=list)
+    consumed_messages: Sequence[int] = ()
+    consumed_timers: Sequence[int] = ()
+    consumed_mailbox: Sequence[int] = ()
+    finished_activities: Sequence[int] = ()
+    observed_children: Sequence[int] = ()
     cancel_delivered: bool = False
     ignored_messages: int = 0
-    activities: list[ScheduleActivity] = msgspec.field(default_factory=list)
-    timers: list[CreateTimer] = msgspec.field(default_factory=list)
-    starts: list[StartInstance] = msgspec.field(default_factory=list)
-    cancelled_activities: list[int] = msgspec.field(default_factory=list)
-    cancelled_timers: list[int] = msgspec.field(default_factory=list)
-    cancelled_children: list[CancelChild] = msgspec.field(default_factory=list)
-    waits: list[str] = msgspec.field(default_factory=list)
+    activities: Sequence[ScheduleActivity] = ()
+    timers: Sequence[CreateTimer] = ()
+    starts: Sequence[StartInstance] = ()
+    cancelled_activities: Sequence[int] = ()
+    cancelled_timers: Sequence[int] = ()
+    cancelled_children: Sequence[CancelChild] = ()
+    waits: Sequence[str] = ()
     custom_status: str | None = None
     end: ExecutionEnd | None = None
     keep_lease: bool = False

@@ -462,7 +462,7 @@ class OrchestrationContext:
     def _trace(self, level: str, message: str) -> None:
         self._execution.check_open()
         if not self._execution.replaying:
-            self._execution.traces.append((level, message))
+            self._execution.trace(level, message)
 
 
 def failure_error(kind: str, name: str, failure: FailureDetails) -> TaskFailedError:

@@ -30,7 +30,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Coroutine, Generator, Sequence
 from functools import partial
-from typing import Any, Final, NoReturn, TypeAlias
+from typing import Any, Final, NoReturn, TypeAlias, TypeVar
 
 import msgspec
 
@@ -66,6 +66,8 @@ from duro.replay.context import OrchestrationContext, failure_error
 from duro.replay.futures import DurableFuture, Operation, Task
 from duro.replay.guard import HINT, asyncio_refused
 from duro.replay.matching import mismatch, same_request
+
+T = TypeVar("T")
 
 _REFUSALS_MAX: Final = 100
 """Calls of a lost context after which it raises no more, and awaits suspend: code that swallows every exception in a
@@ -203,7 +205,7 @@ class Execution:
         self.seen_bytes = 0
         self.replaying = False
         self.sealed = False
-        self.traces: list[tuple[str, str]] = []
+        self.traces: Sequence[tuple[str, str]] = ()
         """(level, text) of the last turn, to be written out once it is committed."""
         self.custom_status: str | None = None
         self._seed = b""
@@ -311,7 +313,7 @@ class Execution:
             return
         self.sealed = True
         self._running = None
-        self.traces = []
+        self.traces = ()
         self._turn = _NO_TURN
         if undone := [task for task in self._tasks.values() if not task.done]:
             self._lose_turn()
@@ -351,7 +353,7 @@ class Execution:
         """Whatever the code still asks for goes into a turn that nobody reads."""
         self._running = None
         self.replaying = False
-        self.traces = []
+        self.traces = ()
         self._turn = _empty_turn()
 
     @property
@@ -391,7 +393,8 @@ class Execution:
     def schedule_activity(self, event: events.ActivityScheduled, decode: Callable[[Json], Any]) -> Operation[Any]:
         self._admit(len(bytes(event.input)))
         if self.request(event):
-            self._turn.activities.append(
+            self._turn.activities = _with(
+                self._turn.activities,
                 ScheduleActivity(
                     event_id=event.event_id,
                     name=event.name,
@@ -399,11 +402,11 @@ class Execution:
                     retry=event.retry,
                     attempt_timeout_s=event.attempt_timeout_s,
                     total_timeout_s=event.total_timeout_s,
-                )
+                ),
             )
             if event.total_timeout_s is not None:
                 deadline_ms = event.at_ms + math.ceil(event.total_timeout_s * 1000)
-                self._turn.timers.append(CreateTimer(event.event_id, deadline_ms))
+                self._turn.timers = _with(self._turn.timers, CreateTimer(event.event_id, deadline_ms))
         if event.total_timeout_s is not None:
             self._deadlines.add(event.event_id)
         return self.open_operation(event, "activity", event.name, decode)
@@ -411,7 +414,7 @@ class Execution:
     def create_timer(self, event: events.TimerCreated) -> Operation[Any]:
         self._admit()
         if self.request(event):
-            self._turn.timers.append(CreateTimer(event.event_id, event.fire_at_ms))
+            self._turn.timers = _with(self._turn.timers, CreateTimer(event.event_id, event.fire_at_ms))
         return self.open_operation(event, "timer", "", _nothing)
 
     def wait_for_event(self, event: events.EventWaitStarted, decode: Callable[[Json], Any]) -> Operation[Any]:
@@ -424,7 +427,8 @@ class Execution:
     def start_child(self, event: events.SubOrchestrationScheduled, decode: Callable[[Json], Any]) -> Operation[Any]:
         self._admit(len(bytes(event.input)))
         if self.request(event):
-            self._turn.starts.append(
+            self._turn.starts = _with(
+                self._turn.starts,
                 StartInstance(
                     event_id=event.event_id,
                     instance_id=event.instance_id,
@@ -434,14 +438,15 @@ class Execution:
                     detached=False,
                     on_parent_continue=event.on_parent_continue,
                     on_parent_end=event.on_parent_end,
-                )
+                ),
             )
         return self.open_operation(event, "sub-orchestration", event.name, decode)
 
     def start_detached(self, event: events.OrchestrationScheduled) -> None:
         self._admit(len(bytes(event.input)))
         if self.request(event):
-            self._turn.starts.append(
+            self._turn.starts = _with(
+                self._turn.starts,
                 StartInstance(
                     event_id=event.event_id,
                     instance_id=event.instance_id,
@@ -449,7 +454,7 @@ class Execution:
                     version=event.version or "",
                     input=bytes(event.input).decode(),
                     detached=True,
-                )
+                ),
             )
 
     def cancel_operation(self, operation: Operation[Any]) -> None:
@@ -462,7 +467,7 @@ class Execution:
                 if self.request(events.ActivityCancelRequested(**header)):
                     unsent = [each for each in turn.activities if each.event_id != operation.event_id]
                     if len(unsent) == len(turn.activities):
-                        turn.cancelled_activities.append(operation.event_id)
+                        turn.cancelled_activities = _with(turn.cancelled_activities, operation.event_id)
                     turn.activities = unsent
                     if operation.event_id in self._deadlines:
                         self._drop_timer(operation.event_id)
@@ -475,14 +480,16 @@ class Execution:
                 self.request(events.EventWaitCancelled(**header))
             case _:
                 if self.request(events.SubOrchestrationCancelRequested(**header)):
-                    turn.cancelled_children.append(CancelChild(operation.event_id, "its parent no longer waits for it"))
+                    turn.cancelled_children = _with(
+                        turn.cancelled_children, CancelChild(operation.event_id, "its parent no longer waits for it")
+                    )
 
     def _drop_timer(self, event_id: int) -> None:
         """It leaves its queue, or never comes there."""
         turn = self._turn
         unset = [each for each in turn.timers if each.event_id != event_id]
         if len(unset) == len(turn.timers):
-            turn.cancelled_timers.append(event_id)
+            turn.cancelled_timers = _with(turn.cancelled_timers, event_id)
         turn.timers = unset
 
     def _forget_wait(self, operation: Operation[Any]) -> None:
@@ -519,6 +526,9 @@ class Execution:
         if self._continuation is None:
             self._continuation = (input, version)
 
+    def trace(self, level: str, text: str) -> None:
+        self.traces = _with(self.traces, (level, text))
+
     def digest(self, purpose: str) -> bytes:
         """16 bytes that follow from the seed, the purpose and how many were asked for before."""
         self.check_open()
@@ -529,7 +539,7 @@ class Execution:
 
     def _open_turn(self, now_ms: int) -> None:
         self.now_ms = now_ms
-        self.traces = []
+        self.traces = ()
         self.custom_status = None
         self._turn = _empty_turn()
         self._turn.first_event_id = self.event_count + 1
@@ -564,16 +574,16 @@ class Execution:
                 continue
             header = {"event_id": self.next_event_id, "at_ms": self.now_ms, "scheduled_event_id": event_id}
             if operation.kind == "timer":
-                self._turn.consumed_timers.append(event_id)
+                self._turn.consumed_timers = _with(self._turn.consumed_timers, event_id)
                 self._record(events.TimerFired(**header))
             elif event_id in self._deadlines:
-                self._turn.consumed_timers.append(event_id)
-                self._turn.cancelled_activities.append(event_id)
+                self._turn.consumed_timers = _with(self._turn.consumed_timers, event_id)
+                self._turn.cancelled_activities = _with(self._turn.cancelled_activities, event_id)
                 self._record(events.ActivityFailed(failure=out_of_time(operation.name), **header))
         for item in arrivals.mailbox:
             waits = self._waits.get(item.name)
             if waits and not self._ended:
-                self._turn.consumed_mailbox.append(item.sequence)
+                self._turn.consumed_mailbox = _with(self._turn.consumed_mailbox, item.sequence)
                 self._record(
                     events.EventReceived(
                         event_id=self.next_event_id,
@@ -597,19 +607,19 @@ class Execution:
         number, at_ms, asked = self.event_count + 1, self.now_ms, operation.event_id
         event: ArrivedEvent
         if asked in self._deadlines:
-            self._turn.cancelled_timers.append(asked)
+            self._turn.cancelled_timers = _with(self._turn.cancelled_timers, asked)
         match message:
             case ActivitySucceeded(result=result):
                 event = events.ActivityCompleted(event_id=number, at_ms=at_ms, scheduled_event_id=asked, result=result)
             case ActivityFailed(failure=failure):
                 event = events.ActivityFailed(event_id=number, at_ms=at_ms, scheduled_event_id=asked, failure=failure)
             case ChildSucceeded(result=result):
-                self._turn.observed_children.append(asked)
+                self._turn.observed_children = _with(self._turn.observed_children, asked)
                 event = events.SubOrchestrationCompleted(
                     event_id=number, at_ms=at_ms, scheduled_event_id=asked, result=result
                 )
             case _:
-                self._turn.observed_children.append(asked)
+                self._turn.observed_children = _with(self._turn.observed_children, asked)
                 event = events.SubOrchestrationFailed(
                     event_id=number, at_ms=at_ms, scheduled_event_id=asked, failure=message.failure
                 )
@@ -873,6 +883,14 @@ class Execution:
         identity = self.identity
         code = f"{self.definition.name} {self.definition.version}"
         return f"instance {identity.instance_id!r} execution {identity.execution_id} ({code})"
+
+
+def _with(found: Sequence[T], item: T) -> Sequence[T]:
+    """``found`` and ``item``: a list from the first item on."""
+    if isinstance(found, list):
+        found.append(item)
+        return found
+    return [*found, item]
 
 
 def _nothing(data: Json) -> None:

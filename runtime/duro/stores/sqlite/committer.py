@@ -65,6 +65,8 @@ class Transaction:
     def rows(self, statement: Rows, rows: list[Row], scalars: Row = ()) -> int:
         """Execute a statement for many rows; the number of rows it changed."""
         changed = 0
+        if not rows:
+            return changed
         for text, values in statement.calls(rows, scalars):
             self.connection.execute(text, values)
             changed += self.connection.changes()

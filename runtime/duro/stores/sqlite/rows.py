@@ -6,6 +6,7 @@ JSON.
 """
 
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import Final
 
 SQL_BYTES_MAX: Final = 16_000
@@ -67,9 +68,7 @@ class Rows:
         while position < len(rows):
             part = rows[position : position + self.size_max] if len(rows) > self.size_max else rows
             size = 1 << (len(part) - 1).bit_length()
-            values: list[Value] = [*scalars]
-            for row in part:
-                values += row
+            values: list[Value] = [*scalars, *chain.from_iterable(part)]
             if size > len(part):
                 values += self._filler * (size - len(part))
             yield self.sql(size), values

@@ -251,12 +251,12 @@ class _Wave:
     def _collect_consumed(self, turn: TurnCommit) -> None:
         incarnation, execution_id = turn.incarnation, turn.execution_id
         if turn.finished_activities or turn.cancelled_activities:
-            events = turn.finished_activities + turn.cancelled_activities
+            events = (*turn.finished_activities, *turn.cancelled_activities)
             self.gone_activities += [(incarnation, execution_id, event_id) for event_id in events]
         if turn.consumed_messages:
             self.consumed_messages += [(incarnation, message_id) for message_id in turn.consumed_messages]
         if turn.consumed_timers or turn.cancelled_timers:
-            events = turn.consumed_timers + turn.cancelled_timers
+            events = (*turn.consumed_timers, *turn.cancelled_timers)
             self.gone_timers += [(incarnation, execution_id, event_id) for event_id in events]
         if turn.consumed_mailbox:
             self.consumed_mailbox += [(incarnation, sequence) for sequence in turn.consumed_mailbox]
