@@ -5,9 +5,10 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
+comma  := ,
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test check lint types layers pytest setup format properties kill soak clean
+.PHONY: demo test check lint types layers pytest setup format properties kill soak bench clean
 
 demo: setup
 	$(BIN)/duroctl demo
@@ -51,6 +52,18 @@ kill: setup
 DURO_SOAK_SECONDS ?= 1800
 soak: setup
 	$(BIN)/python -m tests.support.soak --seconds $(DURO_SOAK_SECONDS)
+
+# duro beside its peers (docs/performance.md): QUICK=1 without the peers, ONLY=W1,W4 some workloads, ROUNDS=5 more rounds.
+PEERS := benchmarks/.peers
+ROUNDS ?= 3
+bench: setup $(if $(QUICK),,$(PEERS)/.installed)
+	$(BIN)/python -m benchmarks.run --only '$(ONLY)' $(if $(QUICK),--rounds 1 --systems duro$(comma)limit,--rounds $(ROUNDS)) \
+	  $(if $(QUICK)$(ONLY),,--write docs/performance.md)
+
+$(PEERS)/.installed: benchmarks/peers.txt
+	test -x $(PEERS)/bin/python || $(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check -r benchmarks/peers.txt
+	touch $@
 
 format: setup
 	$(BIN)/ruff check --fix .

@@ -399,7 +399,9 @@ def check_commit(engine: Engine, turn: TurnCommit) -> None:
     assert [each.event_id for each in turn.cancelled_children] == scheduled_ids(
         events, ev.SubOrchestrationCancelRequested
     )
-    assert list(turn.observed_children) == scheduled_ids(events, ev.SubOrchestrationCompleted, ev.SubOrchestrationFailed)
+    assert list(turn.observed_children) == scheduled_ids(
+        events, ev.SubOrchestrationCompleted, ev.SubOrchestrationFailed
+    )
     assert list(turn.consumed_timers) == scheduled_ids(events, ev.TimerFired)
     assert len(turn.consumed_mailbox) == len(ids(events, ev.EventReceived))
     waits = [each.name for each in open_requests(engine.events).values() if isinstance(each, ev.EventWaitStarted)]

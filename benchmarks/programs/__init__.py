@@ -1,0 +1,1 @@
+"""One program a system. Each runs one workload in a process of its own and prints one line of JSON."""
