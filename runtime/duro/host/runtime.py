@@ -30,7 +30,7 @@ class Runtime:
 
     ``store`` is a URL (``sqlite:///duro.db``), a path object, or an open store (which stays open). A context
     manager, sync or async; ``start`` and ``stop`` do the same by hand. Several runtimes, in one process or several,
-    may share a store.
+    may share a store. Async activities run on a loop that ``new_event_loop`` makes (``uvloop.new_event_loop``, say).
 
     Raises (the constructor): StoreUrlError, StoreError.
     """
