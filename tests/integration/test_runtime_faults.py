@@ -1,6 +1,7 @@
 """What one bad function, one slow turn or a store in trouble must not do to everything else."""
 
 import asyncio
+import subprocess
 import sys
 import threading
 import time
@@ -407,3 +408,29 @@ def test_a_next_execution_whose_first_turn_is_rejected_begins_again(
     assert faulty.pairs >= 10
     assert set(runs.values()) == {1}
     assert len(runs) == 11
+
+
+NEVER_STOPS = """
+import duro
+
+registry = duro.Registry()
+log = []
+
+@registry.orchestration
+async def never_stops(ctx: duro.OrchestrationContext) -> None:
+    while True:
+        try:
+            await ctx.wait_for_event("never")
+        except BaseException:
+            log.append("swallowed")
+
+with duro.Runtime("memory:", registry) as runtime:
+    runtime.client.start_orchestration(never_stops, instance_id="i")
+    while runtime.client.get_instance("i").status == "pending":
+        pass
+"""
+
+
+def test_code_that_swallows_everything_for_ever_does_not_keep_its_process_from_ending() -> None:
+    done = subprocess.run([sys.executable, "-c", NEVER_STOPS], capture_output=True, text=True, timeout=WAIT_S)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

@@ -16,6 +16,8 @@ _REFUSALS_MAX: Final = 100
 class Allowance:
     """Of one execution. ``renew`` at every delivery, ``take`` at every request."""
 
+    __slots__ = ("_asked", "_asked_bytes", "_bytes", "_events", "_refusals")
+
     def __init__(self) -> None:
         self._events = 0
         self._bytes = 0

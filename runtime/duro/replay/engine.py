@@ -214,7 +214,7 @@ class Execution:
         self._position = 0
         self._allowance = Allowance()
         self._open: dict[int, Operation[Any]] = {}
-        self._deadlines: set[int] = set()
+        self._deadlines = _NO_DEADLINES
         """Open activities that have a timer of their own."""
         self._waits: dict[str, deque[Operation[Any]]] = {}
         self._ready: deque[Task[Any]] = deque()
@@ -324,6 +324,9 @@ class Execution:
         self._tasks.clear()
         self._ready.clear()
         self._open.clear()
+        self._waits.clear()
+        if hasattr(self, "_root"):
+            del self._root  # it refers back to this object: without it both are freed now, and not by the collector
 
     # --- what the context and the futures call ---------------------------------------------------------------
 
@@ -408,6 +411,8 @@ class Execution:
                 deadline_ms = event.at_ms + math.ceil(event.total_timeout_s * 1000)
                 self._turn.timers = _with(self._turn.timers, CreateTimer(event.event_id, deadline_ms))
         if event.total_timeout_s is not None:
+            if self._deadlines is _NO_DEADLINES:
+                self._deadlines = set()
             self._deadlines.add(event.event_id)
         return self.open_operation(event, "activity", event.name, decode)
 
@@ -922,8 +927,17 @@ def _close(coroutine: Coroutine[Any, Any, Any] | Generator[Any, Any, Any]) -> No
     except RuntimeError:
         if _suspended(coroutine):
             _abandoned.append(coroutine)
+            _keep_for_ever(coroutine)
     except BaseException:  # noqa: BLE001 - ContextSealed, or what the code made of it: it leaves no trace
         return
+
+
+def _keep_for_ever(coroutine: Coroutine[Any, Any, Any] | Generator[Any, Any, Any]) -> None:
+    """Also while the interpreter shuts down: code that swallows everything would swallow, and loop over, the errors of
+    modules that are half gone, and the process would never end."""
+    import ctypes
+
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(coroutine))
 
 
 def _suspended(coroutine: Coroutine[Any, Any, Any] | Generator[Any, Any, Any]) -> bool:
@@ -947,6 +961,9 @@ def _empty_turn() -> TurnCommit:
         history_bytes=0,
     )
 
+
+_NO_DEADLINES: Final[set[int]] = set()
+"""Of executions whose activities have no total time-out: nothing is ever added to it."""
 
 _NO_TURN: Final = _empty_turn()
 """Stands where no turn is going on; nothing is ever written to it."""
