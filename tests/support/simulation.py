@@ -50,6 +50,11 @@ async def remembers(ctx: duro.OrchestrationContext, life: int) -> list[Any]:
     return remembered
 
 
+@registry.orchestration
+async def ends_at_once(ctx: duro.OrchestrationContext) -> None:
+    """Its first turn is its last."""
+
+
 class InlineExecutor:
     """An ``ActivityExecutor`` that runs what it was given when it is told to."""
 

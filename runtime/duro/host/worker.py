@@ -70,6 +70,9 @@ it."""
 _CYCLES_OF_OTHERS: Final = 10
 """Cycles a suspicious instance waits for others at most."""
 
+_POSTPONED_S: Final = 0.01
+"""How much later each of several suspicious instances is leased again than the one before it."""
+
 _SHORTEST_DELAY_S = 0.001
 """A timer that is due in less is not worth a spin."""
 
@@ -118,6 +121,8 @@ class Worker:
         self._unsent: CommitBatch | None = None
         self._in_doubt = False
         self._cycles_of_others = 0
+        self._leases_nothing = False
+        """Set while all but one suspicious instance are given back, so that no other comes before that one has run."""
         self._registered = False
         self._former_ids: list[str] = []
         self._store_failures = 0
@@ -255,7 +260,7 @@ class Worker:
         if batch is None:
             result = None if stopping or not self._may_find_work(now_s) else self._lease_only()
         else:
-            batch.lease = None if stopping else self._lease_request()
+            batch.lease = None if stopping or self._leases_nothing else self._lease_request()
             result = self._store.commit(batch)
             self._unsent = None
             self._settle(batch, result)
@@ -263,6 +268,7 @@ class Worker:
             self._local_write_seen = local_write
             self._poll_at_s = self._clock.monotonic_s() + self._options.poll_interval_s
             self._take(result.leased)
+            self._look_again |= self._leases_nothing
         return self._continue_stop(now_s) if stopping else self._delay_s(now_s)
 
     def _prepare(self) -> CommitBatch | None:
@@ -402,6 +408,7 @@ class Worker:
 
     def _run_turns(self) -> list[TurnCommit]:
         if not self._runnable:
+            self._leases_nothing = False
             return []
         chosen = self._choose()
         turns: list[TurnCommit] = []
@@ -429,17 +436,38 @@ class Worker:
 
     def _choose(self) -> list[Held]:
         """Whose turn it is: all that have something, except those whose turns may have killed workers. Each of these
-        runs alone, in an order that changes with every lease."""
+        runs alone, in an order that changes with every lease, when the others have been given back."""
         runnable = [self._held[incarnation] for incarnation in self._runnable]
         safe = [held for held in runnable if held.leased.attempt_count < _SUSPICIOUS_ATTEMPTS]
+        others_given_back, self._leases_nothing = self._leases_nothing, False
         if len(safe) == len(runnable):
             return safe
-        if safe and self._cycles_of_others < _CYCLES_OF_OTHERS:
+        if safe and not others_given_back and self._cycles_of_others < _CYCLES_OF_OTHERS:
             self._cycles_of_others += 1
             return safe
         self._cycles_of_others = 0
         suspicious = [held for held in runnable if held.leased.attempt_count >= _SUSPICIOUS_ATTEMPTS]
-        return [min(suspicious, key=lambda held: hash((held.leased.incarnation, held.leased.lease_epoch)))]
+        if len(suspicious) == 1:
+            return suspicious
+        chosen = min(suspicious, key=lambda held: hash((held.leased.incarnation, held.leased.lease_epoch)))
+        self._leases_nothing = True
+        self._postpone([held for held in suspicious if held is not chosen])
+        return []
+
+    def _postpone(self, innocent: Sequence[Held]) -> None:
+        """Give suspicious instances back before another one of them runs: were they still leased when that one kills
+        the worker, they would be a step nearer to being set aside, and their turns have not even begun. They come
+        back one after the other."""
+        now_ms = self._store.now_ms()
+        for place, held in enumerate(innocent, 1):
+            self._drop(held)
+            self._releases.append(
+                ReleaseInstance(
+                    incarnation=held.leased.incarnation,
+                    lease_epoch=held.leased.lease_epoch,
+                    retry_at_ms=now_ms + round(place * _POSTPONED_S * 1000),
+                )
+            )
 
     def _load(self, chosen: Sequence[Held]) -> dict[int, tuple[str, ...]]:
         """Give every instance a live execution: the cached one if it stands where the lease says, else a new one; and
@@ -864,7 +892,7 @@ class Worker:
         self._former_ids.append(self.worker_id)
         self.worker_id = self._ids()
         self._unsent = None
-        self._offered = False
+        self._offered = self._leases_nothing = False
         self._store.withdraw_offer(self._former_ids[-1])
         for held in list(self._held.values()):
             self._drop(held)
