@@ -111,6 +111,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=float(os.environ.get("DURO_SOAK_SECONDS", "1800")))
     arguments = parser.parse_args()
     seed = random.SystemRandom().randrange(10**6)
+    print(f"{arguments.seconds:g} s, seed {seed}", flush=True)
     warm_up_s = min(60.0, arguments.seconds / 5)
     with tempfile.TemporaryDirectory(prefix="duro-soak-") as directory:
         report = run_soak(
