@@ -42,6 +42,10 @@ pytest: setup
 properties: setup
 	DURO_PROPERTY_EXAMPLES=5000 $(BIN)/python -m pytest tests/properties
 
+# The default configuration, its schema and its reference page, from the table of settings.
+generated: setup
+	$(BIN)/python -m tests.generated
+
 format: setup
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
