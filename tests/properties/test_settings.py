@@ -67,7 +67,8 @@ def files(draw: st.DrawFn) -> bytes:
             lines = ["[pruning]", *short, *plain, f"overrides = {{ {inner} }}"]
         case _:
             inner = ", ".join(f"{draw(keys(name))} = {inline(draw, policy)}" for name, policy in named.items())
-            around = ", ".join([*short, *plain, *([f"overrides = {{{inner}}}"] if named else [])])
+            table = ["default = {keep_last = 4}"] if tail else []
+            around = ", ".join([*short, *plain, *table, *([f"overrides = {{{inner}}}"] if named else [])])
             lines, tail = [f"pruning = {{{around}}}"], []
     store = ["[store]", "url = '''sqlite:///a\n# not a comment\n[x]'''"] if draw(st.booleans()) else []
     return rendered(draw, [*lines, *tail, *store])

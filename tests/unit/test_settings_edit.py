@@ -89,6 +89,18 @@ def test_a_default_that_keep_last_alone_does_not_say_becomes_a_table() -> None:
             {"keep_last": 3},
             "pruning = {enabled = true, default = {keep_last = 3}}\n",
         ),
+        (
+            "pruning = {enabled = false, default = {keep_last = 1}, 'rollout' = {}}\n",
+            None,
+            None,
+            "pruning = {enabled = false, rollout = {}}\n",
+        ),
+        (
+            ON_ONE_LINE,
+            "x.y",
+            {"keep_within": "7d"},
+            ON_ONE_LINE.replace("B.keep_last = 2}", 'B = {keep_last = 2}, "x.y" = {keep_within = "7d"}}'),
+        ),
         ("[pruning]\r\n", "A", {"keep_last": 1}, '[pruning]\r\n\r\n[pruning.overrides."A"]\r\nkeep_last = 1\r\n'),
         ("\ufeff[pruning]", "A", {"keep_last": 1}, '\ufeff[pruning]\n\n[pruning.overrides."A"]\nkeep_last = 1\n'),
     ],

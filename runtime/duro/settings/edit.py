@@ -122,7 +122,9 @@ def _candidates(text: str, newline: str, intended: Mapping[str, Any], changes: l
     places = scan(text)
     splices = [splice for path, value in changes for splice in _splices(text, places, path, value, newline)]
     yield _spliced(text, splices)
-    for path in (changes[0][0][:2], changes[0][0][:1]):  # a table on one line that holds the policy is written anew
+    parents = changes[0][0][:-1]
+    while parents:  # a table on one line that holds the policy is written anew
+        path, parents = parents, parents[:-1]
         place = places.get(path)
         if place and text[place.value] == "{" and "\n" not in text[place.value : place.end]:
             value: Any = intended
