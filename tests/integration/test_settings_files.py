@@ -53,6 +53,23 @@ def test_an_edit_replaces_the_file_and_keeps_its_permissions(path: Path) -> None
     assert _names(path.parent) == ["runtime_config.toml"]
 
 
+@pytest.mark.parametrize("allowed", [True, False])
+def test_the_owner_stays_where_this_process_may_give_files_away(
+    path: Path, monkeypatch: pytest.MonkeyPatch, allowed: bool
+) -> None:
+    given: list[tuple[int, int]] = []
+
+    def fchown(_: int, user: int, group: int) -> None:
+        given.append((user, group))
+        if not allowed:
+            raise PermissionError
+
+    monkeypatch.setattr(os, "fchown", fchown)
+    edit_file(path, "f", lambda _: AFTER)
+    assert given == [(os.geteuid(), os.getegid())]
+    assert path.read_bytes() == AFTER
+
+
 def test_an_edit_that_changes_nothing_writes_nothing(path: Path) -> None:
     before = path.stat()
     assert edit_file(path, "f", lambda data: data) is False

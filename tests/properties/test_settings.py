@@ -247,8 +247,8 @@ def test_an_edit_is_what_was_intended_and_leaves_every_other_line_alone_or_is_re
         return
     event("edited" if edited != data else "nothing to do")
     assert effect(edited) == expected_effect(data, name, policy)
-    remaining = iter(edited.decode().splitlines())
-    for text in data.decode().splitlines():
+    remaining = iter(edited.decode().removeprefix("\ufeff").splitlines())
+    for text in data.decode().removeprefix("\ufeff").splitlines():
         comment = not text or text.lstrip().startswith("#")
         if (comment and policy is not None) or not (comment or is_own(text, name)):
             assert text in remaining

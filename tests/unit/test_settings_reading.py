@@ -117,6 +117,7 @@ def test_the_error_itself_shows_the_first_problem_and_counts_the_others() -> Non
     [
         ("[store\n", "f:1:7: Expected ']' at the end of a table declaration; correct the TOML"),
         ('[store]\nurl = "a\n', "f:2:9: Illegal character '\\n'; correct the TOML"),
+        ('"\\', "f:1:3: Unescaped '\\' in a string; correct the TOML"),
         ("[store]\nurl = ", "f:2:7: Invalid value; correct the TOML"),
         ("[store]\nurl='a'\nurl='b'\n", "f:3:8: Cannot overwrite a value; correct the TOML"),
         ("[store]\n[store]\n", "f:2:7: Cannot declare ('store',) twice; correct the TOML"),
@@ -136,7 +137,7 @@ def test_the_error_itself_shows_the_first_problem_and_counts_the_others() -> Non
             "f: it has 1048577 bytes, and at most 1048576 are read; name a runtime_config.toml",
         ),
     ],
-    ids=range(14),
+    ids=range(15),
 )
 def test_what_is_no_toml_is_reported_with_its_place(text: str | bytes, problem: str) -> None:
     assert _problems(text) == [problem]

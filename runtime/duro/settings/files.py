@@ -1,5 +1,6 @@
 """The few steps of the settings that touch a disk: reading a file whole, and replacing it at once."""
 
+import contextlib
 import os
 import stat
 import tempfile
@@ -41,8 +42,8 @@ def read_file(path: Path, file: str) -> bytes:
 def edit_file(path: Path, file: str, edit: Callable[[bytes], bytes]) -> bool:
     """Replace the file at ``path`` by what ``edit`` makes of its bytes; whether that is anything else.
 
-    The new file is written beside the old one with its permissions, synced, and renamed over it; a symbolic link stays
-    one. What ``edit`` returns must have been checked.
+    The new file is written beside the old one with its owner and permissions, synced, and renamed over it; a symbolic
+    link stays one. What ``edit`` returns must have been checked.
 
     Raises:
         SettingsError: the file cannot be read, or changed in the meantime.
@@ -57,7 +58,7 @@ def edit_file(path: Path, file: str, edit: Callable[[bytes], bytes]) -> bool:
     temporary = Path(name)
     try:
         with os.fdopen(descriptor, "wb") as opened:
-            os.fchmod(opened.fileno(), stat.S_IMODE(path.stat().st_mode))
+            _make_alike(opened.fileno(), path.stat())
             opened.write(after)
             opened.flush()
             os.fsync(opened.fileno())
@@ -75,6 +76,13 @@ def edit_file(path: Path, file: str, edit: Callable[[bytes], bytes]) -> bool:
 def _open_at_once(path: str, flags: int) -> int:
     """Opening a pipe would otherwise wait for somebody to write to it."""
     return os.open(path, flags | os.O_NONBLOCK)
+
+
+def _make_alike(descriptor: int, model: os.stat_result) -> None:
+    """Owner (if this process may give files away) and permissions of the file that is replaced."""
+    with contextlib.suppress(PermissionError):
+        os.fchown(descriptor, model.st_uid, model.st_gid)
+    os.fchmod(descriptor, stat.S_IMODE(model.st_mode))
 
 
 def _sync_directory(directory: Path) -> None:

@@ -6,6 +6,7 @@ are not recorded: no setting is an array of tables.
 """
 
 import re
+from bisect import bisect_right
 from collections.abc import Iterator
 from typing import Final, NamedTuple, TypeAlias
 
@@ -52,9 +53,18 @@ def scan(text: str) -> dict[Path, Place]:
     return places
 
 
-def line_and_column(text: str, offset: int) -> tuple[int, int]:
-    """Both from 1, in characters."""
-    return text.count("\n", 0, offset) + 1, offset - text.rfind("\n", 0, offset)
+class Lines:
+    """Offsets of a text as lines and columns, both from 1, in characters."""
+
+    def __init__(self, text: str) -> None:
+        self._starts = [0, *(match.end() for match in re.finditer("\n", text))]
+
+    def line(self, offset: int) -> int:
+        return bisect_right(self._starts, offset)
+
+    def line_and_column(self, offset: int) -> tuple[int, int]:
+        line = self.line(offset)
+        return line, offset - self._starts[line - 1] + 1
 
 
 def _record(

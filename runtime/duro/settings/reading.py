@@ -7,7 +7,7 @@ import tomli
 from duro.errors import SettingsError
 from duro.model.problem import FileProblem
 from duro.settings.check import Finding, check_document
-from duro.settings.places import Path, Place, line_and_column, scan
+from duro.settings.places import Lines, Place, scan
 from duro.settings.values import RuntimeSettings, build_settings
 
 FILE_BYTES_MAX: Final = 1024 * 1024
@@ -25,12 +25,11 @@ def read_settings(data: bytes, file: str) -> RuntimeSettings:
     text = decode(data, file)
     document = parse(text, file)
     checked = check_document(document)
-    places = scan(text)
+    places, lines = scan(text), Lines(text)
     if checked.findings:
-        problems = [_problem(finding, text, places, file) for finding in checked.findings]
+        problems = [_problem(finding, places[finding.path], lines, file) for finding in checked.findings]
         raise SettingsError(sorted(problems, key=lambda problem: (problem.line, problem.column)))
-    lines = {path: line_and_column(text, place.key)[0] for path, place in places.items()}
-    return build_settings(checked.values, lines, file)
+    return build_settings(checked.values, {path: lines.line(place.key) for path, place in places.items()}, file)
 
 
 def decode(data: bytes, file: str) -> str:
@@ -46,7 +45,7 @@ def decode(data: bytes, file: str) -> str:
         return data.decode("utf-8").removeprefix("\ufeff")
     except UnicodeDecodeError as error:
         before = data[: error.start].decode("utf-8").removeprefix("\ufeff")
-        place = line_and_column(before, len(before))
+        place = Lines(before).line_and_column(len(before))
         raise SettingsError([FileProblem(file, *place, "it is not UTF-8 text", "save it as UTF-8")]) from error
 
 
@@ -59,19 +58,23 @@ def parse(text: str, file: str) -> dict[str, Any]:
     try:
         return tomli.loads(text)
     except tomli.TOMLDecodeError as error:
-        problem = FileProblem(file, error.lineno, error.colno, error.msg, "correct the TOML")
+        problem = FileProblem(file, error.lineno, _column(text, error), error.msg, "correct the TOML")
     except RecursionError:
-        place = line_and_column(text, _longest(_NESTING, text))
+        place = Lines(text).line_and_column(_longest(_NESTING, text))
         problem = FileProblem(file, *place, "brackets or keys are nested too deeply", "write it with fewer levels")
     except ValueError:  # the reader lets the error of int() through: a number of thousands of digits
-        place = line_and_column(text, _longest("[0-9][0-9_]*", text))
+        place = Lines(text).line_and_column(_longest("[0-9][0-9_]*", text))
         problem = FileProblem(file, *place, "a number has thousands of digits", "write a smaller one")
     raise SettingsError([problem])
 
 
-def _problem(finding: Finding, text: str, places: dict[Path, Place], file: str) -> FileProblem:
-    place = places[finding.path]
-    line, column = line_and_column(text, place.key if finding.at_key else place.value)
+def _column(text: str, error: tomli.TOMLDecodeError) -> int:
+    """The column of ``error``, at most one past its line: at the end of a file the reader may count further."""
+    return min(error.colno, len(text.split("\n")[error.lineno - 1]) + 1)
+
+
+def _problem(finding: Finding, place: Place, lines: Lines, file: str) -> FileProblem:
+    line, column = lines.line_and_column(place.key if finding.at_key else place.value)
     return FileProblem(file, line, column, finding.message, finding.hint)
 
 

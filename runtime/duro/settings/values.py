@@ -1,6 +1,5 @@
 """The settings as the program uses them. Pure."""
 
-import hashlib
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
@@ -56,6 +55,8 @@ class RuntimeSettings(NamedTuple):
     def effective_hash(self) -> str:
         """32 hexadecimal digits of what the settings *do*: equal for files that differ in comments, order, defaults
         written out, place or store URL. Workers publish it, so that workers that differ can be noticed."""
+        import hashlib  # only those who publish it pay for it
+
         pruning = self.pruning
         policies = sorted((policy.name or "", policy.rules) for policy in pruning.overrides)
         effective = [
