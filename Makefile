@@ -8,7 +8,7 @@ BIN    := $(VENV)/bin
 comma  := ,
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test check lint types layers pytest setup format properties kill soak bench clean
+.PHONY: demo test check lint types layers pytest setup format properties kill soak bench generated clean
 
 demo: setup
 	$(BIN)/duroctl demo
@@ -64,6 +64,10 @@ $(PEERS)/.installed: benchmarks/peers.txt
 	test -x $(PEERS)/bin/python || $(PYTHON) -m venv $(PEERS)
 	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check -r benchmarks/peers.txt
 	touch $@
+
+# The default configuration, its schema and its reference page, from the table of settings.
+generated: setup
+	$(BIN)/python -m tests.generated
 
 format: setup
 	$(BIN)/ruff check --fix .

@@ -25,6 +25,7 @@ COMMANDS: Final = {
     "instances": "instances",
     "executions": "executions",
     "history": "history",
+    "policy": "policy",
 }
 """Command -> module of duroctl.commands, in the order of the help."""
 

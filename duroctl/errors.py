@@ -3,12 +3,6 @@
 from duro.errors import DuroError
 
 
-class ConfigFileError(DuroError):
-    """A runtime_config.toml cannot be read. The message begins with file:line:column where there is one."""
-
-    exit_code = 6
-
-
 class DeclinedError(DuroError):
     """The person at the terminal said no. Nothing was changed."""
 

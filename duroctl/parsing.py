@@ -4,11 +4,9 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final, NamedTuple
 
+from duro.durations import DURATION_HINT, parse_duration_s
 from duro.errors import InstanceNotFoundError, UsageError
 
-_DURATION = re.compile(r"([0-9]{1,12})(s|m|h|d|w)")
-_UNIT_S: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
-_DURATION_S_MAX: Final = 100 * 366 * 86_400
 _COUNT_DIGITS_MAX: Final = 15
 _EXECUTION = re.compile(r"[0-9]{1,18}")
 
@@ -19,13 +17,10 @@ def parse_duration(text: str, option: str) -> int:
     Raises:
         UsageError: it is written otherwise, or is longer than a century.
     """
-    match = _DURATION.fullmatch(text)
-    if match is None:
-        raise UsageError(f"{option} {text!r} is not a duration", hint="write it like 90s, 30m, 12h, 7d or 2w")
-    seconds = int(match[1]) * _UNIT_S[match[2]]
-    if seconds > _DURATION_S_MAX:
-        raise UsageError(f"{option} {text!r} is longer than a century", hint="write it like 90s, 30m, 12h, 7d or 2w")
-    return seconds
+    try:
+        return parse_duration_s(text)
+    except ValueError as error:
+        raise UsageError(f"{option} {text!r} {error}", hint=DURATION_HINT) from error
 
 
 def parse_count(text: str, option: str) -> int:

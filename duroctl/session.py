@@ -43,7 +43,7 @@ class Session:
         """The store this command works on.
 
         Raises:
-            StoreNotFoundError, ConfigFileError: see ``discovery.find_store``.
+            StoreNotFoundError, SettingsError: see ``discovery.find_store``.
         """
         from duroctl.discovery import find_store
 

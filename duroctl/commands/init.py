@@ -10,8 +10,7 @@ from duroctl.session import Session
 
 app = new_command_app()
 
-_TEMPLATE: Final = Path(__file__).parent.parent / "runtime_config.toml"
-_TEMPLATE_URL: Final = "sqlite:///duro.db"
+_DEFAULT_URL: Final = "sqlite:///duro.db"
 _FileArgument = Annotated[
     str | None,
     typer.Argument(metavar="[FILE]", help="The SQLite file to make, duro.db by default.", show_default=False),
@@ -72,7 +71,7 @@ def _wanted_url(file: str | None, store: str | None, known: str | None) -> str:
     if file == "":
         raise UsageError("FILE is empty", hint="name a file, such as duro.db")
     (file or "").encode()  # a name that is no Unicode could not stand in the configuration
-    return f"sqlite:///{file}" if file is not None else store or known or _TEMPLATE_URL
+    return f"sqlite:///{file}" if file is not None else store or known or _DEFAULT_URL
 
 
 def _make_store(url: str) -> bool:
@@ -85,17 +84,10 @@ def _make_store(url: str) -> bool:
 
 
 def _write_config(config: Path, url: str) -> None:
+    from duro.settings.documents import default_file
+
     here = config.parent.resolve() == Path.cwd()
     path = url.removeprefix("sqlite:///")
     shown = url if here or path.startswith("/") else f"sqlite:///{Path(path).resolve()}"
-    text = _TEMPLATE.read_text(encoding="utf-8").replace(f'"{_TEMPLATE_URL}"', _toml_string(shown))
     with config.open("x", encoding="utf-8") as file:
-        file.write(text)
-
-
-def _toml_string(text: str) -> str:
-    """A basic TOML string: quotes, backslashes and control characters escaped."""
-    escaped = "".join(
-        f"\\u{ord(c):04x}" if ord(c) < 0x20 or ord(c) == 0x7F else f"\\{c}" if c in '"\\' else c for c in text
-    )
-    return f'"{escaped}"'
+        file.write(default_file(shown))

@@ -15,6 +15,8 @@
         StoreNotFoundError  NotADatabaseError  NotADuroStoreError  SchemaTooNewError  SchemaTooOldError
         StoreReadOnlyError  StoreLockedError (retryable)  StoreFullError  StoreCorruptError
         StoreClosedError  StoreForkedError  CommitUnknownError
+      SettingsError                   the operator: runtime_config.toml (all its problems at once)
+        EditRefusedError
       CodeError                       the developer: the code and its history
         NondeterminismError  HistoryFormatError  NonDurableAwaitError
       TaskFailedError                 raised inside orchestrations (and by ``result()``)
@@ -30,9 +32,11 @@
 data (``FailureDetails``), recorded and replayed; the classes here are raised.
 """
 
+from collections.abc import Iterable
 from typing import ClassVar
 
 from duro.model.failure import FailureDetails
+from duro.model.problem import FileProblem
 
 
 class DuroError(Exception):
@@ -190,6 +194,30 @@ class StoreForkedError(StoreError):
 
 class CommitUnknownError(StoreError):
     """The commit reported an error but may have succeeded: look it up, neither repeat nor report failure."""
+
+
+class SettingsError(DuroError):
+    """A runtime_config.toml cannot be used. ``problems``: everything that is wrong with it, in the order of the file.
+
+    The message and the hint are those of the first problem; the message counts the others.
+    """
+
+    exit_code = 6
+
+    def __init__(self, problems: Iterable[FileProblem]) -> None:
+        self.problems = tuple(problems)
+        first, others = self.problems[0], len(self.problems) - 1
+        counted = f" (and {others} more: `duroctl policy check {first.file}` lists them)" if others else ""
+        super().__init__(f"{first.place}: {first.message}{counted}", hint=first.hint)
+
+
+class EditRefusedError(SettingsError):
+    """A runtime_config.toml could not be edited safely and was left as it is. ``snippet``: what to write there by
+    hand, lines of TOML; empty if lines are to be removed."""
+
+    def __init__(self, problem: FileProblem, snippet: str) -> None:
+        super().__init__([problem])
+        self.snippet = snippet
 
 
 # --- the developer -----------------------------------------------------------------------------------------

@@ -80,6 +80,8 @@ COMMANDS = [
     ("instances", "terminate"),
     ("executions", "list"),
     ("history", "show"),
+    ("policy", "check"),
+    ("policy", "schema"),
 ]
 
 
@@ -91,7 +93,7 @@ def _listed(help_text: str) -> list[str]:
 def test_the_list_of_commands_above_is_complete(cli: Cli) -> None:
     names = _listed(cli("--help").out)
     assert names == list(dict.fromkeys(command[0] for command in COMMANDS))
-    for group in ("instances", "executions", "history"):
+    for group in ("instances", "executions", "history", "policy"):
         assert _listed(cli(group, "--help").out) == [command[1] for command in COMMANDS if command[0] == group]
 
 

@@ -48,7 +48,7 @@ def test_init_of_another_file_names_it_in_the_configuration(cli: Cli, name: str)
     assert cli("init", name).code == 0
     assert (cli.directory / name).is_file()
     written = tomllib.loads((cli.directory / "runtime_config.toml").read_text())
-    assert written == {"store": {"url": f"sqlite:///{name}"}}
+    assert written["store"] == {"url": f"sqlite:///{name}"}
     assert cli("instances", "list").code == 0
 
 

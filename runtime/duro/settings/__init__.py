@@ -1,0 +1,1 @@
+"""runtime_config.toml as values: read, checked with every error at once, edited with its comments kept, watched."""

@@ -1,0 +1,97 @@
+"""The few steps of the settings that touch a disk: reading a file whole, and replacing it at once."""
+
+import contextlib
+import os
+import stat
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from duro.errors import SettingsError
+from duro.model.problem import FileProblem
+from duro.settings.reading import FILE_BYTES_MAX, read_settings
+from duro.settings.values import RuntimeSettings
+
+
+def load_settings(path: Path, file: str) -> RuntimeSettings:
+    """The settings in the file at ``path``; ``file`` is how origins and errors call it.
+
+    Raises:
+        SettingsError: it is not there, cannot be read or cannot be used.
+    """
+    return read_settings(read_file(path, file), file)
+
+
+def read_file(path: Path, file: str) -> bytes:
+    """The bytes of a regular file, one more than ``FILE_BYTES_MAX`` at most.
+
+    Raises:
+        SettingsError: it is not there, is no regular file or cannot be read.
+    """
+    try:
+        with open(path, "rb", opener=_open_at_once) as opened:
+            if not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):
+                raise _unreadable(file, "it is not a file")
+            return opened.read(FILE_BYTES_MAX + 1)
+    except FileNotFoundError as error:
+        raise _unreadable(file, "it does not exist") from error
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        raise _unreadable(file, f"it cannot be read: {getattr(error, 'strerror', error)}") from error
+
+
+def edit_file(path: Path, file: str, edit: Callable[[bytes], bytes]) -> bool:
+    """Replace the file at ``path`` by what ``edit`` makes of its bytes; whether that is anything else.
+
+    The new file is written beside the old one with its owner and permissions, synced, and renamed over it; a symbolic
+    link stays one. What ``edit`` returns must have been checked.
+
+    Raises:
+        SettingsError: the file cannot be read, or changed in the meantime.
+        OSError: the new file could not be written.
+    """
+    path = path.resolve()
+    before = read_file(path, file)
+    after = edit(before)
+    if after == before:
+        return False
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    temporary = Path(name)
+    try:
+        with os.fdopen(descriptor, "wb") as opened:
+            _make_alike(opened.fileno(), path.stat())
+            opened.write(after)
+            opened.flush()
+            os.fsync(opened.fileno())
+        if read_file(path, file) != before:
+            problem = FileProblem(file, 0, 0, "it was changed by somebody else meanwhile", "look at it and try again")
+            raise SettingsError([problem])
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    _sync_directory(path.parent)
+    return True
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """Opening a pipe would otherwise wait for somebody to write to it."""
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
+def _make_alike(descriptor: int, model: os.stat_result) -> None:
+    """Owner (if this process may give files away) and permissions of the file that is replaced."""
+    with contextlib.suppress(PermissionError):
+        os.fchown(descriptor, model.st_uid, model.st_gid)
+    os.fchmod(descriptor, stat.S_IMODE(model.st_mode))
+
+
+def _sync_directory(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _unreadable(file: str, message: str) -> SettingsError:
+    return SettingsError([FileProblem(file, 0, 0, message, "check the path")])

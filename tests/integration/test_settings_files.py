@@ -1,0 +1,120 @@
+"""Reading a runtime_config.toml from disk and replacing it there."""
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from duro.errors import SettingsError
+from duro.settings.files import edit_file, load_settings, read_file
+
+BEFORE, AFTER = b"# before\n", b"# after\n"
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    path = tmp_path / "runtime_config.toml"
+    path.write_bytes(BEFORE)
+    return path
+
+
+def _names(directory: Path) -> list[str]:
+    return sorted(each.name for each in directory.iterdir())
+
+
+def test_settings_are_loaded_with_the_name_the_caller_gives_the_file(path: Path) -> None:
+    path.write_text("[pruning]\ndefault_keep_last = 2\n")
+    settings = load_settings(path, "conf.toml")
+    assert settings.pruning.default is not None
+    assert settings.pruning.default.origin == "conf.toml:2"
+
+
+def test_what_is_no_readable_file_is_reported(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for name, message in (
+        ("absent", "f: it does not exist"),
+        (".", "f: it cannot be read: Is a directory"),
+        ("pipe", "f: it is not a file"),
+        ("a\0b", "f: it cannot be read: "),
+    ):
+        with pytest.raises(SettingsError) as caught:
+            read_file(tmp_path / name, "f")
+        assert caught.value.message.startswith(message)
+
+
+def test_an_edit_replaces_the_file_and_keeps_its_permissions(path: Path) -> None:
+    path.chmod(0o640)
+    inode = path.stat().st_ino
+    assert edit_file(path, "f", lambda data: data.replace(BEFORE, AFTER)) is True
+    assert path.read_bytes() == AFTER
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+    assert path.stat().st_ino != inode
+    assert _names(path.parent) == ["runtime_config.toml"]
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+def test_the_owner_stays_where_this_process_may_give_files_away(
+    path: Path, monkeypatch: pytest.MonkeyPatch, allowed: bool
+) -> None:
+    given: list[tuple[int, int]] = []
+
+    def fchown(_: int, user: int, group: int) -> None:
+        given.append((user, group))
+        if not allowed:
+            raise PermissionError
+
+    monkeypatch.setattr(os, "fchown", fchown)
+    edit_file(path, "f", lambda _: AFTER)
+    assert given == [(os.geteuid(), os.getegid())]
+    assert path.read_bytes() == AFTER
+
+
+def test_an_edit_that_changes_nothing_writes_nothing(path: Path) -> None:
+    before = path.stat()
+    assert edit_file(path, "f", lambda data: data) is False
+    assert path.stat() == before
+
+
+def test_a_symbolic_link_stays_one(path: Path) -> None:
+    link = path.parent / "link.toml"
+    link.symlink_to(path)
+    assert edit_file(link, "f", lambda _: AFTER) is True
+    assert link.is_symlink()
+    assert path.read_bytes() == AFTER
+
+
+def test_a_file_that_was_changed_meanwhile_is_left_as_it_is(path: Path) -> None:
+    def edit(_: bytes) -> bytes:
+        path.write_bytes(b"# somebody else\n")
+        return AFTER
+
+    with pytest.raises(SettingsError, match="f: it was changed by somebody else meanwhile; look at it and try again"):
+        edit_file(path, "f", edit)
+    assert path.read_bytes() == b"# somebody else\n"
+    assert _names(path.parent) == ["runtime_config.toml"]
+
+
+def test_the_new_file_is_on_disk_before_it_takes_the_name(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps: list[str] = []
+    monkeypatch.setattr(os, "fsync", lambda fd: steps.append("dir" if stat.S_ISDIR(os.fstat(fd).st_mode) else "file"))
+    replace = Path.replace
+
+    def record(self: Path, target: Path) -> Path:
+        steps.append("replace")
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", record)
+    edit_file(path, "f", lambda _: AFTER)
+    assert steps == ["file", "replace", "dir"]
+
+
+def test_a_failure_before_the_replacement_leaves_nothing_behind(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        edit_file(path, "f", lambda _: AFTER)
+    assert path.read_bytes() == BEFORE
+    assert _names(path.parent) == ["runtime_config.toml"]

@@ -1,0 +1,379 @@
+"""What a runtime_config.toml says, and everything that is said about one that is wrong."""
+
+from pathlib import Path
+
+import pytest
+
+from duro.errors import SettingsError
+from duro.settings.reading import FILE_BYTES_MAX, read_settings
+from duro.settings.values import PolicyRules, PruningSettings, RuntimeSettings, SettingsPolicy
+
+GOLDEN = Path(__file__).parent / "golden"
+PROPOSAL = """\
+# runtime_config.toml
+[pruning]
+enabled = true
+default_keep_last = 5
+triggers = ["continue_as_new"]
+[pruning.overrides."EternalProcessor"]
+keep_last = 1
+"""
+
+
+def _read(text: str | bytes) -> RuntimeSettings:
+    return read_settings(text if isinstance(text, bytes) else text.encode(), "f")
+
+
+def _problems(text: str | bytes) -> list[str]:
+    with pytest.raises(SettingsError) as caught:
+        _read(text)
+    assert caught.value.exit_code == 6
+    return [str(problem) for problem in caught.value.problems]
+
+
+def test_an_empty_file_has_the_defaults() -> None:
+    pruning = PruningSettings(
+        enabled=True,
+        triggers=("continue_as_new", "interval"),
+        children="keep",
+        default=None,
+        overrides=(),
+        rollout_pause_s=0,
+        rollout_cap_s=604_800,
+    )
+    assert _read("") == RuntimeSettings("f", None, pruning)
+
+
+def test_the_example_of_the_proposal_is_read_as_it_stands() -> None:
+    settings = _read(PROPOSAL)
+    assert settings.store_url is None
+    assert settings.pruning == PruningSettings(
+        enabled=True,
+        triggers=("continue_as_new",),
+        children="keep",
+        default=SettingsPolicy(None, PolicyRules(keep_last=5), "f", 4),
+        overrides=(SettingsPolicy("EternalProcessor", PolicyRules(keep_last=1), "f", 6),),
+        rollout_pause_s=0,
+        rollout_cap_s=604_800,
+    )
+    assert settings.pruning.overrides[0].origin == "f:6"
+
+
+def test_every_key_is_read() -> None:
+    settings = _read("""
+[store]
+url = "sqlite:///x.db"
+[pruning]
+enabled = false
+triggers = ["interval"]
+children = "settled"
+[pruning.default]
+keep_last = 3
+keep_within = "7d"
+keep_last_per_version = 2
+keep_versions = 4
+every_n_executions = 10
+interval = "30m"
+[pruning.overrides]
+"billing.*" = { keep_within = "90s" }
+audit.never = true
+[pruning.rollout]
+pause = "24h"
+cap = "2w"
+""")
+    everything = PolicyRules(
+        keep_last=3,
+        keep_within_s=604_800,
+        keep_last_per_version=2,
+        keep_versions=4,
+        every_n_executions=10,
+        interval_s=1_800,
+    )
+    overrides = (
+        SettingsPolicy("billing.*", PolicyRules(keep_within_s=90), "f", 16),
+        SettingsPolicy("audit", None, "f", 17),
+    )
+    default = SettingsPolicy(None, everything, "f", 8)
+    pruning = PruningSettings(False, ("interval",), "settled", default, overrides, 86_400, 1_209_600)
+    assert settings == RuntimeSettings("f", "sqlite:///x.db", pruning)
+
+
+def test_a_file_with_many_errors_is_reported_whole_in_the_order_of_the_file() -> None:
+    reported = "".join(f"{line}\n" for line in _problems((GOLDEN / "many_errors.toml").read_bytes()))
+    assert reported == (GOLDEN / "many_errors.txt").read_text()
+
+
+def test_the_error_itself_shows_the_first_problem_and_counts_the_others() -> None:
+    with pytest.raises(SettingsError) as caught:
+        _read("[store]\nurl = 1\n[pruning]\nenabled = 1\n")
+    assert str(caught.value) == (
+        "f:2:7: [store] url must be a text that is not empty, not 1 (and 1 more: `duroctl policy check f` lists them); "
+        'write it like url = "sqlite:///duro.db"'
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("[store\n", "f:1:7: Expected ']' at the end of a table declaration; correct the TOML"),
+        ('[store]\nurl = "a\n', "f:2:9: Illegal character '\\n'; correct the TOML"),
+        ('"\\', "f:1:3: Unescaped '\\' in a string; correct the TOML"),
+        ("[store]\nurl = ", "f:2:7: Invalid value; correct the TOML"),
+        ("[store]\nurl='a'\nurl='b'\n", "f:3:8: Cannot overwrite a value; correct the TOML"),
+        ("[store]\n[store]\n", "f:2:7: Cannot declare ('store',) twice; correct the TOML"),
+        ('[store]\r\nurl = "\0"\r\n', "f:2:8: Illegal character '\\x00'; correct the TOML"),
+        (b"[store]\n# \xff\n", "f:2:3: it is not UTF-8 text; save it as UTF-8"),
+        ("# é\n".encode() + b"# \xff", "f:2:3: it is not UTF-8 text; save it as UTF-8"),
+        ("\ufeffé = ".encode() + b"\xff", "f:1:5: it is not UTF-8 text; save it as UTF-8"),
+        ("a = 1\nb = " + "[" * 60_000, "f:2:5: brackets or keys are nested too deeply; write it with fewer levels"),
+        ("b = " + "[\n" * 5_000, "f:1:5: brackets or keys are nested too deeply; write it with fewer levels"),
+        (
+            "b.b = 1\n" + ".".join(["a"] * 2_000),
+            "f:2:1: brackets or keys are nested too deeply; write it with fewer levels",
+        ),
+        ("a = 12\nb = " + "9" * 5_000, "f:2:5: a number has thousands of digits; write a smaller one"),
+        (
+            b" " * (FILE_BYTES_MAX + 1),
+            "f: it has 1048577 bytes, and at most 1048576 are read; name a runtime_config.toml",
+        ),
+    ],
+    ids=range(15),
+)
+def test_what_is_no_toml_is_reported_with_its_place(text: str | bytes, problem: str) -> None:
+    assert _problems(text) == [problem]
+
+
+COUNT = "must be a whole number from 1 to 1000000000, not"
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("keep_last = true", f"4:13: [pruning.overrides.x] keep_last {COUNT} true; write it like keep_last = 3"),
+        ("keep_last = 0", f"4:13: [pruning.overrides.x] keep_last {COUNT} 0; write it like keep_last = 3"),
+        ("keep_last = -1", f"4:13: [pruning.overrides.x] keep_last {COUNT} -1; write it like keep_last = 3"),
+        ("keep_last = 1.5", f"4:13: [pruning.overrides.x] keep_last {COUNT} 1.5; write it like keep_last = 3"),
+        ("keep_last = nan", f"4:13: [pruning.overrides.x] keep_last {COUNT} nan; write it like keep_last = 3"),
+        ('keep_last = "3"', f'4:13: [pruning.overrides.x] keep_last {COUNT} "3"; write it like keep_last = 3'),
+        ("keep_last = {}", f"4:13: [pruning.overrides.x] keep_last {COUNT} a table; write it like keep_last = 3"),
+        (
+            "keep_last = [0x" + "f" * 9_000 + "]",
+            f"4:13: [pruning.overrides.x] keep_last {COUNT} an array of other things; write it like keep_last = 3",
+        ),
+        (
+            "keep_last = 0x" + "f" * 9_000,
+            (
+                f"4:13: [pruning.overrides.x] keep_last {COUNT} a number of more than 20 digits; "
+                "write it like keep_last = 3"
+            ),
+        ),
+        (
+            "keep_last = '" + "x" * 70 + "'",
+            f'4:13: [pruning.overrides.x] keep_last {COUNT} "{"x" * 39}...{"x" * 9}"; write it like keep_last = 3',
+        ),
+        (
+            "keep_last = 2024-01-01",
+            f"4:13: [pruning.overrides.x] keep_last {COUNT} 2024-01-01; write it like keep_last = 3",
+        ),
+        (
+            'keep_within = "7 d"',
+            '4:15: [pruning.overrides.x] keep_within "7 d" is not a duration; write it like 90s, 30m, 12h, 7d or 2w',
+        ),
+        (
+            "keep_within = 7",
+            (
+                "4:15: [pruning.overrides.x] keep_within must be a duration of at least 1s, not 7; "
+                'write it like keep_within = "7d"'
+            ),
+        ),
+        (
+            'keep_within = "0d"',
+            (
+                '4:15: [pruning.overrides.x] keep_within must be a duration of at least 1s, not "0d"; '
+                'write it like keep_within = "7d"'
+            ),
+        ),
+        (
+            'keep_within = "99999999w"',
+            (
+                '4:15: [pruning.overrides.x] keep_within "99999999w" is longer than a century; '
+                "write it like 90s, 30m, 12h, 7d or 2w"
+            ),
+        ),
+        ("never = false", "4:9: [pruning.overrides.x] never can only be true; leave it out"),
+        ("never = 1", "4:9: [pruning.overrides.x] never must be true, not 1; write it like never = true"),
+        ("never = true\nkeep_last = 1", "5:1: keep_last does not go with never = true; remove one of them"),
+        (
+            "# nothing",
+            (
+                "3:2: [pruning.overrides.x]: it names nothing to keep; "
+                "give one of keep_last, keep_within, keep_last_per_version"
+            ),
+        ),
+        (
+            "interval = '1h'",
+            (
+                "3:2: [pruning.overrides.x]: it names nothing to keep; "
+                "give one of keep_last, keep_within, keep_last_per_version"
+            ),
+        ),
+        (
+            "keep_versions = 2",
+            (
+                "4:1: keep_versions goes with keep_last_per_version, which is not given; "
+                "give keep_last_per_version too, or remove keep_versions"
+            ),
+        ),
+        (
+            "completed_before = 2024-01-01",
+            (
+                "4:1: completed_before is for calls, not for policies: a date does not move on with time; "
+                'write an age, such as keep_within = "7d"'
+            ),
+        ),
+        ("kep_last = 3", '4:1: unknown key "kep_last" in [pruning.overrides.x]; did you mean keep_last?'),
+        ("children = 3", '4:1: unknown key "children" in [pruning.overrides.x]; it belongs in [pruning]'),
+        (
+            "zzz = 3",
+            (
+                '4:1: unknown key "zzz" in [pruning.overrides.x]; known here: keep_last, keep_within, '
+                "keep_last_per_version, keep_versions, every_n_executions, interval, never"
+            ),
+        ),
+    ],
+    ids=lambda value: value[:24],
+)
+def test_a_wrong_policy_is_reported_with_its_place(text: str, problem: str) -> None:
+    assert _problems(f"\n\n[pruning.overrides.x]\n{text}\n") == [f"f:{problem}"]
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("pruning = 5", "f:1:1: pruning is not a table; write [pruning] and its keys below"),
+        ("[[pruning]]", "f:1:3: [pruning] is an array of tables; write it once, with single brackets"),
+        ("pruning = []", "f:1:1: pruning is not a table; write [pruning] and its keys below"),
+        (
+            "[pruning]\noverrides.x = 1",
+            "f:2:1: pruning.overrides.x is not a table; write [pruning.overrides.x] and its keys below",
+        ),
+        ("[pruning.default]\nnever = true", "f:2:1: never is for overrides only; leave [pruning.default] out"),
+        ("[prune]", 'f:1:2: unknown key "prune"; did you mean pruning?'),
+        ("[purge]", 'f:1:2: unknown key "purge"; known here: store, pruning'),
+        (
+            "[pruning]\ndefault_keep_last = 2\n[pruning.default]\nkeep_last = 3",
+            "f:2:1: default_keep_last and default are both given; keep one of them",
+        ),
+        (
+            "[pruning.rollout]\npause = '8d'",
+            "f:2:1: pause 8d is longer than cap 7d; raise cap or shorten pause",
+        ),
+        (
+            '[pruning]\nchildren = "settle"',
+            'f:2:12: [pruning] children must be one of "keep", "settled", not "settle"; did you mean "settled"?',
+        ),
+        (
+            "[pruning]\nchildren = 1",
+            'f:2:12: [pruning] children must be one of "keep", "settled", not 1; write it like children = "keep"',
+        ),
+        (
+            "[pruning]\ntriggers = []",
+            (
+                'f:2:12: [pruning] triggers must be an array of one or more of "continue_as_new", "interval", not []; '
+                'write it like triggers = ["continue_as_new", "interval"]'
+            ),
+        ),
+        (
+            '[pruning]\ntriggers = "interval"',
+            (
+                'f:2:12: [pruning] triggers must be an array of one or more of "continue_as_new", "interval", not '
+                '"interval"; write it like triggers = ["continue_as_new", "interval"]'
+            ),
+        ),
+        (
+            '[pruning]\ntriggers = ["intervall"]',
+            (
+                'f:2:12: [pruning] triggers must be an array of one or more of "continue_as_new", "interval", '
+                'not ["intervall"]; did you mean "interval"?'
+            ),
+        ),
+        (
+            '[pruning]\ntriggers = ["interval", "interval"]',
+            'f:2:12: [pruning] triggers names something twice: ["interval", "interval"]; remove the second one',
+        ),
+        (
+            "[pruning]\nenabled = 1",
+            "f:2:11: [pruning] enabled must be true or false, not 1; write it like enabled = true",
+        ),
+        (
+            '[store]\nurl = "a\\u0000"',
+            'f:2:7: [store] url must be a text that is not empty, not "a\\u0000"; write it like url = "sqlite:///duro.db"',
+        ),
+        (
+            '[pruning.overrides.""]\nkeep_last = 1',
+            "f:1:2: orchestration name '' is empty; write the name of an orchestration, or a pattern",
+        ),
+        (
+            f"[pruning.overrides.{'x' * 256}]\nkeep_last = 1",
+            (
+                f"f:1:2: orchestration name '{'x' * 39}...{'x' * 9}' is 256 bytes long, and at most 255 are allowed; "
+                "write the name of an orchestration, or a pattern"
+            ),
+        ),
+    ],
+    ids=lambda value: value[:24],
+)
+def test_a_wrong_setting_is_reported_with_its_place(text: str, problem: str) -> None:
+    assert _problems(text) == [problem]
+
+
+@pytest.mark.parametrize("name", ["a.b", "billing.*", "a b", 'quo"te', "back\\slash", "é", "[x]", "#", "a=b"])
+def test_names_with_dots_and_patterns_are_one_name(name: str) -> None:
+    escaped = name.replace("\\", "\\\\").replace('"', '\\"')
+    settings = _read(f'[pruning.overrides."{escaped}"]\nkeep_last = 2\n')
+    assert [(policy.name, policy.line) for policy in settings.pruning.overrides] == [(name, 1)]
+
+
+def test_a_byte_order_mark_and_windows_line_ends_are_read_and_do_not_shift_places() -> None:
+    settings = _read(b"\xef\xbb\xbf[pruning]\r\ndefault_keep_last = 2\r\n")
+    assert settings.pruning.default == SettingsPolicy(None, PolicyRules(keep_last=2), "f", 2)
+    assert _problems(b"\xef\xbb\xbfx = 1\r\ny = 2\r\n") == [
+        'f:1:1: unknown key "x"; known here: store, pruning',
+        'f:2:1: unknown key "y"; known here: store, pruning',
+    ]
+
+
+def test_a_key_of_many_parts_is_an_unknown_key() -> None:
+    assert _problems(".".join(["a"] * 900) + " = 1") == ['f:1:1: unknown key "a"; known here: store, pruning']
+
+
+def test_the_hash_is_of_what_the_settings_do_and_not_of_how_they_are_written() -> None:
+    one = _read(
+        '[store]\nurl = "sqlite:///a.db"\n[pruning]\ndefault_keep_last = 2\n'
+        "overrides.b.never = true\noverrides.a.keep_last = 1"
+    )
+    other = _read(
+        "[pruning.overrides]\na = {keep_last = 1, every_n_executions = 1}\nb = {never = true}\n"
+        '[pruning]\nchildren = "keep"\ntriggers = ["interval", "continue_as_new"]\ndefault.keep_last = 2'
+    )
+    assert one.effective_hash == other.effective_hash
+    assert len(one.effective_hash) == 32
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "enabled = false",
+        'triggers = ["interval"]',
+        'children = "settled"',
+        "default_keep_last = 1",
+        "default.keep_within = '1d'",
+        "overrides.a.keep_last = 1",
+        "overrides.b.keep_last = 1",
+        "overrides.a.never = true",
+        "rollout.pause = '1h'",
+        "rollout.cap = '1h'",
+    ],
+)
+def test_every_setting_of_pruning_changes_the_hash(change: str) -> None:
+    assert _read(f"[pruning]\n{change}\n").effective_hash != _read("").effective_hash
