@@ -35,7 +35,7 @@ def of(workload: Workload, **rounds: list[Figures | None]) -> Results:
 def test_the_median_of_the_rounds_counts_and_those_that_hung_are_left_out() -> None:
     results = of(W1, duro=[done(2000, 0.2), None, done(2000, 0.4), done(2000, 0.25)])
     assert typical(W1, DURO, results) == pytest.approx(8000)
-    assert cell(W1, DURO, results) == "8,000 (5,000 to 10,000), 1 of 4 hung"
+    assert cell(W1, DURO, results) == "8,000 (5,000 to 10,000), 1 of 4 without a result"
     assert cell(W1, DUROXIDE, results) == "-"
     assert cell(W1, DURO, of(W1, duro=[None])) == "no result"
 
@@ -51,10 +51,15 @@ def test_a_target_is_held_against_the_best_setting_of_the_peer() -> None:
 
 def test_where_less_is_better_the_smaller_one_wins() -> None:
     results = of(W5, duro=[done(100, 1, p50_ms=2.5)], dbos=[done(100, 1, p50_ms=4.0)])
-    at_most, half_of_dbos = W5.targets
+    at_most, _, half_of_dbos = W5.targets
     assert met(W5, at_most, results) == (True, "2.5 ms")
     assert met(W5, half_of_dbos, results) == (False, "1.6 times")
-    assert "| W5 | half of DBOS's | 1.6 times | **not met** |" in targets_table([W5], results)
+    assert "| W5 | half of DBOS's at NORMAL | 1.6 times | **not met** |" in targets_table([W5], results)
+
+
+def test_a_target_nobody_can_be_compared_with_is_not_met() -> None:
+    text = targets_table([W1], of(W1, duro=[done(2000, 0.25)]))
+    assert "| W1 | 25 times DBOS | no figure to compare with | **not met** |" in text
 
 
 def test_the_growth_of_a_chain_is_that_of_its_best_rounds() -> None:
