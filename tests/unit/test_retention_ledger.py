@@ -85,6 +85,7 @@ def test_prunes_for_another_reason_are_ranges_of_their_own(other: LedgerRange) -
 def test_a_prune_of_older_ones_is_a_range_of_its_own() -> None:
     """A hold on 2 ended; the range of 1 to 5 did not have it."""
     assert record((pruned(4, 5),), pruned(2)) == (pruned(4, 5), pruned(2))
+    assert record((pruned(4, 5),), pruned(5)) == (pruned(4, 5), pruned(5))
 
 
 def test_the_oldest_ranges_are_merged_when_there_are_too_many() -> None:

@@ -126,6 +126,14 @@ def test_a_version_that_may_be_in_use_again_is_not_counted_out_where_versions_ar
     ]
 
 
+def test_the_version_that_starts_is_the_newest_one_before_those_of_newer_executions() -> None:
+    rules = PruneOptions(keep_last_per_version=5, keep_versions=1)
+    newer = NewerExecutions(executions=1, versions=(NewerVersion("2.0.0", 1, 3),))
+    window = (ended(1), ended(2, version="2.0.0"))
+    verdicts = plan_instance(window, rules, (), NOW_MS, starting="1.0.0", newer=newer)
+    assert [verdict.reasons for verdict in verdicts] == [("version:1.0.0",), ("beyond-versions:1",)]
+
+
 def test_nothing_is_undecided_where_there_are_no_newer_ones() -> None:
     nothing_newer = NewerExecutions(executions=0, versions=None)
     verdicts = plan_instance((current(1),), PruneOptions(keep_last_per_version=1), (), NOW_MS, newer=nothing_newer)
@@ -240,6 +248,21 @@ def test_a_plan_says_when_an_end_is_not_recorded() -> None:
             "keeps 1 of queue-1 because it is not recorded when they ended: `duroctl doctor`",
         )
     ]
+
+
+UPGRADED = (ended(1, version="1.0"), ended(2, version="1.0"), ended(3, version="2.0"), current(4, version="2.0"))
+
+
+def test_pruning_after_an_upgrade_keeps_the_new_executions_and_says_that_the_old_version_goes() -> None:
+    plan = _plan(UPGRADED, rules=PruneOptions(keep_last=2))
+    assert [facts.execution_id for facts in plan.removals()] == [1, 2]
+    assert [warning.text for warning in plan.warnings] == ["takes the last execution of version 1.0 of queue-1"]
+
+
+def test_an_execution_of_each_version_can_be_kept_for_a_rollback_or_a_search_for_an_error() -> None:
+    plan = _plan(UPGRADED, rules=PruneOptions(keep_last=1, keep_last_per_version=1))
+    assert [facts.execution_id for facts in plan.removals()] == [1, 3]
+    assert plan.warnings == ()
 
 
 @pytest.mark.parametrize(("count", "has"), [(1, "1 instance has ended"), (2, "2 instances have ended")])

@@ -202,6 +202,7 @@ def test_rules_say_themselves_in_one_order() -> None:
     assert str(AutoPrune(keep_last_per_version=2, keep_versions=3, every_n_executions=10, interval=5400)) == (
         "keep_last_per_version=2 keep_versions=3 every_n_executions=10 interval=90m"
     )
+    assert str(AutoPrune(keep_last=3)) == "keep_last=3"
 
 
 @pytest.mark.parametrize(
