@@ -6,6 +6,7 @@
       UsageError                      the caller: an argument is wrong, nothing was changed
         InvalidNameError  InvalidIdError  InvalidInputError
         LimitExceededError (PayloadTooLargeError)
+        InvalidRulesError
         StoreUrlError  RegistryError (RegistryImportError)  UnknownOrchestrationError  UnknownActivityError
       StateError                      the caller: the thing is not in a state for this
         InstanceNotFoundError  ExecutionNotFoundError  InstanceExistsError
@@ -33,34 +34,14 @@ data (``FailureDetails``), recorded and replayed; the classes here are raised.
 """
 
 from collections.abc import Iterable
-from typing import ClassVar
 
 from duro.model.failure import FailureDetails
 from duro.model.problem import FileProblem
-
-
-class DuroError(Exception):
-    """Root of everything duro raises on purpose."""
-
-    exit_code: ClassVar[int] = 1
-    retryable: ClassVar[bool] = False
-
-    def __init__(self, message: str, *, hint: str | None = None) -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
-
-    def __str__(self) -> str:
-        return f"{self.message}; {self.hint}" if self.hint else self.message
-
+from duro.model.refusal import DuroError as DuroError
+from duro.model.refusal import InvalidRulesError as InvalidRulesError
+from duro.model.refusal import UsageError as UsageError
 
 # --- the caller --------------------------------------------------------------------------------------------
-
-
-class UsageError(DuroError, ValueError):
-    """An argument is wrong. Nothing was changed."""
-
-    exit_code = 2
 
 
 class InvalidIdError(UsageError):

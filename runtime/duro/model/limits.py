@@ -46,3 +46,15 @@ are one transaction, and every other turn of its group commit waits for it."""
 
 TURN_BYTES_MAX: Final = 16 * 1024 * 1024
 """Bytes of their inputs together, for the same reason."""
+
+KEEP_COUNT_MAX: Final = 1_000_000_000
+"""Executions or versions a retention rule may name: more keeps everything there will ever be, and is a slip."""
+
+RETENTION_S_MAX: Final = 100 * 366 * 86_400
+"""Seconds a retention rule or an interval may last, a century: more is a slip, and no clock of ours holds it."""
+
+TURN_PRUNE_EXECUTIONS_MAX: Final = 64
+"""Oldest live executions a turn looks at when it prunes; the rest is left to the sweep, so no turn is held up."""
+
+LEDGER_RANGES_MAX: Final = 64
+"""Ranges the ledger keeps of one instance: what was pruned costs a bounded amount, however often it happens."""

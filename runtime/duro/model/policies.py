@@ -1,0 +1,110 @@
+"""What was said about automatic pruning, by whom, and which of it applies. JSON both ways: workers publish their
+sources, so that sweeps and the command line decide with the same ones; a chain is what ``explain`` shows."""
+
+import msgspec
+
+from duro.model.pruning import PruneTrigger
+from duro.model.retention import AutoPrune, Policy, PolicyOrigin, PruneOptions
+
+
+class StatedPolicy(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A policy as it stands somewhere. ``name`` is an orchestration's name or a pattern, "" for a default; ``version``
+    is for registrations, which are of one version."""
+
+    policy: Policy
+    origin: PolicyOrigin
+    name: str = ""
+    version: str = ""
+
+
+class PolicySources(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """All that one worker was told about automatic pruning: its file, its program, and what it registered.
+
+    ``orchestrations`` are the (name, version) pairs it runs; ``registrations`` are of those that bring a policy.
+    ``file_enabled`` and ``code_enabled`` must both be True for anything to be pruned automatically; ``file`` names the
+    file, "" if there is none. ``triggers`` are those the file allows. ``rollout_pause_s`` and ``rollout_cap_s``: see
+    ``duro.retention.triggers``.
+    """
+
+    orchestrations: tuple[tuple[str, str], ...] = ()
+    file: str = ""
+    file_enabled: bool = True
+    code_enabled: bool = True
+    triggers: tuple[PruneTrigger, ...] = (PruneTrigger.CONTINUE_AS_NEW, PruneTrigger.INTERVAL)
+    file_overrides: tuple[StatedPolicy, ...] = ()
+    code_overrides: tuple[StatedPolicy, ...] = ()
+    registrations: tuple[StatedPolicy, ...] = ()
+    file_default: StatedPolicy | None = None
+    code_default: StatedPolicy | None = None
+    rollout_pause_s: float = 0.0
+    rollout_cap_s: float = 7 * 86_400.0
+
+
+class PolicyLink(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One place a policy can come from, what it says, and why that applies or not (``why``, for people).
+
+    ``policy`` None: it says nothing. ``options`` is for ``PolicyKind.TURN`` alone, which brings rules and no policy.
+    ``name`` is the name or pattern it was found under.
+    """
+
+    origin: PolicyOrigin
+    applies: bool
+    why: str
+    name: str = ""
+    policy: Policy | None = None
+    options: PruneOptions | None = None
+
+    @property
+    def rank(self) -> int:
+        """1 (the strongest) to 8."""
+        return self.origin.kind.rank
+
+
+class PolicyChain(msgspec.Struct, frozen=True, kw_only=True):
+    """Every place that could say something about an instance, the strongest first. Exactly one link applies, the last
+    (nothing is pruned) if no other does.
+
+    ``stopped_by`` says who switched automatic pruning off, "" if nobody did: then ``policy`` is None, whatever applies.
+    """
+
+    links: tuple[PolicyLink, ...]
+    triggers: tuple[PruneTrigger, ...]
+    stopped_by: str = ""
+
+    @property
+    def applied(self) -> PolicyLink:
+        return next(link for link in self.links if link.applies)
+
+    @property
+    def policy(self) -> AutoPrune | None:
+        """The automatic policy in force; None: nothing is pruned automatically."""
+        policy = self.applied.policy
+        return policy if isinstance(policy, AutoPrune) and not self.stopped_by else None
+
+
+class UnitedPolicy(msgspec.Struct, frozen=True, kw_only=True):
+    """What all workers together let go: an execution is removed only if each of ``policies`` would remove it.
+
+    ``policies`` None: at least one of them prunes nothing. ``why`` says which, or that workers differ. ``triggers`` are
+    those all of them allow.
+    """
+
+    policies: tuple[AutoPrune, ...] | None
+    origin: PolicyOrigin
+    triggers: tuple[PruneTrigger, ...]
+    workers_differ: bool
+    why: str
+
+    @property
+    def rules(self) -> tuple[PruneOptions, ...] | None:
+        """For the planner."""
+        return None if self.policies is None else tuple(policy.options for policy in self.policies)
+
+
+class PruneDecision(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether to prune now, with which rules, on whose word. ``rules`` None: no, and ``why`` says why not."""
+
+    rules: tuple[PruneOptions, ...] | None
+    origin: PolicyOrigin
+    trigger: PruneTrigger
+    why: str

@@ -1,0 +1,260 @@
+"""What pruning is about, as values: facts of executions, holds, verdicts with reasons, plans and results.
+
+Times are Unix milliseconds of the store's clock. Everything here is JSON both ways: a plan can be written to a file,
+read back and applied.
+
+Reasons are codes for programs that people can read too. An execution is kept for one of
+
+=========================== ========================================================================================
+``current``                 it is the instance's current execution
+``running``                 it has not ended
+``queued-successor``        it continued as new, and the execution that follows is still queued
+``held:ID``                 the hold ID covers it
+``last:2/5``                it is the second newest, and the newest five are kept
+``within:7d``               it ended no longer ago than that
+``since:TIME``              it completed at this time (``completed_before``) or later
+``version:1.0.0``           it is among the newest of this version
+``never``                   its policy is never to prune
+``no-end-time``             a rule asks for its age, and when it ended is not recorded
+``undecided:1.0.0``         how many newer ones of this version there are is not known here; a whole plan decides
+=========================== ========================================================================================
+
+and removed because of *all* of (one for each rule given)
+
+=========================== ========================================================================================
+``beyond-last:5``           five newer ones are kept
+``older-than:7d``           it ended longer ago
+``before:TIME``             it completed before this time
+``beyond-version:1.0.0/2``  two newer ones of its version are kept
+``beyond-versions:3``       three other versions were used later
+``no-version``              it ended before a version was chosen for it
+=========================== ========================================================================================
+"""
+
+from collections.abc import Iterator
+from enum import StrEnum
+from typing import NamedTuple
+
+import msgspec
+
+from duro.model.refusal import InvalidRulesError
+from duro.model.retention import PolicyOrigin, PruneOptions
+from duro.model.status import ExecutionStatus
+
+# --- facts --------------------------------------------------------------------------------------------------
+
+
+class ExecutionFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What planning has to know of a live execution (one whose removal has not begun); no history is read for it.
+
+    ``version`` is "" until its first turn. ``completed_at_ms`` is set for every way it can end. ``is_current``: the
+    instance stands on it, ended or not. ``has_queued_successor``: it continued as new and the execution that follows
+    has no row of its own yet.
+    """
+
+    instance_id: str
+    incarnation: int
+    execution_id: int
+    name: str
+    version: str
+    status: ExecutionStatus
+    started_at_ms: int
+    completed_at_ms: int | None
+    event_count: int
+    history_bytes: int
+    is_current: bool
+    has_queued_successor: bool = False
+
+    @property
+    def is_running(self) -> bool:
+        return self.status in (ExecutionStatus.PENDING, ExecutionStatus.RUNNING)
+
+
+class NewerVersion(NamedTuple):
+    """Live executions of one version that are newer than those a turn looks at."""
+
+    version: str
+    executions: int
+    newest_execution_id: int
+
+
+class NewerExecutions(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of the live executions that are newer than those looked at: only counts.
+
+    ``executions`` counts them all. It may be capped at the largest ``keep_last`` asked for: how far beyond makes no
+    difference. ``versions`` has every version among them (not ""), whose ``executions`` may be capped at
+    ``keep_last_per_version``; None: not known, and what version rules would decide is kept as undecided.
+    Rules of time need nothing from here.
+    """
+
+    executions: int = 0
+    versions: tuple[NewerVersion, ...] | None = ()
+
+
+# --- holds --------------------------------------------------------------------------------------------------
+
+
+class HoldTarget(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a hold covers: an instance (every life of its id), one execution of it, or all executions whose
+    orchestration name matches ``name`` (as in a shell: ``*``, ``?``, ``[...]``) and whose version is ``version``.
+
+    Raises:
+        InvalidRulesError: nothing is named, an execution without its instance, an instance together with a name or
+            version, or an execution id below 1.
+    """
+
+    instance_id: str | None = None
+    execution_id: int | None = None
+    name: str | None = None
+    version: str | None = None
+
+    def __post_init__(self) -> None:
+        for field in ("instance_id", "name", "version"):
+            if getattr(self, field) == "":
+                raise InvalidRulesError(f"HoldTarget.{field} is empty", hint="leave it out or name something")
+        if self.instance_id is None and self.name is None and self.version is None:
+            raise InvalidRulesError(
+                "HoldTarget names nothing to hold", hint="give instance_id (with execution_id), name or version"
+            )
+        if self.instance_id is not None and (self.name is not None or self.version is not None):
+            raise InvalidRulesError("HoldTarget has an instance and a name or version", hint="make two holds")
+        if self.execution_id is None:
+            return
+        if self.instance_id is None:
+            raise InvalidRulesError("HoldTarget.execution_id stands without its instance", hint="give instance_id")
+        execution_id = self.execution_id
+        if isinstance(execution_id, bool) or not isinstance(execution_id, int) or execution_id < 1:
+            raise InvalidRulesError(f"HoldTarget.execution_id must be a whole number from 1, not {execution_id!r}")
+
+    def __str__(self) -> str:
+        """``queue-1/7``, ``name=billing.* version=1.0.0``."""
+        if self.instance_id is not None:
+            return self.instance_id if self.execution_id is None else f"{self.instance_id}/{self.execution_id}"
+        named = (("name", self.name), ("version", self.version))
+        return " ".join(f"{field}={value}" for field, value in named if value is not None)
+
+
+class Hold(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A named reason why something may not be removed. ``until_ms``: from then on it holds nothing; None: until it is
+    taken away. ``by``: who put it there."""
+
+    hold_id: str
+    target: HoldTarget
+    reason: str
+    created_at_ms: int
+    by: str = ""
+    until_ms: int | None = None
+
+
+# --- plans --------------------------------------------------------------------------------------------------
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """What becomes of one execution, and every reason for it (codes: see the module). Never without a reason."""
+
+    keep: bool
+    reasons: tuple[str, ...]
+
+
+class PlanItem(msgspec.Struct, frozen=True):
+    execution: ExecutionFacts
+    verdict: Verdict
+
+
+class InstancePlan(msgspec.Struct, frozen=True, kw_only=True):
+    """One instance: what it was planned with, and its live executions, oldest first. Several ``rules`` are united: an
+    execution goes only if each of them lets it go. None: never prune."""
+
+    instance_id: str
+    incarnation: int
+    name: str
+    rules: tuple[PruneOptions, ...] | None
+    origin: PolicyOrigin
+    items: tuple[PlanItem, ...]
+
+
+class PlanTotals(msgspec.Struct, frozen=True, kw_only=True):
+    executions_kept: int = 0
+    executions_removed: int = 0
+    events_kept: int = 0
+    events_removed: int = 0
+    bytes_kept: int = 0
+    bytes_removed: int = 0
+
+
+class WarningCode(StrEnum):
+    LAST_OF_VERSION = "last-of-version"
+    NO_END_TIME = "no-end-time"
+    ONLY_CURRENT = "only-current"
+
+
+class PlanWarning(msgspec.Struct, frozen=True):
+    """Something to know before a plan is applied. ``text`` is a sentence for people."""
+
+    code: WarningCode
+    instance_id: str
+    text: str
+
+
+class PrunePlan(msgspec.Struct, frozen=True, kw_only=True):
+    """What an apply removes: the items whose verdict says so, and nothing else.
+
+    ``policy_revision`` and ``hold_revision`` are the store's at the time of planning; an apply compares them, and each
+    item, in the transaction that marks.
+    """
+
+    store_id: str
+    policy_revision: int
+    hold_revision: int
+    made_at_ms: int
+    instances: tuple[InstancePlan, ...]
+    totals: PlanTotals
+    warnings: tuple[PlanWarning, ...]
+
+    def removals(self) -> Iterator[ExecutionFacts]:
+        """The executions to be removed, instance by instance, oldest first."""
+        for instance in self.instances:
+            for item in instance.items:
+                if not item.verdict.keep:
+                    yield item.execution
+
+
+# --- results ------------------------------------------------------------------------------------------------
+
+
+class PruneTrigger(StrEnum):
+    """What made a prune happen."""
+
+    PRUNE_HISTORY = "prune_history"
+    """The orchestration asked (``ctx.prune_history``)."""
+    CONTINUE_AS_NEW = "continue_as_new"
+    """With continue-as-new: its ``prune=``, or the automatic policy; the policy's origin says which."""
+    INTERVAL = "interval"
+    """A sweep."""
+    MANUAL = "manual"
+    """A client or the command line."""
+
+
+class SkippedExecution(msgspec.Struct, frozen=True):
+    """Planned for removal and not removed. ``why`` is a sentence for people."""
+
+    instance_id: str
+    incarnation: int
+    execution_id: int
+    why: str
+
+
+class PruneResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a prune did. Counts are of what was marked, whatever was planned.
+
+    ``remaining`` counts executions that the rules let go and that are still there: beyond what one turn looks at, or
+    beyond a limit. A prune that failed has ``error`` (a sentence) and zeros; it is not raised.
+    """
+
+    executions_deleted: int = 0
+    events_deleted: int = 0
+    bytes_deleted: int = 0
+    instances_processed: int = 0
+    remaining: int = 0
+    skipped: tuple[SkippedExecution, ...] = ()
+    error: str | None = None

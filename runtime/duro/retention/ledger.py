@@ -1,0 +1,114 @@
+"""The ledger of automatic prunes, bounded: equal prunes one after another are one range, and when there are too many
+the oldest are merged. Whatever is merged, the sums stay. Manual prunes are rows of their own and not in here."""
+
+from collections.abc import Iterable, Sequence
+
+from duro.model.ledger import SEVERAL, LedgerRange, LedgerTotals
+from duro.model.limits import LEDGER_RANGES_MAX
+from duro.model.pruning import ExecutionFacts, PruneTrigger
+
+
+def ledger_range(
+    removed: Sequence[ExecutionFacts], *, rule: str, origin: str, trigger: PruneTrigger, pruned_at_ms: int
+) -> LedgerRange:
+    """The range of one prune.
+
+    Raises:
+        ValueError: nothing was removed; then there is nothing to record.
+    """
+    if not removed:
+        raise ValueError("a prune that removed nothing has no place in the ledger")
+    ids = [execution.execution_id for execution in removed]
+    return LedgerRange(
+        first_execution_id=min(ids),
+        last_execution_id=max(ids),
+        executions=len(removed),
+        events=sum(execution.event_count for execution in removed),
+        history_bytes=sum(execution.history_bytes for execution in removed),
+        rule=rule,
+        origin=origin,
+        trigger=trigger,
+        first_pruned_at_ms=pruned_at_ms,
+        last_pruned_at_ms=pruned_at_ms,
+    )
+
+
+def record(
+    ledger: Sequence[LedgerRange], pruned: LedgerRange, *, ranges_max: int = LEDGER_RANGES_MAX
+) -> tuple[LedgerRange, ...]:
+    """``ledger`` (of one life of one instance, oldest first) with ``pruned`` in it: at most ``ranges_max`` ranges.
+
+    A prune for the same reason as the last one that goes on behind it makes that range longer. This looks at the last
+    range only, so a store may read and write just that one, unless the ledger is full.
+
+    Raises:
+        ValueError: ``ranges_max`` is below 1.
+    """
+    if ranges_max < 1:
+        raise ValueError(f"a ledger needs room for at least one range, not {ranges_max}")
+    if ledger and _goes_on(ledger[-1], pruned):
+        return (*ledger[:-1], _merged(ledger[-1], pruned))
+    return _within(ranges_max, (*ledger, pruned))
+
+
+def ranges_that_may_have(ledger: Iterable[LedgerRange], execution_id: int) -> tuple[LedgerRange, ...]:
+    """The ranges an execution that is gone may have been pruned in, the closest first. Merged ranges and ranges with
+    kept ones in between can overlap others, so there may be several."""
+    having = [entry for entry in ledger if entry.first_execution_id <= execution_id <= entry.last_execution_id]
+    return tuple(sorted(having, key=lambda entry: entry.last_execution_id - entry.first_execution_id))
+
+
+def fold(totals: LedgerTotals, ledger: Iterable[LedgerRange]) -> LedgerTotals:
+    """``totals`` with the ledger of one more instance, when the instance is purged. An empty ledger changes nothing."""
+    ranges = tuple(ledger)
+    if not ranges:
+        return totals
+    firsts = [entry.first_pruned_at_ms for entry in ranges]
+    lasts = [entry.last_pruned_at_ms for entry in ranges]
+    if totals.first_pruned_at_ms is not None:
+        firsts.append(totals.first_pruned_at_ms)
+    if totals.last_pruned_at_ms is not None:
+        lasts.append(totals.last_pruned_at_ms)
+    return LedgerTotals(
+        name=totals.name,
+        instances=totals.instances + 1,
+        executions=totals.executions + sum(entry.executions for entry in ranges),
+        events=totals.events + sum(entry.events for entry in ranges),
+        history_bytes=totals.history_bytes + sum(entry.history_bytes for entry in ranges),
+        first_pruned_at_ms=min(firsts),
+        last_pruned_at_ms=max(lasts),
+    )
+
+
+def _within(ranges_max: int, ledger: tuple[LedgerRange, ...]) -> tuple[LedgerRange, ...]:
+    while len(ledger) > ranges_max:
+        ledger = (_merged(ledger[0], ledger[1]), *ledger[2:])
+    return ledger
+
+
+def _goes_on(last: LedgerRange, pruned: LedgerRange) -> bool:
+    return (
+        last.rule == pruned.rule
+        and last.origin == pruned.origin
+        and last.trigger == pruned.trigger
+        and last.last_execution_id < pruned.first_execution_id
+    )
+
+
+def _merged(one: LedgerRange, other: LedgerRange) -> LedgerRange:
+    return LedgerRange(
+        first_execution_id=min(one.first_execution_id, other.first_execution_id),
+        last_execution_id=max(one.last_execution_id, other.last_execution_id),
+        executions=one.executions + other.executions,
+        events=one.events + other.events,
+        history_bytes=one.history_bytes + other.history_bytes,
+        rule=_same(one.rule, other.rule),
+        origin=_same(one.origin, other.origin),
+        trigger=_same(one.trigger, other.trigger),
+        first_pruned_at_ms=min(one.first_pruned_at_ms, other.first_pruned_at_ms),
+        last_pruned_at_ms=max(one.last_pruned_at_ms, other.last_pruned_at_ms),
+    )
+
+
+def _same(one: str, other: str) -> str:
+    return one if one == other else SEVERAL

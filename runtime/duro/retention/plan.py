@@ -1,0 +1,348 @@
+"""The planner: what becomes of each live execution of an instance, and why.
+
+Every path that removes executions decides here: the orchestration's own call, continue-as-new with ``prune=`` or an
+automatic policy, the sweeps, the client, the command line's dry run and its apply.
+
+**The bounded view.** A turn must not look at a million executions. It plans the oldest few (``limits.
+TURN_PRUNE_EXECUTIONS_MAX``) and knows of the newer ones only what ``NewerExecutions`` says. What each rule needs of it:
+
+========================== =======================================================================================
+``keep_within``            nothing: an execution's own end decides
+``completed_before``       nothing
+holds, current, running    nothing
+``keep_last``              how many newer live executions there are (a count up to ``keep_last`` is enough)
+``keep_last_per_version``  how many newer ones there are of each version (up to the number kept)
+``keep_versions``          of which versions the newer ones are, and the newest execution of each
+========================== =======================================================================================
+
+With that the verdicts are exactly those of a whole plan. Without the versions (``versions=None``) the first four rows
+are, too; what only a version rule could still keep is kept, as undecided, and left to a sweep.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple, TypeAlias
+
+from duro.model.limits import TURN_PRUNE_EXECUTIONS_MAX
+from duro.model.pruning import (
+    ExecutionFacts,
+    Hold,
+    InstancePlan,
+    NewerExecutions,
+    NewerVersion,
+    PlanItem,
+    PlanTotals,
+    PlanWarning,
+    PrunePlan,
+    Verdict,
+    WarningCode,
+)
+from duro.model.refusal import InvalidRulesError
+from duro.model.retention import PolicyOrigin, PruneOptions, format_seconds, format_time
+from duro.retention.holds import concerns_instance, covers, holds_in_force
+
+Rules: TypeAlias = PruneOptions | Sequence[PruneOptions] | None
+"""Options; several, united: what any of them keeps is kept; or None: never prune."""
+
+_NO_NEWER = NewerExecutions()
+
+
+def plan_instance(
+    executions: Sequence[ExecutionFacts],
+    rules: Rules,
+    holds: Iterable[Hold],
+    now_ms: int,
+    *,
+    starting: str | None = None,
+    newer: NewerExecutions = _NO_NEWER,
+) -> tuple[Verdict, ...]:
+    """One verdict for each of ``executions``, in their order.
+
+    ``executions`` are the live ones of one life of one instance, in any order: all, or only the oldest, where ``newer``
+    tells of the rest. Positions are counted from the newest.
+
+    ``starting`` is the version of the execution that begins in the same transaction ("" if it is not chosen yet), where
+    the current one continues as new. The verdicts are those of the state after it: the new execution counts as the
+    newest and is protected, the current one has ended ``now_ms`` and is protected no more.
+
+    Kept in any case: the current execution, one that has not ended, one whose successor is queued, one under a hold
+    that has not expired. Else an execution is removed when none of the rules given keeps it.
+
+    Raises:
+        InvalidRulesError: ``rules`` is an empty sequence.
+        ValueError: ``executions`` are of several instances, or one stands there twice.
+    """
+    _check_one_instance(executions)
+    options = _as_tuple(rules)
+    held = holds_in_force(holds, now_ms)
+    if executions:
+        first = executions[0]
+        held = tuple(hold for hold in held if concerns_instance(hold, first.instance_id, first.name))
+    order = sorted(range(len(executions)), key=lambda index: executions[index].execution_id, reverse=True)
+    standings = _standings([executions[index] for index in order], newer, starting)
+    verdicts: list[Verdict | None] = [None] * len(executions)
+    for index, standing in zip(order, standings, strict=True):
+        execution = executions[index]
+        ends_now = starting is not None and execution.is_current
+        protections = _protections(execution, held, ends_now=ends_now)
+        ended_at_ms = now_ms if ends_now else execution.completed_at_ms
+        verdicts[index] = _verdict(_Case(execution, standing, ended_at_ms, now_ms), protections, options)
+    return tuple(verdict for verdict in verdicts if verdict is not None)
+
+
+def oldest(
+    executions: Iterable[ExecutionFacts], count: int = TURN_PRUNE_EXECUTIONS_MAX
+) -> tuple[tuple[ExecutionFacts, ...], NewerExecutions]:
+    """The bounded view of a whole instance: its ``count`` oldest executions, oldest first, and what is to be known of
+    the others. A store answers the same from its indexes."""
+    ordered = sorted(executions, key=lambda execution: execution.execution_id)
+    rest = ordered[count:]
+    counts = Counter(execution.version for execution in rest)
+    newest = {execution.version: execution.execution_id for execution in rest}
+    versions = tuple(NewerVersion(version, counts[version], newest[version]) for version in counts if version)
+    return tuple(ordered[:count]), NewerExecutions(executions=len(rest), versions=versions)
+
+
+# --- where an execution stands ------------------------------------------------------------------------------
+
+
+class _Standing(NamedTuple):
+    """``position`` among all executions, ``version_position`` among those of its version, ``version_rank`` of its
+    version among the versions (by the last use of each): all from 1, the newest.
+
+    Not ``exact``: which versions the newer executions have is not known. Then ``version_position`` is a lower bound and
+    ``version_rank`` says nothing, as its version may be among them.
+    """
+
+    position: int
+    version_position: int
+    version_rank: int
+    exact: bool
+
+
+def _standings(newest_first: Iterable[ExecutionFacts], newer: NewerExecutions, starting: str | None) -> list[_Standing]:
+    position = newer.executions
+    exact = newer.versions is not None or newer.executions == 0
+    counts = {version.version: version.executions for version in _newest_first(newer.versions or ())}
+    ranks = {version: rank for rank, version in enumerate(counts, start=1)}
+    if starting is not None:
+        position += 1
+        if starting:
+            counts[starting] = counts.get(starting, 0) + 1
+            ranks = {version: rank for rank, version in enumerate(dict.fromkeys((starting, *ranks)), start=1)}
+    standings = []
+    for execution in newest_first:
+        position += 1
+        version = execution.version
+        counts[version] = counts.get(version, 0) + 1
+        if version and version not in ranks:
+            ranks[version] = len(ranks) + 1
+        standings.append(_Standing(position, counts[version], ranks.get(version, 0), exact))
+    return standings
+
+
+def _newest_first(versions: Iterable[NewerVersion]) -> list[NewerVersion]:
+    return sorted(versions, key=lambda version: version.newest_execution_id, reverse=True)
+
+
+# --- what keeps it ------------------------------------------------------------------------------------------
+
+
+class _Case(NamedTuple):
+    """One execution before the rules. ``ended_at_ms`` None: it has not ended, or when is not recorded."""
+
+    execution: ExecutionFacts
+    standing: _Standing
+    ended_at_ms: int | None
+    now_ms: int
+
+
+def _protections(execution: ExecutionFacts, held: Iterable[Hold], *, ends_now: bool) -> list[str]:
+    reasons = []
+    if execution.is_current and not ends_now:
+        reasons.append("current")
+    if execution.is_running and not ends_now:
+        reasons.append("running")
+    if execution.has_queued_successor:
+        reasons.append("queued-successor")
+    reasons += [f"held:{hold.hold_id}" for hold in held if covers(hold, execution)]
+    return reasons
+
+
+def _verdict(case: _Case, protections: list[str], options: tuple[PruneOptions, ...] | None) -> Verdict:
+    keeping, beyond = list(protections), list[str]()
+    if options is None:
+        keeping.append("never")
+    for keeps, reason in _rule_answers(case, options or ()):
+        (keeping if keeps else beyond).append(reason)
+    reasons = keeping or beyond
+    return Verdict(bool(keeping), tuple(dict.fromkeys(reasons)))
+
+
+def _rule_answers(case: _Case, options: Iterable[PruneOptions]) -> Iterator[tuple[bool, str]]:
+    """(keeps, reason) of every rule given. A rule of time says nothing of an execution that has not ended."""
+    for rules in options:
+        if rules.keep_last is not None:
+            yield _last(case.standing, rules.keep_last)
+        if rules.keep_within_s is not None and (answer := _within(case, rules.keep_within_s)):
+            yield answer
+        if rules.completed_before_ms is not None and (answer := _since(case, rules.completed_before_ms)):
+            yield answer
+        if rules.keep_last_per_version is not None:
+            yield _per_version(case, rules.keep_last_per_version, rules.keep_versions)
+
+
+def _last(standing: _Standing, keep_last: int) -> tuple[bool, str]:
+    if standing.position <= keep_last:
+        return True, f"last:{standing.position}/{keep_last}"
+    return False, f"beyond-last:{keep_last}"
+
+
+def _within(case: _Case, keep_within_s: float) -> tuple[bool, str] | None:
+    if case.ended_at_ms is None:
+        return _without_end(case)
+    if case.now_ms - case.ended_at_ms <= round(keep_within_s * 1000):
+        return True, f"within:{format_seconds(keep_within_s)}"
+    return False, f"older-than:{format_seconds(keep_within_s)}"
+
+
+def _since(case: _Case, completed_before_ms: int) -> tuple[bool, str] | None:
+    if case.ended_at_ms is None:
+        return _without_end(case)
+    if case.ended_at_ms >= completed_before_ms:
+        return True, f"since:{format_time(completed_before_ms)}"
+    return False, f"before:{format_time(completed_before_ms)}"
+
+
+def _without_end(case: _Case) -> tuple[bool, str] | None:
+    """Kept where the end is not recorded: nobody can say that it is old."""
+    return None if case.execution.is_running else (True, "no-end-time")
+
+
+def _per_version(case: _Case, keep_last: int, keep_versions: int | None) -> tuple[bool, str]:
+    version, standing = case.execution.version, case.standing
+    if not version:
+        return False, "no-version"
+    if standing.version_position > keep_last:
+        return False, f"beyond-version:{version}/{keep_last}"
+    if not standing.exact:
+        return True, f"undecided:{version}"
+    if keep_versions is not None and standing.version_rank > keep_versions:
+        return False, f"beyond-versions:{keep_versions}"
+    return True, f"version:{version}"
+
+
+# --- whole plans --------------------------------------------------------------------------------------------
+
+
+def instance_plan(
+    executions: Iterable[ExecutionFacts],
+    rules: Rules,
+    origin: PolicyOrigin,
+    holds: Iterable[Hold],
+    now_ms: int,
+) -> InstancePlan:
+    """The plan of one instance from all its live executions.
+
+    Raises:
+        InvalidRulesError: ``rules`` is an empty sequence.
+        ValueError: there is no execution, they are of several instances, or one stands there twice.
+    """
+    ordered = sorted(executions, key=lambda execution: execution.execution_id)
+    if not ordered:
+        raise ValueError("an instance has at least one execution: its current one")
+    verdicts = plan_instance(ordered, rules, holds, now_ms)
+    newest = ordered[-1]
+    return InstancePlan(
+        instance_id=newest.instance_id,
+        incarnation=newest.incarnation,
+        name=newest.name,
+        rules=_as_tuple(rules),
+        origin=origin,
+        items=tuple(PlanItem(execution, verdict) for execution, verdict in zip(ordered, verdicts, strict=True)),
+    )
+
+
+def prune_plan(
+    instances: Iterable[InstancePlan], *, store_id: str, policy_revision: int, hold_revision: int, made_at_ms: int
+) -> PrunePlan:
+    """The plan over ``instances``, with its totals and what is to be known before it is applied."""
+    planned = tuple(instances)
+    return PrunePlan(
+        store_id=store_id,
+        policy_revision=policy_revision,
+        hold_revision=hold_revision,
+        made_at_ms=made_at_ms,
+        instances=planned,
+        totals=plan_totals(item for instance in planned for item in instance.items),
+        warnings=tuple(_warnings(planned)),
+    )
+
+
+def plan_totals(items: Iterable[PlanItem]) -> PlanTotals:
+    """Executions, events and bytes, kept and removed."""
+    counts, events, sizes = [0, 0], [0, 0], [0, 0]  # [removed, kept]
+    for item in items:
+        kept = item.verdict.keep
+        counts[kept] += 1
+        events[kept] += item.execution.event_count
+        sizes[kept] += item.execution.history_bytes
+    return PlanTotals(
+        executions_kept=counts[1],
+        executions_removed=counts[0],
+        events_kept=events[1],
+        events_removed=events[0],
+        bytes_kept=sizes[1],
+        bytes_removed=sizes[0],
+    )
+
+
+def _warnings(instances: Iterable[InstancePlan]) -> Iterator[PlanWarning]:
+    only_current = 0
+    for instance in instances:
+        yield from _instance_warnings(instance)
+        only = instance.items[0].execution
+        only_current += len(instance.items) == 1 and only.is_current and not only.is_running
+    if only_current:
+        has = "1 instance has" if only_current == 1 else f"{only_current} instances have"
+        yield PlanWarning(
+            WarningCode.ONLY_CURRENT,
+            "",
+            f"{has} ended and only the current execution left, which pruning never removes; "
+            "`duroctl instances purge` removes whole instances",
+        )
+
+
+def _instance_warnings(instance: InstancePlan) -> Iterator[PlanWarning]:
+    instance_id = instance.instance_id
+    kept = {item.execution.version for item in instance.items if item.verdict.keep}
+    removed = dict.fromkeys(item.execution.version for item in instance.items if not item.verdict.keep)
+    for version in removed:
+        if version and version not in kept:
+            text = f"takes the last execution of version {version} of {instance_id}"
+            yield PlanWarning(WarningCode.LAST_OF_VERSION, instance_id, text)
+    unknown = sum("no-end-time" in item.verdict.reasons for item in instance.items)
+    if unknown:
+        text = f"keeps {unknown} of {instance_id} because it is not recorded when they ended: `duroctl doctor`"
+        yield PlanWarning(WarningCode.NO_END_TIME, instance_id, text)
+
+
+# --- arguments ----------------------------------------------------------------------------------------------
+
+
+def _as_tuple(rules: Rules) -> tuple[PruneOptions, ...] | None:
+    if rules is None or isinstance(rules, PruneOptions):
+        return None if rules is None else (rules,)
+    if not rules:
+        raise InvalidRulesError("no rules name nothing to keep", hint="give options, or None to keep everything")
+    return tuple(dict.fromkeys(rules))
+
+
+def _check_one_instance(executions: Sequence[ExecutionFacts]) -> None:
+    instances = {(execution.instance_id, execution.incarnation) for execution in executions}
+    if len(instances) > 1:
+        raise ValueError(
+            f"executions of {len(instances)} instances in one plan of an instance: {sorted(instances)[:2]}"
+        )
+    if len({execution.execution_id for execution in executions}) != len(executions):
+        raise ValueError(f"an execution of {executions[0].instance_id} stands twice in one plan")

@@ -1,0 +1,196 @@
+"""Which policy applies to an instance. The more specific statement replaces the more general one whole; nothing is
+merged, because a half-merged policy is one that nobody wrote.
+
+1. ``prune=`` in the code of this very turn (``ctx.prune_history`` does not replace anything);
+2. the instance's own override;
+3. an override of the file, 4. one of the code: the exact name, then the longest pattern;
+5. the registration of the version the instance runs;
+6. the default of the file, 7. the default of the code;
+8. none: nothing is pruned.
+
+Where workers were told different things, what they keep is united.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from duro.model.policies import PolicyChain, PolicyLink, PolicySources, StatedPolicy, UnitedPolicy
+from duro.model.pruning import PruneTrigger
+from duro.model.retention import AutoPruneConfig, PolicyKind, PolicyOrigin, PruneOptions
+from duro.retention.names import by_precedence
+
+
+def policy_chain(
+    sources: PolicySources,
+    name: str,
+    version: str,
+    *,
+    instance_override: StatedPolicy | None = None,
+    turn_options: PruneOptions | None = None,
+) -> PolicyChain:
+    """Every place that could say something about an instance of orchestration ``name`` whose current execution runs
+    ``version``, and which of them applies.
+
+    ``turn_options`` is the ``prune=`` of the turn's ``continue_as_new``, if it has one.
+    """
+    stopped_by = _stopped_by(sources)
+    links: list[PolicyLink] = []
+    winner: PolicyLink | None = None
+    for link in _candidates(sources, name, version, instance_override, turn_options):
+        if link.policy is None and link.options is None:
+            links.append(link)
+        elif winner is None:
+            winner = link
+            links.append(_with(link, applies=True, why=_why_it_applies(link, stopped_by)))
+        else:
+            links.append(_with(link, applies=False, why=_replaced_by(winner)))
+    why = _replaced_by(winner) if winner else "nobody says what to prune: nothing is pruned"
+    links.append(PolicyLink(origin=PolicyOrigin(PolicyKind.NONE, ""), applies=winner is None, why=why))
+    return PolicyChain(links=tuple(links), triggers=sources.triggers, stopped_by=stopped_by)
+
+
+def _candidates(
+    sources: PolicySources,
+    name: str,
+    version: str,
+    instance_override: StatedPolicy | None,
+    turn_options: PruneOptions | None,
+) -> Iterator[PolicyLink]:
+    """One link or more for each rank 1 to 7, the strongest first, none of them applying yet."""
+    if turn_options is None:
+        yield _silent(PolicyKind.TURN, "no prune= in this turn")
+    else:
+        origin = PolicyOrigin(PolicyKind.TURN, "prune= of continue_as_new")
+        yield PolicyLink(origin=origin, applies=False, why="", options=turn_options)
+    yield _one(PolicyKind.INSTANCE, instance_override, "the instance has no override")
+    yield from _overrides(PolicyKind.FILE_OVERRIDE, sources.file_overrides, name)
+    yield from _overrides(PolicyKind.CODE_OVERRIDE, sources.code_overrides, name)
+    yield from _registrations(sources, name, version)
+    yield _one(PolicyKind.FILE_DEFAULT, sources.file_default, "the file has no default")
+    yield _one(PolicyKind.CODE_DEFAULT, sources.code_default, "the code has no default")
+
+
+def _overrides(kind: PolicyKind, stated: Iterable[StatedPolicy], name: str) -> Iterator[PolicyLink]:
+    by_name = {override.name: override for override in stated}
+    order = by_precedence(name, by_name)
+    if not order:
+        yield _silent(kind, f"no override matches {name!r}" if by_name else "there are no overrides")
+    for pattern in order:
+        yield _link(by_name[pattern])
+
+
+def _registrations(sources: PolicySources, name: str, version: str) -> Iterator[PolicyLink]:
+    of_name = {stated.version: stated for stated in sources.registrations if stated.name == name}
+    if version in of_name:
+        yield _link(of_name[version])
+    elif of_name:
+        others = ", ".join(sorted(of_name))
+        yield _silent(
+            PolicyKind.REGISTRATION, f"version {version!r} was registered without auto_prune, unlike {others}"
+        )
+    else:
+        yield _silent(PolicyKind.REGISTRATION, f"{name!r} was registered without auto_prune")
+
+
+def _one(kind: PolicyKind, stated: StatedPolicy | None, why_not: str) -> PolicyLink:
+    return _silent(kind, why_not) if stated is None else _link(stated)
+
+
+def _link(stated: StatedPolicy) -> PolicyLink:
+    return PolicyLink(origin=stated.origin, applies=False, why="", name=stated.name, policy=stated.policy)
+
+
+def _silent(kind: PolicyKind, why: str) -> PolicyLink:
+    return PolicyLink(origin=PolicyOrigin(kind, ""), applies=False, why=why)
+
+
+def _with(link: PolicyLink, *, applies: bool, why: str) -> PolicyLink:
+    return PolicyLink(
+        origin=link.origin, applies=applies, why=why, name=link.name, policy=link.policy, options=link.options
+    )
+
+
+def _why_it_applies(link: PolicyLink, stopped_by: str) -> str:
+    if stopped_by and link.options is None:
+        return f"would apply, but automatic pruning is off: {stopped_by}"
+    return "applies"
+
+
+def _replaced_by(winner: PolicyLink) -> str:
+    return f"replaced by {winner.origin}"
+
+
+def _stopped_by(sources: PolicySources) -> str:
+    """Both must agree: whoever says no is obeyed."""
+    if not sources.file_enabled:
+        return f"enabled = false in {sources.file}"
+    return "" if sources.code_enabled else "AutoPruneConfig(enabled=False)"
+
+
+def stated_in_code(config: AutoPruneConfig, where: str) -> tuple[tuple[StatedPolicy, ...], StatedPolicy | None]:
+    """``config`` as sources: its overrides and its default. ``where`` tells a person where it stands."""
+    overrides = tuple(
+        StatedPolicy(policy=policy, origin=PolicyOrigin(PolicyKind.CODE_OVERRIDE, where), name=name)
+        for name, policy in config.override_policies.items()
+    )
+    if config.default_policy is None:
+        return overrides, None
+    return overrides, StatedPolicy(policy=config.default_policy, origin=PolicyOrigin(PolicyKind.CODE_DEFAULT, where))
+
+
+# --- what the workers say together --------------------------------------------------------------------------
+
+
+def united_policy(
+    published: Sequence[PolicySources],
+    name: str,
+    version: str,
+    *,
+    instance_override: StatedPolicy | None = None,
+) -> UnitedPolicy | None:
+    """The automatic policy for an instance as all workers see it: None if none has published anything.
+
+    Those who run this version are asked; if none does, those who run another version of ``name``; if none does, all.
+    """
+    chains = [
+        policy_chain(sources, name, version, instance_override=instance_override)
+        for sources in _concerned(published, name, version)
+    ]
+    if not chains:
+        return None
+    policies = tuple(dict.fromkeys(chain.policy for chain in chains))
+    idle = next((chain for chain in chains if chain.policy is None), None)
+    return UnitedPolicy(
+        policies=None if idle else tuple(policy for policy in policies if policy is not None),
+        origin=_united_origin([idle] if idle else chains),
+        triggers=tuple(trigger for trigger in PruneTrigger if all(trigger in chain.triggers for chain in chains)),
+        workers_differ=len(policies) > 1,
+        why=_why_united(idle, len(policies)),
+    )
+
+
+def why_nothing(chain: PolicyChain) -> str:
+    """Why ``chain``, whose ``policy`` is None, prunes nothing automatically."""
+    if chain.stopped_by:
+        return f"automatic pruning is off: {chain.stopped_by}"
+    applied = chain.applied
+    return applied.why if applied.policy is None else f"{applied.origin} says never"
+
+
+def _united_origin(chains: Sequence[PolicyChain]) -> PolicyOrigin:
+    origins = sorted({chain.applied.origin for chain in chains}, key=lambda origin: (origin.kind.rank, origin.text))
+    if len(origins) == 1:
+        return origins[0]
+    return PolicyOrigin(origins[0].kind, "; ".join(str(origin) for origin in origins))
+
+
+def _why_united(idle: PolicyChain | None, policies: int) -> str:
+    differ = f"workers differ ({policies} policies)"
+    if idle is None:
+        return f"{differ}: what any of them keeps is kept" if policies > 1 else "applies"
+    return f"{differ}: {why_nothing(idle)}" if policies > 1 else why_nothing(idle)
+
+
+def _concerned(published: Sequence[PolicySources], name: str, version: str) -> Sequence[PolicySources]:
+    exact = [sources for sources in published if (name, version) in sources.orchestrations]
+    by_name = [sources for sources in published if any(name == known for known, _ in sources.orchestrations)]
+    return exact or by_name or published

@@ -1,0 +1,157 @@
+"""The ledger: what goes on is one range, the oldest are merged, and a purge folds all of it into totals."""
+
+import msgspec
+import pytest
+
+from duro.model.ledger import SEVERAL, LedgerRange, LedgerTotals
+from duro.model.limits import LEDGER_RANGES_MAX
+from duro.model.pruning import PruneTrigger
+from duro.retention.ledger import fold, ledger_range, ranges_that_may_have, record
+from tests.retention_facts import ended
+
+
+def pruned(
+    first: int,
+    last: int | None = None,
+    *,
+    rule: str = "keep_last=1",
+    origin: str = "registration: app.py:7",
+    trigger: PruneTrigger = PruneTrigger.CONTINUE_AS_NEW,
+    at_ms: int | None = None,
+) -> LedgerRange:
+    """Executions ``first`` to ``last``, of 10 events and 1000 bytes each, pruned at ``at_ms`` (else at ``last``)."""
+    last = first if last is None else last
+    removed = [ended(execution_id) for execution_id in range(first, last + 1)]
+    return ledger_range(
+        removed, rule=rule, origin=origin, trigger=trigger, pruned_at_ms=last if at_ms is None else at_ms
+    )
+
+
+def test_a_prune_is_a_range_with_its_counts_whatever_the_order() -> None:
+    removed = [ended(9, event_count=4, history_bytes=40), ended(3), ended(5)]
+    entry = ledger_range(removed, rule="keep_last=1", origin="call: x", trigger=PruneTrigger.INTERVAL, pruned_at_ms=77)
+    assert entry == LedgerRange(
+        first_execution_id=3,
+        last_execution_id=9,
+        executions=3,
+        events=24,
+        history_bytes=2040,
+        rule="keep_last=1",
+        origin="call: x",
+        trigger=PruneTrigger.INTERVAL,
+        first_pruned_at_ms=77,
+        last_pruned_at_ms=77,
+    )
+
+
+def test_a_prune_of_nothing_is_not_recorded() -> None:
+    with pytest.raises(ValueError, match="removed nothing"):
+        ledger_range([], rule="", origin="", trigger=PruneTrigger.INTERVAL, pruned_at_ms=0)
+
+
+def test_equal_prunes_that_go_on_are_one_range() -> None:
+    ledger: tuple[LedgerRange, ...] = ()
+    for entry in (pruned(1), pruned(2), pruned(3, 5), pruned(9, at_ms=900)):
+        ledger = record(ledger, entry)
+    assert ledger == (
+        LedgerRange(
+            first_execution_id=1,
+            last_execution_id=9,
+            executions=6,
+            events=60,
+            history_bytes=6000,
+            rule="keep_last=1",
+            origin="registration: app.py:7",
+            trigger=PruneTrigger.CONTINUE_AS_NEW,
+            first_pruned_at_ms=1,
+            last_pruned_at_ms=900,
+        ),
+    )
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        pruned(2, rule="keep_last=2"),
+        pruned(2, origin="file_default: x:1"),
+        pruned(2, trigger=PruneTrigger.INTERVAL),
+    ],
+    ids=["rule", "origin", "trigger"],
+)
+def test_prunes_for_another_reason_are_ranges_of_their_own(other: LedgerRange) -> None:
+    assert record((pruned(1),), other) == (pruned(1), other)
+
+
+def test_a_prune_of_older_ones_is_a_range_of_its_own() -> None:
+    """A hold on 2 ended; the range of 1 to 5 did not have it."""
+    assert record((pruned(4, 5),), pruned(2)) == (pruned(4, 5), pruned(2))
+    assert record((pruned(4, 5),), pruned(5)) == (pruned(4, 5), pruned(5))
+
+
+def test_the_oldest_ranges_are_merged_when_there_are_too_many() -> None:
+    ledger: tuple[LedgerRange, ...] = ()
+    for number, rule in enumerate(("a", "b", "c", "d"), start=1):
+        ledger = record(ledger, pruned(number, rule=rule, origin="o"), ranges_max=3)
+    assert [(entry.first_execution_id, entry.last_execution_id, entry.rule) for entry in ledger] == [
+        (1, 2, SEVERAL),
+        (3, 3, "c"),
+        (4, 4, "d"),
+    ]
+    assert (ledger[0].origin, ledger[0].trigger, ledger[0].executions) == ("o", "continue_as_new", 2)
+    assert (ledger[0].first_pruned_at_ms, ledger[0].last_pruned_at_ms) == (1, 2)
+
+
+def test_different_triggers_and_origins_become_several() -> None:
+    ledger = record((pruned(1),), pruned(2, origin="x", trigger=PruneTrigger.INTERVAL), ranges_max=1)
+    assert [(entry.rule, entry.origin, entry.trigger) for entry in ledger] == [("keep_last=1", SEVERAL, SEVERAL)]
+    assert msgspec.json.decode(msgspec.json.encode(ledger), type=tuple[LedgerRange, ...]) == ledger
+
+
+def test_a_ledger_that_grew_under_a_larger_limit_is_brought_within_the_limit() -> None:
+    ledger = tuple(pruned(number, rule=str(number)) for number in range(1, 6))
+    shorter = record(ledger, pruned(6), ranges_max=2)
+    assert [(entry.first_execution_id, entry.last_execution_id) for entry in shorter] == [(1, 5), (6, 6)]
+
+
+def test_a_ledger_without_room_is_refused() -> None:
+    with pytest.raises(ValueError, match="at least one range, not 0"):
+        record((), pruned(1), ranges_max=0)
+
+
+def test_a_million_prunes_under_changing_policies_stay_within_the_rows() -> None:
+    """The worst case: no prune goes on where the last one ended, because the rule changes every time."""
+    ledger: tuple[LedgerRange, ...] = ()
+    one, other = pruned(1, rule="keep_last=1"), pruned(1, rule="keep_last=2")
+    for number in range(100):
+        for _ in range(5_000):
+            ledger = record(record(ledger, one), other)
+        assert len(ledger) == LEDGER_RANGES_MAX
+        assert sum(entry.executions for entry in ledger) == (number + 1) * 10_000
+    assert sum(entry.events for entry in ledger) == 10_000_000
+    assert sum(entry.history_bytes for entry in ledger) == 1_000_000_000
+
+
+def test_where_an_execution_was_pruned_is_answered_by_the_closest_range_first() -> None:
+    ledger = (pruned(1, 50, rule="a"), pruned(60, 70, rule="b"), pruned(7, rule="c"))
+    assert [entry.rule for entry in ranges_that_may_have(ledger, 7)] == ["c", "a"]
+    assert [entry.rule for entry in ranges_that_may_have(ledger, 60)] == ["b"]
+    assert ranges_that_may_have(ledger, 55) == ()
+
+
+def test_a_purge_folds_the_ledger_into_the_totals_of_the_orchestration() -> None:
+    nothing = LedgerTotals(name="Eternal")
+    assert fold(nothing, ()) is nothing
+    first = fold(nothing, (pruned(1, 3, at_ms=50), pruned(5, at_ms=70)))
+    assert first == LedgerTotals(
+        name="Eternal",
+        instances=1,
+        executions=4,
+        events=40,
+        history_bytes=4000,
+        first_pruned_at_ms=50,
+        last_pruned_at_ms=70,
+    )
+    second = fold(first, (pruned(9, at_ms=60),))
+    assert (second.instances, second.executions) == (2, 5)
+    assert (second.first_pruned_at_ms, second.last_pruned_at_ms) == (50, 70)
+    assert fold(second, (pruned(9, at_ms=10), pruned(9, at_ms=99))).first_pruned_at_ms == 10
