@@ -152,8 +152,7 @@ ROLLOUT: Final = Section(
 )
 PRUNING: Final = Section(
     "pruning",
-    "Automatic pruning: what is removed of the past executions of instances that continue as new. "
-    "This release reads and checks these settings, and removes nothing yet.",
+    "Automatic pruning of past executions. This release reads and checks these settings, and removes nothing yet.",
     fields=(
         Field("enabled", "boolean", "false stops all automatic pruning.", default=True),
         Field("default_keep_last", "count", "Keep this many executions where no other policy applies.", example=5),
