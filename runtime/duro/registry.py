@@ -1,7 +1,7 @@
 """Registries: which functions are orchestrations and activities, under which names and versions, of which types."""
 
 import inspect
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Hashable
 from typing import TYPE_CHECKING, Any, Final, TypeVar, get_args, get_origin, get_type_hints, overload
 
 import msgspec
@@ -175,7 +175,7 @@ class Registry:
         """
         if isinstance(function_or_name, str):
             return check_name(function_or_name, "activity name")
-        name = self._names.get(function_or_name)
+        name = self._known_name(function_or_name)
         if name is None or name not in self._activities:
             raise UnknownActivityError(
                 f"{_shown(function_or_name)} is not a registered activity", hint="decorate it with @registry.activity"
@@ -190,13 +190,16 @@ class Registry:
         """
         if isinstance(function_or_name, str):
             return check_name(function_or_name, "orchestration name")
-        name = self._names.get(function_or_name)
+        name = self._known_name(function_or_name)
         if name is None or name not in self._orchestrations:
             raise UnknownOrchestrationError(
                 f"{_shown(function_or_name)} is not a registered orchestration",
                 hint="decorate it with @registry.orchestration",
             )
         return name
+
+    def _known_name(self, function: object) -> str | None:
+        return self._names.get(function) if callable(function) and isinstance(function, Hashable) else None
 
     def find_activity(self, name: str) -> ActivityDefinition | None:
         return self._activities.get(name)
