@@ -105,7 +105,7 @@ class Registry:
         """
 
         def register(function: F) -> F:
-            chosen = check_name(name or function.__name__, "activity name")
+            chosen = check_name(_chosen_name(name, function), "activity name")
             _check_maximum(max_concurrent, chosen)
             if chosen in self._activities:
                 raise RegistryError(f"activity {chosen!r} is registered twice", hint="give one of them another name=")
@@ -138,7 +138,7 @@ class Registry:
         """
 
         def register(function: F) -> F:
-            chosen = check_name(name or function.__name__, "orchestration name")
+            chosen = check_name(_chosen_name(name, function), "orchestration name")
             versions = self._orchestrations.setdefault(chosen, {})
             parsed = _parse_version(check_name(version, "version"))
             if any(_parse_version(other) == parsed for other in versions):
@@ -221,6 +221,13 @@ class Registry:
             for name in sorted(self._orchestrations)
             for version in sorted(self._orchestrations[name], key=_parse_version)
         )
+
+
+def _chosen_name(name: str | None, function: object) -> str:
+    own: str | None = getattr(function, "__name__", None)
+    if own is None:
+        raise RegistryError(f"{function!r} is not a function", hint="define one with `def` that calls it")
+    return own if name is None else name
 
 
 def _check_maximum(count: object, activity: str) -> None:
