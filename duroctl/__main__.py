@@ -12,9 +12,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
         print(f"duroctl {__version__}")
         return
-    from duroctl.app import run
+    try:
+        from duroctl.app import run  # the larger part of a short command's time: an interrupt is likely to come here
 
-    sys.exit(run(given))
+        status = run(given)
+    except KeyboardInterrupt:
+        status = 130
+    sys.exit(status)
 
 
 if __name__ == "__main__":

@@ -42,7 +42,7 @@ from duro.model.records import (
     WorkerRecord,
 )
 from duro.model.status import FINAL_INSTANCE_STATUSES, InstanceStatus
-from duro.naming import check_instance_id, check_name, check_text
+from duro.naming import check_instance_id, check_name, check_request_id, check_text
 from duro.registry import Registry
 from duro.stores.base import Store
 from duro.stores.opening import new_id, open_store
@@ -90,7 +90,7 @@ class Client:
     instead of names, and inputs and results are checked against their annotations.
 
     Every write has a ``request_id``; a caller who does not know whether a write happened repeats it under the same
-    id, and it is applied once.
+    id, and it is applied once. None takes a new one; one that is not storable is an ``InvalidIdError``.
 
     Raises (the constructor): StoreUrlError, StoreError.
     """
@@ -169,10 +169,14 @@ class Client:
         """
         if if_exists not in ("error", "return"):
             raise UsageError(f'if_exists must be "error" or "return", not {if_exists!r}')
-        request_id = request_id or self._ids()
+        request_id = self._request_id(request_id)
         automatic_id = _automatic_id(request_id)
         requests = []
         for position, start in enumerate(starts):
+            if not isinstance(start, Start):
+                raise UsageError(
+                    f"starts must be duro.Start, not {start!r}", hint="write duro.Start(orchestration=...)"
+                )
             chosen = automatic_id if len(starts) == 1 else f"{automatic_id}-{position}"
             request, known = self._start_request(start, f"{request_id}-{position}", chosen)
             if not (known or allow_unregistered):
@@ -198,7 +202,7 @@ class Client:
         check_instance_id(instance_id)
         check_name(name, "event name")
         payload = encode_payload(data, f"data of event {name!r}")
-        self.store.raise_event(instance_id, name, bytes(payload).decode(), request_id or self._ids())
+        self.store.raise_event(instance_id, name, bytes(payload).decode(), self._request_id(request_id))
         self._after_write()
 
     def cancel(self, instance_id: str, reason: str = "", *, request_id: str | None = None) -> None:
@@ -209,7 +213,7 @@ class Client:
             InstanceNotFoundError, InstanceFinishedError: nothing was changed.
         """
         check_text(reason, "the reason")
-        self.store.request_cancel(check_instance_id(instance_id), reason, request_id or self._ids())
+        self.store.request_cancel(check_instance_id(instance_id), reason, self._request_id(request_id))
         self._after_write()
 
     def terminate(self, instance_id: str, reason: str = "", *, request_id: str | None = None) -> None:
@@ -220,7 +224,7 @@ class Client:
             InstanceNotFoundError, InstanceFinishedError: nothing was changed.
         """
         check_text(reason, "the reason")
-        self.store.terminate_instance(check_instance_id(instance_id), reason, request_id or self._ids())
+        self.store.terminate_instance(check_instance_id(instance_id), reason, self._request_id(request_id))
         self._notifier.finished([instance_id])
         self._after_write()
 
@@ -382,6 +386,9 @@ class Client:
         return self.store.info()
 
     # --- inside ----------------------------------------------------------------------------------------------
+
+    def _request_id(self, request_id: str | None) -> str:
+        return self._ids() if request_id is None else check_request_id(request_id)
 
     def _start_request(self, start: Start, request_id: str, automatic_id: str) -> tuple[StartRequest, bool]:
         """The request, and whether this client's registry knows the orchestration."""

@@ -33,6 +33,17 @@ def check_instance_id(instance_id: str) -> str:
     return instance_id
 
 
+def check_request_id(request_id: str) -> str:
+    """``request_id`` itself.
+
+    Raises:
+        InvalidIdError: it is empty, over ``INSTANCE_ID_BYTES_MAX`` bytes, or has a NUL or a lone surrogate.
+    """
+    if problem := _problem(request_id, INSTANCE_ID_BYTES_MAX):
+        raise InvalidIdError(f"request id {_shown(request_id)} {problem}", hint="choose another id")
+    return request_id
+
+
 def check_name(name: str, what: str) -> str:
     """``name`` itself; ``what`` names its kind in the error ("activity name", "version").
 

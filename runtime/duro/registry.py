@@ -1,7 +1,7 @@
 """Registries: which functions are orchestrations and activities, under which names and versions, of which types."""
 
 import inspect
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Hashable
 from typing import TYPE_CHECKING, Any, Final, TypeVar, get_args, get_origin, get_type_hints, overload
 
 import msgspec
@@ -105,7 +105,7 @@ class Registry:
         """
 
         def register(function: F) -> F:
-            chosen = check_name(name or function.__name__, "activity name")
+            chosen = check_name(_chosen_name(name, function), "activity name")
             _check_maximum(max_concurrent, chosen)
             if chosen in self._activities:
                 raise RegistryError(f"activity {chosen!r} is registered twice", hint="give one of them another name=")
@@ -138,7 +138,7 @@ class Registry:
         """
 
         def register(function: F) -> F:
-            chosen = check_name(name or function.__name__, "orchestration name")
+            chosen = check_name(_chosen_name(name, function), "orchestration name")
             versions = self._orchestrations.setdefault(chosen, {})
             parsed = _parse_version(check_name(version, "version"))
             if any(_parse_version(other) == parsed for other in versions):
@@ -175,7 +175,7 @@ class Registry:
         """
         if isinstance(function_or_name, str):
             return check_name(function_or_name, "activity name")
-        name = self._names.get(function_or_name)
+        name = self._known_name(function_or_name)
         if name is None or name not in self._activities:
             raise UnknownActivityError(
                 f"{_shown(function_or_name)} is not a registered activity", hint="decorate it with @registry.activity"
@@ -190,13 +190,16 @@ class Registry:
         """
         if isinstance(function_or_name, str):
             return check_name(function_or_name, "orchestration name")
-        name = self._names.get(function_or_name)
+        name = self._known_name(function_or_name)
         if name is None or name not in self._orchestrations:
             raise UnknownOrchestrationError(
                 f"{_shown(function_or_name)} is not a registered orchestration",
                 hint="decorate it with @registry.orchestration",
             )
         return name
+
+    def _known_name(self, function: object) -> str | None:
+        return self._names.get(function) if callable(function) and isinstance(function, Hashable) else None
 
     def find_activity(self, name: str) -> ActivityDefinition | None:
         return self._activities.get(name)
@@ -218,6 +221,13 @@ class Registry:
             for name in sorted(self._orchestrations)
             for version in sorted(self._orchestrations[name], key=_parse_version)
         )
+
+
+def _chosen_name(name: str | None, function: object) -> str:
+    own: str | None = getattr(function, "__name__", None)
+    if own is None:
+        raise RegistryError(f"{function!r} is not a function", hint="define one with `def` that calls it")
+    return own if name is None else name
 
 
 def _check_maximum(count: object, activity: str) -> None:

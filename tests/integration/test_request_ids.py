@@ -61,3 +61,29 @@ def test_a_write_to_an_instance(call: Call, store: Store, method: str, arguments
     assert store.dump() == before
     with pytest.raises(duro.InstanceFinishedError):
         call(method, *arguments, request_id="another")
+
+
+@pytest.mark.parametrize("request_id", ["", "a\0b", "\ud800", "x" * 256, 5])
+def test_a_request_id_that_no_store_can_keep_is_refused_and_changes_nothing(
+    call: Call, store: Store, request_id: Any
+) -> None:
+    call("start_orchestration", "work", instance_id="a", allow_unregistered=True)
+    before = store.dump()
+    for method, arguments in [
+        ("start_orchestration", ("work",)),
+        ("raise_event", ("a", "go")),
+        ("cancel", ("a",)),
+        ("terminate", ("a",)),
+    ]:
+        options = {"allow_unregistered": True} if method == "start_orchestration" else {}
+        with pytest.raises(duro.InvalidIdError, match="request id"):
+            call(method, *arguments, request_id=request_id, **options)
+    assert store.dump() == before
+
+
+def test_what_is_no_start_is_refused_and_nothing_is_started(call: Call, store: Store) -> None:
+    starts = [duro.Start(orchestration="work"), "work"]
+    before = store.dump()
+    with pytest.raises(duro.UsageError, match=r"starts must be duro\.Start, not 'work'"):
+        call("start_orchestrations", starts, allow_unregistered=True)
+    assert store.dump() == before

@@ -368,3 +368,9 @@ def test_an_activity_whose_worker_was_lost_runs_again(make_runtime: MakeRuntime,
         "ActivityCompleted",
         "OrchestrationCompleted",
     ]
+
+
+@pytest.mark.parametrize("registry", [None, [duro.Registry()], "module:registry"])
+def test_what_is_no_registry_is_refused_before_the_store_is_opened(registry: Any) -> None:
+    with pytest.raises(duro.UsageError, match=r"registry must be a duro\.Registry"):
+        duro.Runtime("sqlite:///missing-directory/duro.db", registry)

@@ -256,6 +256,20 @@ def test_a_function_that_is_no_activity_here_is_refused_and_a_name_may_be_anothe
     assert engine.events[1:] == [activity_scheduled(2, "elsewhere")]
 
 
+@pytest.mark.parametrize("stray", [None, 5, [], {"name": "work"}])
+def test_what_is_neither_a_function_nor_a_name_is_no_activity_and_no_orchestration(stray: Any) -> None:
+    async def wrong(ctx: OrchestrationContext) -> list[str]:
+        refused = []
+        for ask in (ctx.schedule_activity, ctx.schedule_sub_orchestration, ctx.schedule_orchestration):
+            try:
+                ask(stray)
+            except UsageError as error:
+                refused.append(type(error).__name__)
+        return refused
+
+    assert drive(wrong).result == ["UnknownActivityError", *["UnknownOrchestrationError"] * 2]
+
+
 def test_an_absent_result_is_none() -> None:
     async def plain(ctx: OrchestrationContext) -> bool:
         return await ctx.schedule_activity("a") is None

@@ -1,6 +1,7 @@
 """The engine and timers."""
 
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta, timezone
+from typing import Any
 
 import pytest
 
@@ -103,6 +104,18 @@ def test_a_timer_at_a_time_without_zone_is_refused() -> None:
         return "accepted"
 
     assert "has no time zone" in drive(wrong).result
+
+
+@pytest.mark.parametrize("when", [date(2030, 1, 1), 1_893_456_000, "2030-01-01T00:00:00Z", None])
+def test_a_timer_at_what_is_no_datetime_is_refused(when: Any) -> None:
+    async def wrong(ctx: OrchestrationContext) -> str:
+        try:
+            ctx.schedule_timer_at(when)
+        except UsageError as error:
+            return error.message
+        return "accepted"
+
+    assert "when must be a datetime" in drive(wrong).result
 
 
 def test_several_due_timers_are_delivered_in_the_order_they_come_in() -> None:

@@ -32,7 +32,7 @@ class Runtime:
     manager, sync or async; ``start`` and ``stop`` do the same by hand. Several runtimes, in one process or several,
     may share a store. Async activities run on a loop that ``new_event_loop`` makes (``uvloop.new_event_loop``, say).
 
-    Raises (the constructor): StoreUrlError, StoreError.
+    Raises (the constructor): StoreUrlError, StoreError; UsageError: ``registry`` is none.
     """
 
     def __init__(
@@ -45,6 +45,8 @@ class Runtime:
         ids: Callable[[], str] = new_id,
         new_event_loop: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop,
     ) -> None:
+        if not isinstance(registry, Registry):
+            raise UsageError(f"registry must be a duro.Registry, not {registry!r}", hint="make one: duro.Registry()")
         self._owned = not isinstance(store, Store)
         self._scheduler = scheduler or ThreadScheduler()
         self.store: Store = store if isinstance(store, Store) else open_store(store, clock=self._scheduler.clock)

@@ -3,7 +3,8 @@
 from typing import Final
 
 INSTANCE_ID_BYTES_MAX: Final = 255
-"""UTF-8 bytes of an instance id: a file name and a PostgreSQL index key (2.7 KB with its neighbours) must hold it."""
+"""UTF-8 bytes of an instance id or a request id: a file name and a PostgreSQL index key (2.7 KB with its neighbours)
+must hold it."""
 
 NAME_BYTES_MAX: Final = 255
 """UTF-8 bytes of an orchestration, activity or event name, and of a version."""

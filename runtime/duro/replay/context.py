@@ -201,9 +201,11 @@ class OrchestrationContext:
         """A future that is done at ``when`` (with a time zone) and never before; at once if that is past.
 
         Raises:
-            UsageError: ``when`` has no time zone.
+            UsageError: ``when`` is no datetime, or has no time zone.
         """
         self._execution.check_open()
+        if not isinstance(when, datetime):
+            raise UsageError(f"when must be a datetime, not {when!r}", hint="ctx.schedule_timer takes a delay")
         if when.tzinfo is None:
             raise UsageError(f"{when!r} has no time zone", hint="use datetime(..., tzinfo=UTC), or ctx.utc_now() + ...")
         return self._timer(-((_EPOCH - when) // timedelta(milliseconds=1)))
