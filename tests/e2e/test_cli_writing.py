@@ -1,5 +1,6 @@
 """The commands that write: init, start, raise, terminate. What they print, what they refuse, what they leave alone."""
 
+import errno
 import json
 import os
 import subprocess
@@ -214,3 +215,36 @@ def test_an_unwritable_output_is_an_error_of_one_line(cli_with_store: Cli) -> No
         )
     assert process.returncode == 1
     assert process.stderr.decode() == f"duroctl: error: {os.strerror(28)}\n"
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_an_output_that_is_cut_in_the_middle_is_an_error(cli_with_store: Cli, unbuffered: str) -> None:
+    cli_with_store(*START, "--id", "long", "--input-file", "-", input=json.dumps("x" * 500_000))
+    whole = cli_with_store("history", "show", "long", "-o", "json", PYTHONUNBUFFERED=unbuffered).out
+    target = cli_with_store.directory / "history.json"
+    with target.open("wb") as output:
+        process = subprocess.run(
+            ["sh", "-c", 'ulimit -f 200; exec "$@"', "sh", *PROGRAM, "history", "show", "long", "-o", "json"],
+            cwd=cli_with_store.directory,
+            env={**cli_with_store.environment, "PYTHONUNBUFFERED": unbuffered},
+            stdout=output,
+            stderr=subprocess.PIPE,
+            check=False,
+        )
+    assert 0 < target.stat().st_size < len(whole)
+    assert process.returncode == 1
+    assert json.loads(process.stderr)["message"] == os.strerror(errno.EFBIG)
+
+
+@pytest.mark.parametrize(("command", "code"), [(("instances", "list"), 0), (("bogus",), 2), (("init",), 0)])
+def test_with_standard_error_closed_the_exit_status_stays_what_it_is(
+    cli_with_store: Cli, command: tuple[str, ...], code: int
+) -> None:
+    process = subprocess.run(
+        ["sh", "-c", 'exec "$@" 2>&-', "sh", *PROGRAM, *command],
+        cwd=cli_with_store.directory,
+        env=cli_with_store.environment,
+        stdout=subprocess.DEVNULL,
+        check=False,
+    )
+    assert process.returncode == code
