@@ -193,10 +193,15 @@ def _wants_json(arguments: Sequence[str]) -> bool:
 
 
 def _prepare_streams() -> None:
-    """Results are UTF-8 in files and pipes whatever the locale; a closed standard output is no error by itself."""
+    """Results are UTF-8 in files and pipes whatever the locale; a closed stream is no error by itself."""
     if sys.stdout is None:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115, PTH123
     if isinstance(sys.stdout, io.TextIOWrapper):
+        if isinstance(sys.stdout.buffer, io.RawIOBase):
+            # PYTHONUNBUFFERED: a raw file may take a part of what it is given, and nobody would notice the rest.
+            sys.stdout = io.TextIOWrapper(io.BufferedWriter(sys.stdout.buffer), line_buffering=True)
         sys.stdout.reconfigure(encoding=None if sys.stdout.isatty() else "utf-8", errors="backslashreplace")
 
 

@@ -57,10 +57,12 @@ class Session:
         """The store, which must exist; closed at the end of the block.
 
         Raises:
+            UsageError: it is one in memory.
             StoreUrlError, StoreError: see ``duro.stores.opening.open_store``.
         """
         from duro.stores.opening import open_store
 
+        check_lasting(self.store_choice.url)
         store = open_store(self.store_choice.url, create=False, read_only=read_only)
         try:
             yield store
@@ -108,3 +110,11 @@ class Session:
         sys.stderr.flush()
         if sys.stdin.readline().strip().lower() not in ("y", "yes"):
             raise DeclinedError("declined, nothing was changed")
+
+
+def check_lasting(url: str) -> None:
+    """Raises UsageError: the store would live in the memory of this process and take everything with it."""
+    from duro.errors import UsageError
+
+    if url.startswith("memory:"):
+        raise UsageError(f"the store {url!r} is gone when this command ends", hint="name a file: sqlite:///duro.db")

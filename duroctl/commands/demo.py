@@ -30,8 +30,14 @@ def demo(session: Session, directory: _DirectoryArgument = None, executions: _Ex
     Works on a temporary copy and needs nothing but this program. With --store the store is kept, to be looked at with
     the other commands; a demo that was interrupted goes on when it is run again on the same store.
     """
+    from duro.errors import UsageError
     from duroctl.parsing import parse_count
 
+    if session.output.format != "table":
+        raise UsageError(
+            f"the demo is a report for people and does not go with -o {session.output.format}",
+            hint="keep its store with --store FILE, and list what is in it",
+        )
     count = parse_count(executions, "--executions")
     keep = _kept_file(session.options.store)
     from duroctl.demo import run

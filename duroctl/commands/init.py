@@ -1,12 +1,14 @@
 """``duroctl init``: a store and a configuration file to begin with."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
 
 from duroctl.options import command, new_command_app
-from duroctl.session import Session
+from duroctl.session import Session, check_lasting
 
 app = new_command_app()
 
@@ -22,20 +24,19 @@ def init(session: Session, file: _FileArgument = None) -> None:
     """Make a store, and a runtime_config.toml that names it.
 
     What exists already is left as it is, so running it again does no harm. The configuration file goes into the
-    current directory, or where --config says.
+    current directory, unless it is in config/ already, or where --config says.
     """
-    from duroctl.discovery import CONFIG_NAME
     from duroctl.render.tables import View
 
-    config = Path(session.options.config or CONFIG_NAME)
+    config = _config_file(session.options.config)
     known = _configured_url(config)
     url = _wanted_url(file, session.options.store, known)
-    created = _make_store(url)
-    config_created = known is None and not config.exists() and url != "memory:"
-    if config_created:
-        _write_config(config, url)
-    elif known != url:
-        session.note(f"{config} is left as it is and names another store: use --store {url}")
+    config_created = not config.exists()
+    with _new_config(config, url) if config_created else nullcontext():
+        created = _make_store(url)
+    if not config_created and known != url:
+        named = "another store" if known else "no store"
+        session.note(f"{config} is left as it is and names {named}: use --store {url}")
     document = {"store": url, "store_created": created, "config": str(config), "config_created": config_created}
     view = View("duroctl.init/1", "init", (), lambda record: dict(record), lambda record: str(record["store"]))
     session.output.result(view, document, _lines(document))
@@ -55,6 +56,39 @@ def _lines(document: dict[str, Any]) -> list[str]:
     ]
 
 
+def _config_file(given: str | None) -> Path:
+    """Where the configuration is to be: as ``--config`` says, or else where commands in this directory find it."""
+    from duroctl.discovery import CONFIG_NAME
+
+    if given:
+        return Path(given)
+    usual = Path(CONFIG_NAME), Path("config") / CONFIG_NAME
+    return next((path for path in usual if path.is_file()), usual[0])
+
+
+@contextmanager
+def _new_config(config: Path, url: str) -> Iterator[None]:
+    """The configuration file is made before the block, for it can be taken back if the block fails.
+
+    Raises:
+        UsageError: it cannot be made there.
+    """
+    from duro.errors import UsageError
+
+    try:
+        _write_config(config, url)
+    except OSError as error:
+        raise UsageError(
+            f"the configuration file {str(config)!r} cannot be made: {error.strerror}",
+            hint="make its directory, or name another file with --config",
+        ) from error
+    try:
+        yield
+    except BaseException:
+        config.unlink()
+        raise
+
+
 def _configured_url(config: Path) -> str | None:
     """The store an existing configuration file names, as seen from the current directory."""
     from duroctl.discovery import anchored, read_config
@@ -70,17 +104,28 @@ def _wanted_url(file: str | None, store: str | None, known: str | None) -> str:
         raise UsageError("a FILE and --store were given", hint="give one of them")
     if file == "":
         raise UsageError("FILE is empty", hint="name a file, such as duro.db")
+    if file is not None and file.startswith(("sqlite:", "memory:")):
+        raise UsageError(f"FILE {file!r} is a URL", hint=f"write --store {file}, or a path alone")
     (file or "").encode()  # a name that is no Unicode could not stand in the configuration
     return f"sqlite:///{file}" if file is not None else store or known or _DEFAULT_URL
 
 
 def _make_store(url: str) -> bool:
-    """Whether the file was made by this call."""
-    from duro.stores.opening import open_store, sqlite_path
+    """Whether the store was made by this call. An empty file is none yet.
 
-    existed = url.startswith("memory:") or Path(sqlite_path(url)).exists()
-    open_store(url, create=True).close()
-    return not existed
+    Raises:
+        StoreUrlError, StoreError: see ``duro.stores.opening.open_store``.
+    """
+    from duro.errors import NotADuroStoreError, StoreNotFoundError
+    from duro.stores.opening import open_store
+
+    check_lasting(url)
+    try:
+        open_store(url, create=False).close()
+    except (StoreNotFoundError, NotADuroStoreError):
+        open_store(url, create=True).close()
+        return True
+    return False
 
 
 def _write_config(config: Path, url: str) -> None:

@@ -103,6 +103,7 @@ BAD = [
     Bad(("history", "show", "a\udcff/1"), 7, "there is no instance 'a\\udcff'"),
     Bad(("history", "show", "x" * 254 + "/1"), 7, "there is no instance 'xxx"),
     Bad(("demo", "--executions", "few"), 2, "--executions must be a whole number"),
+    Bad(("demo", "-o", "csv"), 2, "the demo is a report for people and does not go with -o csv; keep its store with"),
 ]
 
 

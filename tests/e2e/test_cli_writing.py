@@ -1,5 +1,6 @@
 """The commands that write: what they print, what they refuse, what they leave alone."""
 
+import errno
 import json
 import os
 import subprocess
@@ -66,6 +67,46 @@ def test_init_writes_the_configuration_where_it_is_told(cli: Cli) -> None:
     )
 
 
+def test_init_keeps_to_a_configuration_that_commands_here_already_use(cli: Cli) -> None:
+    config = cli.directory / "config" / "runtime_config.toml"
+    config.parent.mkdir()
+    config.write_text('[store]\nurl = "sqlite:///../state.db"\n')
+    ran = cli("init", "-o", "json")
+    made = (ran.json["store_created"], ran.json["config"], ran.json["config_created"])
+    assert made == (True, "config/runtime_config.toml", False)
+    assert sorted(path.name for path in cli.directory.glob("*.*")) == ["state.db"]
+    assert cli("instances", "list").code == 0
+
+
+def test_init_says_that_a_configuration_it_leaves_alone_names_no_store(cli: Cli) -> None:
+    (cli.directory / "runtime_config.toml").write_text("")
+    ran = cli("init")
+    assert "runtime_config.toml is left as it is and names no store: use --store sqlite:///duro.db" in ran.err
+
+
+def test_init_makes_a_store_in_an_empty_file_and_says_so(cli: Cli) -> None:
+    cli.store.touch()
+    assert cli("init").lines[0] == "made  store          sqlite:///duro.db"
+    assert cli("init").lines[0] == "kept  store          sqlite:///duro.db"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        (("--config", "no/such.toml"), "the configuration file 'no/such.toml' cannot be made: No such file or"),
+        (("--config", "/dev/null/it.toml"), "cannot be made: Not a directory; make its directory, or name another"),
+        (("sqlite:///mine.db",), "FILE 'sqlite:///mine.db' is a URL; write --store sqlite:///mine.db"),
+        (("memory:",), "FILE 'memory:' is a URL"),
+        (("--store", "memory:"), "the store 'memory:' is gone when this command ends; name a file"),
+    ],
+)
+def test_init_that_could_not_do_all_of_it_makes_nothing(cli: Cli, arguments: tuple[str, ...], part: str) -> None:
+    ran = cli("init", *arguments)
+    assert (ran.code, ran.out, ran.err.count("\n")) == (2, "", 1)
+    assert part in ran.err
+    assert [path.name for path in cli.directory.iterdir()] == ["home"]
+
+
 def test_init_in_a_directory_that_does_not_exist_makes_nothing(cli: Cli) -> None:
     ran = cli("init", "no/such/duro.db")
     assert ran.code == 10
@@ -74,6 +115,15 @@ def test_init_in_a_directory_that_does_not_exist_makes_nothing(cli: Cli) -> None
 
 
 # --- start ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("url", ["memory:", "memory://"])
+def test_nothing_is_started_in_a_store_that_is_gone_at_once(cli: Cli, url: str) -> None:
+    ran = cli(*START, "--store", url)
+    assert (ran.code, ran.out) == (2, "")
+    assert (
+        ran.err == f"duroctl: error: the store {url!r} is gone when this command ends; name a file: sqlite:///duro.db\n"
+    )
 
 
 def test_start_prints_the_id_and_nothing_else(cli_with_store: Cli) -> None:
@@ -311,3 +361,36 @@ def test_an_unwritable_output_is_an_error_of_one_line(cli_with_store: Cli) -> No
         )
     assert process.returncode == 1
     assert process.stderr.decode() == f"duroctl: error: {os.strerror(28)}\n"
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_an_output_that_is_cut_in_the_middle_is_an_error(cli_with_store: Cli, unbuffered: str) -> None:
+    cli_with_store(*START, "--id", "long", "--input-file", "-", input=json.dumps("x" * 500_000))
+    whole = cli_with_store("history", "show", "long", "-o", "json", PYTHONUNBUFFERED=unbuffered).out
+    target = cli_with_store.directory / "history.json"
+    with target.open("wb") as output:
+        process = subprocess.run(
+            ["sh", "-c", 'ulimit -f 200; exec "$@"', "sh", *PROGRAM, "history", "show", "long", "-o", "json"],
+            cwd=cli_with_store.directory,
+            env={**cli_with_store.environment, "PYTHONUNBUFFERED": unbuffered},
+            stdout=output,
+            stderr=subprocess.PIPE,
+            check=False,
+        )
+    assert 0 < target.stat().st_size < len(whole)
+    assert process.returncode == 1
+    assert json.loads(process.stderr)["message"] == os.strerror(errno.EFBIG)
+
+
+@pytest.mark.parametrize(("command", "code"), [(("instances", "list"), 0), (("bogus",), 2), (("init",), 0)])
+def test_with_standard_error_closed_the_exit_status_stays_what_it_is(
+    cli_with_store: Cli, command: tuple[str, ...], code: int
+) -> None:
+    process = subprocess.run(
+        ["sh", "-c", 'exec "$@" 2>&-', "sh", *PROGRAM, *command],
+        cwd=cli_with_store.directory,
+        env=cli_with_store.environment,
+        stdout=subprocess.DEVNULL,
+        check=False,
+    )
+    assert process.returncode == code
