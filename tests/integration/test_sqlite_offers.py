@@ -1,5 +1,6 @@
 """A worker that waits gets what a client writes in the transaction that writes it."""
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -7,9 +8,10 @@ from typing import Any
 import apsw
 import pytest
 
+import duro
 from duro.clock import SystemClock
 from duro.errors import CommitUnknownError, InstanceNotFoundError
-from duro.model.turns import LeaseResult
+from duro.model.turns import CommitBatch, CommitResult, LeaseResult
 from duro.stores.base import LeaseOffer
 from duro.stores.sqlite import SqliteStore
 from duro.testing.builders import start_request, turn, wait_started
@@ -140,3 +142,37 @@ def test_a_stale_delivery_commits_nothing(store: SqliteStore, worker: ScriptedWo
     assert delivered[0] is not None
     stale = turn(delivered[0].instances[0], at_ms=1)
     assert [str(each) for each in worker.commit(stale).turns] == ["fenced"]
+
+
+@pytest.mark.parametrize("also_held", [True, False], ids=["kept", "released"])
+def test_what_was_leased_before_a_turn_of_the_same_instance_was_committed_is_not_taken_after_it(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch, also_held: bool
+) -> None:
+    """An event rides on the worker's offer just before the commit of a turn of the instance it is for: what it brings
+    is of the past when the worker gets to it."""
+    registry = duro.Registry()
+
+    @registry.activity
+    async def rest(ctx: duro.ActivityContext) -> None:
+        await asyncio.sleep(0.005)
+
+    @registry.orchestration
+    async def busy(ctx: duro.OrchestrationContext) -> list[str]:
+        waits = [ctx.wait_for_event("go", str) for _ in range(20)]
+        for _ in range(20):
+            await (ctx.schedule_activity(rest) if also_held else ctx.schedule_timer(0.005))
+        return [await each for each in waits]
+
+    commit, raised = store.commit, list[str]()
+
+    def commit_late(batch: CommitBatch) -> CommitResult:
+        if batch.turns and len(raised) < 20 and batch.turns[0].end is None:
+            raised.append(str(len(raised)))
+            store.raise_event("i", "go", f'"{raised[-1]}"', raised[-1])
+        return commit(batch)
+
+    with duro.Runtime(store, registry) as runtime:
+        runtime.client.start_orchestration(busy, instance_id="i")
+        monkeypatch.setattr(store, "commit", commit_late)
+        assert runtime.client.wait_for_orchestration("i", 10).output == raised
+        assert runtime.counters.turns_fenced == 0

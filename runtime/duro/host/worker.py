@@ -347,7 +347,18 @@ class Worker:
                 self._in_doubt = True
                 continue
             for instance in leased.instances:
-                self._take_instance(instance)
+                if not self._is_of_the_past(instance):
+                    self._take_instance(instance)
+
+    def _is_of_the_past(self, leased: LeasedInstance) -> bool:
+        """Whether it was leased before a turn of the same instance was committed, or is to be: that commit looks again
+        at what is there for the instance, and brings it."""
+        held = self._held.get(leased.incarnation)
+        if held is None:
+            return False
+        known = held.leased
+        later = (known.lease_epoch, known.turn_sequence) > (leased.lease_epoch, leased.turn_sequence)
+        return later or held.turn_of is not None
 
     # --- 1: collect ------------------------------------------------------------------------------------------
 
