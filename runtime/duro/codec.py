@@ -8,7 +8,8 @@ from duro.errors import HistoryFormatError, InvalidInputError, PayloadTooLargeEr
 from duro.model.events import AnyEvent, Event, Json, OrchestrationTerminated
 from duro.model.failure import FailureDetails
 from duro.model.limits import PAYLOAD_BYTES_MAX
-from duro.model.messages import AnyMessage, ChildFailed, Message
+from duro.model.messages import AnyMessage, ChildFailed, HistoryPruned, Message
+from duro.model.pruning import PruneResult
 
 T = TypeVar("T")
 
@@ -150,6 +151,21 @@ def child_failed_message(execution_id: int, scheduled_event_id: int, failure: Fa
     """The encoded message that tells a parent its child failed, where no turn of the child can write it."""
     return encode_message(
         ChildFailed(execution_id=execution_id, scheduled_event_id=scheduled_event_id, failure=failure)
+    )
+
+
+def history_pruned_message(execution_id: int, scheduled_event_id: int, result: PruneResult) -> str:
+    """The encoded message that tells an orchestration what the prune it asked for did."""
+    return encode_message(
+        HistoryPruned(
+            execution_id=execution_id,
+            scheduled_event_id=scheduled_event_id,
+            executions_deleted=result.executions_deleted,
+            events_deleted=result.events_deleted,
+            bytes_deleted=result.bytes_deleted,
+            remaining=result.remaining,
+            error=result.error,
+        )
     )
 
 

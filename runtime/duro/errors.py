@@ -11,6 +11,8 @@
       StateError                      the caller: the thing is not in a state for this
         InstanceNotFoundError  ExecutionNotFoundError  InstanceExistsError
         InstanceFinishedError  MailboxFullError
+        HoldExistsError  HoldNotFoundError  PruneRunNotFoundError
+        ExecutionPrunedError  StalePlanError  PolicyUnknownError
       WaitTimeoutError                time: it may yet happen (also a TimeoutError)
       StoreError                      the operator: the store
         StoreNotFoundError  NotADatabaseError  NotADuroStoreError  SchemaTooNewError  SchemaTooOldError
@@ -40,6 +42,7 @@ from duro.model.problem import FileProblem
 from duro.model.refusal import DuroError as DuroError
 from duro.model.refusal import InvalidRulesError as InvalidRulesError
 from duro.model.refusal import UsageError as UsageError
+from duro.model.removal import PrunedExecution
 
 # --- the caller --------------------------------------------------------------------------------------------
 
@@ -107,6 +110,40 @@ class InstanceFinishedError(StateError):
 
 class MailboxFullError(StateError):
     """The instance holds ``limits.MAILBOX_EVENTS_MAX`` undelivered events."""
+
+
+class HoldExistsError(StateError):
+    """The hold's id is taken."""
+
+
+class HoldNotFoundError(StateError):
+    exit_code = 7
+
+
+class PruneRunNotFoundError(StateError):
+    exit_code = 7
+
+
+class ExecutionPrunedError(StateError):
+    """The execution was there and has been pruned. ``pruned``: what the ledger knows of it."""
+
+    exit_code = 8
+
+    def __init__(self, message: str, pruned: PrunedExecution, *, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.pruned = pruned
+
+
+class StalePlanError(StateError):
+    """A plan no longer fits the store: it is of another one, or what anybody says about pruning has changed since."""
+
+    exit_code = 5
+
+
+class PolicyUnknownError(StateError):
+    """Nobody says what to prune: no rules were given and no policy is configured or published."""
+
+    exit_code = 2
 
 
 class WaitTimeoutError(DuroError, TimeoutError):

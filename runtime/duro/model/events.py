@@ -19,6 +19,7 @@ import msgspec
 
 from duro.model.failure import FailureDetails
 from duro.model.options import RetryPolicy
+from duro.model.retention import PruneOptions
 from duro.model.status import ParentPolicy
 
 Json: TypeAlias = msgspec.Raw
@@ -113,6 +114,12 @@ class OrchestrationScheduled(Event, frozen=True, kw_only=True, tag="Orchestratio
     version: str | None = None
 
 
+class HistoryPruneRequested(Event, frozen=True, kw_only=True, tag="HistoryPruneRequested"):
+    """The code asked to prune the instance's earlier executions, in the commit of this very event."""
+
+    options: PruneOptions
+
+
 # --- arrived ------------------------------------------------------------------------------------------------
 
 
@@ -146,6 +153,18 @@ class SubOrchestrationFailed(Event, frozen=True, kw_only=True, tag="SubOrchestra
 
     scheduled_event_id: int
     failure: FailureDetails
+
+
+class HistoryPruned(Event, frozen=True, kw_only=True, tag="HistoryPruned"):
+    """What the prune did: the counts of what was marked, as in ``PruneResult``. With ``error`` it failed, and did
+    nothing."""
+
+    scheduled_event_id: int
+    executions_deleted: int = 0
+    events_deleted: int = 0
+    bytes_deleted: int = 0
+    remaining: int = 0
+    error: str | None = None
 
 
 class OrchestrationCancelRequested(Event, frozen=True, kw_only=True, tag="OrchestrationCancelRequested"):
@@ -190,6 +209,7 @@ ScheduledEvent: TypeAlias = (
     | SubOrchestrationScheduled
     | SubOrchestrationCancelRequested
     | OrchestrationScheduled
+    | HistoryPruneRequested
 )
 ArrivedEvent: TypeAlias = (
     ActivityCompleted
@@ -198,6 +218,7 @@ ArrivedEvent: TypeAlias = (
     | EventReceived
     | SubOrchestrationCompleted
     | SubOrchestrationFailed
+    | HistoryPruned
     | OrchestrationCancelRequested
 )
 LastEvent: TypeAlias = (

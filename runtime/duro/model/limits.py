@@ -57,5 +57,18 @@ RETENTION_S_MAX: Final = 100 * 366 * 86_400
 TURN_PRUNE_EXECUTIONS_MAX: Final = 64
 """Oldest live executions a turn looks at when it prunes; the rest is left to the sweep, so no turn is held up."""
 
+MARK_RECLAIM_EVENTS_MAX: Final = 2_000
+"""Events a transaction that marks may also delete, when there is no grace: a few milliseconds that other writers
+wait."""
+
+RECLAIM_EVENTS_MAX: Final = 2_000
+"""Events one transaction of a reclaim deletes, about, for the same reason."""
+
+PRUNE_GRACE_S: Final = 3600.0
+"""How long a manual prune can be undone, unless it says otherwise: an hour is enough to see that it was a mistake."""
+
+UNDO_HOLD_S: Final = 7 * 86_400.0
+"""How long what an undo brought back is held: a week is enough to mend the policy that would take it again."""
+
 LEDGER_RANGES_MAX: Final = 64
 """Ranges the ledger keeps of one instance: what was pruned costs a bounded amount, however often it happens."""

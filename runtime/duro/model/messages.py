@@ -37,4 +37,14 @@ class ChildFailed(Message, frozen=True, kw_only=True, tag="ChildFailed"):
     failure: FailureDetails
 
 
-AnyMessage: TypeAlias = ActivitySucceeded | ActivityFailed | ChildSucceeded | ChildFailed
+class HistoryPruned(Message, frozen=True, kw_only=True, tag="HistoryPruned"):
+    """Written by the store in the transaction that pruned; the fields are those of ``PruneResult``."""
+
+    executions_deleted: int = 0
+    events_deleted: int = 0
+    bytes_deleted: int = 0
+    remaining: int = 0
+    error: str | None = None
+
+
+AnyMessage: TypeAlias = ActivitySucceeded | ActivityFailed | ChildSucceeded | ChildFailed | HistoryPruned

@@ -5,6 +5,7 @@ import msgspec
 
 from duro.model.pruning import PruneTrigger
 from duro.model.retention import AutoPrune, Policy, PolicyOrigin, PruneOptions
+from duro.model.status import ChildrenPolicy
 
 
 class StatedPolicy(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -23,7 +24,8 @@ class PolicySources(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     ``orchestrations`` are the (name, version) pairs it runs; ``registrations`` are of those that bring a policy.
     ``file_enabled`` and ``code_enabled`` must both be True for anything to be pruned automatically; ``file`` names the
     file, "" if there is none. ``triggers`` are those the file allows. ``rollout_pause_s`` and ``rollout_cap_s``: see
-    ``duro.retention.triggers``.
+    ``duro.retention.triggers``. ``children``: what becomes of the children of a pruned execution. ``settings_hash``
+    names the whole configuration ("" without a file).
     """
 
     orchestrations: tuple[tuple[str, str], ...] = ()
@@ -38,6 +40,8 @@ class PolicySources(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     code_default: StatedPolicy | None = None
     rollout_pause_s: float = 0.0
     rollout_cap_s: float = 7 * 86_400.0
+    children: ChildrenPolicy = ChildrenPolicy.KEEP
+    settings_hash: str = ""
 
 
 class PolicyLink(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

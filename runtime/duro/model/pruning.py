@@ -248,7 +248,8 @@ class PruneResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     """What a prune did. Counts are of what was marked, whatever was planned.
 
     ``remaining`` counts executions that the rules let go and that are still there: beyond what one turn looks at, or
-    beyond a limit. A prune that failed has ``error`` (a sentence) and zeros; it is not raised.
+    beyond a limit. A prune that failed has ``error`` (a sentence) and zeros; it is not raised. ``run_id`` names a
+    manual run that marked something, for ``undo_prune``.
     """
 
     executions_deleted: int = 0
@@ -258,3 +259,4 @@ class PruneResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     remaining: int = 0
     skipped: tuple[SkippedExecution, ...] = ()
     error: str | None = None
+    run_id: str = ""

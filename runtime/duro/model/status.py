@@ -36,6 +36,15 @@ class RemovalState(StrEnum):
     RECLAIMING = "reclaiming"
 
 
+class ChildrenPolicy(StrEnum):
+    """What becomes of the children of an execution that is pruned."""
+
+    KEEP = "keep"
+    SETTLED = "settled"
+    """Those that are finished with all their descendants, and whose end their parent has recorded or can no longer
+    observe, go with it."""
+
+
 class BlockedKind(StrEnum):
     """Why an unfinished instance makes no progress although it has work."""
 

@@ -15,7 +15,11 @@ import msgspec
 
 from duro.model.events import ParentLink
 from duro.model.options import RetryPolicy
-from duro.model.status import BlockedKind, ExecutionStatus, ParentPolicy
+from duro.model.policies import PolicyChain
+from duro.model.pruning import PruneTrigger
+from duro.model.removal import PruneReport
+from duro.model.retention import PruneOptions
+from duro.model.status import BlockedKind, ChildrenPolicy, ExecutionStatus, ParentPolicy
 
 # --- leased: store -> worker --------------------------------------------------------------------------------
 
@@ -150,17 +154,27 @@ class CancelChild(msgspec.Struct, frozen=True, gc=False):
     reason: str
 
 
+class RequestPrune(msgspec.Struct, frozen=True, gc=False):
+    """``ctx.prune_history``: prune this instance in the commit of the turn, and send it a ``HistoryPruned`` message
+    that answers event ``event_id``."""
+
+    event_id: int
+    options: PruneOptions
+
+
 class ExecutionEnd(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """How a turn ended its execution.
 
     ``parent_message`` is the encoded message that tells the parent (None without a parent, and for
-    ``continued_as_new``). The ``next_*`` fields are those of the execution being started by ``continued_as_new``.
+    ``continued_as_new``). The ``next_*`` fields are those of the execution being started by ``continued_as_new``, and
+    ``prune`` is what its call said about pruning.
     """
 
     status: ExecutionStatus
     parent_message: str | None = None
     next_input: str | None = None
     next_version: str | None = None
+    prune: PruneOptions | None = None
 
 
 class TurnCommit(msgspec.Struct, kw_only=True, gc=False):
@@ -175,6 +189,9 @@ class TurnCommit(msgspec.Struct, kw_only=True, gc=False):
     ``custom_status`` None leaves it as it is; "" clears it.
     ``keep_lease`` keeps the instance leased (its worker has activities of it in hand, or its next execution to start);
     otherwise it is released, and ready at once if something is there for it, at the next timer if not.
+    ``prune_requests`` are carried out in their order. ``policies`` is what is said about pruning this instance when it
+    continues as new (the ``prune`` of its end included, the instance's own override not: that one is the store's);
+    None: nothing, so that only the override counts.
     What a turn has nothing of is an empty tuple: most turns use two or three of these sequences, and a list made for
     each would be most of what a worker makes.
     """
@@ -207,6 +224,8 @@ class TurnCommit(msgspec.Struct, kw_only=True, gc=False):
     custom_status: str | None = None
     end: ExecutionEnd | None = None
     keep_lease: bool = False
+    prune_requests: Sequence[RequestPrune] = ()
+    policies: PolicyChain | None = None
 
 
 # --- the other things a worker gives back -------------------------------------------------------------------
@@ -264,6 +283,18 @@ class TurnOutcome(StrEnum):
     """The store could not write this turn and wrote the others; ``CommitResult.errors`` says why."""
 
 
+class PruneTerms(msgspec.Struct, frozen=True, kw_only=True):
+    """What a worker's settings say about every prune in the commits of its turns: what becomes of children, how long a
+    further version of an orchestration stops automatic pruning, and with what cap (see ``retention.triggers``)."""
+
+    children: ChildrenPolicy = ChildrenPolicy.KEEP
+    rollout_pause_s: float = 0.0
+    rollout_cap_s: float = 7 * 86_400.0
+    stopped_by: str = ""
+    """Who switched automatic pruning off, "" if nobody did; for instances with an override of their own."""
+    triggers: tuple[PruneTrigger, ...] = (PruneTrigger.CONTINUE_AS_NEW, PruneTrigger.INTERVAL)
+
+
 class CommitBatch(msgspec.Struct, kw_only=True):
     """One transaction. ``token`` is new for every batch and is left on each instance it changed, so that after an
     unknown outcome ``lookup_commit`` can tell what happened."""
@@ -275,6 +306,7 @@ class CommitBatch(msgspec.Struct, kw_only=True):
     finished: list[FinishActivity] = msgspec.field(default_factory=list)
     retries: list[RetryActivity] = msgspec.field(default_factory=list)
     lease: LeaseRequest | None = None
+    prune_terms: PruneTerms = PruneTerms()
 
 
 class LastCommit(msgspec.Struct, frozen=True, array_like=True):
@@ -288,7 +320,8 @@ class LastCommit(msgspec.Struct, frozen=True, array_like=True):
 
 class CommitResult(msgspec.Struct, kw_only=True):
     """One outcome for each turn, release, finished and retried activity, in the order of the batch.
-    ``errors`` maps the position of a rejected turn to the reason."""
+    ``errors`` maps the position of a rejected turn to the reason. ``prunes`` tells of every prune that was due, failed
+    ones included, in the order of the batch."""
 
     store_time_ms: int
     turns: list[TurnOutcome] = msgspec.field(default_factory=list)
@@ -297,3 +330,4 @@ class CommitResult(msgspec.Struct, kw_only=True):
     retries: list[TurnOutcome] = msgspec.field(default_factory=list)
     errors: dict[int, str] = msgspec.field(default_factory=dict)
     leased: LeaseResult = LeaseResult()
+    prunes: list[PruneReport] = msgspec.field(default_factory=list)

@@ -137,6 +137,25 @@ def stated_in_code(config: AutoPruneConfig, where: str) -> tuple[tuple[StatedPol
     return overrides, StatedPolicy(policy=config.default_policy, origin=PolicyOrigin(PolicyKind.CODE_DEFAULT, where))
 
 
+def with_instance_override(chain: PolicyChain, override: StatedPolicy) -> PolicyChain:
+    """``chain``, made without one, as it is for an instance that has an override of its own: the same as if
+    ``policy_chain`` had been told."""
+    winner = next((link for link in chain.links if link.applies and link.origin.kind is PolicyKind.TURN), None)
+    mine = _link(override)
+    if winner is None:
+        winner = mine = _with(mine, applies=True, why=_why_it_applies(mine, chain.stopped_by))
+    else:
+        mine = _with(mine, applies=False, why=_replaced_by(winner))
+    links = []
+    for link in chain.links:
+        if link.origin.kind is PolicyKind.INSTANCE:
+            link = mine
+        elif link is not winner and (link.policy is not None or link.origin.kind is PolicyKind.NONE):
+            link = _with(link, applies=False, why=_replaced_by(winner))
+        links.append(link)
+    return PolicyChain(links=tuple(links), triggers=chain.triggers, stopped_by=chain.stopped_by)
+
+
 # --- what the workers say together --------------------------------------------------------------------------
 
 

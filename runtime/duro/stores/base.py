@@ -42,13 +42,26 @@ lives and either the instance is ready now, leased to nobody, and no live worker
 (for version "": its name), or an activity of it is visible now, leased to nobody, and no live worker has published
 its name (of several: the first by name). See ``model.unregistered``.
 
-**Removal.** Reads show ``live`` executions only; the other states belong to later maintenance.
+**Removal.** ``live -> pruned -> reclaiming -> gone``. Marking an execution (``pruned``) takes it out of every read that
+does not say otherwise, counts it in the ledger, and is one transaction with the decision; ``reclaim`` deletes the rows
+later, in batches. A prune without grace whose events are no more than ``limits.MARK_RECLAIM_EVENTS_MAX`` may delete
+them in the transaction that marks. An execution that is current or has not ended is never marked, nor one under a hold.
+Marking removes nothing else of the instance: queue, mailbox, custom status, waits and children stay (with
+``ChildrenPolicy.SETTLED`` its settled children go when the execution is reclaimed).
+
+**Pruning in a commit.** The prunes of a batch's turns are carried out after all rows of the turns are written, so they
+see the execution that was started; under a savepoint, so that one that fails is undone alone. Its failure is in
+``CommitResult.prunes``, leaves the turn as it is, and stays due (``pruned_through`` does not move and the instance is
+due for a sweep now). A turn looks at the oldest ``limits.TURN_PRUNE_EXECUTIONS_MAX`` live executions; when it leaves
+something behind, the instance is due for a sweep, too.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+from duro.model.ledger import LedgerTotals
+from duro.model.pruning import Hold
 from duro.model.records import (
     ChildRecord,
     ExecutionPage,
@@ -62,6 +75,20 @@ from duro.model.records import (
     StartRequest,
     StoreInfo,
     WorkerRecord,
+)
+from duro.model.removal import (
+    Backlog,
+    LedgerEntry,
+    OrderResult,
+    PrunableInstance,
+    PruneBatch,
+    PrunedExecution,
+    PruneFilter,
+    PruneRun,
+    PruneView,
+    PublishedPolicies,
+    ReclaimResult,
+    UndoResult,
 )
 from duro.model.turns import CommitBatch, CommitResult, LastCommit, LeaseRequest, LeaseResult
 
@@ -203,6 +230,13 @@ class Store(ABC):
 
         A turn the store cannot write although it is fenced correctly is REJECTED, and does not take the others down.
 
+        Then the prunes of the committed turns, in order (see *Pruning in a commit*): each of ``prune_requests`` is
+        carried out, and its ``codec.history_pruned_message`` put in the instance's own queue (unless the instance has
+        ended for good), which makes it ready; a turn that continues as new prunes if
+        ``retention.transaction.decide_turn`` says so, from the turn's ``policies``, the instance's own policy, and the
+        batch's ``prune_terms``. After such a prune ``pruned_through`` is as ``retention.triggers.pruned_through`` says
+        (``prune=`` of the turn leaves it).
+
         Raises:
             CommitUnknownError: the transaction may or may not have happened; ask ``lookup_commit``.
         """
@@ -272,6 +306,114 @@ class Store(ABC):
         Raises:
             InstanceNotFoundError, InstanceFinishedError: nothing was changed.
         """
+
+    # --- pruning ---------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def publish(self, worker_id: str, published: str) -> None:
+        """Replace what the worker publishes (JSON of ``PolicySources``; "{}": nothing), as ``register_worker`` does.
+        The policy revision grows if no worker with a row published the same text before. The (name, version) pairs of
+        every registered worker are remembered with the time they were first seen. An unknown worker is ignored."""
+
+    @abstractmethod
+    def published_policies(self) -> PublishedPolicies:
+        """What is published now; "{}" does not count. The texts are in the order of their first publication."""
+
+    @abstractmethod
+    def versions_seen(self, name: str) -> tuple[tuple[str, int], ...]:
+        """(version, when a worker first registered it, Unix ms) of the orchestration, oldest first."""
+
+    @abstractmethod
+    def set_instance_policy(self, instance_id: str, policy: str | None) -> None:
+        """Give the instance a policy of its own (JSON of ``StatedPolicy``), or take it away. The policy revision grows.
+
+        Raises:
+            InstanceNotFoundError: nothing was changed.
+        """
+
+    @abstractmethod
+    def add_hold(self, hold: Hold) -> None:
+        """Put the hold in force; the hold revision grows. ``created_at_ms`` is kept as given.
+
+        Raises:
+            InstanceNotFoundError, ExecutionNotFoundError: its target names one that is not there, or not live.
+            HoldExistsError: the id is taken. Nothing was changed.
+        """
+
+    @abstractmethod
+    def remove_hold(self, hold_id: str) -> bool:
+        """Take the hold away; the hold revision grows. False: there is none of this id."""
+
+    @abstractmethod
+    def list_holds(self) -> tuple[Hold, ...]:
+        """All holds, expired ones included, oldest first (then by id)."""
+
+    @abstractmethod
+    def hold_revision(self) -> int:
+        """A number that grows with every change of the holds."""
+
+    @abstractmethod
+    def orchestration_names(self) -> tuple[str, ...]:
+        """The distinct names of all instances, sorted. Cost grows with the names, not with the instances."""
+
+    @abstractmethod
+    def prunable_instances(self, where: PruneFilter, limit: int, after: int) -> tuple[PrunableInstance, ...]:
+        """Instances by incarnation, beginning after incarnation ``after``. ``limit`` 0 means all."""
+
+    @abstractmethod
+    def prune_views(self, wanted: Sequence[tuple[int, int]], limit: int, newer_max: int) -> list[PruneView]:
+        """For each (incarnation, after): the oldest ``limit`` live executions after that execution, and of the newer
+        ones how many there are (counted up to ``newer_max``) and, if they fit into that count, of which versions;
+        otherwise ``versions`` is None. One snapshot. An instance that is gone has an empty view. Reads no history."""
+
+    @abstractmethod
+    def prune(self, batch: PruneBatch) -> list[OrderResult]:
+        """Carry out every order, in order, in one transaction; see *Removal*. Each one is planned here, with the holds
+        as they are, by ``retention.transaction.choose``. An instance that is gone gives an empty result. With
+        ``grace_ms`` 0, settled reclaiming in the same transaction is allowed. Orders of one run may come in many
+        batches.
+
+        Raises:
+            StalePlanError: ``policy_revision`` is given and is not the store's. Nothing was changed.
+        """
+
+    @abstractmethod
+    def reclaim(self, events_max: int) -> ReclaimResult:
+        """Delete rows of marked executions past their grace, those marked first, first: about ``events_max`` events
+        in one transaction. An execution larger than that goes in several, ``reclaiming`` in between. With it goes what
+        is left of its own timers and activities, and with ``ChildrenPolicy.SETTLED`` its settled children."""
+
+    @abstractmethod
+    def undo_prune(self, hold_id: str, hold_until_ms: int, *, run_id: str = "", instance_id: str = "") -> UndoResult:
+        """Bring back every execution that is still ``pruned`` of a manual run, or of an instance (its present life):
+        live again, and each instance concerned under a hold until ``hold_until_ms`` (ids ``hold_id``, then
+        ``hold_id-2`` ...), so that the next automatic prune does not take it again. The ledger gets a row of its own,
+        with trigger ``undo``. Nothing left to bring back: an empty result, and nothing is changed.
+
+        Raises:
+            InstanceNotFoundError; PruneRunNotFoundError: no such run. Nothing was changed.
+        """
+
+    @abstractmethod
+    def list_ledger(self, instance_id: str) -> tuple[LedgerEntry, ...]:
+        """The ledger of the instance's present life, oldest first: at most ``limits.LEDGER_RANGES_MAX`` automatic
+        ranges, and a row for every manual run or undo."""
+
+    @abstractmethod
+    def list_prune_runs(self, limit: int) -> tuple[PruneRun, ...]:
+        """Manual runs and undos, newest first. ``limit`` 0 means all."""
+
+    @abstractmethod
+    def ledger_totals(self) -> tuple[LedgerTotals, ...]:
+        """What was pruned of instances that are gone, by orchestration name."""
+
+    @abstractmethod
+    def find_pruned(self, instance_id: str, execution_id: int) -> PrunedExecution | None:
+        """What is known of an execution that was pruned; None: it is live, or never was."""
+
+    @abstractmethod
+    def backlog(self) -> Backlog:
+        """What is left to do."""
 
     # --- reads of clients --------------------------------------------------------------------------------------
 

@@ -1,0 +1,202 @@
+"""Carrying a prune out: what the planner is asked in a transaction, what was marked, what a reclaim freed, and who
+asked.
+
+The way of one removal: rules reach a store as a ``PruneOrder`` (from a client, a sweep, the command line) or with a
+turn (``TurnPrune``, ``RequestPrune``); the store reads the ``PruneView`` of the instance in the same transaction, the
+planner gives verdicts, and what it lets go is *marked*: out of every list, counted in the ledger. Later (or, for a
+small removal without grace, at once) it is *reclaimed*: its rows are deleted in batches.
+"""
+
+import msgspec
+
+from duro.model.ledger import LedgerRange
+from duro.model.pruning import ExecutionFacts, NewerExecutions, PruneResult, PruneTrigger
+from duro.model.retention import PolicyOrigin, PruneOptions
+from duro.model.status import ChildrenPolicy, InstanceStatus, RemovalState
+
+# --- what is looked at ---------------------------------------------------------------------------------------
+
+
+class PruneView(msgspec.Struct, frozen=True, kw_only=True):
+    """Some of the live executions of one life of one instance, oldest first, and what is to be known of the newer ones.
+
+    ``newer.executions`` is exact up to the number the reader asked to have counted.
+    """
+
+    executions: tuple[ExecutionFacts, ...]
+    newer: NewerExecutions
+
+
+class PruneScope(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Which instances a client's prune is about: all given fields must match, and without any it is the whole store.
+
+    ``instance_ids`` are exact; each must exist. ``name`` is an orchestration's name or a pattern (``*``, ``?``,
+    ``[...]``, as in a shell).
+    """
+
+    instance_ids: tuple[str, ...] | None = None
+    name: str | None = None
+
+
+class PruneFilter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Which instances a prune looks at: all given fields must match, and without any it is all of them.
+
+    ``instance_ids`` and ``names`` are exact. ``due``: only those a sweep has to look at, because an earlier prune left
+    something or failed.
+    """
+
+    instance_ids: tuple[str, ...] | None = None
+    names: tuple[str, ...] | None = None
+    due: bool = False
+
+
+class PrunableInstance(msgspec.Struct, frozen=True, kw_only=True):
+    """An instance as a prune sees it. ``version`` is that of its current execution, ``live_executions_max`` a bound on
+    their number (``execution_id`` less those known to be gone), ``policy`` its own override as JSON text
+    (``StatedPolicy``) or None, ``swept_at_ms`` when a sweep last looked at it for the interval of its policy."""
+
+    instance_id: str
+    incarnation: int
+    name: str
+    version: str
+    status: InstanceStatus
+    execution_id: int
+    live_executions_max: int
+    policy: str | None
+    swept_at_ms: int | None
+
+
+# --- what is asked -------------------------------------------------------------------------------------------
+
+
+class PruneOrder(msgspec.Struct, frozen=True, kw_only=True):
+    """Prune one life of one instance by ``rules`` (several: united).
+
+    Executions after ``after`` are looked at, at most ``PruneBatch.executions_max`` of them. ``only``: of those the
+    rules let go, just these may go (the items of a plan that is applied); None: all.
+    """
+
+    incarnation: int
+    rules: tuple[PruneOptions, ...]
+    origin: PolicyOrigin
+    after: int = 0
+    only: frozenset[int] | None = None
+
+
+class PruneBatch(msgspec.Struct, frozen=True, kw_only=True):
+    """Several orders in one transaction.
+
+    ``run_id`` "" is an automatic prune: its counts go into the coalesced ranges of the ledger. Any other names a manual
+    run, whose row of the ledger is its own; ``by`` and ``reason`` say who ran it and why. ``grace_ms``: how long after
+    the mark the rows stay, to be brought back. ``policy_revision``: refuse if the store's is another; None: any.
+    ``swept``: note on every instance whose order leaves nothing that a sweep has looked at it now.
+    """
+
+    orders: tuple[PruneOrder, ...]
+    trigger: PruneTrigger
+    executions_max: int
+    run_id: str = ""
+    by: str = ""
+    reason: str = ""
+    grace_ms: int = 0
+    children: ChildrenPolicy = ChildrenPolicy.KEEP
+    policy_revision: int | None = None
+    swept: bool = False
+
+
+class OrderResult(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of one order. ``next_after``: where the next order of this instance begins, None: it is at its end.
+    ``result.remaining`` counts those of ``only`` that lie behind ``next_after``, or 1 while ``next_after`` is given."""
+
+    result: PruneResult
+    next_after: int | None
+
+
+class PruneReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What pruning did in the commit of a turn, for the counters: ``position`` of the turn in the batch."""
+
+    position: int
+    name: str
+    trigger: PruneTrigger
+    result: PruneResult
+
+
+# --- what is done --------------------------------------------------------------------------------------------
+
+
+class ReclaimResult(msgspec.Struct, frozen=True, kw_only=True):
+    """What one batch of reclaiming deleted. ``children``: settled child instances that went with their spawner's
+    execution. ``more``: there is more that is due now."""
+
+    executions: int = 0
+    events: int = 0
+    bytes: int = 0
+    children: int = 0
+    more: bool = False
+
+
+class UndoResult(msgspec.Struct, frozen=True, kw_only=True):
+    """What ``prune undo`` brought back. ``gone``: executions of the same run or instance that were reclaimed
+    already."""
+
+    executions_restored: int = 0
+    events_restored: int = 0
+    bytes_restored: int = 0
+    instances: tuple[str, ...] = ()
+    gone: int = 0
+    hold_ids: tuple[str, ...] = ()
+
+
+class PruneRun(msgspec.Struct, frozen=True, kw_only=True):
+    """A manual prune, or an undo (``trigger`` says which: ``manual`` or ``undo``). ``rule`` and ``origin`` are
+    texts."""
+
+    run_id: str
+    trigger: str
+    rule: str
+    origin: str
+    by: str
+    reason: str
+    started_at_ms: int
+    instances: int
+    executions: int
+    events: int
+    history_bytes: int
+
+
+class LedgerEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """One row of an instance's ledger; ``run`` is given for manual runs and undos, None for automatic prunes."""
+
+    range: LedgerRange
+    run: PruneRun | None = None
+
+
+class PrunedExecution(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of an execution that was pruned. ``removal`` None: its rows are gone; else they can be brought back
+    while it is ``pruned`` and now is before ``reclaim_at_ms``. ``entries``: the ledger rows that may tell of it, the
+    closest first."""
+
+    instance_id: str
+    incarnation: int
+    execution_id: int
+    removal: RemovalState | None
+    pruned_at_ms: int | None
+    reclaim_at_ms: int | None
+    entries: tuple[LedgerEntry, ...]
+
+
+class PublishedPolicies(msgspec.Struct, frozen=True, kw_only=True):
+    """What workers publish, each distinct text once (JSON of ``PolicySources``): of those that live, or, while none
+    does, of the one that published last. ``revision`` grows with every change of what anybody says about pruning."""
+
+    revision: int
+    sources: tuple[str, ...]
+
+
+class Backlog(msgspec.Struct, frozen=True, kw_only=True):
+    """What is left to do: executions marked and not reclaimed (``due_executions`` of them past their grace), and
+    instances a sweep has to look at."""
+
+    marked_executions: int = 0
+    due_executions: int = 0
+    due_instances: int = 0

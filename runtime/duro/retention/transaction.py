@@ -1,0 +1,148 @@
+"""What a store asks of the planner inside the transaction that prunes: functions of values, the same for every
+store."""
+
+from collections.abc import Iterable, Sequence
+from typing import Final, NamedTuple
+
+from duro.model.limits import TURN_PRUNE_EXECUTIONS_MAX
+from duro.model.policies import PolicyChain, PolicySources, PruneDecision, StatedPolicy
+from duro.model.pruning import ExecutionFacts, Hold, PruneResult, SkippedExecution
+from duro.model.removal import PruneView
+from duro.model.retention import PruneOptions
+from duro.model.turns import PruneTerms
+from duro.retention.plan import plan_instance
+from duro.retention.policy import policy_chain, with_instance_override
+from duro.retention.triggers import decide_at_continue_as_new, rollout_paused_until_ms
+
+_REMAINING_COUNTED_MAX: Final = TURN_PRUNE_EXECUTIONS_MAX
+"""How far what is left for later is counted: that there is something is what matters."""
+
+
+class Marks(NamedTuple):
+    """What is to be marked, oldest first, and what was planned and may not go."""
+
+    removed: tuple[ExecutionFacts, ...]
+    skipped: tuple[SkippedExecution, ...]
+    remaining: int
+
+    def result(self) -> PruneResult:
+        return PruneResult(
+            executions_deleted=len(self.removed),
+            events_deleted=sum(execution.event_count for execution in self.removed),
+            bytes_deleted=sum(execution.history_bytes for execution in self.removed),
+            instances_processed=1,
+            remaining=self.remaining,
+            skipped=self.skipped,
+        )
+
+
+def newer_to_count(rules: Iterable[PruneOptions]) -> int:
+    """How many live executions beyond a view have to be counted for ``rules`` (see ``PruneView``)."""
+    return max((options.keep_last or 0 for options in rules), default=0) + _REMAINING_COUNTED_MAX
+
+
+def choose(
+    view: PruneView,
+    rules: Sequence[PruneOptions],
+    holds: Iterable[Hold],
+    now_ms: int,
+    *,
+    after: int = 0,
+    only: frozenset[int] | None = None,
+) -> Marks:
+    """What ``rules`` let go of the executions of ``view``, which begins after execution ``after``. ``only``: of those,
+    just these may go.
+
+    What is left for later (``remaining``) is what lies beyond the view and may have to go: counted no further than
+    ``TURN_PRUNE_EXECUTIONS_MAX``, and as if nothing but ``keep_last`` could keep it.
+    """
+    verdicts = plan_instance(view.executions, rules, holds, now_ms, newer=view.newer)
+    removed, skipped = [], []
+    for execution, verdict in zip(view.executions, verdicts, strict=True):
+        asked = only is None or execution.execution_id in only
+        if not verdict.keep and asked:
+            removed.append(execution)
+        elif verdict.keep and only is not None and asked:
+            skipped.append(_skipped(execution, f"it is kept now: {', '.join(verdict.reasons)}"))
+    if only is not None:
+        skipped += _missing(view, frozenset(number for number in only if number > after))
+    return Marks(tuple(removed), tuple(skipped), _remaining(view, rules))
+
+
+def decide_turn(
+    policies: PolicyChain | None,
+    override: StatedPolicy | None,
+    terms: PruneTerms,
+    first_seen_ms: Iterable[int],
+    *,
+    ending_execution_id: int,
+    pruned_through: int,
+    now_ms: int,
+) -> PruneDecision | None:
+    """Whether the commit that ends execution ``ending_execution_id`` by continue-as-new prunes; None: nothing is said.
+
+    ``policies`` is what the turn brings, ``override`` the instance's own policy, ``first_seen_ms`` when each version of
+    its orchestration was first seen.
+    """
+    if policies is None and override is None:
+        return None
+    chain = policies or _nothing_said(terms)
+    if override is not None:
+        chain = with_instance_override(chain, override)
+    return decide_at_continue_as_new(
+        chain,
+        ending_execution_id=ending_execution_id,
+        pruned_through=pruned_through,
+        now_ms=now_ms,
+        paused_until_ms=rollout_paused_until_ms(first_seen_ms, terms.rollout_pause_s, terms.rollout_cap_s),
+    )
+
+
+def live_from(view: PruneView, removed: Sequence[ExecutionFacts], before: int) -> int:
+    """The number below which no execution is live once ``removed`` are marked. ``before`` is what was known."""
+    gone = {execution.execution_id for execution in removed}
+    known = before
+    for execution in view.executions:
+        if execution.execution_id not in gone:
+            return execution.execution_id
+        known = execution.execution_id + 1
+    return known
+
+
+def failed(error: BaseException) -> PruneResult:
+    """The result of a prune that was undone because of ``error``."""
+    return PruneResult(error=f"{type(error).__name__}: {error}")
+
+
+def rules_text(rules: Sequence[PruneOptions]) -> str:
+    """How the ledger names ``rules``: ``keep_last=3``; united ones with ``and``."""
+    return " and ".join(str(options) for options in rules)
+
+
+def _nothing_said(terms: PruneTerms) -> PolicyChain:
+    chain = policy_chain(PolicySources(triggers=terms.triggers), "", "")
+    return PolicyChain(links=chain.links, triggers=chain.triggers, stopped_by=terms.stopped_by)
+
+
+def _remaining(view: PruneView, rules: Sequence[PruneOptions]) -> int:
+    beyond = view.newer.executions - max((options.keep_last or 0 for options in rules), default=0)
+    return min(max(beyond, 0), _REMAINING_COUNTED_MAX)
+
+
+def _missing(view: PruneView, only: frozenset[int]) -> list[SkippedExecution]:
+    """Planned executions that should be in the view and are not: they were removed in the meantime."""
+    if not view.executions:
+        return []
+    there = {execution.execution_id for execution in view.executions}
+    first = view.executions[0]
+    last = view.executions[-1].execution_id
+    beyond = view.newer.executions > 0
+    return [
+        SkippedExecution(first.instance_id, first.incarnation, number, "it was removed in the meantime")
+        for number in sorted(only - there)
+        if not beyond or number < last
+    ]
+
+
+def _skipped(execution: ExecutionFacts, why: str) -> SkippedExecution:
+    return SkippedExecution(execution.instance_id, execution.incarnation, execution.execution_id, why)
