@@ -17,7 +17,7 @@ def copy_instances(path: Path, count: int, tables: Sequence[str], changed: Mappi
         columns = [row[1] for row in connection.execute(f"PRAGMA table_info({table})")]
         values = ", ".join(changed.get(column, f"t.{column}") for column in columns)
         copies = f"SELECT {values} FROM copies CROSS JOIN {table} t ORDER BY n"  # noqa: S608 - names of our own
-        connection.execute(f"INSERT INTO {table} ({', '.join(columns)}) {copies}")  # noqa: S608 - the same
+        connection.execute(f"INSERT INTO {table} ({', '.join(columns)}) {copies}")
     connection.commit()
     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     connection.close()

@@ -384,11 +384,14 @@ class Store(ABC):
         is left of its own timers and activities, and with ``ChildrenPolicy.SETTLED`` its settled children."""
 
     @abstractmethod
-    def undo_prune(self, hold_id: str, hold_until_ms: int, *, run_id: str = "", instance_id: str = "") -> UndoResult:
+    def undo_prune(
+        self, hold_id: str, hold_until_ms: int, *, run_id: str = "", instance_id: str = "", by: str = ""
+    ) -> UndoResult:
         """Bring back every execution that is still ``pruned`` of a manual run, or of an instance (its present life):
         live again, and each instance concerned under a hold until ``hold_until_ms`` (ids ``hold_id``, then
         ``hold_id-2`` ...), so that the next automatic prune does not take it again. The ledger gets a row of its own,
-        with trigger ``undo``. Nothing left to bring back: an empty result, and nothing is changed.
+        with trigger ``undo``. Nothing left to bring back: an empty result, and nothing is changed. ``hold_id`` also
+        names the run of the undo.
 
         Raises:
             InstanceNotFoundError; PruneRunNotFoundError: no such run. Nothing was changed.

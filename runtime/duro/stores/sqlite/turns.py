@@ -20,10 +20,10 @@ from duro.model.turns import (
     TurnCommit,
     TurnOutcome,
 )
-from duro.stores.sqlite import leases, reports, sql
+from duro.stores.sqlite import leases, pruning, reports, sql
 from duro.stores.sqlite.committer import Transaction, as_json
 from duro.stores.sqlite.connection import concerns_the_store
-from duro.stores.sqlite.queues import EndFacts, end_facts, fences, insert_instances, send, wake
+from duro.stores.sqlite.queues import EndFacts, Fence, end_facts, fences, insert_instances, send, wake
 from duro.stores.sqlite.rows import Row
 
 _pairs = msgspec.json.Decoder(list[tuple[int, int]])
@@ -124,6 +124,7 @@ class _Wave:
         self.cancels: list[tuple[int, TurnCommit, int, str]] = []
         self.messages: list[tuple[int, int, str]] = []
         """Position of the turn that sends it, incarnation it goes to, data."""
+        self.pruning: list[pruning.Pruning] = []
 
     def write(self, positions: Sequence[int]) -> None:
         if not self._admit(positions):
@@ -149,6 +150,8 @@ class _Wave:
         rows(sql.COMPLETE_CHILDREN, completions)
         if self.messages:
             wake(self.transaction, {target for _, target, _ in self.messages if target not in self.members})
+        if self.pruning:
+            pruning.prune_turns(self.transaction, self.batch, self.result, self.pruning)
 
     # --- collecting: no SQL but the fence ---------------------------------------------------------------------
 
@@ -165,7 +168,7 @@ class _Wave:
                 continue
             if turn.incarnation in self.members:
                 outcomes[position] = TurnOutcome.COMMITTED
-                self._collect(position, turn, fence[5], before=turns[self.members[turn.incarnation]])
+                self._collect(position, turn, fence, before=turns[self.members[turn.incarnation]])
                 continue
             if fence[2] != turn.turn_sequence or fence[3] != turn.execution_id:
                 outcomes[position] = TurnOutcome.CONFLICT
@@ -176,10 +179,10 @@ class _Wave:
                 )
             else:
                 outcomes[position] = TurnOutcome.COMMITTED
-                self._collect(position, turn, fence[5])
+                self._collect(position, turn, fence)
         return bool(self.members)
 
-    def _collect(self, position: int, turn: TurnCommit, name: str, before: TurnCommit | None = None) -> None:
+    def _collect(self, position: int, turn: TurnCommit, fence: Fence, before: TurnCommit | None = None) -> None:
         """``before``: the turn of the same instance, collected already, that this one follows."""
         incarnation, execution_id = turn.incarnation, turn.execution_id
         self.members.setdefault(incarnation, position)
@@ -191,7 +194,7 @@ class _Wave:
         status, completed_at_ms = ("running", None) if end is None else (end.status.value, turn.at_ms)
         size = (len(turn.events), turn.history_bytes)
         self.executions.append((incarnation, execution_id, turn.version, status, completed_at_ms, *size))
-        if name != turn.name:
+        if fence[5] != turn.name:
             self.names.append((incarnation, turn.name))
         if before is None:
             self._collect_instance(turn)
@@ -204,6 +207,8 @@ class _Wave:
             self.cancels += [(position, turn, cancel.event_id, cancel.reason) for cancel in turn.cancelled_children]
         if turn.ignored_messages:
             self.transaction.count_ignored(turn.ignored_messages)
+        if turn.prune_requests or (end is not None and (turn.policies is not None or fence[7] is not None)):
+            self.pruning.append(pruning.Pruning(position, turn, fence))
         if end is not None:
             self.ended[incarnation] = turn  # which takes its activities and timers with it
             return

@@ -93,3 +93,6 @@ CREATE TABLE publications (
     sequence            INTEGER NOT NULL,              -- in the order of their first publication
     last_published_at_ms INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
+
+-- What is gone leaves nothing behind.
+CREATE INDEX requests_by_incarnation ON requests (incarnation);
