@@ -2,6 +2,8 @@
 
 import inspect
 from collections.abc import Callable, Generator, Hashable
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar, get_args, get_origin, get_type_hints, overload
 
 import msgspec
@@ -9,6 +11,8 @@ import msgspec
 from duro.codec import check_annotation, decode_payload
 from duro.errors import InvalidInputError, RegistryError, UnknownActivityError, UnknownOrchestrationError
 from duro.model.events import Json
+from duro.model.policies import StatedPolicy
+from duro.model.retention import AutoPrune, PolicyKind, PolicyOrigin, as_auto_prune
 from duro.naming import check_name
 
 if TYPE_CHECKING:
@@ -65,6 +69,9 @@ class OrchestrationDefinition(msgspec.Struct, frozen=True, kw_only=True):
     version: str
     function: Callable[..., Any]
     signature: Signature
+    auto_prune: AutoPrune | None = None
+    place: str = ""
+    """Where it was registered: ``app.py:7``."""
 
 
 class Registry:
@@ -127,15 +134,34 @@ class Registry:
     @overload
     def orchestration(self, function: F, /) -> F: ...
     @overload
-    def orchestration(self, /, *, name: str | None = None, version: str = DEFAULT_VERSION) -> Callable[[F], F]: ...
-    def orchestration(self, function: Any = None, /, *, name: str | None = None, version: str = DEFAULT_VERSION) -> Any:
+    def orchestration(
+        self,
+        /,
+        *,
+        name: str | None = None,
+        version: str = DEFAULT_VERSION,
+        auto_prune: AutoPrune | int | None = None,
+    ) -> Callable[[F], F]: ...
+    def orchestration(
+        self,
+        function: Any = None,
+        /,
+        *,
+        name: str | None = None,
+        version: str = DEFAULT_VERSION,
+        auto_prune: AutoPrune | int | None = None,
+    ) -> Any:
         """Register an ``async def`` or generator function ``(ctx)`` or ``(ctx, input)`` as an orchestration.
 
         Several versions may stand side by side under one name; a version is a PEP 440 number such as ``1.4.0``.
+        ``auto_prune`` is the policy by which its instances lose earlier executions (an int stands for ``keep_last``);
+        a configuration or an instance of its own may say otherwise.
 
         Raises:
             RegistryError: the name and version are taken, the version is none, or the function has another shape.
+            InvalidRulesError: ``auto_prune`` is no policy.
         """
+        policy = None if auto_prune is None else as_auto_prune(auto_prune)
 
         def register(function: F) -> F:
             chosen = check_name(_chosen_name(name, function), "orchestration name")
@@ -155,6 +181,8 @@ class Registry:
                 version=version,
                 function=function,
                 signature=_signature(function, f"orchestration {chosen!r}"),
+                auto_prune=policy,
+                place=_place(function),
             )
             versions[version] = definition
             newest = self._newest.get(chosen)
@@ -214,6 +242,21 @@ class Registry:
         return tuple(sorted(self._activities))
 
     @property
+    def policies(self) -> tuple[StatedPolicy, ...]:
+        """What registrations say about automatic pruning, in the order of ``orchestrations``."""
+        definitions = [self._orchestrations[name][version] for name, version in self.orchestrations]
+        return tuple(
+            StatedPolicy(
+                policy=each.auto_prune,
+                origin=PolicyOrigin(PolicyKind.REGISTRATION, each.place),
+                name=each.name,
+                version=each.version,
+            )
+            for each in definitions
+            if each.auto_prune is not None
+        )
+
+    @property
     def orchestrations(self) -> tuple[tuple[str, str], ...]:
         """(name, version) of all orchestrations, sorted by name, versions from old to new."""
         return tuple(
@@ -221,6 +264,17 @@ class Registry:
             for name in sorted(self._orchestrations)
             for version in sorted(self._orchestrations[name], key=_parse_version)
         )
+
+
+def _place(function: Callable[..., Any]) -> str:
+    """The file, below the current directory if it is there, and the line."""
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    if code is None:
+        return ""
+    file = Path(code.co_filename)
+    with suppress(ValueError, OSError):
+        file = file.relative_to(Path.cwd())
+    return f"{file}:{code.co_firstlineno}"
 
 
 def _chosen_name(name: str | None, function: object) -> str:

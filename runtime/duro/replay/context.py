@@ -14,6 +14,8 @@ from duro.model.events import Json
 from duro.model.failure import FailureDetails
 from duro.model.limits import CONTINUE_AS_NEW_BYTES, CONTINUE_AS_NEW_EVENTS
 from duro.model.options import RetryPolicy
+from duro.model.pruning import PruneResult
+from duro.model.retention import PruneOptions, as_prune_options
 from duro.model.status import ParentPolicy
 from duro.naming import check_instance_id, check_name
 from duro.replay.futures import DurableFuture, Join, Never, Select
@@ -413,23 +415,46 @@ class OrchestrationContext:
 
     # --- the course of the instance --------------------------------------------------------------------------
 
-    def continue_as_new(self, input: Any = None, *, version: str | None = None) -> DurableFuture[Any]:
+    def prune_history(self, options: PruneOptions | int) -> DurableFuture[PruneResult]:
+        """Remove earlier executions of this instance, in the commit of this very turn: no activity, no worker. An int
+        stands for ``keep_last``; this execution counts, and always stays.
+
+        Awaiting it gives what was removed. A prune that failed gives a result with ``error``; it does not raise. It
+        cannot be stopped: one that loses a ``select`` is carried out as well.
+
+        Raises:
+            InvalidRulesError: the options name nothing to keep, or something that cannot be. Nothing was asked.
+        """
+        execution = self._execution
+        execution.check_open()
+        chosen = as_prune_options(options, "options of prune_history")
+        return execution.prune_history(
+            events.HistoryPruneRequested(event_id=execution.next_event_id, at_ms=execution.now_ms, options=chosen)
+        )
+
+    def continue_as_new(
+        self, input: Any = None, *, version: str | None = None, prune: PruneOptions | int | None = None
+    ) -> DurableFuture[Any]:
         """End this execution and begin the next one with ``input`` and a history of its own. ``version`` None takes
         the newest version registered. What was asked for in this turn is carried out. Await it: code after it does
         not run.
 
+        ``prune`` (an int stands for ``keep_last``) removes earlier executions in the same transaction, in place of the
+        automatic policy; the execution being started counts.
+
         Raises:
-            InvalidInputError, PayloadTooLargeError, InvalidNameError: nothing was changed.
+            InvalidInputError, PayloadTooLargeError, InvalidNameError, InvalidRulesError: nothing was changed.
         """
         execution = self._execution
         execution.check_open()
+        chosen = None if prune is None else as_prune_options(prune, "prune of continue_as_new")
         if version is not None:
             check_name(version, "version")
         payload = encode_payload(input, f"input of the next execution of {self.name!r}")
         definition = execution.registry.find_orchestration(self.name, version or "")
         if definition is not None:
             definition.signature.arguments(payload, f"orchestration {self.name!r} {definition.version}")
-        execution.continue_as_new(payload, version)
+        execution.continue_as_new(payload, version, chosen)
         return Never(execution)
 
     def set_custom_status(self, status: Any) -> None:

@@ -49,13 +49,24 @@ from duro.failures import explained, failure_of, message_of
 from duro.model import events
 from duro.model.events import AnyEvent, ArrivedEvent, Event, Json, ParentLink
 from duro.model.failure import CANCELLED, INVALID_INPUT, INVALID_RESULT, FailureDetails, clip, out_of_time
-from duro.model.messages import ActivityFailed, ActivitySucceeded, AnyMessage, ChildFailed, ChildSucceeded, Message
+from duro.model.messages import (
+    ActivityFailed,
+    ActivitySucceeded,
+    AnyMessage,
+    ChildFailed,
+    ChildSucceeded,
+    HistoryPruned,
+    Message,
+)
+from duro.model.pruning import PruneResult
+from duro.model.retention import PruneOptions
 from duro.model.status import ExecutionStatus
 from duro.model.turns import (
     CancelChild,
     CreateTimer,
     ExecutionEnd,
     MailboxEvent,
+    RequestPrune,
     ScheduleActivity,
     StartInstance,
     TurnCommit,
@@ -89,6 +100,7 @@ _REQUESTS: Final[frozenset[type[Event]]] = frozenset(
         events.SubOrchestrationScheduled,
         events.SubOrchestrationCancelRequested,
         events.OrchestrationScheduled,
+        events.HistoryPruneRequested,
     }
 )
 _ENDS: Final[frozenset[type[Event]]] = frozenset(
@@ -105,12 +117,14 @@ _ANSWERS: Final[dict[type[Event] | type[Message], str]] = {
     ActivityFailed: "activity",
     ChildSucceeded: "sub-orchestration",
     ChildFailed: "sub-orchestration",
+    HistoryPruned: "prune",
     events.ActivityCompleted: "activity",
     events.ActivityFailed: "activity",
     events.TimerFired: "timer",
     events.EventReceived: "event",
     events.SubOrchestrationCompleted: "sub-orchestration",
     events.SubOrchestrationFailed: "sub-orchestration",
+    events.HistoryPruned: "prune",
 }
 """Which kind of operation a message or an arrived event is the answer to."""
 
@@ -121,6 +135,7 @@ _Answer: TypeAlias = (
     | events.EventReceived
     | events.SubOrchestrationCompleted
     | events.SubOrchestrationFailed
+    | events.HistoryPruned
 )
 
 
@@ -225,7 +240,7 @@ class Execution:
         """Whose code runs now, and may ask for things; None also once the turn is lost or the code sealed."""
         self._parent: ParentLink | None = None
         self._cancel_delivered = False
-        self._continuation: tuple[Json, str | None] | None = None
+        self._continuation: tuple[Json, str | None, PruneOptions | None] | None = None
         self._broken: DuroError | None = None
         self._refusals = 0
         self._turn = _NO_TURN
@@ -462,9 +477,18 @@ class Execution:
                 ),
             )
 
+    def prune_history(self, event: events.HistoryPruneRequested) -> Operation[Any]:
+        self._admit()
+        if self.request(event):
+            self._turn.prune_requests = _with(self._turn.prune_requests, RequestPrune(event.event_id, event.options))
+        return self.open_operation(event, "prune", "", _nothing)
+
     def cancel_operation(self, operation: Operation[Any]) -> None:
-        """Record that nobody waits for the operation any more, and ask what runs for it to stop."""
+        """Record that nobody waits for the operation any more, and ask what runs for it to stop. A prune cannot be
+        stopped: it happens in the commit that asks for it, and its answer is ignored."""
         self._open.pop(operation.event_id, None)
+        if operation.kind == "prune":
+            return
         header = {"event_id": self.next_event_id, "at_ms": self.now_ms, "scheduled_event_id": operation.event_id}
         turn = self._turn
         match operation.kind:
@@ -527,9 +551,9 @@ class Execution:
             task.queued = True
             self._ready.append(task)
 
-    def continue_as_new(self, input: Json, version: str | None) -> None:
+    def continue_as_new(self, input: Json, version: str | None, prune: PruneOptions | None) -> None:
         if self._continuation is None:
-            self._continuation = (input, version)
+            self._continuation = (input, version, prune)
 
     def trace(self, level: str, text: str) -> None:
         self.traces = _with(self.traces, (level, text))
@@ -623,10 +647,21 @@ class Execution:
                 event = events.SubOrchestrationCompleted(
                     event_id=number, at_ms=at_ms, scheduled_event_id=asked, result=result
                 )
-            case _:
+            case HistoryPruned():
+                event = events.HistoryPruned(
+                    event_id=number,
+                    at_ms=at_ms,
+                    scheduled_event_id=asked,
+                    executions_deleted=message.executions_deleted,
+                    events_deleted=message.events_deleted,
+                    bytes_deleted=message.bytes_deleted,
+                    remaining=message.remaining,
+                    error=message.error,
+                )
+            case ChildFailed(failure=failure):
                 self._turn.observed_children = _with(self._turn.observed_children, asked)
                 event = events.SubOrchestrationFailed(
-                    event_id=number, at_ms=at_ms, scheduled_event_id=asked, failure=message.failure
+                    event_id=number, at_ms=at_ms, scheduled_event_id=asked, failure=failure
                 )
         self._record(event)
 
@@ -675,6 +710,8 @@ class Execution:
                 operation = self._take_open(event)
                 self._forget_wait(operation)
                 self._resolve(operation, event.data)
+            case events.HistoryPruned():
+                self._take_open(event).resolve(_pruned(event))
             case events.OrchestrationCancelRequested():
                 self._cancel_all(event.reason)
             case _:
@@ -841,7 +878,7 @@ class Execution:
             self._tell_parent(failure=FailureDetails(type=CANCELLED, message=reason)),
         )
 
-    def _end_continued(self, input: Json, version: str | None) -> None:
+    def _end_continued(self, input: Json, version: str | None, prune: PruneOptions | None) -> None:
         if version is None:
             newest = self.registry.find_orchestration(self.definition.name)
             version = newest.version if newest else self.definition.version
@@ -849,7 +886,10 @@ class Execution:
             event_id=self.next_event_id, at_ms=self.now_ms, input=input, version=version
         )
         end = ExecutionEnd(
-            status=ExecutionStatus.CONTINUED_AS_NEW, next_input=bytes(input).decode(), next_version=version
+            status=ExecutionStatus.CONTINUED_AS_NEW,
+            next_input=bytes(input).decode(),
+            next_version=version,
+            prune=prune,
         )
         self._finish(event, ExecutionStatus.CONTINUED_AS_NEW, None, end)
 
@@ -896,6 +936,17 @@ def _with(found: Sequence[T], item: T) -> Sequence[T]:
         found.append(item)
         return found
     return [*found, item]
+
+
+def _pruned(event: events.HistoryPruned) -> PruneResult:
+    return PruneResult(
+        executions_deleted=event.executions_deleted,
+        events_deleted=event.events_deleted,
+        bytes_deleted=event.bytes_deleted,
+        instances_processed=0 if event.error else 1,
+        remaining=event.remaining,
+        error=event.error,
+    )
 
 
 def _nothing(data: Json) -> None:
