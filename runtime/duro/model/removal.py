@@ -43,12 +43,14 @@ class PruneFilter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
 
     ``instance_ids`` and ``names`` are exact. ``due``: only those a sweep has to look at, because an earlier prune left
     something or failed. ``several``: only those that may have more than one live execution.
+    ``own_policy``: only those that have a policy of their own.
     """
 
     instance_ids: tuple[str, ...] | None = None
     names: tuple[str, ...] | None = None
     due: bool = False
     several: bool = False
+    own_policy: bool = False
 
 
 class PrunableInstance(msgspec.Struct, frozen=True, kw_only=True):
@@ -131,7 +133,6 @@ class ReclaimResult(msgspec.Struct, frozen=True, kw_only=True):
 
     executions: int = 0
     events: int = 0
-    bytes: int = 0
     children: int = 0
     more: bool = False
 

@@ -125,6 +125,10 @@ class Store(ABC):
         """A value that differs from an earlier one if anything was committed in between, by this process or
         another one. Cheap enough to ask a hundred times a second; takes no lock that a writer could wait for."""
 
+    @abstractmethod
+    def store_id(self) -> str:
+        """The id the store was given when it was made."""
+
     # --- workers ---------------------------------------------------------------------------------------------
 
     @abstractmethod
@@ -376,6 +380,10 @@ class Store(ABC):
         Raises:
             StalePlanError: ``policy_revision`` is given and is not the store's. Nothing was changed.
         """
+
+    @abstractmethod
+    def note_swept(self, incarnations: Sequence[int]) -> None:
+        """A sweep has looked at these instances and has nothing to do: they are no longer due."""
 
     @abstractmethod
     def reclaim(self, events_max: int) -> ReclaimResult:

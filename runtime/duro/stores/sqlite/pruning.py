@@ -253,6 +253,11 @@ def _settle_order(
     return OrderResult(result=result, next_after=next_after)
 
 
+def note_swept(transaction: Transaction, incarnations: Sequence[int]) -> None:
+    for incarnation in incarnations:
+        transaction.run(sql.SWEPT, (incarnation, transaction.now_ms))
+
+
 # --- what is there -------------------------------------------------------------------------------------------
 
 

@@ -152,6 +152,8 @@ def prunable_instances(
         statement = sql.PRUNABLE_BY_ID
     elif where.due:
         statement = sql.PRUNABLE_DUE
+    elif where.own_policy:
+        statement = sql.PRUNABLE_OWN
     names = None if where.names is None else as_json(where.names)
     instance_ids = None if where.instance_ids is None else as_json(where.instance_ids)
     answer = _value(connection, statement, (after, limit or _ALL, names, instance_ids, where.several))

@@ -69,6 +69,7 @@ FREELIST_COUNT: Final = "PRAGMA freelist_count"
 
 # The first row of a new store.
 INSERT_STORE: Final = "INSERT INTO store (one, store_id, created_at_ms) VALUES (1, ?1, ?2)"
+STORE_ID: Final = "SELECT store_id FROM store"
 # Its counters, as a transaction begins to use them ...
 READ_COUNTERS: Final = "SELECT next_incarnation, next_message_id FROM store"
 # ... and as it leaves them.

@@ -315,6 +315,9 @@ SELECT json_group_array(json_object('instance_id', instance_id, 'incarnation', i
 """
 PRUNABLE: Final = _PRUNABLE.format(source="NOT INDEXED", condition="")
 PRUNABLE_BY_ID: Final = _PRUNABLE.format(source="", condition="").replace("?4 IS NULL OR instance_id", "instance_id")
+PRUNABLE_OWN: Final = _PRUNABLE.format(
+    source="INDEXED BY instances_own_policy", condition="AND prune_policy IS NOT NULL"
+)
 PRUNABLE_DUE: Final = _PRUNABLE.format(
     source="INDEXED BY instances_prune_due", condition="AND prune_due_at_ms IS NOT NULL"
 )

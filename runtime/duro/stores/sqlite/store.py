@@ -184,6 +184,10 @@ class SqliteStore(Store):
                 raise store_error(error, self._path) from error
         return (version, 0 if self._writer is None else self._writer.commits)
 
+    def store_id(self) -> str:
+        with self._reading() as connection:
+            return reads.store_id(connection)
+
     def _check(self) -> None:
         if os.getpid() != self._process_id:
             raise forked(self._path)
@@ -394,6 +398,9 @@ class SqliteStore(Store):
 
     def prune(self, batch: PruneBatch) -> list[OrderResult]:
         return self._write(lambda transaction: pruning.prune(transaction, batch))
+
+    def note_swept(self, incarnations: Sequence[int]) -> None:
+        self._write(lambda transaction: pruning.note_swept(transaction, incarnations))
 
     def reclaim(self, events_max: int) -> ReclaimResult:
         if not self.backlog().due_executions:
