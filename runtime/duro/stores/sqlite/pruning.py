@@ -65,63 +65,71 @@ class _Task(NamedTuple):
     automatic: bool = False
 
 
+_Wanted: TypeAlias = tuple[Pruning, RequestPrune | None]
+"""A turn and its request; None: what goes with continue-as-new."""
+
+
 # --- the prunes of a commit ----------------------------------------------------------------------------------
 
 
 def prune_turns(transaction: Transaction, batch: CommitBatch, result: CommitResult, turns: Sequence[Pruning]) -> None:
-    """Carry out what ``turns`` ask for, all rows of the turns being written. One that fails is undone alone: in a
+    """Carry out what ``turns`` ask for, all rows of all turns being written. One that fails is undone alone: in a
     careful transaction at once, otherwise by failing, for then the batch is written once more, carefully."""
-    tasks = list(_tasks(transaction, batch, turns))
-    while tasks:
-        tasks, later = _one_an_instance(tasks)
+    waiting: list[_Wanted] = [
+        wanted
+        for pruning in turns
+        for wanted in [*((pruning, each) for each in pruning.turn.prune_requests), (pruning, None)]
+    ]
+    through: dict[int, int] = {}
+    while waiting:
+        first: dict[int, _Wanted] = {}
+        later = [each for each in waiting if first.setdefault(each[0].turn.incarnation, each) is not each]
+        tasks = [task for each in first.values() if (task := _task(transaction, batch, each, through)) is not None]
         if transaction.careful:
             for task in tasks:
-                _carefully(transaction, batch, result, task)
-        else:
+                _carefully(transaction, batch, result, task, through)
+        elif tasks:
             try:
-                result.prunes += _carry_out(transaction, batch, tasks)
+                result.prunes += _carry_out(transaction, batch, tasks, through)
             except DuroError as error:
                 raise PruneFailedError(str(error)) from error
-        tasks = later
+        waiting = later
+    result.prunes.sort(key=lambda report: report.position)
 
 
-def _tasks(transaction: Transaction, batch: CommitBatch, turns: Sequence[Pruning]) -> Iterator[_Task]:
-    for position, turn, fence in turns:
-        through = fence[6]
-        for request in turn.prune_requests:
-            yield _Task(
-                position, turn, (request.options,), _CALLED, PruneTrigger.PRUNE_HISTORY, through, request=request
-            )
-        if turn.end is None or turn.end.status is not ExecutionStatus.CONTINUED_AS_NEW:
-            continue
-        override = None if fence[7] is None else _policy.decode(fence[7])
-        pauses = batch.prune_terms.rollout_pause_s > 0
-        decision = decide_turn(
-            turn.policies,
-            override,
-            batch.prune_terms,
-            [seen_ms for _, seen_ms in versions_seen(transaction, turn.name)] if pauses else (),
-            ending_execution_id=turn.execution_id,
-            pruned_through=through,
-            now_ms=transaction.now_ms,
-        )
-        if decision is not None and decision.rules is not None:
-            automatic = decision.origin.kind is not PolicyKind.TURN
-            yield _Task(position, turn, decision.rules, decision.origin, decision.trigger, through, automatic=automatic)
+def _task(transaction: Transaction, batch: CommitBatch, wanted: _Wanted, through: dict[int, int]) -> _Task | None:
+    """The first of what is left of an instance: a second one has to see what the first one did. ``through``: what
+    earlier ones left as ``pruned_through``."""
+    (position, turn, fence), request = wanted
+    pruned = through.get(turn.incarnation, fence[6])
+    if request is not None:
+        trigger = PruneTrigger.PRUNE_HISTORY
+        return _Task(position, turn, (request.options,), _CALLED, trigger, pruned, request=request)
+    if turn.end is None or turn.end.status is not ExecutionStatus.CONTINUED_AS_NEW:
+        return None
+    pauses = batch.prune_terms.rollout_pause_s > 0
+    decision = decide_turn(
+        turn.policies,
+        None if fence[7] is None else _policy.decode(fence[7]),
+        batch.prune_terms,
+        [seen_ms for _, seen_ms in versions_seen(transaction, turn.name)] if pauses else (),
+        ending_execution_id=turn.execution_id,
+        pruned_through=pruned,
+        now_ms=transaction.now_ms,
+    )
+    if decision is None or decision.rules is None:
+        return None
+    automatic = decision.origin.kind is not PolicyKind.TURN
+    return _Task(position, turn, decision.rules, decision.origin, decision.trigger, pruned, automatic=automatic)
 
 
-def _one_an_instance(tasks: Sequence[_Task]) -> tuple[list[_Task], list[_Task]]:
-    """The first task of each instance, and the others: a second one has to see what the first one did."""
-    now: dict[int, _Task] = {}
-    later = [task for task in tasks if now.setdefault(task.turn.incarnation, task) is not task]
-    return list(now.values()), later
-
-
-def _carefully(transaction: Transaction, batch: CommitBatch, result: CommitResult, task: _Task) -> None:
+def _carefully(
+    transaction: Transaction, batch: CommitBatch, result: CommitResult, task: _Task, through: dict[int, int]
+) -> None:
     counters = transaction.counters()
     transaction.run(sql.SAVEPOINT)
     try:
-        result.prunes += _carry_out(transaction, batch, [task])
+        result.prunes += _carry_out(transaction, batch, [task], through)
     except Exception as error:
         if isinstance(error, apsw.Error) and concerns_the_store(error):
             raise
@@ -134,7 +142,9 @@ def _carefully(transaction: Transaction, batch: CommitBatch, result: CommitResul
     transaction.run(sql.RELEASE_SAVEPOINT)
 
 
-def _carry_out(transaction: Transaction, batch: CommitBatch, tasks: Sequence[_Task]) -> list[PruneReport]:
+def _carry_out(
+    transaction: Transaction, batch: CommitBatch, tasks: Sequence[_Task], through: dict[int, int]
+) -> list[PruneReport]:
     """At most one task an instance."""
     wanted = [(task.turn.incarnation, 0) for task in tasks]
     size = TURN_PRUNE_EXECUTIONS_MAX
@@ -156,12 +166,12 @@ def _carry_out(transaction: Transaction, batch: CommitBatch, tasks: Sequence[_Ta
             pruned = _range_of(marks.removed, task.rules, task.origin, task.trigger, now_ms)
             ledger.record_after(transaction, incarnation, pruned, last)
         outcome = marks.result()
-        through = task.pruned_through
+        done = task.pruned_through
         if task.automatic:
-            through = pruned_through(through, task.turn.execution_id, outcome)
+            done = through[incarnation] = pruned_through(done, task.turn.execution_id, outcome)
         lowest = live_from(view, marks.removed, known_from)
-        if through != task.pruned_through or lowest != known_from or outcome.remaining:
-            transaction.run(sql.PRUNED, (incarnation, through, lowest, outcome.remaining > 0, now_ms))
+        if done != task.pruned_through or lowest != known_from or outcome.remaining:
+            transaction.run(sql.PRUNED, (incarnation, done, lowest, outcome.remaining > 0, now_ms))
         outcomes.append((task, outcome))
     _answer(transaction, outcomes)
     return [_report(task, outcome) for task, outcome in outcomes]

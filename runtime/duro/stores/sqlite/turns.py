@@ -35,10 +35,11 @@ def commit(transaction: Transaction, batch: CommitBatch, rotation: int) -> Commi
     if batch.turns:
         result.turns = [TurnOutcome.FENCED] * len(batch.turns)
         if transaction.careful:
-            _write_one_by_one(transaction, batch, result)
+            prunes = _write_one_by_one(transaction, batch, result)
         else:
-            for wave in _waves(batch.turns):
-                _Wave(transaction, batch, result).write(wave)
+            prunes = [each for wave in _waves(batch.turns) for each in _Wave(transaction, batch, result).write(wave)]
+        if prunes:
+            pruning.prune_turns(transaction, batch, result, prunes)
     if batch.releases:
         result.releases = reports.release(transaction, batch)
     if batch.finished or batch.retries:
@@ -78,13 +79,14 @@ def _follows(before: TurnCommit, turn: TurnCommit) -> bool:
     )
 
 
-def _write_one_by_one(transaction: Transaction, batch: CommitBatch, result: CommitResult) -> None:
+def _write_one_by_one(transaction: Transaction, batch: CommitBatch, result: CommitResult) -> list[pruning.Pruning]:
     """After a batch failed as a whole: a turn that cannot be written is rejected, the others are written."""
+    prunes: list[pruning.Pruning] = []
     for position in range(len(batch.turns)):
         counters = transaction.counters()
         transaction.run(sql.SAVEPOINT)
         try:
-            _Wave(transaction, batch, result).write([position])
+            prunes += _Wave(transaction, batch, result).write([position])
         except (apsw.Error, UnicodeError, OverflowError, TypeError, ValueError) as error:
             if isinstance(error, apsw.Error) and concerns_the_store(error):
                 raise
@@ -93,6 +95,7 @@ def _write_one_by_one(transaction: Transaction, batch: CommitBatch, result: Comm
             result.turns[position] = TurnOutcome.REJECTED
             result.errors[position] = f"{type(error).__name__}: {error}"
         transaction.run(sql.RELEASE_SAVEPOINT)
+    return prunes
 
 
 class _Wave:
@@ -126,9 +129,10 @@ class _Wave:
         """Position of the turn that sends it, incarnation it goes to, data."""
         self.pruning: list[pruning.Pruning] = []
 
-    def write(self, positions: Sequence[int]) -> None:
+    def write(self, positions: Sequence[int]) -> list[pruning.Pruning]:
+        """Returns the turns that may prune, once all are written."""
         if not self._admit(positions):
-            return
+            return []
         self._delete_consumed()
         facts = self._end_facts()
         self._write_starts()
@@ -150,8 +154,7 @@ class _Wave:
         rows(sql.COMPLETE_CHILDREN, completions)
         if self.messages:
             wake(self.transaction, {target for _, target, _ in self.messages if target not in self.members})
-        if self.pruning:
-            pruning.prune_turns(self.transaction, self.batch, self.result, self.pruning)
+        return self.pruning
 
     # --- collecting: no SQL but the fence ---------------------------------------------------------------------
 
