@@ -136,3 +136,12 @@ def steps(ctx: OrchestrationContext, names: list[str]) -> Generator[Any, Any, li
     first = yield ctx.wait_for_event("n")
     second = yield ctx.wait_for_event("n")
     return [[str(each) for each in joined], first, second]
+
+
+@registry.orchestration
+async def tidy(ctx: OrchestrationContext) -> list[int]:
+    """Prunes twice: one answer is waited for, the other loses against a timer."""
+    pruned = await ctx.prune_history(3)
+    index, _ = await ctx.select(ctx.schedule_timer(60), ctx.prune_history(1))
+    await ctx.schedule_activity(f"report {pruned.executions_deleted}")
+    return [pruned.executions_deleted, index]

@@ -25,6 +25,7 @@ from duro.testing.histories import (
     child_result,
     event_raised,
     failure,
+    pruned,
     timer_due,
 )
 from tests.histories.orchestrations import registry
@@ -127,6 +128,14 @@ def stepped() -> Engine:
     return run
 
 
+def tidied() -> Engine:
+    run = engine("tidy")
+    run.turn(pruned(2, executions_deleted=7, events_deleted=70, bytes_deleted=9_000), now_ms=NOW_MS + 10)
+    run.turn(timer_due(4), now_ms=NOW_MS + 60_010)
+    run.turn(pruned(5, executions_deleted=2, error="it broke"), activity_result(7), now_ms=NOW_MS + 60_020)
+    return run
+
+
 SCENARIOS: Final[dict[str, Callable[[], Engine]]] = {
     "sell-completed": sold,
     "sell-running": half_sold,
@@ -141,6 +150,7 @@ SCENARIOS: Final[dict[str, Callable[[], Engine]]] = {
     "eternal-execution-3": continued(3),
     "chance-completed": chance,
     "steps-completed": stepped,
+    "tidy-completed": tidied,
 }
 
 

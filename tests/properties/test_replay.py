@@ -23,6 +23,7 @@ from duro.model import events as ev
 from duro.model import messages as msg
 from duro.model.failure import FailureDetails
 from duro.model.options import RetryPolicy
+from duro.model.retention import PruneOptions
 from duro.model.status import ExecutionStatus, ParentPolicy
 from duro.model.turns import TurnCommit
 from duro.replay.context import OrchestrationContext
@@ -565,6 +566,12 @@ FIELDS: Final[dict[str, st.SearchStrategy[Any]]] = {
     "on_parent_end": st.none() | st.sampled_from(ParentPolicy),
     "parent": st.none()
     | st.builds(ev.ParentLink, instance_id=text, incarnation=numbers, execution_id=numbers, event_id=numbers),
+    "options": st.builds(PruneOptions, keep_last=st.integers(1, 10**9), keep_within=st.none() | st.floats(0.001, 1e9)),
+    "executions_deleted": numbers,
+    "events_deleted": numbers,
+    "bytes_deleted": numbers,
+    "remaining": numbers,
+    "error": st.none() | text,
 }
 
 

@@ -26,8 +26,17 @@ from duro.codec import decode_event, encode_event, encode_payload
 from duro.errors import HistoryFormatError, UnknownOrchestrationError
 from duro.model import events as ev
 from duro.model.failure import FailureDetails
-from duro.model.messages import ActivityFailed, ActivitySucceeded, AnyMessage, ChildFailed, ChildSucceeded, Message
+from duro.model.messages import (
+    ActivityFailed,
+    ActivitySucceeded,
+    AnyMessage,
+    ChildFailed,
+    ChildSucceeded,
+    HistoryPruned,
+    Message,
+)
 from duro.model.options import RetryPolicy
+from duro.model.retention import PruneOptions
 from duro.model.status import ParentPolicy
 from duro.model.turns import MailboxEvent, TurnCommit
 from duro.registry import DEFAULT_VERSION, Registry
@@ -225,6 +234,15 @@ def continued_as_new(
     return ev.OrchestrationContinuedAsNew(event_id=event_id, at_ms=at_ms, input=payload(input), version=version)
 
 
+def prune_requested(event_id: int, options: PruneOptions, *, at_ms: int = NOW_MS) -> ev.HistoryPruneRequested:
+    return ev.HistoryPruneRequested(event_id=event_id, at_ms=at_ms, options=options)
+
+
+def history_pruned(event_id: int, scheduled: int, *, at_ms: int = NOW_MS, **fields: Any) -> ev.HistoryPruned:
+    """``fields``: the counts, and ``error``."""
+    return ev.HistoryPruned(event_id=event_id, at_ms=at_ms, scheduled_event_id=scheduled, **fields)
+
+
 # --- what reaches an execution ------------------------------------------------------------------------------
 
 
@@ -258,6 +276,11 @@ def child_result(scheduled: int, result: Any = None, *, execution_id: int = 1) -
 
 def child_error(scheduled: int, details: FailureDetails | None = None, *, execution_id: int = 1) -> ChildFailed:
     return ChildFailed(execution_id=execution_id, scheduled_event_id=scheduled, failure=details or failure())
+
+
+def pruned(scheduled: int, *, execution_id: int = 1, **fields: Any) -> HistoryPruned:
+    """The store's answer to ``prune_history``. ``fields``: the counts, and ``error``."""
+    return HistoryPruned(execution_id=execution_id, scheduled_event_id=scheduled, **fields)
 
 
 def timer_due(scheduled: int) -> TimerDue:

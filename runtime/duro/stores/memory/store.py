@@ -723,7 +723,7 @@ class MemoryStore(Pruning, Store):
 
     def info(self) -> StoreInfo:
         with self._transaction():
-            executions = [one for instance in self._instances.values() for one in instance.executions.values()]
+            executions = [one for instance in self._instances.values() for one in instance.live_executions().values()]
             return StoreInfo(
                 url=self.url,
                 store_id=self._store_id,
