@@ -52,6 +52,20 @@ class Session:
             self.note(f"store {choice.url} (from {choice.origin})")
         return choice
 
+    @property
+    def config_file(self) -> "Path | None":
+        """The configuration file of this command, as errors and origins call it; None: there is none.
+
+        Raises:
+            SettingsError: a file that was named is not there.
+        """
+        from duroctl.discovery import find_config
+
+        found = find_config(self.options.config, os.environ, Path.cwd())
+        if found is None or not found.is_relative_to(Path.cwd()):
+            return found
+        return found.relative_to(Path.cwd())
+
     @contextmanager
     def open_store(self, *, read_only: bool = False) -> "Iterator[Store]":
         """The store, which must exist; closed at the end of the block.
