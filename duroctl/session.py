@@ -106,8 +106,8 @@ class Session:
         data = sys.stdin.buffer.read()
         return data.decode("utf-8", "surrogateescape").split("\n")
 
-    def confirm(self, question: str, consequence: Iterable[str]) -> None:
-        """Show what would happen and ask.
+    def confirm(self, question: str, consequence: Iterable[str], why: str = "this cannot be undone") -> None:
+        """Show what would happen and ask. ``why`` it is not done unasked.
 
         Raises:
             UsageError: nobody is there to ask.
@@ -117,7 +117,7 @@ class Session:
         from duroctl.errors import DeclinedError
 
         if not (sys.stdin.isatty() and sys.stderr.isatty()):
-            raise UsageError("this cannot be undone and there is no terminal to ask on", hint="pass --yes to do it")
+            raise UsageError(f"{why}, and there is no terminal to ask on", hint="pass --yes to do it")
         for line in consequence:
             sys.stderr.write(f"{line}\n")
         sys.stderr.write(f"{question} [y/N] ")

@@ -26,7 +26,7 @@ _ExecutionOption = Annotated[
 _HoldArgument = Annotated[list[str], typer.Argument(metavar="HOLD...", help="Ids of holds.")]
 
 
-@command(app, "list", examples=("holds list", "holds list -o json"))
+@command(app, "list", examples=("holds list", "holds list --output json"))
 def list_holds(session: Session) -> None:
     """List all holds, the oldest first."""
     from duroctl.render.holds import HOLDS

@@ -14,7 +14,7 @@ _InstanceArgument = Annotated[
 ]
 
 
-@command(app, "list", examples=("ledger list", "ledger list -o json"))
+@command(app, "list", examples=("ledger list", "ledger list --output json"))
 def list_runs(session: Session, limit: LimitOption = "100") -> None:
     """List prunes by hand and undos, the newest first. What policies prune is in `ledger show INSTANCE`."""
     from duroctl.parsing import parse_count
@@ -25,7 +25,7 @@ def list_runs(session: Session, limit: LimitOption = "100") -> None:
         session.output.listing(RUNS, client.list_prune_runs(limit=rows_max), client.store.now_ms)
 
 
-@command(app, "show", examples=("ledger show queue-1", "ledger show queue-1 -o json"))
+@command(app, "show", examples=("ledger show queue-1", "ledger show queue-1 --output json"))
 def show(session: Session, instance: _InstanceArgument) -> None:
     """Show the ledger of an instance, the oldest first: one row a manual run, few rows for everything automatic."""
     from duroctl.parsing import expand_ids

@@ -80,7 +80,7 @@ def explain(
         session.output.listing(EXPLANATION, [link for chain in told.chains for link in chain.links], lambda: 0)
 
 
-@command(app, "show", examples=("policy show", "policy show -o json"))
+@command(app, "show", examples=("policy show", "policy show --output json"))
 def show(session: Session) -> None:
     """List every policy that workers publish: of files, programs and registrations."""
     from duro.maintenance.policies import decode_sources

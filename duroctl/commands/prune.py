@@ -226,7 +226,8 @@ def _carry_out(
         return
     if not yes:
         undo = "" if grace_s else " It cannot be undone."
-        session.confirm(f"Prune them?{undo}", plan_lines(plan))
+        why = f"this prunes {plan.totals.executions_removed:,} executions"
+        session.confirm(f"Prune them?{undo}", plan_lines(plan), why)
     result, interrupted = apply_with_progress(session, client, plan, grace_s, reason)
     session.output.result(RESULT, result, result_lines(result, grace_s))
     if interrupted:

@@ -58,10 +58,7 @@ class ConfiguredPolicies:
         """
         united = self.of(instance)
         if united is None:
-            raise PolicyUnknownError(
-                "no worker of this store has published a policy, so there is no saying what to prune",
-                hint="give rules (keep_last, say), or start a worker that has a policy",
-            )
+            raise nobody_says()
         if united.rules is None:
             return None, united.origin
         return united.rules, united.origin
@@ -80,6 +77,14 @@ class ConfiguredPolicies:
         """What becomes of the children of a pruned execution: they stay unless all workers say otherwise."""
         settled = bool(self.sources) and all(each.children is ChildrenPolicy.SETTLED for each in self.sources)
         return ChildrenPolicy.SETTLED if settled else ChildrenPolicy.KEEP
+
+
+def nobody_says() -> PolicyUnknownError:
+    """For a prune without rules of its own, where nothing is configured: nothing was pruned."""
+    return PolicyUnknownError(
+        "no rules were given, and no worker of this store has published a policy for what is to be pruned",
+        hint="give rules (keep_last, say), or start a worker that has a policy",
+    )
 
 
 def asked_for(options: PruneOptions) -> Rules:

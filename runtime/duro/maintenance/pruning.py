@@ -7,7 +7,7 @@ from typing import Final
 import msgspec
 
 from duro.errors import InstanceNotFoundError, StalePlanError
-from duro.maintenance.policies import ConfiguredPolicies, Rules, asked_for
+from duro.maintenance.policies import ConfiguredPolicies, Rules, asked_for, nobody_says
 from duro.model.limits import MARK_RECLAIM_EVENTS_MAX, RECLAIM_EVENTS_MAX
 from duro.model.pruning import (
     ExecutionFacts,
@@ -129,6 +129,8 @@ def plan(store: Store, options: PruneOptions | None, scope: PruneScope) -> Prune
         for instance, executions in facts_of(store, instances_of(store, where))
         if executions
     ]
+    if options is None and planned and all(each.origin.kind is PolicyKind.NONE for each in planned):
+        raise nobody_says()
     return prune_plan(
         planned,
         store_id=store.store_id(),
@@ -181,16 +183,23 @@ def prune_many(
     rules_of = _rules(options, policies)
     where = filter_of(store, scope, several=True)
 
+    silent = None
+
     def orders() -> Iterator[tuple[PruneOrder, int]]:
+        nonlocal silent
         for instance in instances_of(store, where):
             rules, origin = rules_of(instance)
+            silent = silent is not False and origin.kind is PolicyKind.NONE
             if rules is not None:
                 yield (
                     PruneOrder(incarnation=instance.incarnation, rules=rules, origin=origin),
                     instance.live_executions_max,
                 )
 
-    return _Run(store, terms, policies.children, progress).carry_out(orders())
+    result = _Run(store, terms, policies.children, progress).carry_out(orders())
+    if silent and options is None:
+        raise nobody_says()
+    return result
 
 
 def apply(store: Store, made: PrunePlan, terms: RunTerms, progress: Progress | None) -> PruneResult:
