@@ -183,10 +183,10 @@ def limit(setting: str, size: int, directory: Path) -> dict[str, Any]:
     for first in range(1, size + 1, at_once):
         connection.execute("BEGIN IMMEDIATE")
         for incarnation in range(first, min(first + at_once, size + 1)):
-            connection.execute(
-                "DELETE FROM history WHERE incarnation = ? AND execution_id < ?", (incarnation, EXECUTIONS)
-            )
+            scope = (incarnation, EXECUTIONS)
+            connection.execute("DELETE FROM history WHERE incarnation = ? AND execution_id < ?", scope)
             deleted += connection.changes()
+            connection.execute("DELETE FROM executions WHERE incarnation = ? AND execution_id < ?", scope)
         connection.execute("COMMIT")
     assert deleted == size * (EXECUTIONS - 1) * EVENTS
     return watch.figures(deleted)

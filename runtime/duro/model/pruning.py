@@ -39,12 +39,12 @@ import msgspec
 
 from duro.model.refusal import InvalidRulesError
 from duro.model.retention import PolicyOrigin, PruneOptions
-from duro.model.status import ExecutionStatus
+from duro.model.status import UNFINISHED_EXECUTION_STATUSES, ExecutionStatus
 
 # --- facts --------------------------------------------------------------------------------------------------
 
 
-class ExecutionFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class ExecutionFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """What planning has to know of a live execution (one whose removal has not begun); no history is read for it.
 
     ``version`` is "" until its first turn. ``completed_at_ms`` is set for every way it can end. ``is_current``: the
@@ -67,7 +67,7 @@ class ExecutionFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
 
     @property
     def is_running(self) -> bool:
-        return self.status in (ExecutionStatus.PENDING, ExecutionStatus.RUNNING)
+        return self.status in UNFINISHED_EXECUTION_STATUSES
 
 
 class NewerVersion(NamedTuple):
@@ -149,14 +149,14 @@ class Hold(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 # --- plans --------------------------------------------------------------------------------------------------
 
 
-class Verdict(msgspec.Struct, frozen=True):
+class Verdict(msgspec.Struct, frozen=True, gc=False):
     """What becomes of one execution, and every reason for it (codes: see the module). Never without a reason."""
 
     keep: bool
     reasons: tuple[str, ...]
 
 
-class PlanItem(msgspec.Struct, frozen=True):
+class PlanItem(msgspec.Struct, frozen=True, gc=False):
     execution: ExecutionFacts
     verdict: Verdict
 

@@ -73,3 +73,5 @@ class ParentPolicy(StrEnum):
 FINAL_INSTANCE_STATUSES: Final = frozenset(
     {InstanceStatus.COMPLETED, InstanceStatus.FAILED, InstanceStatus.CANCELLED, InstanceStatus.TERMINATED}
 )
+
+UNFINISHED_EXECUTION_STATUSES: Final = frozenset({ExecutionStatus.PENDING, ExecutionStatus.RUNNING})

@@ -20,8 +20,8 @@ are, too; what only a version rule could still keep is kept, as undecided, and l
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple, TypeAlias
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Final, NamedTuple, TypeAlias
 
 from duro.model.limits import TURN_PRUNE_EXECUTIONS_MAX
 from duro.model.pruning import (
@@ -79,14 +79,25 @@ def plan_instance(
         first = executions[0]
         held = tuple(hold for hold in held if concerns_instance(hold, first.instance_id, first.name))
     order = sorted(range(len(executions)), key=lambda index: executions[index].execution_id, reverse=True)
-    standings = _standings([executions[index] for index in order], newer, starting)
+    by_version = options is not None and any(each.keep_last_per_version is not None for each in options)
+    standings = _standings([executions[index] for index in order], newer, starting, by_version=by_version)
+    answers = [] if options is None else [answer for each in options for answer in _answers(each, now_ms)]
+    never = ("never",) if options is None else ()
     verdicts: list[Verdict | None] = [None] * len(executions)
+    alike: dict[tuple[bool, tuple[str, ...]], Verdict] = {}
     for index, standing in zip(order, standings, strict=True):
         execution = executions[index]
         ends_now = starting is not None and execution.is_current
-        protections = _protections(execution, held, ends_now=ends_now)
         ended_at_ms = now_ms if ends_now else execution.completed_at_ms
-        verdicts[index] = _verdict(_Case(execution, standing, ended_at_ms, now_ms), protections, options)
+        keeping, beyond = [*_protections(execution, held, ends_now=ends_now), *never], list[str]()
+        for answer in answers:
+            if (given := answer(execution, standing, ended_at_ms)) is not None:
+                (keeping if given[0] else beyond).append(given[1])
+        reasons = tuple(keeping or beyond)
+        key = (bool(keeping), reasons if len(reasons) == 1 else tuple(dict.fromkeys(reasons)))
+        if (verdict := alike.get(key)) is None:  # most are alike: one object for all of them
+            verdict = alike[key] = Verdict(*key)
+        verdicts[index] = verdict
     return tuple(verdict for verdict in verdicts if verdict is not None)
 
 
@@ -120,7 +131,13 @@ class _Standing(NamedTuple):
     exact: bool
 
 
-def _standings(newest_first: Iterable[ExecutionFacts], newer: NewerExecutions, starting: str | None) -> list[_Standing]:
+def _standings(
+    newest_first: Sequence[ExecutionFacts], newer: NewerExecutions, starting: str | None, *, by_version: bool
+) -> list[_Standing]:
+    """Not ``by_version``: nobody asks for what is of versions, and it stays 0."""
+    first = newer.executions + (starting is not None) + 1
+    if not by_version:
+        return [_Standing(position, 0, 0, True) for position in range(first, first + len(newest_first))]
     position = newer.executions
     exact = newer.versions is not None or newer.executions == 0
     counts = {version.version: version.executions for version in _newest_first(newer.versions or ())}
@@ -148,16 +165,16 @@ def _newest_first(versions: Iterable[NewerVersion]) -> list[NewerVersion]:
 # --- what keeps it ------------------------------------------------------------------------------------------
 
 
-class _Case(NamedTuple):
-    """One execution before the rules. ``ended_at_ms`` None: it has not ended, or when is not recorded."""
+_Answer: TypeAlias = Callable[[ExecutionFacts, _Standing, int | None], tuple[bool, str] | None]
+"""One rule: (keeps, reason), or None where it says nothing. Takes when the execution ended; None: it has not, or when
+is not recorded."""
 
-    execution: ExecutionFacts
-    standing: _Standing
-    ended_at_ms: int | None
-    now_ms: int
+_NOTHING: Final = ()
 
 
-def _protections(execution: ExecutionFacts, held: Iterable[Hold], *, ends_now: bool) -> list[str]:
+def _protections(execution: ExecutionFacts, held: Sequence[Hold], *, ends_now: bool) -> Sequence[str]:
+    if not (execution.is_current or execution.is_running or execution.has_queued_successor or held):
+        return _NOTHING
     reasons = []
     if execution.is_current and not ends_now:
         reasons.append("current")
@@ -169,67 +186,60 @@ def _protections(execution: ExecutionFacts, held: Iterable[Hold], *, ends_now: b
     return reasons
 
 
-def _verdict(case: _Case, protections: list[str], options: tuple[PruneOptions, ...] | None) -> Verdict:
-    keeping, beyond = list(protections), list[str]()
-    if options is None:
-        keeping.append("never")
-    for keeps, reason in _rule_answers(case, options or ()):
-        (keeping if keeps else beyond).append(reason)
-    reasons = keeping or beyond
-    return Verdict(bool(keeping), tuple(dict.fromkeys(reasons)))
+def _answers(rules: PruneOptions, now_ms: int) -> Iterator[_Answer]:
+    """Every rule given. One of time says nothing of an execution that has not ended."""
+    if rules.keep_last is not None:
+        yield _last(rules.keep_last)
+    if rules.keep_within_s is not None:
+        text = format_seconds(rules.keep_within_s)
+        yield _since(now_ms - round(rules.keep_within_s * 1000), f"within:{text}", f"older-than:{text}")
+    if rules.completed_before_ms is not None:
+        text = format_time(rules.completed_before_ms)
+        yield _since(rules.completed_before_ms, f"since:{text}", f"before:{text}")
+    if rules.keep_last_per_version is not None:
+        yield _per_version(rules.keep_last_per_version, rules.keep_versions)
 
 
-def _rule_answers(case: _Case, options: Iterable[PruneOptions]) -> Iterator[tuple[bool, str]]:
-    """(keeps, reason) of every rule given. A rule of time says nothing of an execution that has not ended."""
-    for rules in options:
-        if rules.keep_last is not None:
-            yield _last(case.standing, rules.keep_last)
-        if rules.keep_within_s is not None and (answer := _within(case, rules.keep_within_s)):
-            yield answer
-        if rules.completed_before_ms is not None and (answer := _since(case, rules.completed_before_ms)):
-            yield answer
-        if rules.keep_last_per_version is not None:
-            yield _per_version(case, rules.keep_last_per_version, rules.keep_versions)
+def _last(keep_last: int) -> _Answer:
+    beyond = (False, f"beyond-last:{keep_last}")
 
-
-def _last(standing: _Standing, keep_last: int) -> tuple[bool, str]:
-    if standing.position <= keep_last:
+    def answer(execution: ExecutionFacts, standing: _Standing, ended_at_ms: int | None) -> tuple[bool, str]:  # noqa: ARG001
+        if standing.position > keep_last:
+            return beyond
         return True, f"last:{standing.position}/{keep_last}"
-    return False, f"beyond-last:{keep_last}"
+
+    return answer
 
 
-def _within(case: _Case, keep_within_s: float) -> tuple[bool, str] | None:
-    if case.ended_at_ms is None:
-        return _without_end(case)
-    if case.now_ms - case.ended_at_ms <= round(keep_within_s * 1000):
-        return True, f"within:{format_seconds(keep_within_s)}"
-    return False, f"older-than:{format_seconds(keep_within_s)}"
+def _since(time_ms: int, keeps: str, removes: str) -> _Answer:
+    kept, gone, unknown = (True, keeps), (False, removes), (True, "no-end-time")
+
+    def answer(
+        execution: ExecutionFacts,
+        standing: _Standing,  # noqa: ARG001
+        ended_at_ms: int | None,
+    ) -> tuple[bool, str] | None:
+        if ended_at_ms is None:  # nobody can say that it is old
+            return None if execution.is_running else unknown
+        return kept if ended_at_ms >= time_ms else gone
+
+    return answer
 
 
-def _since(case: _Case, completed_before_ms: int) -> tuple[bool, str] | None:
-    if case.ended_at_ms is None:
-        return _without_end(case)
-    if case.ended_at_ms >= completed_before_ms:
-        return True, f"since:{format_time(completed_before_ms)}"
-    return False, f"before:{format_time(completed_before_ms)}"
+def _per_version(keep_last: int, keep_versions: int | None) -> _Answer:
+    def answer(execution: ExecutionFacts, standing: _Standing, ended_at_ms: int | None) -> tuple[bool, str]:  # noqa: ARG001
+        version = execution.version
+        if not version:
+            return False, "no-version"
+        if standing.version_position > keep_last:
+            return False, f"beyond-version:{version}/{keep_last}"
+        if not standing.exact:
+            return True, f"undecided:{version}"
+        if keep_versions is not None and standing.version_rank > keep_versions:
+            return False, f"beyond-versions:{keep_versions}"
+        return True, f"version:{version}"
 
-
-def _without_end(case: _Case) -> tuple[bool, str] | None:
-    """Kept where the end is not recorded: nobody can say that it is old."""
-    return None if case.execution.is_running else (True, "no-end-time")
-
-
-def _per_version(case: _Case, keep_last: int, keep_versions: int | None) -> tuple[bool, str]:
-    version, standing = case.execution.version, case.standing
-    if not version:
-        return False, "no-version"
-    if standing.version_position > keep_last:
-        return False, f"beyond-version:{version}/{keep_last}"
-    if not standing.exact:
-        return True, f"undecided:{version}"
-    if keep_versions is not None and standing.version_rank > keep_versions:
-        return False, f"beyond-versions:{keep_versions}"
-    return True, f"version:{version}"
+    return answer
 
 
 # --- whole plans --------------------------------------------------------------------------------------------

@@ -85,8 +85,8 @@ def _insert_range(
 
 def record_run(transaction: Transaction, incarnation: int, run_id: str, pruned: LedgerRange) -> bool:
     """The row of a manual run: made, or made longer. True: it is new."""
-    extended = transaction.run(
-        sql.EXTEND_RUN,
+    executions = transaction.value(
+        sql.RECORD_RUN,
         (
             incarnation,
             run_id,
@@ -95,13 +95,14 @@ def record_run(transaction: Transaction, incarnation: int, run_id: str, pruned: 
             pruned.executions,
             pruned.events,
             pruned.history_bytes,
+            pruned.rule,
+            pruned.origin,
+            pruned.trigger,
+            pruned.first_pruned_at_ms,
             pruned.last_pruned_at_ms,
         ),
     )
-    if not extended:
-        sequence = transaction.value(sql.LAST_SEQUENCE, (incarnation,)) + 1
-        _insert_range(transaction, incarnation, sequence, run_id, pruned)
-    return not extended
+    return bool(executions == pruned.executions)
 
 
 class RunTotals:

@@ -113,11 +113,17 @@ INSERT_RANGE: Final = f"""
 INSERT INTO ledger (incarnation, sequence, run_id, {_RANGE})
 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)
 """
-# The row of run ?2 in the ledger of incarnation ?1, made longer.
-EXTEND_RUN: Final = """
-UPDATE ledger SET first_execution_id = min(first_execution_id, ?3), last_execution_id = max(last_execution_id, ?4),
-  executions = executions + ?5, events = events + ?6, history_bytes = history_bytes + ?7, last_pruned_at_ms = ?8
-WHERE run_id = ?2 AND incarnation = ?1
+# The row of run ?2 in the ledger of incarnation ?1: made, or made longer. Answers with its executions.
+RECORD_RUN: Final = f"""
+INSERT INTO ledger (incarnation, run_id, {_RANGE}, sequence)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12,
+  (SELECT coalesce(max(sequence), 0) + 1 FROM ledger WHERE incarnation = ?1))
+ON CONFLICT (run_id, incarnation) WHERE run_id IS NOT NULL DO UPDATE SET
+  first_execution_id = min(first_execution_id, excluded.first_execution_id),
+  last_execution_id = max(last_execution_id, excluded.last_execution_id),
+  executions = executions + excluded.executions, events = events + excluded.events,
+  history_bytes = history_bytes + excluded.history_bytes, last_pruned_at_ms = excluded.last_pruned_at_ms
+RETURNING executions
 """
 ADD_TO_RUN: Final = """
 INSERT INTO prune_runs (run_id, trigger, rule, origin, run_by, reason, started_at_ms, instances, executions, events,

@@ -51,7 +51,7 @@ CREATE TABLE ledger (
     run_id              TEXT,
     PRIMARY KEY (incarnation, sequence)
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX ledger_by_run ON ledger (run_id, incarnation) WHERE run_id IS NOT NULL;
+CREATE UNIQUE INDEX ledger_by_run ON ledger (run_id, incarnation) WHERE run_id IS NOT NULL;
 
 -- Manual prunes and undos, as a whole.
 CREATE TABLE prune_runs (
