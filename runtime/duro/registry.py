@@ -2,13 +2,22 @@
 
 import inspect
 from collections.abc import Callable, Generator, Hashable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar, get_args, get_origin, get_type_hints, overload
 
 import msgspec
 
 from duro.codec import check_annotation, decode_payload
-from duro.errors import InvalidInputError, RegistryError, UnknownActivityError, UnknownOrchestrationError
+from duro.errors import (
+    InvalidInputError,
+    InvalidRulesError,
+    RegistryError,
+    UnknownActivityError,
+    UnknownOrchestrationError,
+)
 from duro.model.events import Json
+from duro.model.policies import StatedPolicy
+from duro.model.retention import AutoPrune, PolicyKind, PolicyOrigin, as_auto_prune
 from duro.naming import check_name
 
 if TYPE_CHECKING:
@@ -61,10 +70,14 @@ class ActivityDefinition(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class OrchestrationDefinition(msgspec.Struct, frozen=True, kw_only=True):
+    """``auto_prune``: the policy it was registered with; ``auto_prune_origin`` (``app.py:7``) tells a person where."""
+
     name: str
     version: str
     function: Callable[..., Any]
     signature: Signature
+    auto_prune: AutoPrune | None = None
+    auto_prune_origin: str = ""
 
 
 class Registry:
@@ -127,18 +140,32 @@ class Registry:
     @overload
     def orchestration(self, function: F, /) -> F: ...
     @overload
-    def orchestration(self, /, *, name: str | None = None, version: str = DEFAULT_VERSION) -> Callable[[F], F]: ...
-    def orchestration(self, function: Any = None, /, *, name: str | None = None, version: str = DEFAULT_VERSION) -> Any:
+    def orchestration(
+        self, /, *, name: str | None = None, version: str = DEFAULT_VERSION, auto_prune: AutoPrune | int | None = None
+    ) -> Callable[[F], F]: ...
+    def orchestration(
+        self,
+        function: Any = None,
+        /,
+        *,
+        name: str | None = None,
+        version: str = DEFAULT_VERSION,
+        auto_prune: AutoPrune | int | None = None,
+    ) -> Any:
         """Register an ``async def`` or generator function ``(ctx)`` or ``(ctx, input)`` as an orchestration.
 
         Several versions may stand side by side under one name; a version is a PEP 440 number such as ``1.4.0``.
+        ``auto_prune`` is the policy by which earlier executions of its instances are pruned while they run this
+        version (an int stands for ``keep_last``); None leaves it to the configuration.
 
         Raises:
             RegistryError: the name and version are taken, the version is none, or the function has another shape.
+            InvalidRulesError: ``auto_prune`` is no policy.
         """
 
         def register(function: F) -> F:
             chosen = check_name(_chosen_name(name, function), "orchestration name")
+            policy = _policy(auto_prune, f"orchestration {chosen!r} version {version}")
             versions = self._orchestrations.setdefault(chosen, {})
             parsed = _parse_version(check_name(version, "version"))
             if any(_parse_version(other) == parsed for other in versions):
@@ -155,6 +182,8 @@ class Registry:
                 version=version,
                 function=function,
                 signature=_signature(function, f"orchestration {chosen!r}"),
+                auto_prune=policy,
+                auto_prune_origin=_place(function) if policy else "",
             )
             versions[version] = definition
             newest = self._newest.get(chosen)
@@ -221,6 +250,45 @@ class Registry:
             for name in sorted(self._orchestrations)
             for version in sorted(self._orchestrations[name], key=_parse_version)
         )
+
+    @property
+    def policies(self) -> tuple[StatedPolicy, ...]:
+        """The policies that orchestrations were registered with, in the order of ``orchestrations``."""
+        return tuple(
+            StatedPolicy(
+                policy=definition.auto_prune,
+                origin=PolicyOrigin(PolicyKind.REGISTRATION, definition.auto_prune_origin),
+                name=name,
+                version=version,
+            )
+            for name, version in self.orchestrations
+            if (definition := self._orchestrations[name][version]).auto_prune is not None
+        )
+
+
+def _policy(auto_prune: AutoPrune | int | None, whose: str) -> AutoPrune | None:
+    if auto_prune is None:
+        return None
+    try:
+        return as_auto_prune(auto_prune)
+    except InvalidRulesError as error:
+        raise InvalidRulesError(f"{whose} cannot be registered: {error.message}", hint=error.hint) from error
+
+
+def _place(function: Callable[..., Any]) -> str:
+    """``app.py:7``: where the function (the innermost, of one that is wrapped) stands with its decorators."""
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    if code is None:
+        return function.__module__
+    return f"{_below_here(code.co_filename)}:{code.co_firstlineno}"
+
+
+def _below_here(file: str) -> str:
+    """``file`` seen from the working directory, if it lies there; else as given."""
+    try:
+        return str(Path(file).relative_to(Path.cwd()))
+    except (ValueError, FileNotFoundError):  # it lies elsewhere; there is no directory any more
+        return file
 
 
 def _chosen_name(name: str | None, function: object) -> str:
