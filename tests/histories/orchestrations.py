@@ -8,7 +8,9 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Any
 
-from duro import RetryPolicy
+import msgspec
+
+from duro import PruneOptions, RetryPolicy
 from duro.errors import ActivityFailedError, SubOrchestrationFailedError
 from duro.registry import Registry
 from duro.replay.context import OrchestrationContext
@@ -136,3 +138,15 @@ def steps(ctx: OrchestrationContext, names: list[str]) -> Generator[Any, Any, li
     first = yield ctx.wait_for_event("n")
     second = yield ctx.wait_for_event("n")
     return [[str(each) for each in joined], first, second]
+
+
+@registry.orchestration
+async def tidy(ctx: OrchestrationContext, rounds: int) -> list[Any]:
+    """Prunes its own history: awaited, as the loser of a select, and when it continues."""
+    first = await ctx.prune_history(PruneOptions(keep_last=2, keep_within=3_600))
+    index, _ = await ctx.select(ctx.wait_for_event("go"), ctx.prune_history(1))
+    if rounds > 1:
+        ctx.prune_history(3)
+        await ctx.continue_as_new(rounds - 1, prune=2)
+    last = await ctx.prune_history(1)
+    return [msgspec.to_builtins(first), index, last.error]

@@ -25,6 +25,7 @@ from duro.testing.histories import (
     child_result,
     event_raised,
     failure,
+    prune_done,
     timer_due,
 )
 from tests.histories.orchestrations import registry
@@ -127,6 +128,23 @@ def stepped() -> Engine:
     return run
 
 
+def tidied() -> Engine:
+    """A second execution: the answer to a prune of the first comes late, that of a loser while another waits."""
+    first = engine("tidy", 2)
+    first.turn(prune_done(2))
+    first.turn(event_raised("go"))
+    second = first.next_execution(seed=f"{1:032x}")
+    second.start()
+    second.turn(
+        prune_done(6, execution_id=1),
+        prune_done(2, executions_deleted=64, events_deleted=640, bytes_deleted=65_536, remaining=3, execution_id=2),
+    )
+    second.turn(event_raised("go"))
+    second.turn(prune_done(5, executions_deleted=3, events_deleted=12, bytes_deleted=900, execution_id=2))
+    second.turn(prune_done(7, error="StoreError: the disk is full", execution_id=2))
+    return second
+
+
 SCENARIOS: Final[dict[str, Callable[[], Engine]]] = {
     "sell-completed": sold,
     "sell-running": half_sold,
@@ -141,6 +159,7 @@ SCENARIOS: Final[dict[str, Callable[[], Engine]]] = {
     "eternal-execution-3": continued(3),
     "chance-completed": chance,
     "steps-completed": stepped,
+    "tidy-completed-execution-2": tidied,
 }
 
 

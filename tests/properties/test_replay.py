@@ -23,6 +23,7 @@ from duro.model import events as ev
 from duro.model import messages as msg
 from duro.model.failure import FailureDetails
 from duro.model.options import RetryPolicy
+from duro.model.retention import PruneOptions
 from duro.model.status import ExecutionStatus, ParentPolicy
 from duro.model.turns import TurnCommit
 from duro.replay.context import OrchestrationContext
@@ -37,6 +38,7 @@ from duro.testing.histories import (
     child_result,
     event_raised,
     failure,
+    prune_done,
     replay,
     timer_due,
 )
@@ -65,6 +67,7 @@ def leaves() -> st.SearchStrategy[Step]:
         st.tuples(st.just("timer"), st.integers(0, 3)),
         st.tuples(st.just("wait"), st.sampled_from(NAMES)),
         st.tuples(st.just("child"), st.sampled_from(NAMES)),
+        st.tuples(st.just("prune"), st.integers(1, 3)),
     )
 
 
@@ -189,7 +192,7 @@ class Interpreter:
                 await asyncio.sleep(1)
             case "continue":
                 if self.executions_left > 0:
-                    await ctx.continue_as_new(self.executions_left - 1)
+                    await ctx.continue_as_new(self.executions_left - 1, prune=self.executions_left)
             case _:
                 ctx.join(self.block([("activity", "never awaited")]))
 
@@ -202,6 +205,8 @@ class Interpreter:
                 return ctx.schedule_timer(seconds)
             case ("wait", name):
                 return ctx.wait_for_event(name)
+            case ("prune", keep_last):
+                return ctx.prune_history(keep_last)
             case (_, name):
                 return ctx.schedule_sub_orchestration(name, len(self.log))
         raise AssertionError(leaf)
@@ -236,7 +241,13 @@ def orchestration(program: Block) -> Callable[..., Any]:
 
 # --- arrivals ----------------------------------------------------------------------------------------------
 
-_OPENING: Final = (ev.ActivityScheduled, ev.TimerCreated, ev.EventWaitStarted, ev.SubOrchestrationScheduled)
+_OPENING: Final = (
+    ev.ActivityScheduled,
+    ev.TimerCreated,
+    ev.EventWaitStarted,
+    ev.SubOrchestrationScheduled,
+    ev.HistoryPruneRequested,
+)
 _CLOSING: Final = (
     ev.ActivityCancelRequested,
     ev.TimerCancelled,
@@ -248,6 +259,7 @@ _CLOSING: Final = (
     ev.EventReceived,
     ev.SubOrchestrationCompleted,
     ev.SubOrchestrationFailed,
+    ev.HistoryPruned,
 )
 
 
@@ -277,6 +289,10 @@ def answer(request: ev.AnyEvent, random: Random, execution_id: int) -> Arrival:
             return timer_due(event_id)
         case ev.EventWaitStarted(name=name):
             return event_raised(name, [name])
+        case ev.HistoryPruneRequested(event_id=event_id) if fails:
+            return prune_done(event_id, error=f"broken {event_id}", execution_id=execution_id)
+        case ev.HistoryPruneRequested(event_id=event_id):
+            return prune_done(event_id, executions_deleted=event_id, execution_id=execution_id)
     raise AssertionError(request)
 
 
@@ -287,6 +303,8 @@ def noise(random: Random, execution_id: int) -> Arrival:
         activity_result(event_id, execution_id=execution_id - 1),
         activity_result(event_id, execution_id=execution_id),
         child_error(event_id, execution_id=execution_id),
+        prune_done(event_id, execution_id=execution_id),
+        prune_done(event_id, execution_id=execution_id - 1),
         timer_due(event_id),
         event_raised(random.choice(NAMES), event_id),
         event_raised("nobody waits for this"),
@@ -399,6 +417,7 @@ def check_commit(engine: Engine, turn: TurnCommit) -> None:
     assert [each.event_id for each in turn.cancelled_children] == scheduled_ids(
         events, ev.SubOrchestrationCancelRequested
     )
+    assert [each.event_id for each in turn.prune_requests] == ids(events, ev.HistoryPruneRequested)
     assert list(turn.observed_children) == scheduled_ids(
         events, ev.SubOrchestrationCompleted, ev.SubOrchestrationFailed
     )
@@ -414,6 +433,7 @@ def check_commit(engine: Engine, turn: TurnCommit) -> None:
         continued = turn.end.status is ExecutionStatus.CONTINUED_AS_NEW
         assert (turn.end.parent_message is None) == continued
         assert (turn.end.next_input is None) != continued
+        assert (turn.end.prune is None) != continued
         assert not (continued and "OrchestrationCancelRequested" in engine.kinds)
 
 
@@ -563,6 +583,17 @@ FIELDS: Final[dict[str, st.SearchStrategy[Any]]] = {
     "total_timeout_s": st.none() | seconds,
     "on_parent_continue": st.none() | st.sampled_from(ParentPolicy),
     "on_parent_end": st.none() | st.sampled_from(ParentPolicy),
+    "options": st.builds(
+        PruneOptions,
+        keep_last=st.integers(1, 10**6),
+        keep_within=st.none() | st.floats(0.001, 1e9),
+        completed_before=st.none() | st.integers(0, 253_402_300_799_999),
+    ),
+    "executions_deleted": numbers,
+    "events_deleted": numbers,
+    "bytes_deleted": numbers,
+    "remaining": numbers,
+    "error": st.none() | text,
     "parent": st.none()
     | st.builds(ev.ParentLink, instance_id=text, incarnation=numbers, execution_id=numbers, event_id=numbers),
 }

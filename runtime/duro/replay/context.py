@@ -14,6 +14,8 @@ from duro.model.events import Json
 from duro.model.failure import FailureDetails
 from duro.model.limits import CONTINUE_AS_NEW_BYTES, CONTINUE_AS_NEW_EVENTS
 from duro.model.options import RetryPolicy
+from duro.model.pruning import PruneResult
+from duro.model.retention import PruneOptions, as_prune_options
 from duro.model.status import ParentPolicy
 from duro.naming import check_instance_id, check_name
 from duro.replay.futures import DurableFuture, Join, Never, Select
@@ -413,13 +415,19 @@ class OrchestrationContext:
 
     # --- the course of the instance --------------------------------------------------------------------------
 
-    def continue_as_new(self, input: Any = None, *, version: str | None = None) -> DurableFuture[Any]:
+    def continue_as_new(
+        self, input: Any = None, *, version: str | None = None, prune: PruneOptions | int | None = None
+    ) -> DurableFuture[Any]:
         """End this execution and begin the next one with ``input`` and a history of its own. ``version`` None takes
         the newest version registered. What was asked for in this turn is carried out. Await it: code after it does
         not run.
 
+        ``prune`` (an int stands for ``keep_last``) prunes earlier executions of the instance in the same transaction,
+        in place of its automatic policy; ``keep_last`` counts the execution being started. None leaves it to the
+        policy. If the execution ends otherwise, because it was cancelled, nothing is pruned.
+
         Raises:
-            InvalidInputError, PayloadTooLargeError, InvalidNameError: nothing was changed.
+            InvalidInputError, PayloadTooLargeError, InvalidNameError, InvalidRulesError: nothing was changed.
         """
         execution = self._execution
         execution.check_open()
@@ -429,8 +437,28 @@ class OrchestrationContext:
         definition = execution.registry.find_orchestration(self.name, version or "")
         if definition is not None:
             definition.signature.arguments(payload, f"orchestration {self.name!r} {definition.version}")
-        execution.continue_as_new(payload, version)
+        rules = None if prune is None else as_prune_options(prune, "prune of continue_as_new")
+        execution.continue_as_new(payload, version, rules)
         return Never(execution)
+
+    def prune_history(self, options: PruneOptions | int) -> DurableFuture[PruneResult]:
+        """Prune earlier executions of this very instance, all but those that ``options`` keep (an int stands for
+        ``keep_last``, which counts this execution).
+
+        It is no activity: what goes is marked in the commit of this turn, whatever becomes of the future, and awaiting
+        it gives the counts of what was marked. ``remaining`` is what is left for a later prune, for one looks at the
+        oldest ``TURN_PRUNE_EXECUTIONS_MAX`` executions. A prune that failed did nothing: its result has ``error``, and
+        nothing is raised. The automatic policy of the instance goes on beside it.
+
+        Raises:
+            InvalidRulesError: it is no rule, or one that keeps nothing. Nothing was asked for.
+        """
+        execution = self._execution
+        execution.check_open()
+        rules = as_prune_options(options, "the options of prune_history")
+        return execution.prune(
+            events.HistoryPruneRequested(event_id=execution.next_event_id, at_ms=execution.now_ms, options=rules)
+        )
 
     def set_custom_status(self, status: Any) -> None:
         """Any JSON value, shown with the instance from this turn's commit on; None clears it.
@@ -473,6 +501,18 @@ def failure_error(kind: str, name: str, failure: FailureDetails) -> TaskFailedEr
     if kind == "activity":
         return ActivityFailedError(message, failure)
     return SubOrchestrationFailedError(message, failure)
+
+
+def prune_result(event: events.HistoryPruned) -> PruneResult:
+    """What ``prune_history`` gives for a recorded answer."""
+    return PruneResult(
+        executions_deleted=event.executions_deleted,
+        events_deleted=event.events_deleted,
+        bytes_deleted=event.bytes_deleted,
+        instances_processed=1 if event.error is None else 0,
+        remaining=event.remaining,
+        error=event.error,
+    )
 
 
 def _decode(annotation: Any, kind: str, name: str, data: Json) -> Any:

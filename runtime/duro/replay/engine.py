@@ -20,6 +20,8 @@ The rules this file keeps:
   raises ``ContextSealed`` and leaves no trace. The same goes for the rest of a turn that is lost to nondeterminism.
 * **Deadlines.** An activity with a total time-out has a timer of its own, under the id of its scheduled event. When it
   is due before the answer, the activity has failed, whoever has it or not, and leaves its queue.
+* **Pruning.** A prune is carried out in the commit of its request, so there is nothing to cancel: whoever waits may
+  give up, and the answer is recorded all the same, for nobody. An answer that finds its execution ended is expected.
 
 A live ``Execution`` continues from where its last turn stopped; a new one replays first. Both give the same commits.
 """
@@ -30,7 +32,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Coroutine, Generator, Sequence
 from functools import partial
-from typing import Any, Final, NoReturn, TypeAlias, TypeVar
+from typing import Any, Final, NamedTuple, NoReturn, TypeAlias, TypeVar
 
 import msgspec
 
@@ -49,20 +51,31 @@ from duro.failures import explained, failure_of, message_of
 from duro.model import events
 from duro.model.events import AnyEvent, ArrivedEvent, Event, Json, ParentLink
 from duro.model.failure import CANCELLED, INVALID_INPUT, INVALID_RESULT, FailureDetails, clip, out_of_time
-from duro.model.messages import ActivityFailed, ActivitySucceeded, AnyMessage, ChildFailed, ChildSucceeded, Message
+from duro.model.messages import (
+    ActivityFailed,
+    ActivitySucceeded,
+    AnyMessage,
+    ChildFailed,
+    ChildSucceeded,
+    HistoryPruned,
+    Message,
+)
+from duro.model.pruning import PruneResult
+from duro.model.retention import PruneOptions
 from duro.model.status import ExecutionStatus
 from duro.model.turns import (
     CancelChild,
     CreateTimer,
     ExecutionEnd,
     MailboxEvent,
+    RequestPrune,
     ScheduleActivity,
     StartInstance,
     TurnCommit,
 )
 from duro.registry import OrchestrationDefinition, Registry
 from duro.replay.allowance import Allowance
-from duro.replay.context import OrchestrationContext, failure_error
+from duro.replay.context import OrchestrationContext, failure_error, prune_result
 from duro.replay.futures import DurableFuture, Operation, Task
 from duro.replay.guard import HINT, asyncio_refused
 from duro.replay.matching import mismatch, same_request
@@ -89,6 +102,7 @@ _REQUESTS: Final[frozenset[type[Event]]] = frozenset(
         events.SubOrchestrationScheduled,
         events.SubOrchestrationCancelRequested,
         events.OrchestrationScheduled,
+        events.HistoryPruneRequested,
     }
 )
 _ENDS: Final[frozenset[type[Event]]] = frozenset(
@@ -100,6 +114,8 @@ _ENDS: Final[frozenset[type[Event]]] = frozenset(
         events.OrchestrationContinuedAsNew,
     }
 )
+_PRUNE: Final = "wait for a prune"
+
 _ANSWERS: Final[dict[type[Event] | type[Message], str]] = {
     ActivitySucceeded: "activity",
     ActivityFailed: "activity",
@@ -111,6 +127,8 @@ _ANSWERS: Final[dict[type[Event] | type[Message], str]] = {
     events.EventReceived: "event",
     events.SubOrchestrationCompleted: "sub-orchestration",
     events.SubOrchestrationFailed: "sub-orchestration",
+    HistoryPruned: _PRUNE,
+    events.HistoryPruned: _PRUNE,
 }
 """Which kind of operation a message or an arrived event is the answer to."""
 
@@ -121,6 +139,7 @@ _Answer: TypeAlias = (
     | events.EventReceived
     | events.SubOrchestrationCompleted
     | events.SubOrchestrationFailed
+    | events.HistoryPruned
 )
 
 
@@ -138,6 +157,14 @@ class FirstTurn(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     input: str
     seed: str
     parent: ParentLink | None
+
+
+class Continuation(NamedTuple):
+    """What ``continue_as_new`` was called with."""
+
+    input: Json
+    version: str | None
+    prune: PruneOptions | None
 
 
 class Arrivals(msgspec.Struct, kw_only=True, gc=False):
@@ -225,7 +252,7 @@ class Execution:
         """Whose code runs now, and may ask for things; None also once the turn is lost or the code sealed."""
         self._parent: ParentLink | None = None
         self._cancel_delivered = False
-        self._continuation: tuple[Json, str | None] | None = None
+        self._continuation: Continuation | None = None
         self._broken: DuroError | None = None
         self._refusals = 0
         self._turn = _NO_TURN
@@ -301,7 +328,7 @@ class Execution:
         with asyncio_refused():
             self._deliver_all(arrivals)
         commit = self._taken(now_ms)
-        return commit if commit.events or commit.ignored_messages else None
+        return commit if commit.events or arrivals.messages else None
 
     @property
     def ended(self) -> bool:
@@ -462,8 +489,16 @@ class Execution:
                 ),
             )
 
+    def prune(self, event: events.HistoryPruneRequested) -> Operation[PruneResult]:
+        self._admit()
+        if self.request(event):
+            self._turn.prune_requests = _with(self._turn.prune_requests, RequestPrune(event.event_id, event.options))
+        return self.open_operation(event, _PRUNE, "", _nothing)
+
     def cancel_operation(self, operation: Operation[Any]) -> None:
         """Record that nobody waits for the operation any more, and ask what runs for it to stop."""
+        if operation.kind == _PRUNE:
+            return  # it is carried out with the request, and its answer will come
         self._open.pop(operation.event_id, None)
         header = {"event_id": self.next_event_id, "at_ms": self.now_ms, "scheduled_event_id": operation.event_id}
         turn = self._turn
@@ -527,9 +562,9 @@ class Execution:
             task.queued = True
             self._ready.append(task)
 
-    def continue_as_new(self, input: Json, version: str | None) -> None:
+    def continue_as_new(self, input: Json, version: str | None, prune: PruneOptions | None) -> None:
         if self._continuation is None:
-            self._continuation = (input, version)
+            self._continuation = Continuation(input, version, prune)
 
     def trace(self, level: str, text: str) -> None:
         self.traces = _with(self.traces, (level, text))
@@ -607,7 +642,8 @@ class Execution:
             or message.execution_id != self.identity.execution_id
             or operation.kind != _ANSWERS[type(message)]
         ):
-            self._turn.ignored_messages += 1
+            if not self._is_late_prune(message):
+                self._turn.ignored_messages += 1
             return
         number, at_ms, asked = self.event_count + 1, self.now_ms, operation.event_id
         event: ArrivedEvent
@@ -623,12 +659,28 @@ class Execution:
                 event = events.SubOrchestrationCompleted(
                     event_id=number, at_ms=at_ms, scheduled_event_id=asked, result=result
                 )
+            case HistoryPruned():
+                event = events.HistoryPruned(
+                    event_id=number,
+                    at_ms=at_ms,
+                    scheduled_event_id=asked,
+                    executions_deleted=message.executions_deleted,
+                    events_deleted=message.events_deleted,
+                    bytes_deleted=message.bytes_deleted,
+                    remaining=message.remaining,
+                    error=message.error,
+                )
             case _:
                 self._turn.observed_children = _with(self._turn.observed_children, asked)
                 event = events.SubOrchestrationFailed(
                     event_id=number, at_ms=at_ms, scheduled_event_id=asked, failure=message.failure
                 )
         self._record(event)
+
+    def _is_late_prune(self, message: AnyMessage) -> bool:
+        """Whether it answers a prune whose execution has ended since: the answer is a message, so it comes later."""
+        past = self._ended or message.execution_id < self.identity.execution_id
+        return past and isinstance(message, HistoryPruned)
 
     def _record(self, event: ArrivedEvent) -> None:
         self._append(event)
@@ -675,6 +727,8 @@ class Execution:
                 operation = self._take_open(event)
                 self._forget_wait(operation)
                 self._resolve(operation, event.data)
+            case events.HistoryPruned():
+                self._take_open(event).resolve(prune_result(event))
             case events.OrchestrationCancelRequested():
                 self._cancel_all(event.reason)
             case _:
@@ -811,7 +865,7 @@ class Execution:
         elif self._cancel_delivered:
             self._end_cancelled("it was cancelled and asked to continue as new")
         else:
-            self._end_continued(*self._continuation)
+            self._end_continued(self._continuation)
 
     def _end_completed(self, value: Any) -> None:
         try:
@@ -841,7 +895,8 @@ class Execution:
             self._tell_parent(failure=FailureDetails(type=CANCELLED, message=reason)),
         )
 
-    def _end_continued(self, input: Json, version: str | None) -> None:
+    def _end_continued(self, continuation: Continuation) -> None:
+        input, version, prune = continuation
         if version is None:
             newest = self.registry.find_orchestration(self.definition.name)
             version = newest.version if newest else self.definition.version
@@ -849,7 +904,10 @@ class Execution:
             event_id=self.next_event_id, at_ms=self.now_ms, input=input, version=version
         )
         end = ExecutionEnd(
-            status=ExecutionStatus.CONTINUED_AS_NEW, next_input=bytes(input).decode(), next_version=version
+            status=ExecutionStatus.CONTINUED_AS_NEW,
+            next_input=bytes(input).decode(),
+            next_version=version,
+            prune=prune,
         )
         self._finish(event, ExecutionStatus.CONTINUED_AS_NEW, None, end)
 

@@ -26,8 +26,17 @@ from duro.codec import decode_event, encode_event, encode_payload
 from duro.errors import HistoryFormatError, UnknownOrchestrationError
 from duro.model import events as ev
 from duro.model.failure import FailureDetails
-from duro.model.messages import ActivityFailed, ActivitySucceeded, AnyMessage, ChildFailed, ChildSucceeded, Message
+from duro.model.messages import (
+    ActivityFailed,
+    ActivitySucceeded,
+    AnyMessage,
+    ChildFailed,
+    ChildSucceeded,
+    HistoryPruned,
+    Message,
+)
 from duro.model.options import RetryPolicy
+from duro.model.retention import PruneOptions, as_prune_options
 from duro.model.status import ParentPolicy
 from duro.model.turns import MailboxEvent, TurnCommit
 from duro.registry import DEFAULT_VERSION, Registry
@@ -153,6 +162,12 @@ def orchestration_scheduled(
     )
 
 
+def history_prune_requested(
+    event_id: int, options: PruneOptions | int, *, at_ms: int = NOW_MS
+) -> ev.HistoryPruneRequested:
+    return ev.HistoryPruneRequested(event_id=event_id, at_ms=at_ms, options=as_prune_options(options))
+
+
 # --- arrived ------------------------------------------------------------------------------------------------
 
 
@@ -191,6 +206,29 @@ def sub_orchestration_failed(
 ) -> ev.SubOrchestrationFailed:
     return ev.SubOrchestrationFailed(
         event_id=event_id, at_ms=at_ms, scheduled_event_id=scheduled, failure=details or failure()
+    )
+
+
+def history_pruned(
+    event_id: int,
+    scheduled: int,
+    *,
+    executions_deleted: int = 0,
+    events_deleted: int = 0,
+    bytes_deleted: int = 0,
+    remaining: int = 0,
+    error: str | None = None,
+    at_ms: int = NOW_MS,
+) -> ev.HistoryPruned:
+    return ev.HistoryPruned(
+        event_id=event_id,
+        at_ms=at_ms,
+        scheduled_event_id=scheduled,
+        executions_deleted=executions_deleted,
+        events_deleted=events_deleted,
+        bytes_deleted=bytes_deleted,
+        remaining=remaining,
+        error=error,
     )
 
 
@@ -258,6 +296,27 @@ def child_result(scheduled: int, result: Any = None, *, execution_id: int = 1) -
 
 def child_error(scheduled: int, details: FailureDetails | None = None, *, execution_id: int = 1) -> ChildFailed:
     return ChildFailed(execution_id=execution_id, scheduled_event_id=scheduled, failure=details or failure())
+
+
+def prune_done(
+    scheduled: int,
+    *,
+    executions_deleted: int = 0,
+    events_deleted: int = 0,
+    bytes_deleted: int = 0,
+    remaining: int = 0,
+    error: str | None = None,
+    execution_id: int = 1,
+) -> HistoryPruned:
+    return HistoryPruned(
+        execution_id=execution_id,
+        scheduled_event_id=scheduled,
+        executions_deleted=executions_deleted,
+        events_deleted=events_deleted,
+        bytes_deleted=bytes_deleted,
+        remaining=remaining,
+        error=error,
+    )
 
 
 def timer_due(scheduled: int) -> TimerDue:
