@@ -790,8 +790,7 @@ class Execution:
         if not self._root.done and self._continuation is None:
             return False
         return not any(
-            task.interruption is not None and not task.done and not task.is_stuck(set())
-            for task in self._tasks.values()
+            task.interruption is not None and not task.done and not task.is_stuck() for task in self._tasks.values()
         )
 
     def _step(self, task: Task[Any]) -> None:
@@ -847,7 +846,7 @@ class Execution:
         if error is None:
             task.resolve(value)
         elif isinstance(error, OrchestrationCancelled) and task is not self._root:
-            DurableFuture.cancel(task, message_of(error))
+            task.ended_as_cancelled(message_of(error))
         else:
             task.resolve(None, lambda: error)
 
