@@ -8,7 +8,7 @@ BIN    := $(VENV)/bin
 comma  := ,
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test check lint types layers pytest setup format properties kill soak bench generated clean
+.PHONY: demo test check lint types layers pytest setup format properties kill soak bench bench-pruning generated clean
 
 demo: setup
 	$(BIN)/duroctl demo
@@ -59,6 +59,11 @@ ROUNDS ?= 3
 bench: setup $(if $(QUICK),,$(PEERS)/.installed)
 	$(BIN)/python -m benchmarks.run --only '$(ONLY)' $(if $(QUICK),--rounds 1 --systems duro$(comma)limit,--rounds $(ROUNDS)) \
 	  $(if $(QUICK)$(ONLY),,--write docs/performance.md)
+
+# What pruning costs and how fast it is (docs/pruning.md). QUICK=1: small, and without the peer.
+bench-pruning: setup $(if $(QUICK),,$(PEERS)/.installed)
+	$(BIN)/python -m benchmarks.pruning --only '$(ONLY)' $(if $(QUICK),--quick --rounds 1,--rounds $(ROUNDS)) \
+	  $(if $(QUICK)$(ONLY),,--write docs/pruning.md)
 
 $(PEERS)/.installed: benchmarks/peers.txt
 	test -x $(PEERS)/bin/python || $(PYTHON) -m venv $(PEERS)

@@ -25,18 +25,23 @@ COMMANDS: Final = {
     "instances": "instances",
     "executions": "executions",
     "history": "history",
+    "prune": "prune",
+    "holds": "holds",
+    "ledger": "ledger",
     "policy": "policy",
 }
 """Command -> module of duroctl.commands, in the order of the help."""
 
 EXIT_CODES: Final = """\b
 Exit codes:
-    0  done                            7  no such instance or execution
+    0  done                            8  it was there, and has been pruned
     1  error                          10  no store
     2  wrong usage                    11  the store is locked
     3  partly done                    12  the store was written by a newer duro
-    4  declined                      130  interrupted
-    6  the configuration is invalid  141  the reader of the output went away"""
+    4  declined                       20  work found (prune --check)
+    5  the plan is stale             130  interrupted
+    6  the configuration is invalid  141  the reader of the output went away
+    7  no such instance or execution"""
 
 _SUMMARY = """Durable orchestrations from the command line.
 

@@ -44,6 +44,19 @@ def find_store(store: str | None, config: str | None, environment: Mapping[str, 
     )
 
 
+def find_config(config: str | None, environment: Mapping[str, str], directory: Path) -> Path | None:
+    """The configuration file that ``--config``, the environment or the usual places name, the first of them in this
+    order; None: there is none.
+
+    Raises:
+        SettingsError: a file that was named is not there.
+    """
+    for name, origin in ((config, "--config"), (environment.get("DUROCTL_CONFIG"), "DUROCTL_CONFIG")):
+        if name:
+            return _named(name, origin, directory)
+    return next((path for path in _usual_places(environment, directory) if path.is_file()), None)
+
+
 def read_config(path: Path, shown: str) -> str | None:
     """The ``[store] url`` of a configuration file, as written there; None if it names none.
 
@@ -55,15 +68,6 @@ def read_config(path: Path, shown: str) -> str | None:
     from duro.settings.files import load_settings
 
     return load_settings(path, shown).store_url
-
-
-def anchored(url: str, base: Path, directory: Path) -> str:
-    """``url`` with a relative SQLite path taken from ``base`` (the directory of the file that says it)."""
-    prefix = "sqlite:///"
-    path = url.removeprefix(prefix)
-    if not url.startswith(prefix) or path.startswith("/") or base.resolve() == directory.resolve():
-        return url
-    return f"{prefix}{(base.resolve() / path)}"
 
 
 def _usual_places(environment: Mapping[str, str], directory: Path) -> Iterator[Path]:
@@ -78,15 +82,27 @@ def _usual_places(environment: Mapping[str, str], directory: Path) -> Iterator[P
 
 
 def _from_named_file(name: str, origin: str, directory: Path) -> StoreChoice | None:
+    return _from_file(_named(name, origin, directory), directory)
+
+
+def _named(name: str, origin: str, directory: Path) -> Path:
     path = directory / name
     if not path.exists():
         raise SettingsError(
             [FileProblem(name, 0, 0, f"this configuration file ({origin}) does not exist", "check the path")]
         )
-    return _from_file(path, directory)
+    return path
 
 
 def _from_file(path: Path, directory: Path) -> StoreChoice | None:
     shown = str(path.relative_to(directory)) if path.is_relative_to(directory) else str(path)
     url = read_config(path, shown)
     return StoreChoice(anchored(url, path.parent, directory), shown) if url else None
+
+
+def anchored(url: str, base: Path, directory: Path) -> str:
+    """``url`` with a relative SQLite path taken from ``base``, the directory of the file that says it. As written
+    where the file is in the current directory."""
+    from duro.settings.places_of_stores import anchored as from_file
+
+    return url if base.resolve() == directory.resolve() else from_file(url, base)

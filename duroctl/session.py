@@ -52,6 +52,20 @@ class Session:
             self.note(f"store {choice.url} (from {choice.origin})")
         return choice
 
+    @property
+    def config_file(self) -> "Path | None":
+        """The configuration file of this command, as errors and origins call it; None: there is none.
+
+        Raises:
+            SettingsError: a file that was named is not there.
+        """
+        from duroctl.discovery import find_config
+
+        found = find_config(self.options.config, os.environ, Path.cwd())
+        if found is None or not found.is_relative_to(Path.cwd()):
+            return found
+        return found.relative_to(Path.cwd())
+
     @contextmanager
     def open_store(self, *, read_only: bool = False) -> "Iterator[Store]":
         """The store, which must exist; closed at the end of the block.
@@ -92,8 +106,8 @@ class Session:
         data = sys.stdin.buffer.read()
         return data.decode("utf-8", "surrogateescape").split("\n")
 
-    def confirm(self, question: str, consequence: Iterable[str]) -> None:
-        """Show what would happen and ask.
+    def confirm(self, question: str, consequence: Iterable[str], why: str = "this cannot be undone") -> None:
+        """Show what would happen and ask. ``why`` it is not done unasked.
 
         Raises:
             UsageError: nobody is there to ask.
@@ -103,7 +117,7 @@ class Session:
         from duroctl.errors import DeclinedError
 
         if not (sys.stdin.isatty() and sys.stderr.isatty()):
-            raise UsageError("this cannot be undone and there is no terminal to ask on", hint="pass --yes to do it")
+            raise UsageError(f"{why}, and there is no terminal to ask on", hint="pass --yes to do it")
         for line in consequence:
             sys.stderr.write(f"{line}\n")
         sys.stderr.write(f"{question} [y/N] ")

@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from duro.errors import ExecutionNotFoundError, InstanceNotFoundError, UsageError
+from duro.errors import ExecutionNotFoundError, ExecutionPrunedError, InstanceNotFoundError, UsageError
 from duro.model.records import ChildRecord, ExecutionRecord, InstanceRecord
 from duro.model.status import FINAL_INSTANCE_STATUSES
 
@@ -99,6 +99,6 @@ def _grown(client: "Client", instance_id: str, execution_id: int, seen: int) -> 
         if execution.event_count == seen:
             return None
         history = client.read_history(instance_id, execution_id, after=seen)
-    except ExecutionNotFoundError:
+    except (ExecutionNotFoundError, ExecutionPrunedError):
         return None
     return Grown(history.execution, history.events)

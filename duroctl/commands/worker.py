@@ -30,6 +30,12 @@ _DrainOption = Annotated[
 _LeaseOption = Annotated[
     str, typer.Option("--lease", metavar="DURATION", help="How long after this worker's death others take its work.")
 ]
+_MetricsPortOption = Annotated[
+    str | None, typer.Option("--metrics-port", metavar="PORT", help="Serve Prometheus metrics here; 0: a free port.")
+]
+_MetricsAddressOption = Annotated[
+    str, typer.Option("--metrics-address", metavar="ADDRESS", help="The address they are served at.")
+]
 _DirectoryOption = Annotated[
     str, typer.Option("--directory", "-C", metavar="DIR", help="Import from here; the current directory by default.")
 ]
@@ -50,12 +56,17 @@ def worker(
     drain: _DrainOption = "30s",
     lease: _LeaseOption = "15s",
     directory: _DirectoryOption = ".",
+    metrics_port: _MetricsPortOption = None,
+    metrics_address: _MetricsAddressOption = "127.0.0.1",
 ) -> None:
     """Run the orchestrations and activities of a registry until a signal says stop.
 
     SIGTERM or Ctrl-C: no new work is taken, finished turns are committed, running activities get --drain to end, the
     rest goes back to the store, and the exit status is 0. A second signal quits at once (130 or 143); what was
     running is taken over by other workers after the lease (--lease) has expired.
+
+    The runtime_config.toml that names the store (or --config) also says what is pruned automatically. It is watched:
+    a change is applied while the worker runs.
 
     Warnings, and what orchestrations trace, are printed to standard error.
     """
@@ -64,10 +75,11 @@ def worker(
 
     from duroctl.importing import load_registry
     from duroctl.logs import log_to_stderr
-    from duroctl.parsing import parse_duration
+    from duroctl.parsing import parse_count, parse_duration
 
     drain_s = parse_duration(drain, "--drain")
     lease_s = parse_duration(lease, "--lease")
+    port = None if metrics_port is None else parse_count(metrics_port, "--metrics-port")
     loaded = load_registry(registry, Path(directory))
     log_to_stderr(verbose=session.options.verbose, quiet=session.options.quiet)
     with session.open_store() as store:
@@ -76,13 +88,16 @@ def worker(
 
         stop = Event()
         _stop_on_signals(stop)
-        runtime = Runtime(store, loaded, RuntimeOptions(lease_s=lease_s))
+        options = RuntimeOptions(lease_s=lease_s, metrics_port=port, metrics_address=metrics_address)
+        runtime = Runtime(store, loaded, options, config=session.config_file)
         runtime.start()
         names = {name for name, _ in loaded.orchestrations}
         session.note(
             f"worker {runtime.worker_id} on {store.url}: {_count(len(names), 'orchestration')}, "
             f"{_count(len(loaded.activities), 'activity')}"
         )
+        if runtime.metrics_port is not None:
+            session.note(f"metrics at http://{metrics_address}:{runtime.metrics_port}/metrics")
         while not stop.wait(_SIGNALS_SEEN_S):
             pass
         session.note(f"stopping: running activities have {drain_s} s; a second signal quits at once")

@@ -66,6 +66,22 @@ class AsyncClient:
     list_children = _awaitable(Client.list_children)
     list_workers = _awaitable(Client.list_workers)
     info = _awaitable(Client.info)
+    plan_prune = _awaitable(Client.plan_prune)
+    apply_plan = _awaitable(Client.apply_plan)
+    prune_executions = _awaitable(Client.prune_executions)
+    prune_executions_bulk = _awaitable(Client.prune_executions_bulk)
+    undo_prune = _awaitable(Client.undo_prune)
+    reclaim = _awaitable(Client.reclaim)
+    backlog = _awaitable(Client.backlog)
+    add_hold = _awaitable(Client.add_hold)
+    list_holds = _awaitable(Client.list_holds)
+    remove_hold = _awaitable(Client.remove_hold)
+    set_instance_policy = _awaitable(Client.set_instance_policy)
+    explain_policy = _awaitable(Client.explain_policy)
+    list_ledger = _awaitable(Client.list_ledger)
+    list_prune_runs = _awaitable(Client.list_prune_runs)
+    ledger_totals = _awaitable(Client.ledger_totals)
+    find_pruned = _awaitable(Client.find_pruned)
 
     async def wait_for_orchestration(self, instance_id: str, timeout: float | None = None) -> OrchestrationResult:
         """See ``Client.wait_for_orchestration``; any number of waits hold no thread."""

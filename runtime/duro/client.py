@@ -11,6 +11,7 @@ import msgspec
 from duro.codec import decode_event, decode_payload, encode_payload, payload_from_text
 from duro.errors import (
     ExecutionNotFoundError,
+    ExecutionPrunedError,
     HistoryFormatError,
     InstanceExistsError,
     InstanceNotFoundError,
@@ -19,6 +20,9 @@ from duro.errors import (
     UsageError,
     WaitTimeoutError,
 )
+from duro.maintenance.client import Pruning
+from duro.maintenance.explaining import PolicyExplanation as PolicyExplanation
+from duro.maintenance.pruned import was_pruned
 from duro.model.events import (
     Json,
     OrchestrationCancelled,
@@ -83,7 +87,7 @@ class OrchestrationResult(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-class Client:
+class Client(Pruning):
     """Reads and writes a store. Thread-safe; a context manager that closes what it opened.
 
     ``store`` is a URL, a path object or an open store (which stays open). With a ``registry`` functions may be given
@@ -348,11 +352,12 @@ class Client:
         return self.store.list_executions(instance_id, _checked_limit(limit), cursor)
 
     def get_execution(self, instance_id: str, execution_id: int) -> ExecutionRecord:
-        """Raises InstanceNotFoundError, ExecutionNotFoundError: there is no such thing."""
+        """Raises InstanceNotFoundError, ExecutionNotFoundError: there is no such thing; ExecutionPrunedError: there
+        was, and it has been pruned."""
         self.get_instance(instance_id)
         record = self.store.get_execution(instance_id, execution_id)
         if record is None:
-            raise _no_execution(instance_id, execution_id)
+            raise self._missing(instance_id, execution_id)
         return record
 
     def read_history(self, instance_id: str, execution_id: int | None = None, *, after: int = 0) -> HistoryRecord:
@@ -362,11 +367,12 @@ class Client:
         Raises:
             UsageError: ``after`` is not a whole number of at least 0.
             InstanceNotFoundError, ExecutionNotFoundError: there is no such thing.
+            ExecutionPrunedError: there was, and it has been pruned.
         """
         record = self.get_instance(instance_id)
         history = self.store.read_history(instance_id, execution_id, _checked_count(after, "after"))
         if history is None:
-            raise _no_execution(instance_id, record.execution_id if execution_id is None else execution_id)
+            raise self._missing(instance_id, record.execution_id if execution_id is None else execution_id)
         return history
 
     def list_children(self, instance_id: str, *, limit: int = 0, after: int = 0) -> tuple[ChildRecord, ...]:
@@ -384,6 +390,11 @@ class Client:
     def info(self) -> StoreInfo:
         """The store: what is in it and how large it is."""
         return self.store.info()
+
+    def _missing(self, instance_id: str, execution_id: int) -> ExecutionNotFoundError | ExecutionPrunedError:
+        """Why there is no such execution."""
+        pruned = self.store.find_pruned(instance_id, execution_id)
+        return _no_execution(instance_id, execution_id) if pruned is None else was_pruned(pruned, self.store.now_ms())
 
     # --- inside ----------------------------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Generator, Hashable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar, get_args, get_origin, get_type_hints, overload
 
@@ -70,14 +71,13 @@ class ActivityDefinition(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class OrchestrationDefinition(msgspec.Struct, frozen=True, kw_only=True):
-    """``auto_prune``: the policy it was registered with; ``auto_prune_origin`` (``app.py:7``) tells a person where."""
-
     name: str
     version: str
     function: Callable[..., Any]
     signature: Signature
     auto_prune: AutoPrune | None = None
-    auto_prune_origin: str = ""
+    place: str = ""
+    """Where it was registered: ``app.py:7``."""
 
 
 class Registry:
@@ -141,7 +141,12 @@ class Registry:
     def orchestration(self, function: F, /) -> F: ...
     @overload
     def orchestration(
-        self, /, *, name: str | None = None, version: str = DEFAULT_VERSION, auto_prune: AutoPrune | int | None = None
+        self,
+        /,
+        *,
+        name: str | None = None,
+        version: str = DEFAULT_VERSION,
+        auto_prune: AutoPrune | int | None = None,
     ) -> Callable[[F], F]: ...
     def orchestration(
         self,
@@ -155,8 +160,8 @@ class Registry:
         """Register an ``async def`` or generator function ``(ctx)`` or ``(ctx, input)`` as an orchestration.
 
         Several versions may stand side by side under one name; a version is a PEP 440 number such as ``1.4.0``.
-        ``auto_prune`` is the policy by which earlier executions of its instances are pruned while they run this
-        version (an int stands for ``keep_last``); None leaves it to the configuration.
+        ``auto_prune`` is the policy by which its instances lose earlier executions (an int stands for ``keep_last``);
+        a configuration or an instance of its own may say otherwise.
 
         Raises:
             RegistryError: the name and version are taken, the version is none, or the function has another shape.
@@ -183,7 +188,7 @@ class Registry:
                 function=function,
                 signature=_signature(function, f"orchestration {chosen!r}"),
                 auto_prune=policy,
-                auto_prune_origin=_place(function) if policy else "",
+                place=_place(function),
             )
             versions[version] = definition
             newest = self._newest.get(chosen)
@@ -243,26 +248,27 @@ class Registry:
         return tuple(sorted(self._activities))
 
     @property
+    def policies(self) -> tuple[StatedPolicy, ...]:
+        """What registrations say about automatic pruning, in the order of ``orchestrations``."""
+        definitions = [self._orchestrations[name][version] for name, version in self.orchestrations]
+        return tuple(
+            StatedPolicy(
+                policy=each.auto_prune,
+                origin=PolicyOrigin(PolicyKind.REGISTRATION, each.place),
+                name=each.name,
+                version=each.version,
+            )
+            for each in definitions
+            if each.auto_prune is not None
+        )
+
+    @property
     def orchestrations(self) -> tuple[tuple[str, str], ...]:
         """(name, version) of all orchestrations, sorted by name, versions from old to new."""
         return tuple(
             (name, version)
             for name in sorted(self._orchestrations)
             for version in sorted(self._orchestrations[name], key=_parse_version)
-        )
-
-    @property
-    def policies(self) -> tuple[StatedPolicy, ...]:
-        """The policies that orchestrations were registered with, in the order of ``orchestrations``."""
-        return tuple(
-            StatedPolicy(
-                policy=definition.auto_prune,
-                origin=PolicyOrigin(PolicyKind.REGISTRATION, definition.auto_prune_origin),
-                name=name,
-                version=version,
-            )
-            for name, version in self.orchestrations
-            if (definition := self._orchestrations[name][version]).auto_prune is not None
         )
 
 
@@ -276,19 +282,14 @@ def _policy(auto_prune: AutoPrune | int | None, whose: str) -> AutoPrune | None:
 
 
 def _place(function: Callable[..., Any]) -> str:
-    """``app.py:7``: where the function (the innermost, of one that is wrapped) stands with its decorators."""
+    """The file, below the current directory if it is there, and the line."""
     code = getattr(inspect.unwrap(function), "__code__", None)
     if code is None:
-        return function.__module__
-    return f"{_below_here(code.co_filename)}:{code.co_firstlineno}"
-
-
-def _below_here(file: str) -> str:
-    """``file`` seen from the working directory, if it lies there; else as given."""
-    try:
-        return str(Path(file).relative_to(Path.cwd()))
-    except (ValueError, FileNotFoundError):  # it lies elsewhere; there is no directory any more
-        return file
+        return ""
+    file = Path(code.co_filename)
+    with suppress(ValueError, OSError):
+        file = file.relative_to(Path.cwd())
+    return f"{file}:{code.co_firstlineno}"
 
 
 def _chosen_name(name: str | None, function: object) -> str:

@@ -5,14 +5,47 @@ Counters are plain numbers that only grow, read as a snapshot; publishing them i
 """
 
 import logging
+import threading
 from typing import Final
 
 import msgspec
+
+from duro.model.pruning import PruneResult
 
 HOST_LOGGER: Final = logging.getLogger("duro.host")
 ORCHESTRATION_LOGGER: Final = logging.getLogger("duro.orchestration")
 
 TRACE_LEVELS: Final = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+
+
+class PruneCount(msgspec.Struct, kw_only=True):
+    """What was pruned of one orchestration for one trigger."""
+
+    executions: int = 0
+    events: int = 0
+    bytes: int = 0
+    failures: int = 0
+
+
+class PruneCounters:
+    """By (orchestration, trigger), since the runtime started. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._counts: dict[tuple[str, str], PruneCount] = {}
+
+    def add(self, name: str, trigger: str, result: PruneResult) -> None:
+        with self._lock:
+            count = self._counts.setdefault((name, str(trigger)), PruneCount())
+            count.executions += result.executions_deleted
+            count.events += result.events_deleted
+            count.bytes += result.bytes_deleted
+            count.failures += result.error is not None
+
+    def snapshot(self) -> dict[tuple[str, str], PruneCount]:
+        """A copy."""
+        with self._lock:
+            return {key: msgspec.structs.replace(count) for key, count in self._counts.items()}
 
 
 class Counters(msgspec.Struct, kw_only=True):

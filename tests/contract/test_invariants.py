@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from duro.model.pruning import Hold, HoldTarget
+from duro.model.status import ChildrenPolicy
 from duro.stores.base import Store, StoreDump
 from duro.stores.memory import MemoryStore
 from duro.testing import INVARIANTS, ManualClock, check_invariants
@@ -17,6 +19,7 @@ from duro.testing.builders import (
     child_scheduled,
     completed,
     continued_as_new,
+    prune_batch,
     start_request,
     timer_created,
     wait_started,
@@ -50,7 +53,32 @@ def _make_store() -> Store:
     activity = worker.take_activity()
     worker.finish(activity, activity_succeeded_message(1, 2))
     worker.run(worker.take("done"), activity_completed(2), completed())
+    _prune(store, worker)
     return store
+
+
+def _prune(store: Store, worker: ScriptedWorker) -> None:
+    """Of a loop (6) in its fifth execution the first is gone, the second marked; it is held. A parent (7) has lost its
+    first execution and with it a child (8), which had lost an execution itself."""
+    store.publish(worker.worker_id, "told something")
+    tidy = store.start_instances([start_request("tidy")])[0].incarnation
+    for _ in range(4):
+        worker.run(worker.take("tidy"), continued_as_new())
+    worker.run(worker.take("tidy"), activity_scheduled(), keep_lease=True)
+    store.prune(prune_batch((tidy, 4)))
+    store.prune(prune_batch((tidy, 3), run_id="run-1", grace_ms=1_000))
+    target = HoldTarget(instance_id="tidy")
+    store.add_hold(Hold(hold_id="hold-1", target=target, reason="to be looked at", created_at_ms=0))
+    parent = store.start_instances([start_request("family")])[0].incarnation
+    worker.run(worker.take("family"), child_scheduled("gone", "Child"))
+    child = worker.take("gone")
+    worker.run(child, continued_as_new())
+    worker.run(worker.take("gone"), completed())
+    store.prune(prune_batch((child.incarnation, 1)))
+    worker.run(worker.take("family"), child_completed(2), continued_as_new())
+    store.prune(prune_batch((parent, 1), children=ChildrenPolicy.SETTLED))
+    worker.run(worker.take("family"), wait_started("go"), waits=["go"])
+    assert store.reclaim(1_000).children == 1
 
 
 @pytest.fixture(scope="module")
@@ -145,6 +173,15 @@ DAMAGES = {
     "lineage_knows_how_the_spawner_ended": _damage("lineage", "spawner_end", "failed", child_incarnation=2),
     "counters_are_beyond_every_used_id": _damage("store", "next_incarnation", 3),
     "arrivals_have_ids_of_their_own": _copy("messages", incarnation=1),
+    "marked_executions_are_neither_current_nor_running": _damage("instances", "execution_id", 2, instance_id="tidy"),
+    "marks_say_when_and_until": _damage("executions", "reclaim_at_ms", None, removal="pruned"),
+    "no_live_execution_is_below_where_they_begin": _damage("instances", "live_from", 9, instance_id="tidy"),
+    "kept_and_pruned_is_everything": _damage("ledger", "executions", 7, run_id=None),
+    "the_ledger_is_bounded": lambda dump: dump["ledger"].extend(
+        {**dump["ledger"][0], "executions": 0, "sequence": number} for number in range(100, 164)
+    ),
+    "ledger_rows_belong_to_an_instance_and_a_run": _damage("ledger", "run_id", "run-9", run_id="run-1"),
+    "runs_count_what_their_ledger_rows_count": _damage("prune_runs", "executions", 0, run_id="run-1"),
 }
 
 

@@ -17,14 +17,19 @@ from duro.testing.store_contract import (
     EndsContract,
     ExecutionReadsContract,
     ExpiryContract,
+    HoldsContract,
     InstanceReadsContract,
     LeasingContract,
     MailboxContract,
     PairContract,
+    PoliciesContract,
+    PruneOrderContract,
     ReleasesContract,
+    RemovalContract,
     StartingContract,
     TerminatingContract,
     TimersContract,
+    TurnPruningContract,
     UnregisteredContract,
     WorkersContract,
 )
@@ -114,6 +119,26 @@ class TestInstanceReads(MemoryStores, InstanceReadsContract):
 
 
 class TestExecutionReads(MemoryStores, ExecutionReadsContract):
+    pass
+
+
+class TestHolds(MemoryStores, HoldsContract):
+    pass
+
+
+class TestPolicies(MemoryStores, PoliciesContract):
+    pass
+
+
+class TestPruneOrder(MemoryStores, PruneOrderContract):
+    pass
+
+
+class TestRemoval(MemoryStores, RemovalContract):
+    pass
+
+
+class TestTurnPruning(MemoryStores, TurnPruningContract):
     pass
 
 

@@ -20,14 +20,19 @@ from duro.testing.store_contract import (
     EndsContract,
     ExecutionReadsContract,
     ExpiryContract,
+    HoldsContract,
     InstanceReadsContract,
     LeasingContract,
     MailboxContract,
     PairContract,
+    PoliciesContract,
+    PruneOrderContract,
     ReleasesContract,
+    RemovalContract,
     StartingContract,
     TerminatingContract,
     TimersContract,
+    TurnPruningContract,
     UnregisteredContract,
     WorkersContract,
 )
@@ -125,6 +130,26 @@ class TestInstanceReads(SqliteStores, InstanceReadsContract):
 
 
 class TestExecutionReads(SqliteStores, ExecutionReadsContract):
+    pass
+
+
+class TestHolds(SqliteStores, HoldsContract):
+    pass
+
+
+class TestPolicies(SqliteStores, PoliciesContract):
+    pass
+
+
+class TestPruneOrder(SqliteStores, PruneOrderContract):
+    pass
+
+
+class TestRemoval(SqliteStores, RemovalContract):
+    pass
+
+
+class TestTurnPruning(SqliteStores, TurnPruningContract):
     pass
 
 

@@ -80,8 +80,18 @@ COMMANDS = [
     ("instances", "terminate"),
     ("executions", "list"),
     ("history", "show"),
+    ("prune",),
+    ("holds", "list"),
+    ("holds", "add"),
+    ("holds", "remove"),
+    ("ledger", "list"),
+    ("ledger", "show"),
     ("policy", "check"),
     ("policy", "schema"),
+    ("policy", "explain"),
+    ("policy", "show"),
+    ("policy", "set"),
+    ("policy", "unset"),
 ]
 
 
@@ -93,7 +103,7 @@ def _listed(help_text: str) -> list[str]:
 def test_the_list_of_commands_above_is_complete(cli: Cli) -> None:
     names = _listed(cli("--help").out)
     assert names == list(dict.fromkeys(command[0] for command in COMMANDS))
-    for group in ("instances", "executions", "history", "policy"):
+    for group in ("instances", "executions", "history", "holds", "ledger", "policy"):
         assert _listed(cli(group, "--help").out) == [command[1] for command in COMMANDS if command[0] == group]
 
 
@@ -114,7 +124,7 @@ def test_every_command_has_a_summary_and_examples_with_long_options(cli: Cli, co
 
 def test_the_exit_codes_stand_in_the_help(cli: Cli) -> None:
     shown = cli("--help").out
-    for code in (0, 1, 2, 3, 4, 6, 7, 10, 11, 12, 130, 141):
+    for code in (0, 1, 2, 3, 4, 5, 6, 7, 8, 10, 11, 12, 130, 141):
         assert re.search(rf"(^|  ) *{code}  [a-z]", shown, re.MULTILINE)
 
 

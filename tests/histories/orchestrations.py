@@ -141,8 +141,17 @@ def steps(ctx: OrchestrationContext, names: list[str]) -> Generator[Any, Any, li
 
 
 @registry.orchestration
-async def tidy(ctx: OrchestrationContext, rounds: int) -> list[Any]:
-    """Prunes its own history: awaited, as the loser of a select, and when it continues."""
+async def tidy(ctx: OrchestrationContext) -> list[int]:
+    """Prunes twice: one answer is waited for, the other loses against a timer."""
+    pruned = await ctx.prune_history(3)
+    index, _ = await ctx.select(ctx.schedule_timer(60), ctx.prune_history(1))
+    await ctx.schedule_activity(f"report {pruned.executions_deleted}")
+    return [pruned.executions_deleted, index]
+
+
+@registry.orchestration
+async def tidy_for_ever(ctx: OrchestrationContext, rounds: int) -> list[Any]:
+    """Prunes awaited, as the loser of a select, awaited by nobody, and when it continues."""
     first = await ctx.prune_history(PruneOptions(keep_last=2, keep_within=3_600))
     index, _ = await ctx.select(ctx.wait_for_event("go"), ctx.prune_history(1))
     if rounds > 1:

@@ -25,7 +25,7 @@ from duro.testing.histories import (
     child_result,
     event_raised,
     failure,
-    prune_done,
+    pruned,
     timer_due,
 )
 from tests.histories.orchestrations import registry
@@ -129,19 +129,27 @@ def stepped() -> Engine:
 
 
 def tidied() -> Engine:
+    run = engine("tidy")
+    run.turn(pruned(2, executions_deleted=7, events_deleted=70, bytes_deleted=9_000), now_ms=NOW_MS + 10)
+    run.turn(timer_due(4), now_ms=NOW_MS + 60_010)
+    run.turn(pruned(5, executions_deleted=2, error="it broke"), activity_result(7), now_ms=NOW_MS + 60_020)
+    return run
+
+
+def tidied_for_ever() -> Engine:
     """A second execution: the answer to a prune of the first comes late, that of a loser while another waits."""
-    first = engine("tidy", 2)
-    first.turn(prune_done(2))
+    first = engine("tidy_for_ever", 2)
+    first.turn(pruned(2))
     first.turn(event_raised("go"))
     second = first.next_execution(seed=f"{1:032x}")
     second.start()
     second.turn(
-        prune_done(6, execution_id=1),
-        prune_done(2, executions_deleted=64, events_deleted=640, bytes_deleted=65_536, remaining=3, execution_id=2),
+        pruned(7, execution_id=1),
+        pruned(2, executions_deleted=64, events_deleted=640, bytes_deleted=65_536, remaining=3, execution_id=2),
     )
     second.turn(event_raised("go"))
-    second.turn(prune_done(5, executions_deleted=3, events_deleted=12, bytes_deleted=900, execution_id=2))
-    second.turn(prune_done(7, error="StoreError: the disk is full", execution_id=2))
+    second.turn(pruned(5, executions_deleted=3, events_deleted=12, bytes_deleted=900, execution_id=2))
+    second.turn(pruned(7, error="StoreError: the disk is full", execution_id=2))
     return second
 
 
@@ -159,7 +167,8 @@ SCENARIOS: Final[dict[str, Callable[[], Engine]]] = {
     "eternal-execution-3": continued(3),
     "chance-completed": chance,
     "steps-completed": stepped,
-    "tidy-completed-execution-2": tidied,
+    "tidy-completed": tidied,
+    "tidy-for-ever-execution-2": tidied_for_ever,
 }
 
 

@@ -127,7 +127,7 @@ def test_a_client_that_meets_a_limit_is_told_and_changes_nothing(make_runtime: M
 def test_a_full_mailbox_refuses_the_sender(
     make_runtime: MakeRuntime, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in ("duro.stores.memory", "duro.stores.sqlite.clients"):
+    for module in ("duro.stores.memory.store", "duro.stores.sqlite.clients"):
         monkeypatch.setattr(f"{module}.MAILBOX_EVENTS_MAX", 3)
     client = make_runtime(registry).client
     client.start_orchestration(waits, instance_id="a")

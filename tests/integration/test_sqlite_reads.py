@@ -11,6 +11,7 @@ from duro.model.records import ExecutionRecord, InstanceFilter, InstanceRecord, 
 from duro.model.status import InstanceStatus
 from duro.model.turns import LeaseRequest
 from duro.stores.sqlite import SqliteStore, leases
+from duro.stores.sqlite.migrations import SCHEMA_VERSION
 
 COUNT = 2_500
 """More than two of the steps in which a listing of everything is read."""
@@ -110,7 +111,7 @@ def test_the_sizes_are_those_of_the_files(store: SqliteStore) -> None:
     assert (info.instances, info.executions, info.events) == (COUNT, COUNT, COUNT // 5)
     assert info.file_bytes == store._path.stat().st_size
     assert info.wal_bytes == Path(f"{store._path}-wal").stat().st_size
-    assert info.schema_version == 1
+    assert info.schema_version == SCHEMA_VERSION
     assert info.engine.startswith("sqlite 3.")
 
 

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from duro.model.turns import MailboxEvent
-from duro.stores.memory import _Instance
+from duro.stores.memory.instances import Instance
 from duro.testing import check_invariants
 from tests.support.evidence import events_lost_or_out_of_order, histories_by_instance
 from tests.support.simulation import (
@@ -88,12 +88,12 @@ def test_events_of_one_name_arrive_once_and_in_order(kind: StoreKind, cache_size
 
 
 def test_a_mailbox_that_gives_the_newest_first_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_Instance, "deliverable", _newest_first)
+    monkeypatch.setattr(Instance, "deliverable", _newest_first)
     sent: list[Move] = [Send(sender, "collector") for sender in SENDERS for _ in range(ITEMS)]
     with pytest.raises(AssertionError, match=r"was sent \[0, 1, 2, 3, 4\] by ann and received"):
         run("memory", 1000, sent)
 
 
-def _newest_first(instance: _Instance) -> tuple[MailboxEvent, ...]:
+def _newest_first(instance: Instance) -> tuple[MailboxEvent, ...]:
     waited_for = [event for event in instance.mailbox.values() if event.name in instance.waits]
     return (waited_for[-1],) if waited_for else ()

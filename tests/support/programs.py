@@ -29,7 +29,7 @@ from duro.testing.histories import (
     child_result,
     event_raised,
     failure,
-    prune_done,
+    pruned,
     timer_due,
 )
 
@@ -274,9 +274,9 @@ def answer(request: ev.AnyEvent, random: Random, execution_id: int) -> Arrival:
         case ev.EventWaitStarted(name=name):
             return event_raised(name, [name])
         case ev.HistoryPruneRequested(event_id=event_id) if fails:
-            return prune_done(event_id, error=f"broken {event_id}", execution_id=execution_id)
+            return pruned(event_id, error=f"broken {event_id}", execution_id=execution_id)
         case ev.HistoryPruneRequested(event_id=event_id):
-            return prune_done(event_id, executions_deleted=event_id, execution_id=execution_id)
+            return pruned(event_id, executions_deleted=event_id, execution_id=execution_id)
     raise AssertionError(request)
 
 
@@ -287,8 +287,8 @@ def noise(random: Random, execution_id: int) -> Arrival:
         activity_result(event_id, execution_id=execution_id - 1),
         activity_result(event_id, execution_id=execution_id),
         child_error(event_id, execution_id=execution_id),
-        prune_done(event_id, execution_id=execution_id),
-        prune_done(event_id, execution_id=execution_id - 1),
+        pruned(event_id, execution_id=execution_id),
+        pruned(event_id, execution_id=execution_id - 1),
         timer_due(event_id),
         event_raised(random.choice(NAMES), event_id),
         event_raised("nobody waits for this"),

@@ -19,11 +19,14 @@ import msgspec
 import duro
 from duro.codec import encode_payload
 from duro.host.activities import ActivityAttempt, ActivityContext, ActivityKey, ActivityOutcome
+from duro.host.policies import WorkerPolicies
 from duro.host.worker import Worker
+from duro.model.policies import PolicySources
 from duro.model.records import WorkerRecord
 from duro.model.turns import CommitBatch, CommitResult, TurnOutcome
 from duro.stores.base import StoreDump
 from duro.stores.memory import MemoryStore
+from duro.telemetry import PruneCounters
 from duro.testing import ManualClock
 from duro.waiting import FinishNotifier
 from tests.support import workload
@@ -199,6 +202,8 @@ class Simulation:
             ids=self._ids,
             notifier=FinishNotifier(),
             describe=self._describe,
+            policies=lambda: WorkerPolicies(PolicySources()),
+            prune_counters=PruneCounters(),
         )
         worker.begin(InlineExecutor(worker.report), lambda: None)
         return worker

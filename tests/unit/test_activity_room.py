@@ -29,8 +29,11 @@ def definition(name: str) -> ActivityDefinition:
     return found
 
 
-def make_room(**options: int) -> ActivityRoom:
-    return ActivityRoom(registry(), duro.RuntimeOptions(**{"max_concurrent_activities": 10, **options}))
+def make_room(max_concurrent_activities: int = 10, max_activity_threads: int = 32) -> ActivityRoom:
+    options = duro.RuntimeOptions(
+        max_concurrent_activities=max_concurrent_activities, max_activity_threads=max_activity_threads
+    )
+    return ActivityRoom(registry(), options)
 
 
 def test_a_name_with_a_limit_takes_that_many_and_leaves_the_rest_to_others() -> None:

@@ -26,9 +26,9 @@ from duro.testing.histories import (
     continued_as_new,
     drive,
     event_raised,
-    history_prune_requested,
     history_pruned,
-    prune_done,
+    prune_requested,
+    pruned,
     registry_of,
     replay,
     started,
@@ -53,7 +53,7 @@ def seconds_after_now(engine: Engine, seconds: int) -> int:
 
 def test_a_prune_is_recorded_and_asked_of_the_commit_of_its_turn() -> None:
     engine = drive(tidy)
-    assert engine.events == [started("tidy"), history_prune_requested(2, KEEP_2)]
+    assert engine.events == [started("tidy"), prune_requested(2, KEEP_2)]
     assert list(engine.last.prune_requests) == [RequestPrune(2, KEEP_2)]
     assert engine.last.end is None
 
@@ -64,7 +64,7 @@ def test_the_answer_is_recorded_with_its_counts_and_resumes_the_code_with_them()
 
     seen: list[PruneResult] = []
     answer: dict[str, Any] = {"executions_deleted": 64, "events_deleted": 640, "bytes_deleted": 64_000, "remaining": 7}
-    engine = drive(tidy, None, [prune_done(2, **answer)])
+    engine = drive(tidy, None, [pruned(2, **answer)])
     assert engine.events[2:] == [history_pruned(3, 2, **answer), completed(4)]
     assert seen == [
         PruneResult(executions_deleted=64, events_deleted=640, bytes_deleted=64_000, instances_processed=1, remaining=7)
@@ -74,7 +74,7 @@ def test_the_answer_is_recorded_with_its_counts_and_resumes_the_code_with_them()
 
 
 def test_a_prune_that_failed_gives_its_error_and_raises_nothing() -> None:
-    engine = drive(tidy, None, [prune_done(2, error="OSError: the disk is gone")])
+    engine = drive(tidy, None, [pruned(2, error="OSError: the disk is gone")])
     assert engine.events[2] == history_pruned(3, 2, error="OSError: the disk is gone")
     assert engine.result == {"error": "OSError: the disk is gone"}
 
@@ -85,7 +85,7 @@ def test_the_options_are_recorded_as_they_were_settled() -> None:
 
     engine = drive(by_time)
     settled = PruneOptions(keep_last=1, completed_before=1_767_225_600_000)
-    assert engine.events[1] == history_prune_requested(2, settled)
+    assert engine.events[1] == prune_requested(2, settled)
     assert '"options":{"keep_last":1,"completed_before":1767225600000}' in engine.history[1]
 
 
@@ -106,7 +106,7 @@ def test_prunes_of_one_turn_are_asked_for_in_their_order() -> None:
         RequestPrune(2, PruneOptions(keep_last=3)),
         RequestPrune(4, PruneOptions(keep_last=1)),
     ]
-    engine.turn(prune_done(2, executions_deleted=8), prune_done(4, executions_deleted=2), activity_result(3, 0))
+    engine.turn(pruned(2, executions_deleted=8), pruned(4, executions_deleted=2), activity_result(3, 0))
     assert engine.result == [8, 0, 2]
 
 
@@ -131,8 +131,8 @@ def test_a_generator_prunes_too() -> None:
         return int(result.executions_deleted)
 
     engine = drive(tidy)
-    assert engine.events[1] == history_prune_requested(2, 1)
-    engine.turn(prune_done(2, executions_deleted=9))
+    assert engine.events[1] == prune_requested(2, PruneOptions(keep_last=1))
+    engine.turn(pruned(2, executions_deleted=9))
     assert engine.result == 9
 
 
@@ -166,7 +166,7 @@ def test_a_replay_asks_for_nothing_again_and_gives_the_same_result() -> None:
 
     engine = drive(tidy_then_work)
     engine.forget()
-    engine.turn(prune_done(2, **answer))
+    engine.turn(pruned(2, **answer))
     engine.forget()
     turn = engine.turn(activity_result(4))
     assert turn is not None
@@ -176,7 +176,7 @@ def test_a_replay_asks_for_nothing_again_and_gives_the_same_result() -> None:
 
 
 def test_replay_compares_the_position_of_a_prune_and_never_its_options() -> None:
-    recorded = [started("tidy"), history_prune_requested(2, PruneOptions(keep_within=3600)), history_pruned(3, 2)]
+    recorded = [started("tidy"), prune_requested(2, PruneOptions(keep_within=3600)), history_pruned(3, 2)]
     check_replay([*recorded, completed(4, {"instances_processed": 1})], registry_of(tidy))
 
 
@@ -191,7 +191,7 @@ def test_a_prune_that_the_code_no_longer_asks_for_is_nondeterminism() -> None:
         await ctx.schedule_activity("work")
 
     with pytest.raises(NondeterminismError) as caught:
-        check_replay([started("tidy"), history_prune_requested(2, 1)], registry_of(tidy))
+        check_replay([started("tidy"), prune_requested(2, PruneOptions(keep_last=1))], registry_of(tidy))
     assert "history recorded HistoryPruneRequested, the code asked for ActivityScheduled" in caught.value.message
 
 
@@ -199,11 +199,11 @@ def test_a_prune_that_the_code_no_longer_asks_for_is_nondeterminism() -> None:
     ("recorded", "said"),
     [
         (
-            [history_prune_requested(2, 1), activity_completed(3, 2)],
+            [prune_requested(2, PruneOptions(keep_last=1)), activity_completed(3, 2)],
             "which waits for something else (wait for a prune)",
         ),
         (
-            [history_prune_requested(2, 1), history_pruned(3, 9)],
+            [prune_requested(2, PruneOptions(keep_last=1)), history_pruned(3, 9)],
             "HistoryPruned answers event 9, which waits for nothing",
         ),
     ],
@@ -229,10 +229,10 @@ def test_a_prune_can_win_a_select() -> None:
         assert result is not None
         return [won, result.executions_deleted]
 
-    engine = drive(race, None, [prune_done(3, executions_deleted=4)])
+    engine = drive(race, None, [pruned(3, executions_deleted=4)])
     assert engine.events[1:] == [
         timer_created(2, seconds_after_now(engine, 60)),
-        history_prune_requested(3, 1),
+        prune_requested(3, PruneOptions(keep_last=1)),
         history_pruned(4, 3, executions_deleted=4),
         timer_cancelled(5, 2),
         completed(6, [1, 4]),
@@ -242,7 +242,7 @@ def test_a_prune_can_win_a_select() -> None:
 def test_a_prune_that_loses_a_select_is_carried_out_and_its_answer_is_recorded_for_nobody() -> None:
     engine = drive(race, None, [event_raised("go")])
     assert engine.kinds[-2:] == ["EventReceived", "ActivityScheduled"]
-    turn = engine.turn(prune_done(3, executions_deleted=2))
+    turn = engine.turn(pruned(3, executions_deleted=2))
     assert turn is not None
     assert (turn.ignored_messages, engine.events[-1]) == (0, history_pruned(6, 3, executions_deleted=2))
     engine.forget()
@@ -274,11 +274,11 @@ def test_whoever_is_cancelled_while_it_waits_for_a_prune_cleans_up_and_the_answe
         finally:
             await ctx.schedule_activity("clean up")
 
-    engine = drive(tidy, None, [cancel_asked()], [prune_done(2, executions_deleted=1)])
+    engine = drive(tidy, None, [cancel_asked()], [pruned(2, executions_deleted=1)])
     engine.forget()
     engine.turn(activity_result(4))
     assert engine.events[1:] == [
-        history_prune_requested(2, 1),
+        prune_requested(2, PruneOptions(keep_last=1)),
         cancel_requested(3),
         activity_scheduled(4, "clean up"),
         history_pruned(5, 2, executions_deleted=1),
@@ -307,7 +307,7 @@ async def tidy_and_go_on(ctx: OrchestrationContext) -> None:
 
 def test_an_answer_that_comes_after_its_execution_has_ended_leaves_the_queue_and_counts_as_nothing_strange() -> None:
     """The answer is a message, so it always comes after the commit that ended the execution."""
-    late = prune_done(2, execution_id=1, executions_deleted=1)
+    late = pruned(2, execution_id=1, executions_deleted=1)
     first = drive(tidy_and_go_on)
     assert [each.event_id for each in first.last.prune_requests] == [2]
     with_the_beginning = first.next_execution()
@@ -326,12 +326,12 @@ def test_an_answer_in_the_turn_that_ends_the_execution_counts_as_nothing_strange
         await ctx.wait_for_event("end")
 
     engine = drive(tidy)
-    engine.turn(cancel_asked(), prune_done(2))
+    engine.turn(cancel_asked(), pruned(2))
     assert engine.last.end is not None
     assert engine.last.ignored_messages == 0
 
 
-@pytest.mark.parametrize("message", [prune_done(9), prune_done(2, execution_id=2), activity_result(2)])
+@pytest.mark.parametrize("message", [pruned(9), pruned(2, execution_id=2), activity_result(2)])
 def test_an_answer_to_nothing_open_is_strange(message: Any) -> None:
     engine = drive(tidy)
     turn = engine.turn(message)
@@ -344,7 +344,7 @@ def test_an_answer_that_comes_twice_is_recorded_once() -> None:
         await ctx.prune_history(1)
         await ctx.wait_for_event("end")
 
-    engine = drive(tidy, None, [prune_done(2), prune_done(2)])
+    engine = drive(tidy, None, [pruned(2), pruned(2)])
     assert engine.kinds.count("HistoryPruned") == 1
     assert engine.last.ignored_messages == 1
 

@@ -71,7 +71,7 @@ BAD: Final[dict[str, tuple[type[DuroError], str]]] = {
         HistoryFormatError,
         "event 5: ActivityCompleted answers event 4, which waits for something else (timer)",
     ),
-    "event-of-a-newer-release": (HistoryFormatError, "Invalid value 'HistoryFolded'"),
+    "event-of-a-newer-release": (HistoryFormatError, "Invalid value 'HistoryArchived'"),
     "line-cut-short": (HistoryFormatError, 'event \'{"type":"TimerCreated"'),
     "field-of-the-wrong-type": (HistoryFormatError, "Expected `int`, got `str` - at `$.fire_at_ms`"),
     "version-nobody-has": (UnknownOrchestrationError, "orchestration 'sell' version 9.9.9 is not registered here"),

@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
-from duro import AutoPrune, InvalidRulesError, PolicyKind, PolicyOrigin, PruneOptions, Registry, StatedPolicy
+from duro import AutoPrune, InvalidRulesError, PruneOptions, Registry
+from duro.model.policies import StatedPolicy
+from duro.model.retention import PolicyKind, PolicyOrigin
 
 
 async def _poll(ctx: Any) -> None: ...
@@ -29,7 +31,7 @@ def test_a_registration_keeps_its_policy_and_where_it_stands(monkeypatch: pytest
     definition = registry.find_orchestration("poll")
     assert definition is not None
     assert definition.auto_prune == AutoPrune(keep_last=5, every_n_executions=10)
-    assert definition.auto_prune_origin == f"unit/{Path(__file__).name}:{_line_of(poll)}"
+    assert definition.place == f"unit/{Path(__file__).name}:{_line_of(poll)}"
 
 
 def test_an_int_stands_for_keep_last() -> None:
@@ -53,12 +55,12 @@ def test_the_policies_are_those_of_every_version_that_brings_one_from_old_to_new
     )
 
 
-def test_a_registration_without_a_policy_says_nothing_and_has_no_origin() -> None:
+def test_a_registration_without_a_policy_says_nothing() -> None:
     registry = Registry()
     registry.orchestration(_poll)
     definition = registry.find_orchestration("_poll")
     assert definition is not None
-    assert (definition.auto_prune, definition.auto_prune_origin) == (None, "")
+    assert definition.auto_prune is None
     assert registry.policies == ()
 
 

@@ -6,8 +6,10 @@ import os
 import msgspec
 
 from duro.errors import UsageError
+from duro.model.retention import AutoPrune, AutoPruneConfig, as_auto_prune
 
 _CORES = os.cpu_count() or 1
+_SECONDS = ("lease_s", "poll_interval_s", "cancel_check_s", "blocked_retry_s", "turn_timeout_s")
 
 
 class RuntimeOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -26,9 +28,14 @@ class RuntimeOptions(msgspec.Struct, frozen=True, kw_only=True):
     * ``blocked_retry_s``: how long a blocked instance waits before this worker's code is tried again.
     * ``turn_timeout_s``: a turn that runs longer hangs; the worker's lease is left to expire, so that another worker
       tries.
+    * ``auto_prune``: automatic pruning, as ``AutoPruneConfig``; a policy or an int (``keep_last``) is its default.
+    * ``sweep_interval_s``: how often the worker that sweeps looks for policies whose interval is over. What a turn left
+      behind is noticed within a second.
+    * ``metrics_port``: where Prometheus reads the counters, over HTTP; 0 takes a free port, None offers nothing.
+      ``metrics_address``: the address it listens at.
 
     Raises:
-        UsageError: a number is out of range; the message names the field.
+        UsageError: a number is out of range; the message names the field. InvalidRulesError: ``auto_prune`` is wrong.
     """
 
     max_concurrent_activities: int = 1000
@@ -40,15 +47,30 @@ class RuntimeOptions(msgspec.Struct, frozen=True, kw_only=True):
     cancel_check_s: float = 0.5
     blocked_retry_s: float = 30.0
     turn_timeout_s: float = 60.0
+    auto_prune: AutoPruneConfig | AutoPrune | int | None = None
+    sweep_interval_s: float = 30.0
+    metrics_port: int | None = None
+    metrics_address: str = "127.0.0.1"
 
     def __post_init__(self) -> None:
         for field in ("max_concurrent_activities", "max_activity_threads", "turns_per_commit_max"):
             _whole(field, getattr(self, field), 1)
         _whole("cache_size", self.cache_size, 0)
-        for field in ("lease_s", "poll_interval_s", "cancel_check_s", "blocked_retry_s", "turn_timeout_s"):
+        if self.auto_prune is not None and not isinstance(self.auto_prune, AutoPruneConfig):
+            default = as_auto_prune(self.auto_prune, "RuntimeOptions.auto_prune")
+            msgspec.structs.force_setattr(self, "auto_prune", AutoPruneConfig(default=default))
+        if self.metrics_port is not None:
+            _whole("metrics_port", self.metrics_port, 0)
+        for field in (*_SECONDS, "sweep_interval_s"):
             value = getattr(self, field)
             if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value <= 0:
                 raise UsageError(f"RuntimeOptions.{field} must be more than 0 seconds, not {value!r}")
+
+    @property
+    def auto_prune_config(self) -> AutoPruneConfig | None:
+        """``auto_prune``, whatever it was given as."""
+        assert self.auto_prune is None or isinstance(self.auto_prune, AutoPruneConfig), "settled when it was made"
+        return self.auto_prune
 
 
 def _whole(field: str, value: object, least: int) -> None:

@@ -5,24 +5,34 @@ import os
 import socket
 from collections.abc import Callable
 from types import TracebackType
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from duro.async_client import AsyncClient
 from duro.client import Client
-from duro.errors import UsageError
+from duro.errors import SettingsError, StoreError, UsageError
 from duro.host.activities import ThreadedActivityExecutor
+from duro.host.maintenance import Maintenance
 from duro.host.options import RuntimeOptions
-from duro.host.scheduler import Loop, Scheduler, ThreadScheduler
+from duro.host.policies import WorkerPolicies, sources_of
+from duro.host.scheduler import FINISHED, Loop, Scheduler, ThreadScheduler
+from duro.host.settings import WatchedSettings
 from duro.host.worker import Worker
 from duro.model.records import WorkerRecord
 from duro.registry import Registry
+from duro.settings.places_of_stores import anchored
 from duro.stores.base import Store
 from duro.stores.opening import new_id, open_store
-from duro.telemetry import Counters
+from duro.telemetry import HOST_LOGGER, Counters, PruneCount, PruneCounters
 from duro.version import __version__
 from duro.waiting import FinishNotifier
 
+if TYPE_CHECKING:
+    from duro.host.metrics import MetricsServer
+
 _DRAIN_DEFAULT_S: Final = 10.0
+
+_WATCH_S: Final = 1.0
+"""How often the configuration file is looked at."""
 
 
 class Runtime:
@@ -32,15 +42,20 @@ class Runtime:
     manager, sync or async; ``start`` and ``stop`` do the same by hand. Several runtimes, in one process or several,
     may share a store. Async activities run on a loop that ``new_event_loop`` makes (``uvloop.new_event_loop``, say).
 
-    Raises (the constructor): StoreUrlError, StoreError; UsageError: ``registry`` is none.
+    ``config`` names a runtime_config.toml: it is read now, and watched while the runtime runs. ``store`` None takes the
+    store that the file names.
+
+    Raises (the constructor): StoreUrlError, StoreError; UsageError: ``registry`` is none, or no store is named;
+        SettingsError: the file is not there or cannot be used (all its problems at once).
     """
 
     def __init__(
         self,
-        store: "str | os.PathLike[str] | Store",
+        store: "str | os.PathLike[str] | Store | None",
         registry: Registry,
         options: RuntimeOptions | None = None,
         *,
+        config: "str | os.PathLike[str] | None" = None,
         scheduler: Scheduler | None = None,
         ids: Callable[[], str] = new_id,
         new_event_loop: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop,
@@ -49,15 +64,24 @@ class Runtime:
             raise UsageError(f"registry must be a duro.Registry, not {registry!r}", hint="make one: duro.Registry()")
         self._owned = not isinstance(store, Store)
         self._scheduler = scheduler or ThreadScheduler()
-        self.store: Store = store if isinstance(store, Store) else open_store(store, clock=self._scheduler.clock)
         self.registry = registry
         self.options = options or RuntimeOptions()
+        self._watched = None if config is None else WatchedSettings(config, self._scheduler.clock)
+        self._policies = self._current_policies()
+        self.store: Store = store if isinstance(store, Store) else self._open(store)
         self._ids = ids
         self._new_event_loop = new_event_loop
         self._notifier = FinishNotifier()
         self._worker: Worker | None = None
         self._loop: Loop | None = None
         self._renewal: Loop | None = None
+        self._maintenance: Maintenance | None = None
+        self._sweeping: Loop | None = None
+        self._watching: Loop | None = None
+        self._stopping = False
+        self._unpublished = False
+        self._prune_counters = PruneCounters()
+        self._metrics: MetricsServer | None = None
         self._executor: ThreadedActivityExecutor | None = None
         self.client = Client(
             self.store, registry=registry, ids=ids, notifier=self._notifier, after_write=self._after_write
@@ -83,23 +107,46 @@ class Runtime:
             ids=self._ids,
             notifier=self._notifier,
             describe=self._describe,
+            policies=lambda: self._policies,
+            prune_counters=self._prune_counters,
         )
         self._worker = worker
         self._executor = ThreadedActivityExecutor(
             self, worker.report, self.options.max_activity_threads, self._new_event_loop
         )
         try:
+            self._metrics = self._serve_metrics(worker)
             worker.begin(self._executor, self._wake)
         except BaseException:
             self._executor.close()
+            self._close_metrics()
             self._worker = self._executor = None
             raise
+        self._maintenance = Maintenance(
+            self.store,
+            clock=self._scheduler.clock,
+            holder=lambda: worker.worker_id,
+            counters=self._prune_counters,
+            interval_s=self.options.sweep_interval_s,
+        )
         self._loop = self._scheduler.start("duro-worker", worker.step)
         self._renewal = self._scheduler.start("duro-lease", worker.renew_step)
+        self._sweeping = self._scheduler.start("duro-sweep", self._maintenance.step)
+        if self._watched is not None:
+            self._watching = self._scheduler.start("duro-config", self._watch_step)
 
     def stop(self, drain_s: float = _DRAIN_DEFAULT_S) -> None:
         """Take no more work, give running activities up to ``drain_s`` seconds, commit what is finished, give the
         rest back to the store, and close the store if this runtime opened it. Idempotent."""
+        self._stopping = True
+        self._close_metrics()
+        if self._maintenance is not None:
+            self._maintenance.stop()
+        for loop in (self._sweeping, self._watching):
+            if loop is not None:
+                loop.wake()
+                loop.join()
+        self._sweeping = self._watching = None
         if self._loop is not None and self._worker is not None and self._executor is not None:
             self._worker.begin_stop(drain_s)
             self._loop.join()
@@ -150,6 +197,21 @@ class Runtime:
         """
         return self._running_worker().counters
 
+    @property
+    def prune_counts(self) -> dict[tuple[str, str], PruneCount]:
+        """What this runtime has pruned since it started, by (orchestration, trigger)."""
+        return self._prune_counters.snapshot()
+
+    @property
+    def settings_problem(self) -> SettingsError | None:
+        """Why the configuration file as it is now is not in force; None: it is, or there is none."""
+        return None if self._watched is None else self._watched.problem
+
+    @property
+    def metrics_port(self) -> int | None:
+        """The port at which the metrics are served; None: they are not."""
+        return None if self._metrics is None else self._metrics.port
+
     # --- inside ----------------------------------------------------------------------------------------------
 
     def _running_worker(self) -> Worker:
@@ -175,4 +237,47 @@ class Runtime:
             orchestrations=self.registry.orchestrations,
             activities=self.registry.activities,
             duro_version=__version__,
+            published=self._policies.published,
         )
+
+    def _open(self, store: "str | os.PathLike[str] | None") -> Store:
+        if store is None:
+            url = None if self._watched is None else self._watched.settings.store_url
+            if self._watched is None or url is None:
+                raise UsageError("no store is named", hint="give one, or a config whose [store] has a url")
+            store = anchored(url, self._watched.path.parent)
+        return open_store(store, clock=self._scheduler.clock)
+
+    def _current_policies(self) -> WorkerPolicies:
+        settings = None if self._watched is None else self._watched.settings
+        return WorkerPolicies(sources_of(settings, self.options.auto_prune_config, self.registry))
+
+    def _watch_step(self) -> float:
+        """Look at the file, and make what it says the policy of the next turn and of everybody who asks the store."""
+        if self._stopping or self._watched is None:
+            return FINISHED
+        if self._watched.look():
+            self._policies = self._current_policies()
+            self._unpublished = True
+        if self._unpublished and self._worker is not None:
+            try:
+                self.store.publish(self._worker.worker_id, self._policies.published)
+                self._unpublished = False
+            except StoreError as error:
+                HOST_LOGGER.warning("the new policies could not be published, trying again: %s", error)
+            if self._maintenance is not None:
+                self._maintenance.settings_changed()
+        return _WATCH_S
+
+    def _serve_metrics(self, worker: Worker) -> "MetricsServer | None":
+        if self.options.metrics_port is None:
+            return None
+        from duro.host.metrics import MetricsServer, RuntimeCollector  # only those who are scraped pay for it
+
+        collector = RuntimeCollector(lambda: worker.counters, self._prune_counters.snapshot, self.store.backlog)
+        return MetricsServer(collector, self.options.metrics_port, self.options.metrics_address)
+
+    def _close_metrics(self) -> None:
+        if self._metrics is not None:
+            self._metrics.close()
+            self._metrics = None

@@ -29,11 +29,13 @@ from duro.host.activities import ActivityAttempt, ActivityExecutor, ActivityKey,
 from duro.host.cache import ExecutionCache
 from duro.host.held import Held
 from duro.host.options import RuntimeOptions
+from duro.host.policies import WorkerPolicies
 from duro.host.reports import end_message, finish, first_attempt, key_and_epoch, reported, retry, retry_delay_s
 from duro.host.room import ActivityRoom
 from duro.host.scheduler import FINISHED
 from duro.model.limits import ATTEMPTS_MAX
 from duro.model.records import WorkerRecord
+from duro.model.removal import PruneReport
 from duro.model.status import BlockedKind, ExecutionStatus
 from duro.model.turns import (
     CommitBatch,
@@ -52,7 +54,7 @@ from duro.model.turns import (
 from duro.registry import Registry
 from duro.replay.engine import Arrivals, Execution, FirstTurn, Identity
 from duro.stores.base import LeaseOffer, Store
-from duro.telemetry import HOST_LOGGER, ORCHESTRATION_LOGGER, TRACE_LEVELS, Counters
+from duro.telemetry import HOST_LOGGER, ORCHESTRATION_LOGGER, TRACE_LEVELS, Counters, PruneCounters
 from duro.waiting import FinishNotifier
 
 _RETRY_STORE_S: Final = 0.1
@@ -100,6 +102,8 @@ class Worker:
         ids: Callable[[], str],
         notifier: FinishNotifier,
         describe: Callable[[str], WorkerRecord],
+        policies: Callable[[], WorkerPolicies],
+        prune_counters: PruneCounters,
     ) -> None:
         self._store = store
         self._registry = registry
@@ -108,6 +112,8 @@ class Worker:
         self._ids = ids
         self._notifier = notifier
         self._describe = describe
+        self._policies = policies
+        self._prune_counters = prune_counters
         self.counters = Counters()
         self.worker_id = ids()
         self.executor: ActivityExecutor
@@ -283,6 +289,7 @@ class Worker:
             releases=self._releases,
             finished=self._finished,
             retries=self._retries,
+            prune_terms=self._policies().terms,
         )
         self._releases, self._finished, self._retries = [], [], []
         return batch
@@ -543,6 +550,8 @@ class Worker:
         held.turn_of = execution
         held.claims = self._claim(turn)
         turn.keep_lease = self._keep_lease(held, turn)
+        if (end := turn.end) is not None and end.status is ExecutionStatus.CONTINUED_AS_NEW:
+            turn.policies = self._policies().chain(turn.name, turn.version, end.prune)
         return turn
 
     def _run_successor(self, held: Held, turn: TurnCommit) -> list[TurnCommit]:
@@ -648,10 +657,19 @@ class Worker:
                 self._committed(held, turn, ready, finished)
             else:
                 self._not_committed(held, turn, outcome, result.store_time_ms)
+        for report in result.prunes:
+            self._pruned(report)
         if ready:
             self._submit(ready)
         if finished:
             self._notifier.finished(finished)
+
+    def _pruned(self, report: PruneReport) -> None:
+        self._prune_counters.add(report.name, report.trigger, report.result)
+        if report.result.error is not None:
+            HOST_LOGGER.warning(
+                "a prune of %r failed and stays due; its turn is committed: %s", report.name, report.result.error
+            )
 
     def _committed(self, held: Held, turn: TurnCommit, ready: list[ActivityAttempt], finished: list[str]) -> None:
         execution = held.turn_of

@@ -42,12 +42,15 @@ class PruneFilter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     """Which instances a prune looks at: all given fields must match, and without any it is all of them.
 
     ``instance_ids`` and ``names`` are exact. ``due``: only those a sweep has to look at, because an earlier prune left
-    something or failed.
+    something or failed. ``several``: only those that may have more than one live execution.
+    ``own_policy``: only those that have a policy of their own.
     """
 
     instance_ids: tuple[str, ...] | None = None
     names: tuple[str, ...] | None = None
     due: bool = False
+    several: bool = False
+    own_policy: bool = False
 
 
 class PrunableInstance(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,7 +87,7 @@ class PruneOrder(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PruneBatch(msgspec.Struct, frozen=True, kw_only=True):
-    """Several orders in one transaction.
+    """Several orders, of different instances, in one transaction.
 
     ``run_id`` "" is an automatic prune: its counts go into the coalesced ranges of the ledger. Any other names a manual
     run, whose row of the ledger is its own; ``by`` and ``reason`` say who ran it and why. ``grace_ms``: how long after
@@ -130,7 +133,6 @@ class ReclaimResult(msgspec.Struct, frozen=True, kw_only=True):
 
     executions: int = 0
     events: int = 0
-    bytes: int = 0
     children: int = 0
     more: bool = False
 

@@ -415,6 +415,24 @@ class OrchestrationContext:
 
     # --- the course of the instance --------------------------------------------------------------------------
 
+    def prune_history(self, options: PruneOptions | int) -> DurableFuture[PruneResult]:
+        """Remove earlier executions of this instance, in the commit of this very turn: no activity, no worker. An int
+        stands for ``keep_last``; this execution counts, and always stays.
+
+        Awaiting it gives what was removed. A prune that failed gives a result with ``error``; it does not raise. It
+        cannot be stopped: one that loses a ``select``, or that nobody awaits, is carried out as well. ``remaining`` is
+        what one prune, which looks at the oldest ``TURN_PRUNE_EXECUTIONS_MAX`` executions, leaves for the next.
+
+        Raises:
+            InvalidRulesError: the options name nothing to keep, or something that cannot be. Nothing was asked.
+        """
+        execution = self._execution
+        execution.check_open()
+        chosen = as_prune_options(options, "options of prune_history")
+        return execution.prune_history(
+            events.HistoryPruneRequested(event_id=execution.next_event_id, at_ms=execution.now_ms, options=chosen)
+        )
+
     def continue_as_new(
         self, input: Any = None, *, version: str | None = None, prune: PruneOptions | int | None = None
     ) -> DurableFuture[Any]:
@@ -422,43 +440,23 @@ class OrchestrationContext:
         the newest version registered. What was asked for in this turn is carried out. Await it: code after it does
         not run.
 
-        ``prune`` (an int stands for ``keep_last``) prunes earlier executions of the instance in the same transaction,
-        in place of its automatic policy; ``keep_last`` counts the execution being started. None leaves it to the
-        policy. If the execution ends otherwise, because it was cancelled, nothing is pruned.
+        ``prune`` (an int stands for ``keep_last``) removes earlier executions in the same transaction, in place of the
+        automatic policy; the execution being started counts. An execution that was cancelled prunes nothing.
 
         Raises:
             InvalidInputError, PayloadTooLargeError, InvalidNameError, InvalidRulesError: nothing was changed.
         """
         execution = self._execution
         execution.check_open()
+        chosen = None if prune is None else as_prune_options(prune, "prune of continue_as_new")
         if version is not None:
             check_name(version, "version")
         payload = encode_payload(input, f"input of the next execution of {self.name!r}")
         definition = execution.registry.find_orchestration(self.name, version or "")
         if definition is not None:
             definition.signature.arguments(payload, f"orchestration {self.name!r} {definition.version}")
-        rules = None if prune is None else as_prune_options(prune, "prune of continue_as_new")
-        execution.continue_as_new(payload, version, rules)
+        execution.continue_as_new(payload, version, chosen)
         return Never(execution)
-
-    def prune_history(self, options: PruneOptions | int) -> DurableFuture[PruneResult]:
-        """Prune earlier executions of this very instance, all but those that ``options`` keep (an int stands for
-        ``keep_last``, which counts this execution).
-
-        It is no activity: what goes is marked in the commit of this turn, whatever becomes of the future, and awaiting
-        it gives the counts of what was marked. ``remaining`` is what is left for a later prune, for one looks at the
-        oldest ``TURN_PRUNE_EXECUTIONS_MAX`` executions. A prune that failed did nothing: its result has ``error``, and
-        nothing is raised. The automatic policy of the instance goes on beside it.
-
-        Raises:
-            InvalidRulesError: it is no rule, or one that keeps nothing. Nothing was asked for.
-        """
-        execution = self._execution
-        execution.check_open()
-        rules = as_prune_options(options, "the options of prune_history")
-        return execution.prune(
-            events.HistoryPruneRequested(event_id=execution.next_event_id, at_ms=execution.now_ms, options=rules)
-        )
 
     def set_custom_status(self, status: Any) -> None:
         """Any JSON value, shown with the instance from this turn's commit on; None clears it.
@@ -501,18 +499,6 @@ def failure_error(kind: str, name: str, failure: FailureDetails) -> TaskFailedEr
     if kind == "activity":
         return ActivityFailedError(message, failure)
     return SubOrchestrationFailedError(message, failure)
-
-
-def prune_result(event: events.HistoryPruned) -> PruneResult:
-    """What ``prune_history`` gives for a recorded answer."""
-    return PruneResult(
-        executions_deleted=event.executions_deleted,
-        events_deleted=event.events_deleted,
-        bytes_deleted=event.bytes_deleted,
-        instances_processed=1 if event.error is None else 0,
-        remaining=event.remaining,
-        error=event.error,
-    )
 
 
 def _decode(annotation: Any, kind: str, name: str, data: Json) -> Any:

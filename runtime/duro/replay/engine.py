@@ -32,7 +32,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Coroutine, Generator, Sequence
 from functools import partial
-from typing import Any, Final, NamedTuple, NoReturn, TypeAlias, TypeVar
+from typing import Any, Final, NoReturn, TypeAlias, TypeVar
 
 import msgspec
 
@@ -75,7 +75,7 @@ from duro.model.turns import (
 )
 from duro.registry import OrchestrationDefinition, Registry
 from duro.replay.allowance import Allowance
-from duro.replay.context import OrchestrationContext, failure_error, prune_result
+from duro.replay.context import OrchestrationContext, failure_error
 from duro.replay.futures import DurableFuture, Operation, Task
 from duro.replay.guard import HINT, asyncio_refused
 from duro.replay.matching import mismatch, same_request
@@ -121,13 +121,13 @@ _ANSWERS: Final[dict[type[Event] | type[Message], str]] = {
     ActivityFailed: "activity",
     ChildSucceeded: "sub-orchestration",
     ChildFailed: "sub-orchestration",
+    HistoryPruned: _PRUNE,
     events.ActivityCompleted: "activity",
     events.ActivityFailed: "activity",
     events.TimerFired: "timer",
     events.EventReceived: "event",
     events.SubOrchestrationCompleted: "sub-orchestration",
     events.SubOrchestrationFailed: "sub-orchestration",
-    HistoryPruned: _PRUNE,
     events.HistoryPruned: _PRUNE,
 }
 """Which kind of operation a message or an arrived event is the answer to."""
@@ -157,14 +157,6 @@ class FirstTurn(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     input: str
     seed: str
     parent: ParentLink | None
-
-
-class Continuation(NamedTuple):
-    """What ``continue_as_new`` was called with."""
-
-    input: Json
-    version: str | None
-    prune: PruneOptions | None
 
 
 class Arrivals(msgspec.Struct, kw_only=True, gc=False):
@@ -252,7 +244,7 @@ class Execution:
         """Whose code runs now, and may ask for things; None also once the turn is lost or the code sealed."""
         self._parent: ParentLink | None = None
         self._cancel_delivered = False
-        self._continuation: Continuation | None = None
+        self._continuation: tuple[Json, str | None, PruneOptions | None] | None = None
         self._broken: DuroError | None = None
         self._refusals = 0
         self._turn = _NO_TURN
@@ -489,7 +481,7 @@ class Execution:
                 ),
             )
 
-    def prune(self, event: events.HistoryPruneRequested) -> Operation[PruneResult]:
+    def prune_history(self, event: events.HistoryPruneRequested) -> Operation[PruneResult]:
         self._admit()
         if self.request(event):
             self._turn.prune_requests = _with(self._turn.prune_requests, RequestPrune(event.event_id, event.options))
@@ -564,7 +556,7 @@ class Execution:
 
     def continue_as_new(self, input: Json, version: str | None, prune: PruneOptions | None) -> None:
         if self._continuation is None:
-            self._continuation = Continuation(input, version, prune)
+            self._continuation = (input, version, prune)
 
     def trace(self, level: str, text: str) -> None:
         self.traces = _with(self.traces, (level, text))
@@ -670,10 +662,10 @@ class Execution:
                     remaining=message.remaining,
                     error=message.error,
                 )
-            case _:
+            case ChildFailed(failure=failure):
                 self._turn.observed_children = _with(self._turn.observed_children, asked)
                 event = events.SubOrchestrationFailed(
-                    event_id=number, at_ms=at_ms, scheduled_event_id=asked, failure=message.failure
+                    event_id=number, at_ms=at_ms, scheduled_event_id=asked, failure=failure
                 )
         self._record(event)
 
@@ -728,7 +720,7 @@ class Execution:
                 self._forget_wait(operation)
                 self._resolve(operation, event.data)
             case events.HistoryPruned():
-                self._take_open(event).resolve(prune_result(event))
+                self._take_open(event).resolve(_pruned(event))
             case events.OrchestrationCancelRequested():
                 self._cancel_all(event.reason)
             case _:
@@ -864,7 +856,7 @@ class Execution:
         elif self._cancel_delivered:
             self._end_cancelled("it was cancelled and asked to continue as new")
         else:
-            self._end_continued(self._continuation)
+            self._end_continued(*self._continuation)
 
     def _end_completed(self, value: Any) -> None:
         try:
@@ -894,8 +886,7 @@ class Execution:
             self._tell_parent(failure=FailureDetails(type=CANCELLED, message=reason)),
         )
 
-    def _end_continued(self, continuation: Continuation) -> None:
-        input, version, prune = continuation
+    def _end_continued(self, input: Json, version: str | None, prune: PruneOptions | None) -> None:
         if version is None:
             newest = self.registry.find_orchestration(self.definition.name)
             version = newest.version if newest else self.definition.version
@@ -953,6 +944,17 @@ def _with(found: Sequence[T], item: T) -> Sequence[T]:
         found.append(item)
         return found
     return [*found, item]
+
+
+def _pruned(event: events.HistoryPruned) -> PruneResult:
+    return PruneResult(
+        executions_deleted=event.executions_deleted,
+        events_deleted=event.events_deleted,
+        bytes_deleted=event.bytes_deleted,
+        instances_processed=0 if event.error else 1,
+        remaining=event.remaining,
+        error=event.error,
+    )
 
 
 def _nothing(data: Json) -> None:

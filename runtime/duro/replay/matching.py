@@ -17,6 +17,7 @@ _COMPARED_FIELDS: dict[type[Event], tuple[str, ...]] = {
     events.TimerCancelled: ("scheduled_event_id",),
     events.EventWaitCancelled: ("scheduled_event_id",),
     events.SubOrchestrationCancelRequested: ("scheduled_event_id",),
+    events.HistoryPruneRequested: (),
 }
 
 _CAUSES = (

@@ -32,7 +32,7 @@ def policy_chain(
 
     ``turn_options`` is the ``prune=`` of the turn's ``continue_as_new``, if it has one.
     """
-    stopped_by = _stopped_by(sources)
+    stopped = stopped_by(sources)
     links: list[PolicyLink] = []
     winner: PolicyLink | None = None
     for link in _candidates(sources, name, version, instance_override, turn_options):
@@ -40,12 +40,12 @@ def policy_chain(
             links.append(link)
         elif winner is None:
             winner = link
-            links.append(_with(link, applies=True, why=_why_it_applies(link, stopped_by)))
+            links.append(_with(link, applies=True, why=_why_it_applies(link, stopped)))
         else:
             links.append(_with(link, applies=False, why=_replaced_by(winner)))
     why = _replaced_by(winner) if winner else "nobody says what to prune: nothing is pruned"
     links.append(PolicyLink(origin=PolicyOrigin(PolicyKind.NONE, ""), applies=winner is None, why=why))
-    return PolicyChain(links=tuple(links), triggers=sources.triggers, stopped_by=stopped_by)
+    return PolicyChain(links=tuple(links), triggers=sources.triggers, stopped_by=stopped)
 
 
 def _candidates(
@@ -119,8 +119,8 @@ def _replaced_by(winner: PolicyLink) -> str:
     return f"replaced by {winner.origin}"
 
 
-def _stopped_by(sources: PolicySources) -> str:
-    """Both must agree: whoever says no is obeyed."""
+def stopped_by(sources: PolicySources) -> str:
+    """Who switched automatic pruning off, "" if nobody did. Both must agree: whoever says no is obeyed."""
     if not sources.file_enabled:
         return f"enabled = false in {sources.file}"
     return "" if sources.code_enabled else "AutoPruneConfig(enabled=False)"

@@ -4,10 +4,11 @@ store."""
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
+from duro.model.ledger import LedgerRange
 from duro.model.limits import TURN_PRUNE_EXECUTIONS_MAX
 from duro.model.policies import PolicyChain, PolicySources, PruneDecision, StatedPolicy
 from duro.model.pruning import ExecutionFacts, Hold, PruneResult, SkippedExecution
-from duro.model.removal import PruneView
+from duro.model.removal import LedgerEntry, PruneView
 from duro.model.retention import PruneOptions
 from duro.model.turns import PruneTerms
 from duro.retention.plan import plan_instance
@@ -112,6 +113,38 @@ def live_from(view: PruneView, removed: Sequence[ExecutionFacts], before: int) -
 def failed(error: BaseException) -> PruneResult:
     """The result of a prune that was undone because of ``error``."""
     return PruneResult(error=f"{type(error).__name__}: {error}")
+
+
+UNDO: Final = "undo"
+"""The trigger of a ledger row that says what came back."""
+
+
+def undone_range(sizes: Sequence[tuple[int, int, int]], *, origin: str, undone_at_ms: int) -> LedgerRange:
+    """The ledger row of an undo: ``sizes`` are (execution id, events, bytes) of what came back of one instance."""
+    return LedgerRange(
+        first_execution_id=min(execution_id for execution_id, _, _ in sizes),
+        last_execution_id=max(execution_id for execution_id, _, _ in sizes),
+        executions=len(sizes),
+        events=sum(events for _, events, _ in sizes),
+        history_bytes=sum(size for _, _, size in sizes),
+        rule="",
+        origin=origin,
+        trigger=UNDO,
+        first_pruned_at_ms=undone_at_ms,
+        last_pruned_at_ms=undone_at_ms,
+    )
+
+
+def entries_that_may_have(entries: Iterable[LedgerEntry], execution_id: int) -> tuple[LedgerEntry, ...]:
+    """The rows of a ledger that an execution which was pruned may be in, the closest first; undos are not among
+    them."""
+    having = [
+        entry
+        for entry in entries
+        if entry.range.trigger != UNDO
+        and entry.range.first_execution_id <= execution_id <= entry.range.last_execution_id
+    ]
+    return tuple(sorted(having, key=lambda entry: entry.range.last_execution_id - entry.range.first_execution_id))
 
 
 def rules_text(rules: Sequence[PruneOptions]) -> str:

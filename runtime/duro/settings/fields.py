@@ -152,7 +152,7 @@ ROLLOUT: Final = Section(
 )
 PRUNING: Final = Section(
     "pruning",
-    "Automatic pruning of past executions. This release reads and checks these settings, and removes nothing yet.",
+    "Automatic pruning of past executions. Workers watch this file: a change is applied while they run.",
     fields=(
         Field("enabled", "boolean", "false stops all automatic pruning.", default=True),
         Field("default_keep_last", "count", "Keep this many executions where no other policy applies.", example=5),

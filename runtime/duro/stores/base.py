@@ -125,6 +125,10 @@ class Store(ABC):
         """A value that differs from an earlier one if anything was committed in between, by this process or
         another one. Cheap enough to ask a hundred times a second; takes no lock that a writer could wait for."""
 
+    @abstractmethod
+    def store_id(self) -> str:
+        """The id the store was given when it was made."""
+
     # --- workers ---------------------------------------------------------------------------------------------
 
     @abstractmethod
@@ -378,17 +382,24 @@ class Store(ABC):
         """
 
     @abstractmethod
+    def note_swept(self, incarnations: Sequence[int]) -> None:
+        """A sweep has looked at these instances and has nothing to do: they are no longer due."""
+
+    @abstractmethod
     def reclaim(self, events_max: int) -> ReclaimResult:
         """Delete rows of marked executions past their grace, those marked first, first: about ``events_max`` events
         in one transaction. An execution larger than that goes in several, ``reclaiming`` in between. With it goes what
         is left of its own timers and activities, and with ``ChildrenPolicy.SETTLED`` its settled children."""
 
     @abstractmethod
-    def undo_prune(self, hold_id: str, hold_until_ms: int, *, run_id: str = "", instance_id: str = "") -> UndoResult:
+    def undo_prune(
+        self, hold_id: str, hold_until_ms: int, *, run_id: str = "", instance_id: str = "", by: str = ""
+    ) -> UndoResult:
         """Bring back every execution that is still ``pruned`` of a manual run, or of an instance (its present life):
         live again, and each instance concerned under a hold until ``hold_until_ms`` (ids ``hold_id``, then
         ``hold_id-2`` ...), so that the next automatic prune does not take it again. The ledger gets a row of its own,
-        with trigger ``undo``. Nothing left to bring back: an empty result, and nothing is changed.
+        with trigger ``undo``. Nothing left to bring back: an empty result, and nothing is changed. ``hold_id`` also
+        names the run of the undo.
 
         Raises:
             InstanceNotFoundError; PruneRunNotFoundError: no such run. Nothing was changed.

@@ -15,13 +15,17 @@ from duro.model import events as ev
 from duro.model.failure import CANCELLED, FailureDetails
 from duro.model.messages import ActivityFailed, ActivitySucceeded, ChildFailed, ChildSucceeded
 from duro.model.options import RetryPolicy
+from duro.model.pruning import PruneTrigger
 from duro.model.records import StartRequest, WorkerRecord
+from duro.model.removal import PruneBatch, PruneOrder
+from duro.model.retention import PolicyKind, PolicyOrigin, PruneOptions, as_prune_options
 from duro.model.status import ExecutionStatus, ParentPolicy
 from duro.model.turns import (
     CancelChild,
     CreateTimer,
     ExecutionEnd,
     LeasedInstance,
+    RequestPrune,
     ScheduleActivity,
     StartInstance,
     TurnCommit,
@@ -218,6 +222,16 @@ def continued_as_new(input: str = "null", version: str = VERSION) -> ev.Orchestr
     return ev.OrchestrationContinuedAsNew(event_id=_UNNUMBERED, at_ms=0, input=json(input), version=version)
 
 
+def prune_requested(options: PruneOptions | None = None) -> ev.HistoryPruneRequested:
+    return ev.HistoryPruneRequested(event_id=_UNNUMBERED, at_ms=0, options=options or PruneOptions(keep_last=1))
+
+
+def history_pruned(scheduled_event_id: int, executions_deleted: int = 0) -> ev.HistoryPruned:
+    return ev.HistoryPruned(
+        event_id=_UNNUMBERED, at_ms=0, scheduled_event_id=scheduled_event_id, executions_deleted=executions_deleted
+    )
+
+
 def numbered(events: Sequence[ev.AnyEvent], first_event_id: int = 1, at_ms: int = 0) -> list[ev.AnyEvent]:
     """The events with consecutive ids and one time, as a turn records them."""
     return [
@@ -234,6 +248,26 @@ def encoded(*events: ev.AnyEvent, first_event_id: int = 1, at_ms: int = 0) -> li
 def size(texts: Sequence[str]) -> int:
     """Bytes of a history, as executions count them."""
     return sum(len(text.encode()) for text in texts)
+
+
+# --- pruning ---------------------------------------------------------------------------------------------------
+
+
+def prune_batch(*orders: tuple[int, PruneOptions | int], **fields: Any) -> PruneBatch:
+    """Orders as (incarnation, rules); an int stands for ``keep_last``. A batch with a run is a manual one, any other
+    that of a sweep; ``fields`` are those of ``PruneBatch``."""
+    trigger = PruneTrigger.MANUAL if fields.get("run_id") else PruneTrigger.INTERVAL
+    batch = PruneBatch(
+        orders=tuple(
+            PruneOrder(
+                incarnation=incarnation, rules=(as_prune_options(rules),), origin=PolicyOrigin(PolicyKind.CALL, "")
+            )
+            for incarnation, rules in orders
+        ),
+        trigger=trigger,
+        executions_max=100,
+    )
+    return msgspec.structs.replace(batch, **fields)
 
 
 # --- messages ----------------------------------------------------------------------------------------------
@@ -317,6 +351,8 @@ def _asked_for(events: Sequence[ev.AnyEvent]) -> dict[str, list[Any]]:
         match event:
             case ev.ActivityScheduled():
                 add("activities", _schedule(event))
+            case ev.HistoryPruneRequested():
+                add("prune_requests", RequestPrune(event.event_id, event.options))
             case ev.TimerCreated():
                 add("timers", CreateTimer(event.event_id, event.fire_at_ms))
             case ev.SubOrchestrationScheduled() | ev.OrchestrationScheduled():

@@ -36,7 +36,7 @@ from duro.model.messages import (
     Message,
 )
 from duro.model.options import RetryPolicy
-from duro.model.retention import PruneOptions, as_prune_options
+from duro.model.retention import PruneOptions
 from duro.model.status import ParentPolicy
 from duro.model.turns import MailboxEvent, TurnCommit
 from duro.registry import DEFAULT_VERSION, Registry
@@ -162,12 +162,6 @@ def orchestration_scheduled(
     )
 
 
-def history_prune_requested(
-    event_id: int, options: PruneOptions | int, *, at_ms: int = NOW_MS
-) -> ev.HistoryPruneRequested:
-    return ev.HistoryPruneRequested(event_id=event_id, at_ms=at_ms, options=as_prune_options(options))
-
-
 # --- arrived ------------------------------------------------------------------------------------------------
 
 
@@ -209,29 +203,6 @@ def sub_orchestration_failed(
     )
 
 
-def history_pruned(
-    event_id: int,
-    scheduled: int,
-    *,
-    executions_deleted: int = 0,
-    events_deleted: int = 0,
-    bytes_deleted: int = 0,
-    remaining: int = 0,
-    error: str | None = None,
-    at_ms: int = NOW_MS,
-) -> ev.HistoryPruned:
-    return ev.HistoryPruned(
-        event_id=event_id,
-        at_ms=at_ms,
-        scheduled_event_id=scheduled,
-        executions_deleted=executions_deleted,
-        events_deleted=events_deleted,
-        bytes_deleted=bytes_deleted,
-        remaining=remaining,
-        error=error,
-    )
-
-
 def cancel_requested(
     event_id: int, reason: str = "asked to stop", *, at_ms: int = NOW_MS
 ) -> ev.OrchestrationCancelRequested:
@@ -261,6 +232,15 @@ def continued_as_new(
     event_id: int, input: Any = None, *, version: str = DEFAULT_VERSION, at_ms: int = NOW_MS
 ) -> ev.OrchestrationContinuedAsNew:
     return ev.OrchestrationContinuedAsNew(event_id=event_id, at_ms=at_ms, input=payload(input), version=version)
+
+
+def prune_requested(event_id: int, options: PruneOptions, *, at_ms: int = NOW_MS) -> ev.HistoryPruneRequested:
+    return ev.HistoryPruneRequested(event_id=event_id, at_ms=at_ms, options=options)
+
+
+def history_pruned(event_id: int, scheduled: int, *, at_ms: int = NOW_MS, **fields: Any) -> ev.HistoryPruned:
+    """``fields``: the counts, and ``error``."""
+    return ev.HistoryPruned(event_id=event_id, at_ms=at_ms, scheduled_event_id=scheduled, **fields)
 
 
 # --- what reaches an execution ------------------------------------------------------------------------------
@@ -298,25 +278,9 @@ def child_error(scheduled: int, details: FailureDetails | None = None, *, execut
     return ChildFailed(execution_id=execution_id, scheduled_event_id=scheduled, failure=details or failure())
 
 
-def prune_done(
-    scheduled: int,
-    *,
-    executions_deleted: int = 0,
-    events_deleted: int = 0,
-    bytes_deleted: int = 0,
-    remaining: int = 0,
-    error: str | None = None,
-    execution_id: int = 1,
-) -> HistoryPruned:
-    return HistoryPruned(
-        execution_id=execution_id,
-        scheduled_event_id=scheduled,
-        executions_deleted=executions_deleted,
-        events_deleted=events_deleted,
-        bytes_deleted=bytes_deleted,
-        remaining=remaining,
-        error=error,
-    )
+def pruned(scheduled: int, *, execution_id: int = 1, **fields: Any) -> HistoryPruned:
+    """The store's answer to ``prune_history``. ``fields``: the counts, and ``error``."""
+    return HistoryPruned(execution_id=execution_id, scheduled_event_id=scheduled, **fields)
 
 
 def timer_due(scheduled: int) -> TimerDue:

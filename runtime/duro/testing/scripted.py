@@ -13,6 +13,7 @@ from duro.model.turns import (
     LeasedInstance,
     LeaseRequest,
     LeaseResult,
+    PruneTerms,
     ReleaseInstance,
     RetryActivity,
     TurnCommit,
@@ -103,6 +104,7 @@ class ScriptedWorker:
         retries: Sequence[RetryActivity] = (),
         lease: LeaseRequest | None = None,
         batch_id: str | None = None,
+        prune_terms: PruneTerms | None = None,
     ) -> CommitResult:
         batch = CommitBatch(
             worker_id=self.worker_id,
@@ -112,6 +114,7 @@ class ScriptedWorker:
             finished=list(finished),
             retries=list(retries),
             lease=lease,
+            prune_terms=prune_terms or PruneTerms(),
         )
         return self.store.commit(batch)
 

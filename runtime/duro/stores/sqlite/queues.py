@@ -8,8 +8,9 @@ from duro.stores.sqlite import sql
 from duro.stores.sqlite.committer import Transaction, as_json
 from duro.stores.sqlite.rows import Row
 
-Fence = tuple[int, int, int, int, int, str]
-"""Incarnation, lease epoch, turn sequence, execution, its number of events, name."""
+Fence = tuple[int, int, int, int, int, str, int, str | None]
+"""Incarnation, lease epoch, turn sequence, execution, its number of events, name, the last execution at whose end an
+automatic prune was done, the instance's own policy."""
 
 EndFacts = tuple[int, int, int, int, int, int, int | None, int | None, int | None, int]
 """Incarnation; whether it has messages, mailbox events, timers, activities, children; then the parent that waits for

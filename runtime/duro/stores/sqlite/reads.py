@@ -237,6 +237,10 @@ def list_children(connection: apsw.Connection, incarnation: int, limit: int, aft
 # --- the whole store -----------------------------------------------------------------------------------------
 
 
+def store_id(connection: apsw.Connection) -> str:
+    return str(_value(connection, sql.STORE_ID))
+
+
 def info(connection: apsw.Connection, url: str, path: Path) -> StoreInfo:
     """The sizes of the files come from the directory: opening the file would drop SQLite's locks on it."""
     row: Any = connection.execute(sql.INFO).fetchone()

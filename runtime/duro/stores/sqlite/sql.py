@@ -69,6 +69,7 @@ FREELIST_COUNT: Final = "PRAGMA freelist_count"
 
 # The first row of a new store.
 INSERT_STORE: Final = "INSERT INTO store (one, store_id, created_at_ms) VALUES (1, ?1, ?2)"
+STORE_ID: Final = "SELECT store_id FROM store"
 # Its counters, as a transaction begins to use them ...
 READ_COUNTERS: Final = "SELECT next_incarnation, next_message_id FROM store"
 # ... and as it leaves them.
@@ -234,7 +235,8 @@ FROM activities INDEXED BY activities_leased WHERE lease_worker_id = ?1
 # The fence: what the instances ?1 are now, seen by worker ?2.
 FENCE: Final = """
 SELECT json_group_array(json_array(
-  i.incarnation, i.lease_epoch, i.turn_sequence, i.execution_id, e.event_count, i.name))
+  i.incarnation, i.lease_epoch, i.turn_sequence, i.execution_id, e.event_count, i.name,
+  i.pruned_through, i.prune_policy))
 FROM json_each(?1) AS k
 CROSS JOIN instances i ON i.incarnation = k.value AND i.lease_worker_id = ?2
 CROSS JOIN executions e ON e.incarnation = i.incarnation AND e.execution_id = i.execution_id
@@ -723,7 +725,7 @@ CROSS JOIN instances i ON i.incarnation = c.child_incarnation
 INFO: Final = """
 SELECT (SELECT store_id FROM store), (SELECT count(*) FROM instances), count(*), coalesce(sum(event_count), 0),
   coalesce(sum(history_bytes), 0)
-FROM executions
+FROM executions WHERE removal = 'live'
 """
 # Every table, every row, in the order of its key.
 DUMP: Final = {
@@ -739,4 +741,10 @@ DUMP: Final = {
     "workers": "SELECT * FROM workers ORDER BY worker_id",
     "capabilities": "SELECT * FROM capabilities ORDER BY worker_id, kind, name, version",
     "requests": "SELECT * FROM requests ORDER BY request_id, incarnation",
+    "holds": "SELECT * FROM holds ORDER BY hold_id",
+    "ledger": "SELECT * FROM ledger ORDER BY incarnation, sequence",
+    "prune_runs": "SELECT * FROM prune_runs ORDER BY run_id",
+    "ledger_totals": "SELECT * FROM ledger_totals ORDER BY name",
+    "versions": "SELECT * FROM versions ORDER BY name, version",
+    "publications": "SELECT * FROM publications ORDER BY published",
 }

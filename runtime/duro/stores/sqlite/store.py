@@ -13,6 +13,8 @@ import apsw
 
 from duro.clock import Clock
 from duro.errors import CommitUnknownError, StoreClosedError, StoreNotFoundError, StoreReadOnlyError
+from duro.model.ledger import LedgerTotals
+from duro.model.pruning import Hold
 from duro.model.records import (
     ChildRecord,
     ExecutionPage,
@@ -27,9 +29,34 @@ from duro.model.records import (
     StoreInfo,
     WorkerRecord,
 )
+from duro.model.removal import (
+    Backlog,
+    LedgerEntry,
+    OrderResult,
+    PrunableInstance,
+    PruneBatch,
+    PrunedExecution,
+    PruneFilter,
+    PruneRun,
+    PruneView,
+    PublishedPolicies,
+    ReclaimResult,
+    UndoResult,
+)
 from duro.model.turns import CommitBatch, CommitResult, LastCommit, LeaseRequest, LeaseResult
 from duro.stores.base import LeaseOffer, Store, StoreDump
-from duro.stores.sqlite import clients, leases, migrations, reads, sql, turns, workers
+from duro.stores.sqlite import (
+    clients,
+    leases,
+    migrations,
+    pruning,
+    reads,
+    reclaiming,
+    retaining,
+    sql,
+    turns,
+    workers,
+)
 from duro.stores.sqlite.committer import Committer, Transaction
 from duro.stores.sqlite.connection import (
     FaultHook,
@@ -156,6 +183,10 @@ class SqliteStore(Store):
             except apsw.Error as error:
                 raise store_error(error, self._path) from error
         return (version, 0 if self._writer is None else self._writer.commits)
+
+    def store_id(self) -> str:
+        with self._reading() as connection:
+            return reads.store_id(connection)
 
     def _check(self) -> None:
         if os.getpid() != self._process_id:
@@ -322,6 +353,88 @@ class SqliteStore(Store):
 
     def resume_instance(self, instance_id: str) -> bool:
         return self._write(lambda transaction: clients.resume(transaction, instance_id))
+
+    # --- pruning -------------------------------------------------------------------------------------------------
+
+    def publish(self, worker_id: str, published: str) -> None:
+        self._write(lambda transaction: retaining.publish(transaction, worker_id, published))
+
+    def published_policies(self) -> PublishedPolicies:
+        with self._snapshot() as connection:
+            return retaining.published_policies(connection, self._clock.now_ms())
+
+    def versions_seen(self, name: str) -> tuple[tuple[str, int], ...]:
+        with self._reading() as connection:
+            return retaining.versions_seen(connection, name)
+
+    def set_instance_policy(self, instance_id: str, policy: str | None) -> None:
+        self._write(lambda transaction: retaining.set_instance_policy(transaction, instance_id, policy))
+
+    def add_hold(self, hold: Hold) -> None:
+        self._write(lambda transaction: retaining.add_hold(transaction, hold))
+
+    def remove_hold(self, hold_id: str) -> bool:
+        return self._write(lambda transaction: retaining.remove_hold(transaction, hold_id))
+
+    def list_holds(self) -> tuple[Hold, ...]:
+        with self._reading() as connection:
+            return retaining.list_holds(connection)
+
+    def hold_revision(self) -> int:
+        with self._reading() as connection:
+            return retaining.hold_revision(connection)
+
+    def orchestration_names(self) -> tuple[str, ...]:
+        with self._reading() as connection:
+            return retaining.orchestration_names(connection)
+
+    def prunable_instances(self, where: PruneFilter, limit: int, after: int) -> tuple[PrunableInstance, ...]:
+        with self._reading() as connection:
+            return retaining.prunable_instances(connection, where, limit, after)
+
+    def prune_views(self, wanted: Sequence[tuple[int, int]], limit: int, newer_max: int) -> list[PruneView]:
+        with self._snapshot() as connection:
+            return pruning.views(connection, wanted, limit, newer_max)
+
+    def prune(self, batch: PruneBatch) -> list[OrderResult]:
+        return self._write(lambda transaction: pruning.prune(transaction, batch))
+
+    def note_swept(self, incarnations: Sequence[int]) -> None:
+        self._write(lambda transaction: pruning.note_swept(transaction, incarnations))
+
+    def reclaim(self, events_max: int) -> ReclaimResult:
+        if not self.backlog().due_executions:
+            return ReclaimResult()
+        return self._write(lambda transaction: reclaiming.reclaim(transaction, events_max))
+
+    def undo_prune(
+        self, hold_id: str, hold_until_ms: int, *, run_id: str = "", instance_id: str = "", by: str = ""
+    ) -> UndoResult:
+        return self._write(
+            lambda transaction: reclaiming.undo(
+                transaction, hold_id, hold_until_ms, run_id=run_id, instance_id=instance_id, by=by
+            )
+        )
+
+    def list_ledger(self, instance_id: str) -> tuple[LedgerEntry, ...]:
+        with self._snapshot() as connection:
+            return retaining.list_ledger(connection, instance_id)
+
+    def list_prune_runs(self, limit: int) -> tuple[PruneRun, ...]:
+        with self._reading() as connection:
+            return retaining.list_runs(connection, limit)
+
+    def ledger_totals(self) -> tuple[LedgerTotals, ...]:
+        with self._reading() as connection:
+            return retaining.ledger_totals(connection)
+
+    def find_pruned(self, instance_id: str, execution_id: int) -> PrunedExecution | None:
+        with self._snapshot() as connection:
+            return retaining.find_pruned(connection, instance_id, execution_id)
+
+    def backlog(self) -> Backlog:
+        with self._reading() as connection:
+            return retaining.backlog(connection, self._clock.now_ms())
 
     # --- reads of clients ----------------------------------------------------------------------------------------
 

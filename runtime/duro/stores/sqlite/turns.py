@@ -20,10 +20,10 @@ from duro.model.turns import (
     TurnCommit,
     TurnOutcome,
 )
-from duro.stores.sqlite import leases, reports, sql
+from duro.stores.sqlite import leases, pruning, reports, sql
 from duro.stores.sqlite.committer import Transaction, as_json
 from duro.stores.sqlite.connection import concerns_the_store
-from duro.stores.sqlite.queues import EndFacts, end_facts, fences, insert_instances, send, wake
+from duro.stores.sqlite.queues import EndFacts, Fence, end_facts, fences, insert_instances, send, wake
 from duro.stores.sqlite.rows import Row
 
 _pairs = msgspec.json.Decoder(list[tuple[int, int]])
@@ -35,10 +35,11 @@ def commit(transaction: Transaction, batch: CommitBatch, rotation: int) -> Commi
     if batch.turns:
         result.turns = [TurnOutcome.FENCED] * len(batch.turns)
         if transaction.careful:
-            _write_one_by_one(transaction, batch, result)
+            prunes = _write_one_by_one(transaction, batch, result)
         else:
-            for wave in _waves(batch.turns):
-                _Wave(transaction, batch, result).write(wave)
+            prunes = [each for wave in _waves(batch.turns) for each in _Wave(transaction, batch, result).write(wave)]
+        if prunes:
+            pruning.prune_turns(transaction, batch, result, prunes)
     if batch.releases:
         result.releases = reports.release(transaction, batch)
     if batch.finished or batch.retries:
@@ -78,13 +79,14 @@ def _follows(before: TurnCommit, turn: TurnCommit) -> bool:
     )
 
 
-def _write_one_by_one(transaction: Transaction, batch: CommitBatch, result: CommitResult) -> None:
+def _write_one_by_one(transaction: Transaction, batch: CommitBatch, result: CommitResult) -> list[pruning.Pruning]:
     """After a batch failed as a whole: a turn that cannot be written is rejected, the others are written."""
+    prunes: list[pruning.Pruning] = []
     for position in range(len(batch.turns)):
         counters = transaction.counters()
         transaction.run(sql.SAVEPOINT)
         try:
-            _Wave(transaction, batch, result).write([position])
+            prunes += _Wave(transaction, batch, result).write([position])
         except (apsw.Error, UnicodeError, OverflowError, TypeError, ValueError) as error:
             if isinstance(error, apsw.Error) and concerns_the_store(error):
                 raise
@@ -93,6 +95,7 @@ def _write_one_by_one(transaction: Transaction, batch: CommitBatch, result: Comm
             result.turns[position] = TurnOutcome.REJECTED
             result.errors[position] = f"{type(error).__name__}: {error}"
         transaction.run(sql.RELEASE_SAVEPOINT)
+    return prunes
 
 
 class _Wave:
@@ -124,10 +127,12 @@ class _Wave:
         self.cancels: list[tuple[int, TurnCommit, int, str]] = []
         self.messages: list[tuple[int, int, str]] = []
         """Position of the turn that sends it, incarnation it goes to, data."""
+        self.pruning: list[pruning.Pruning] = []
 
-    def write(self, positions: Sequence[int]) -> None:
+    def write(self, positions: Sequence[int]) -> list[pruning.Pruning]:
+        """Returns the turns that may prune, once all are written."""
         if not self._admit(positions):
-            return
+            return []
         self._delete_consumed()
         facts = self._end_facts()
         self._write_starts()
@@ -149,6 +154,7 @@ class _Wave:
         rows(sql.COMPLETE_CHILDREN, completions)
         if self.messages:
             wake(self.transaction, {target for _, target, _ in self.messages if target not in self.members})
+        return self.pruning
 
     # --- collecting: no SQL but the fence ---------------------------------------------------------------------
 
@@ -165,7 +171,7 @@ class _Wave:
                 continue
             if turn.incarnation in self.members:
                 outcomes[position] = TurnOutcome.COMMITTED
-                self._collect(position, turn, fence[5], before=turns[self.members[turn.incarnation]])
+                self._collect(position, turn, fence, before=turns[self.members[turn.incarnation]])
                 continue
             if fence[2] != turn.turn_sequence or fence[3] != turn.execution_id:
                 outcomes[position] = TurnOutcome.CONFLICT
@@ -176,10 +182,10 @@ class _Wave:
                 )
             else:
                 outcomes[position] = TurnOutcome.COMMITTED
-                self._collect(position, turn, fence[5])
+                self._collect(position, turn, fence)
         return bool(self.members)
 
-    def _collect(self, position: int, turn: TurnCommit, name: str, before: TurnCommit | None = None) -> None:
+    def _collect(self, position: int, turn: TurnCommit, fence: Fence, before: TurnCommit | None = None) -> None:
         """``before``: the turn of the same instance, collected already, that this one follows."""
         incarnation, execution_id = turn.incarnation, turn.execution_id
         self.members.setdefault(incarnation, position)
@@ -191,7 +197,7 @@ class _Wave:
         status, completed_at_ms = ("running", None) if end is None else (end.status.value, turn.at_ms)
         size = (len(turn.events), turn.history_bytes)
         self.executions.append((incarnation, execution_id, turn.version, status, completed_at_ms, *size))
-        if name != turn.name:
+        if fence[5] != turn.name:
             self.names.append((incarnation, turn.name))
         if before is None:
             self._collect_instance(turn)
@@ -204,6 +210,8 @@ class _Wave:
             self.cancels += [(position, turn, cancel.event_id, cancel.reason) for cancel in turn.cancelled_children]
         if turn.ignored_messages:
             self.transaction.count_ignored(turn.ignored_messages)
+        if turn.prune_requests or (end is not None and (turn.policies is not None or fence[7] is not None)):
+            self.pruning.append(pruning.Pruning(position, turn, fence))
         if end is not None:
             self.ended[incarnation] = turn  # which takes its activities and timers with it
             return

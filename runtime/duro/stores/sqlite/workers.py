@@ -4,7 +4,7 @@ import apsw
 import msgspec
 
 from duro.model.records import WorkerRecord
-from duro.stores.sqlite import sql
+from duro.stores.sqlite import retaining, sql
 from duro.stores.sqlite.committer import Transaction
 from duro.stores.sqlite.rows import Row
 
@@ -21,6 +21,8 @@ def register(transaction: Transaction, worker: WorkerRecord, lease_ms: int) -> W
         orchestrations=tuple(sorted(set(worker.orchestrations))),
         activities=tuple(sorted(set(worker.activities))),
     )
+    retaining.published(transaction, stored.worker_id, stored.published)
+    retaining.remember_versions(transaction, stored.orchestrations)
     transaction.run(
         sql.REPLACE_WORKER,
         (

@@ -25,6 +25,13 @@ from duro.testing.store_contract.expiry import ExpiryContract, WorkersContract
 from duro.testing.store_contract.leasing import LeasingContract
 from duro.testing.store_contract.mailbox import MailboxContract
 from duro.testing.store_contract.pairs import PairContract
+from duro.testing.store_contract.pruning import (
+    HoldsContract,
+    PoliciesContract,
+    PruneOrderContract,
+    RemovalContract,
+    TurnPruningContract,
+)
 from duro.testing.store_contract.reads import ExecutionReadsContract, InstanceReadsContract
 from duro.testing.store_contract.starting import StartingContract
 from duro.testing.store_contract.suite import StoreContract
@@ -52,6 +59,11 @@ CONTRACT: Final[tuple[type[StoreContract], ...]] = (
     UnregisteredContract,
     InstanceReadsContract,
     ExecutionReadsContract,
+    TurnPruningContract,
+    PruneOrderContract,
+    RemovalContract,
+    HoldsContract,
+    PoliciesContract,
 )
 
 __all__ = [
@@ -66,15 +78,20 @@ __all__ = [
     "EndsContract",
     "ExecutionReadsContract",
     "ExpiryContract",
+    "HoldsContract",
     "InstanceReadsContract",
     "LeasingContract",
     "MailboxContract",
     "PairContract",
+    "PoliciesContract",
+    "PruneOrderContract",
     "ReleasesContract",
+    "RemovalContract",
     "StartingContract",
     "StoreContract",
     "TerminatingContract",
     "TimersContract",
+    "TurnPruningContract",
     "UnregisteredContract",
     "WorkersContract",
 ]

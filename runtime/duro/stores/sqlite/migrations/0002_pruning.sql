@@ -7,6 +7,7 @@ ALTER TABLE instances ADD COLUMN prune_due_at_ms INTEGER;
 ALTER TABLE instances ADD COLUMN swept_at_ms INTEGER;
 ALTER TABLE instances ADD COLUMN live_from INTEGER NOT NULL DEFAULT 1;
 CREATE INDEX instances_prune_due ON instances (incarnation) WHERE prune_due_at_ms IS NOT NULL;
+CREATE INDEX instances_own_policy ON instances (incarnation) WHERE prune_policy IS NOT NULL;
 
 -- Of executions that are marked: when, until when they can be brought back, by which manual run ('' is an automatic
 -- prune), and whether their settled children go with them.
@@ -93,3 +94,6 @@ CREATE TABLE publications (
     sequence            INTEGER NOT NULL,              -- in the order of their first publication
     last_published_at_ms INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
+
+-- What is gone leaves nothing behind.
+CREATE INDEX requests_by_incarnation ON requests (incarnation);

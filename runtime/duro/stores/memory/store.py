@@ -4,16 +4,16 @@ It exists so that the contract has two implementations that share no logic (what
 of that store), and so that engines and programs can be tested without a disk. It does what ``base`` promises, in the
 order it promises it, and nothing clever: it scans where SQLite has an index. Nothing survives the process.
 
-Everything of one instance hangs on its ``_Instance``; ``dump`` spreads it over the tables of the first migration.
+Everything of one instance hangs on its ``Instance``; ``dump`` spreads it over the tables of the migrations.
 """
 
 import re
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Any, Final, Generic, NamedTuple, TypeVar
+from dataclasses import dataclass
+from typing import Any, Final, Generic, TypeVar
 
 import msgspec
 
@@ -44,7 +44,7 @@ from duro.model.records import (
     StoreInfo,
     WorkerRecord,
 )
-from duro.model.status import BlockedKind, ExecutionStatus, InstanceStatus, ParentPolicy, RemovalState
+from duro.model.status import BlockedKind, ExecutionStatus, InstanceStatus, RemovalState
 from duro.model.turns import (
     CommitBatch,
     CommitResult,
@@ -66,152 +66,14 @@ from duro.model.turns import (
 )
 from duro.model.unregistered import shown_unregistered
 from duro.stores.base import Store, StoreDump
+from duro.stores.memory import rows
+from duro.stores.memory.instances import Activity, Child, Execution, Instance, Lineage
+from duro.stores.memory.pruning import Pruning
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 
 T = TypeVar("T")
 Row = dict[str, Any]
-
-
-# --- what is kept ------------------------------------------------------------------------------------------
-
-
-@dataclass(slots=True)
-class _Execution:
-    execution_id: int
-    version: str
-    started_at_ms: int
-    input: str | None
-    status: ExecutionStatus = ExecutionStatus.PENDING
-    completed_at_ms: int | None = None
-    history: list[str] = field(default_factory=list)
-    history_bytes: int = 0
-    removal: RemovalState = RemovalState.LIVE
-
-    def finish(self, status: ExecutionStatus, at_ms: int) -> None:
-        self.status = status
-        self.completed_at_ms = at_ms
-
-
-@dataclass(slots=True)
-class _Activity:
-    name: str
-    scheduled_at_ms: int
-    visible_at_ms: int
-    attempt: int = 1
-    lease_worker_id: str | None = None
-    lease_epoch: int = 0
-
-
-@dataclass(slots=True)
-class _Lineage:
-    parent: ParentLink
-    detached: bool
-    on_parent_continue: ParentPolicy | None
-    on_parent_end: ParentPolicy | None
-    spawned_at_ms: int
-    spawner_version: str
-    spawner_ended_at_ms: int | None = None
-    spawner_end: ExecutionStatus | None = None
-    observed_at_ms: int | None = None
-    completion: str | None = None
-
-
-@dataclass(slots=True)
-class _Instance:
-    """One instance and all that belongs to it. Timers and activities are keyed by event id: only the current
-    execution can have any."""
-
-    incarnation: int
-    instance_id: str
-    name: str
-    version: str
-    created_at_ms: int
-    updated_at_ms: int
-    start_request_id: str
-    lineage: _Lineage | None
-    status: InstanceStatus = InstanceStatus.PENDING
-    execution_id: int = 1
-    completed_at_ms: int | None = None
-    custom_status: str | None = None
-    turn_sequence: int = 0
-    last_commit_token: str | None = None
-    attempt_count: int = 0
-    lease_worker_id: str | None = None
-    lease_epoch: int = 0
-    ready_at_ms: int | None = None
-    waits: list[str] = field(default_factory=list)
-    cancel_requested_at_ms: int | None = None
-    cancel_reason: str | None = None
-    cancel_delivered: bool = False
-    blocked: BlockedKind | None = None
-    blocked_reason: str | None = None
-    executions: dict[int, _Execution] = field(default_factory=dict)
-    messages: dict[int, str] = field(default_factory=dict)
-    mailbox: dict[int, MailboxEvent] = field(default_factory=dict)
-    timers: dict[int, int] = field(default_factory=dict)
-    activities: dict[int, _Activity] = field(default_factory=dict)
-    requests: dict[str, int] = field(default_factory=dict)
-
-    @property
-    def finished(self) -> bool:
-        return self.completed_at_ms is not None
-
-    @property
-    def current(self) -> _Execution:
-        return self.executions[self.execution_id]
-
-    @property
-    def waited_for_by(self) -> ParentLink | None:
-        """Who is told how it ends."""
-        return self.lineage.parent if self.lineage is not None and not self.lineage.detached else None
-
-    def become_ready(self, now: int) -> None:
-        """Now, unless it already was: waiting longer never costs an instance its place."""
-        self.ready_at_ms = now if self.ready_at_ms is None else min(self.ready_at_ms, now)
-
-    def wake(self, now: int) -> None:
-        """Something arrived. A blocked instance keeps it until its next turn or its resumption."""
-        if self.blocked is None:
-            self.become_ready(now)
-
-    def unblock(self) -> None:
-        self.blocked = None
-        self.blocked_reason = None
-        self.attempt_count = 0
-
-    def has_arrivals(self, now: int) -> bool:
-        return bool(
-            self.messages
-            or any(fire_at_ms <= now for fire_at_ms in self.timers.values())
-            or any(event.name in self.waits for event in self.mailbox.values())
-            or (self.cancel_requested_at_ms is not None and not self.cancel_delivered)
-        )
-
-    def ready_from_contents(self, now: int, *, unstarted_counts: bool) -> int | None:
-        """When there is something for a turn to do."""
-        if self.has_arrivals(now) or (unstarted_counts and self.current.status is ExecutionStatus.PENDING):
-            return now
-        return min(self.timers.values(), default=None)
-
-    def deliverable(self) -> tuple[MailboxEvent, ...]:
-        """For each waited-for name the first events, at most as many as there are waits of it, in order of arrival."""
-        room: dict[str, int] = defaultdict(int)
-        for name in self.waits:
-            room[name] += 1
-        events = []
-        for event in self.mailbox.values():
-            if room[event.name] > 0:
-                room[event.name] -= 1
-                events.append(event)
-        return tuple(events)
-
-
-class _Child(NamedTuple):
-    """A spawned instance with its lineage, which it certainly has."""
-
-    instance: _Instance
-    lineage: _Lineage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -227,7 +89,7 @@ class _Candidate(Generic[T]):
 # --- the store ---------------------------------------------------------------------------------------------
 
 
-class MemoryStore(Store):
+class MemoryStore(Pruning, Store):
     """See the module. ``clock`` is the store's time, ``new_id`` makes its ``store_id``."""
 
     def __init__(self, *, url: str = "memory:", clock: Clock, new_id: Callable[[], str]) -> None:
@@ -243,10 +105,11 @@ class MemoryStore(Store):
         self._ignored_messages = 0
         self._maintenance: tuple[str, int] | None = None
         self._workers: dict[str, WorkerRecord] = {}
-        self._instances: dict[int, _Instance] = {}
-        self._unfinished: dict[int, _Instance] = {}
-        self._by_id: dict[str, _Instance] = {}
-        self._children: dict[int, list[_Instance]] = defaultdict(list)
+        self._instances: dict[int, Instance] = {}
+        self._unfinished: dict[int, Instance] = {}
+        self._by_id: dict[str, Instance] = {}
+        self._children: dict[int, list[Instance]] = defaultdict(list)
+        self._begin_pruning()
 
     @contextmanager
     def _transaction(self) -> Iterator[int]:
@@ -284,6 +147,7 @@ class MemoryStore(Store):
                 orchestrations=tuple(sorted(set(worker.orchestrations))),
                 activities=tuple(sorted(set(worker.activities))),
             )
+            self._register_publication(stored, now)
             self._workers[worker.worker_id] = stored
             for instance in self._unfinished.values():
                 code_may_match = instance.blocked in (BlockedKind.NONDETERMINISM, BlockedKind.HISTORY_UNREADABLE)
@@ -370,7 +234,7 @@ class MemoryStore(Store):
             next_ready_at_ms=_earliest(instances_next, activities_next),
         )
 
-    def _choose_instances(self, worker_id: str, request: LeaseRequest, now: int) -> tuple[list[_Instance], int | None]:
+    def _choose_instances(self, worker_id: str, request: LeaseRequest, now: int) -> tuple[list[Instance], int | None]:
         """Those to lease, and when the earliest of the others is ready."""
         kinds = frozenset(request.orchestrations)
         found = [
@@ -385,7 +249,7 @@ class MemoryStore(Store):
 
     def _choose_activities(
         self, request: LeaseRequest, now: int
-    ) -> tuple[list[tuple[_Instance, int, ActivityScheduled]], int | None]:
+    ) -> tuple[list[tuple[Instance, int, ActivityScheduled]], int | None]:
         """As ``_choose_instances``. An activity whose scheduled event cannot be read stays and stops nobody."""
         names = frozenset(request.activities)
         found = []
@@ -411,6 +275,12 @@ class MemoryStore(Store):
                 result.turns.append(outcome)
                 if problem is not None:
                     result.errors[position] = problem
+            committed = [
+                (position, turn)
+                for position, (turn, outcome) in enumerate(zip(batch.turns, result.turns, strict=True))
+                if outcome is TurnOutcome.COMMITTED
+            ]
+            self._prune_turns(batch, committed, result)
             result.releases = [self._commit_release(release, batch.worker_id, now) for release in batch.releases]
             result.finished = [self._commit_finished(finish, batch.worker_id, now) for finish in batch.finished]
             result.retries = [self._commit_retry(retry, batch.worker_id) for retry in batch.retries]
@@ -432,13 +302,13 @@ class MemoryStore(Store):
         self._apply_turn(instance, turn, batch, now)
         return TurnOutcome.COMMITTED, None
 
-    def _held_instance(self, incarnation: int, worker_id: str, lease_epoch: int) -> _Instance | None:
+    def _held_instance(self, incarnation: int, worker_id: str, lease_epoch: int) -> Instance | None:
         instance = self._unfinished.get(incarnation)
         if instance is None or instance.lease_worker_id != worker_id or instance.lease_epoch != lease_epoch:
             return None
         return instance
 
-    def _apply_turn(self, instance: _Instance, turn: TurnCommit, batch: CommitBatch, now: int) -> None:
+    def _apply_turn(self, instance: Instance, turn: TurnCommit, batch: CommitBatch, now: int) -> None:
         """One turn, whole: the steps stand in the order of the port's text."""
         _record_events(instance, turn, batch.token)
         self._consume(instance, turn)
@@ -456,7 +326,7 @@ class MemoryStore(Store):
                 instance.lease_worker_id = None
             instance.ready_at_ms = instance.ready_from_contents(now, unstarted_counts=not turn.keep_lease)
 
-    def _consume(self, instance: _Instance, turn: TurnCommit) -> None:
+    def _consume(self, instance: Instance, turn: TurnCommit) -> None:
         for message_id in turn.consumed_messages:
             instance.messages.pop(message_id, None)
         for event_id in (*turn.consumed_timers, *turn.cancelled_timers):
@@ -472,7 +342,7 @@ class MemoryStore(Store):
                     child.lineage.observed_at_ms = turn.at_ms
         self._ignored_messages += turn.ignored_messages
 
-    def _start_from_turn(self, spawner: _Instance, turn: TurnCommit, start: StartInstance, now: int) -> None:
+    def _start_from_turn(self, spawner: Instance, turn: TurnCommit, start: StartInstance, now: int) -> None:
         if start.instance_id in self._by_id:
             if not start.detached:
                 failure = FailureDetails(
@@ -481,7 +351,7 @@ class MemoryStore(Store):
                 message = codec.child_failed_message(turn.execution_id, start.event_id, failure)
                 self._send(spawner, message, now)
             return
-        lineage = _Lineage(
+        lineage = Lineage(
             parent=ParentLink(
                 instance_id=spawner.instance_id,
                 incarnation=spawner.incarnation,
@@ -499,8 +369,8 @@ class MemoryStore(Store):
         )
         self._children[spawner.incarnation].append(self._make_instance(request, lineage, turn.at_ms, now))
 
-    def _make_instance(self, request: StartRequest, lineage: _Lineage | None, at_ms: int, now: int) -> _Instance:
-        instance = _Instance(
+    def _make_instance(self, request: StartRequest, lineage: Lineage | None, at_ms: int, now: int) -> Instance:
+        instance = Instance(
             incarnation=self._next_incarnation,
             instance_id=request.instance_id,
             name=request.name,
@@ -511,7 +381,7 @@ class MemoryStore(Store):
             lineage=lineage,
             ready_at_ms=now,
         )
-        instance.executions[1] = _Execution(
+        instance.executions[1] = Execution(
             execution_id=1, version=request.version, started_at_ms=at_ms, input=request.input
         )
         self._next_incarnation += 1
@@ -520,7 +390,7 @@ class MemoryStore(Store):
         self._by_id[instance.instance_id] = instance
         return instance
 
-    def _send(self, instance: _Instance, message: str, now: int) -> None:
+    def _send(self, instance: Instance, message: str, now: int) -> None:
         instance.messages[self._take_message_id()] = message
         instance.wake(now)
 
@@ -529,16 +399,16 @@ class MemoryStore(Store):
         self._next_message_id += 1
         return message_id
 
-    def _children_of(self, incarnation: int, execution_id: int) -> list[_Child]:
+    def _children_of(self, incarnation: int, execution_id: int) -> list[Child]:
         return [
-            _Child(instance, instance.lineage)
+            Child(instance, instance.lineage)
             for instance in self._children.get(incarnation, ())
             if instance.lineage is not None and instance.lineage.parent.execution_id == execution_id
         ]
 
     # --- ends --------------------------------------------------------------------------------------------------
 
-    def _end_execution(self, instance: _Instance, end: ExecutionEnd, at_ms: int, now: int) -> None:
+    def _end_execution(self, instance: Instance, end: ExecutionEnd, at_ms: int, now: int) -> None:
         instance.current.finish(end.status, at_ms)
         instance.timers.clear()
         instance.activities.clear()
@@ -551,7 +421,7 @@ class MemoryStore(Store):
         else:
             self._finish_instance(instance, end, at_ms, now)
 
-    def _finish_instance(self, instance: _Instance, end: ExecutionEnd, at_ms: int, now: int) -> None:
+    def _finish_instance(self, instance: Instance, end: ExecutionEnd, at_ms: int, now: int) -> None:
         instance.status = InstanceStatus(end.status)
         instance.completed_at_ms = at_ms
         instance.lease_worker_id = None
@@ -589,7 +459,7 @@ class MemoryStore(Store):
 
     def _held_activity(
         self, report: FinishActivity | RetryActivity, worker_id: str
-    ) -> tuple[_Instance, _Activity] | None:
+    ) -> tuple[Instance, Activity] | None:
         instance = self._unfinished.get(report.incarnation)
         if instance is None or instance.execution_id != report.execution_id:
             return None
@@ -705,7 +575,7 @@ class MemoryStore(Store):
             if request_id:
                 instance.requests[request_id] = now
             execution = instance.current
-            event = codec.terminated_event(len(execution.history) + 1, now, reason)
+            event = codec.terminated_event(execution.event_count + 1, now, reason)
             execution.history.append(event)
             execution.history_bytes += len(event.encode())
             instance.updated_at_ms = now
@@ -729,13 +599,13 @@ class MemoryStore(Store):
             self._changed()
             return True
 
-    def _instance(self, instance_id: str) -> _Instance:
+    def _instance(self, instance_id: str) -> Instance:
         instance = self._by_id.get(instance_id)
         if instance is None:
             raise InstanceNotFoundError(f"there is no instance {instance_id!r}")
         return instance
 
-    def _unfinished_instance(self, instance_id: str) -> _Instance:
+    def _unfinished_instance(self, instance_id: str) -> Instance:
         instance = self._instance(instance_id)
         _refuse_finished(instance)
         return instance
@@ -747,7 +617,7 @@ class MemoryStore(Store):
             instance = self._by_id.get(instance_id)
             return self._record(instance, now) if instance is not None else None
 
-    def _record(self, instance: _Instance, now: int) -> InstanceRecord:
+    def _record(self, instance: Instance, now: int) -> InstanceRecord:
         """Those that wait for code that no live worker has are shown as blocked."""
         record = _instance_record(instance)
         live = [worker for worker in self._workers.values() if worker.lease_until_ms > now]
@@ -823,7 +693,7 @@ class MemoryStore(Store):
             found = [instance for each in instance_ids if (instance := self._by_id.get(each)) is not None]
             return {instance.instance_id: self._end_of(instance) for instance in found}
 
-    def _end_of(self, instance: _Instance) -> InstanceEnd:
+    def _end_of(self, instance: Instance) -> InstanceEnd:
         return InstanceEnd(
             instance_id=instance.instance_id,
             name=instance.name,
@@ -833,7 +703,7 @@ class MemoryStore(Store):
             last_event=instance.current.history[-1] if instance.finished else None,
         )
 
-    def _live_execution(self, instance_id: str, execution_id: int | None) -> tuple[_Instance, _Execution] | None:
+    def _live_execution(self, instance_id: str, execution_id: int | None) -> tuple[Instance, Execution] | None:
         instance = self._by_id.get(instance_id)
         if instance is None:
             return None
@@ -845,7 +715,7 @@ class MemoryStore(Store):
     def list_children(self, incarnation: int, limit: int, after: int) -> tuple[ChildRecord, ...]:
         with self._transaction():
             found = [
-                _child_record(_Child(instance, instance.lineage))
+                _child_record(Child(instance, instance.lineage))
                 for instance in self._children.get(incarnation, ())
                 if instance.incarnation > after and instance.lineage is not None
             ]
@@ -853,7 +723,7 @@ class MemoryStore(Store):
 
     def info(self) -> StoreInfo:
         with self._transaction():
-            executions = [one for instance in self._instances.values() for one in instance.executions.values()]
+            executions = [one for instance in self._instances.values() for one in instance.live_executions().values()]
             return StoreInfo(
                 url=self.url,
                 store_id=self._store_id,
@@ -861,7 +731,7 @@ class MemoryStore(Store):
                 engine="memory",
                 instances=len(self._instances),
                 executions=len(executions),
-                events=sum(len(execution.history) for execution in executions),
+                events=sum(execution.event_count for execution in executions),
                 logical_bytes=sum(execution.history_bytes for execution in executions),
                 file_bytes=0,
                 wal_bytes=0,
@@ -873,24 +743,36 @@ class MemoryStore(Store):
             instances = list(self._instances.values())
             return {
                 "store": [self._store_row()],
-                "instances": [_instance_row(instance) for instance in instances],
-                "executions": _rows(_execution_rows, instances),
-                "history": _rows(_history_rows, instances),
-                "messages": _rows(_message_rows, instances),
-                "mailbox": _rows(_mailbox_rows, instances),
-                "timers": _rows(_timer_rows, instances),
-                "activities": _rows(_activity_rows, instances),
-                "lineage": _rows(_lineage_rows, instances),
-                "workers": [_worker_row(worker) for _, worker in sorted(self._workers.items())],
+                "instances": [rows.instance_row(instance) for instance in instances],
+                "executions": rows.rows_of(rows.execution_rows, instances),
+                "history": rows.rows_of(rows.history_rows, instances),
+                "messages": rows.rows_of(rows.message_rows, instances),
+                "mailbox": rows.rows_of(rows.mailbox_rows, instances),
+                "timers": rows.rows_of(rows.timer_rows, instances),
+                "activities": rows.rows_of(rows.activity_rows, instances),
+                "lineage": rows.rows_of(rows.lineage_rows, instances),
+                "workers": [rows.worker_row(worker) for _, worker in sorted(self._workers.items())],
                 "capabilities": [
-                    row for _, worker in sorted(self._workers.items()) for row in _capability_rows(worker)
+                    row for _, worker in sorted(self._workers.items()) for row in rows.capability_rows(worker)
                 ],
                 "requests": sorted(
-                    _rows(_request_rows, instances), key=lambda row: (row["request_id"], row["incarnation"])
+                    rows.rows_of(rows.request_rows, instances), key=lambda row: (row["request_id"], row["incarnation"])
                 ),
+                "holds": [rows.hold_row(hold) for _, hold in sorted(self._holds.items())],
+                "ledger": rows.rows_of(rows.ledger_rows, instances),
+                "prune_runs": [rows.run_row(run) for _, run in sorted(self._runs.items())],
+                "ledger_totals": [msgspec.structs.asdict(totals) for _, totals in sorted(self._totals.items())],
+                "versions": [
+                    {"name": name, "version": version, "first_seen_at_ms": at_ms}
+                    for (name, version), at_ms in sorted(self._versions.items())
+                ],
+                "publications": [
+                    {"published": text, "sequence": number, "last_published_at_ms": at_ms}
+                    for text, (number, at_ms) in sorted(self._publications.items())
+                ],
             }
 
-    def _store_row(self) -> Row:
+    def _store_row(self) -> rows.Row:
         holder, until_ms = self._maintenance or (None, None)
         return {
             "one": 1,
@@ -898,8 +780,8 @@ class MemoryStore(Store):
             "created_at_ms": self._created_at_ms,
             "next_incarnation": self._next_incarnation,
             "next_message_id": self._next_message_id,
-            "policy_revision": 0,
-            "hold_revision": 0,
+            "policy_revision": self._policy_revision,
+            "hold_revision": self._hold_revision,
             "maintenance_holder": holder,
             "maintenance_until_ms": until_ms,
             "ignored_messages": self._ignored_messages,
@@ -943,7 +825,7 @@ def _earliest(first: int | None, second: int | None) -> int | None:
     return min((at_ms for at_ms in (first, second) if at_ms is not None), default=None)
 
 
-def _lease_instance(instance: _Instance, worker_id: str, now: int) -> LeasedInstance:
+def _lease_instance(instance: Instance, worker_id: str, now: int) -> LeasedInstance:
     """Leased anew, or the same lease once more when the worker already holds it."""
     if instance.lease_worker_id is None:
         instance.lease_worker_id = worker_id
@@ -963,14 +845,14 @@ def _lease_instance(instance: _Instance, worker_id: str, now: int) -> LeasedInst
         input=instance.current.input,
         parent=instance.waited_for_by,
         cancel_reason=instance.cancel_reason,
-        event_count=len(instance.current.history),
+        event_count=instance.current.event_count,
         messages=tuple(QueuedMessage(message_id, data) for message_id, data in instance.messages.items()),
         timers=tuple(DueTimer(event_id, fire_at_ms) for fire_at_ms, event_id in due),
         mailbox=instance.deliverable(),
     )
 
 
-def _scheduled_event(instance: _Instance, event_id: int) -> ActivityScheduled | None:
+def _scheduled_event(instance: Instance, event_id: int) -> ActivityScheduled | None:
     """The event an activity was scheduled with, if it is there and readable."""
     try:
         event = codec.decode_event(instance.current.history[event_id - 1])
@@ -979,7 +861,7 @@ def _scheduled_event(instance: _Instance, event_id: int) -> ActivityScheduled | 
     return event if isinstance(event, ActivityScheduled) else None
 
 
-def _lease_activity(instance: _Instance, event_id: int, scheduled: ActivityScheduled, worker_id: str) -> LeasedActivity:
+def _lease_activity(instance: Instance, event_id: int, scheduled: ActivityScheduled, worker_id: str) -> LeasedActivity:
     activity = instance.activities[event_id]
     activity.lease_worker_id = worker_id
     activity.lease_epoch += 1
@@ -1002,7 +884,7 @@ def _lease_activity(instance: _Instance, event_id: int, scheduled: ActivitySched
 # --- turns -------------------------------------------------------------------------------------------------
 
 
-def _why_not_writable(turn: TurnCommit, instance: _Instance) -> str | None:
+def _why_not_writable(turn: TurnCommit, instance: Instance) -> str | None:
     """What a database would refuse about a turn: rows that are there already, text that is no Unicode."""
     if turn.first_event_id != len(instance.current.history) + 1:
         return f"its events begin at {turn.first_event_id}, and the next one is {len(instance.current.history) + 1}"
@@ -1032,7 +914,7 @@ def _texts(turn: TurnCommit) -> Iterator[str]:
         yield from (turn.end.parent_message or "", turn.end.next_input or "", turn.end.next_version or "")
 
 
-def _record_events(instance: _Instance, turn: TurnCommit, token: str) -> None:
+def _record_events(instance: Instance, turn: TurnCommit, token: str) -> None:
     execution = instance.current
     execution.history.extend(turn.events)
     execution.history_bytes += turn.history_bytes
@@ -1052,9 +934,9 @@ def _record_events(instance: _Instance, turn: TurnCommit, token: str) -> None:
         instance.cancel_delivered = True
 
 
-def _write_work(instance: _Instance, turn: TurnCommit, worker_id: str, now: int) -> None:
+def _write_work(instance: Instance, turn: TurnCommit, worker_id: str, now: int) -> None:
     for activity in turn.activities:
-        instance.activities[activity.event_id] = _Activity(
+        instance.activities[activity.event_id] = Activity(
             name=activity.name,
             scheduled_at_ms=turn.at_ms,
             visible_at_ms=now,
@@ -1065,7 +947,7 @@ def _write_work(instance: _Instance, turn: TurnCommit, worker_id: str, now: int)
         instance.timers[timer.event_id] = timer.fire_at_ms
 
 
-def _request_cancel(instance: _Instance, reason: str, now: int) -> None:
+def _request_cancel(instance: Instance, reason: str, now: int) -> None:
     """The first request counts; its reason stays."""
     if instance.cancel_requested_at_ms is None:
         instance.cancel_requested_at_ms = now
@@ -1073,15 +955,15 @@ def _request_cancel(instance: _Instance, reason: str, now: int) -> None:
         instance.wake(now)
 
 
-def _start_next_execution(instance: _Instance, end: ExecutionEnd, at_ms: int) -> None:
+def _start_next_execution(instance: Instance, end: ExecutionEnd, at_ms: int) -> None:
     instance.execution_id += 1
     instance.version = end.next_version or ""
-    instance.executions[instance.execution_id] = _Execution(
+    instance.executions[instance.execution_id] = Execution(
         execution_id=instance.execution_id, version=instance.version, started_at_ms=at_ms, input=end.next_input
     )
 
 
-def _refuse_finished(instance: _Instance) -> None:
+def _refuse_finished(instance: Instance) -> None:
     if instance.finished:
         raise InstanceFinishedError(f"instance {instance.instance_id!r} is {instance.status}")
 
@@ -1113,11 +995,11 @@ def _is_due(at_ms: int | None, now: int) -> bool:
     return at_ms is not None and at_ms <= now
 
 
-def _live_executions(instance: _Instance) -> list[_Execution]:
+def _live_executions(instance: Instance) -> list[Execution]:
     return [execution for execution in instance.executions.values() if execution.removal is RemovalState.LIVE]
 
 
-def _instance_record(instance: _Instance) -> InstanceRecord:
+def _instance_record(instance: Instance) -> InstanceRecord:
     return InstanceRecord(
         instance_id=instance.instance_id,
         incarnation=instance.incarnation,
@@ -1128,7 +1010,7 @@ def _instance_record(instance: _Instance) -> InstanceRecord:
         created_at_ms=instance.created_at_ms,
         updated_at_ms=instance.updated_at_ms,
         completed_at_ms=instance.completed_at_ms,
-        event_count=len(instance.current.history),
+        event_count=instance.current.event_count,
         history_bytes=instance.current.history_bytes,
         turn_sequence=instance.turn_sequence,
         custom_status=instance.custom_status,
@@ -1143,7 +1025,7 @@ def _instance_record(instance: _Instance) -> InstanceRecord:
     )
 
 
-def _execution_record(instance: _Instance, execution: _Execution) -> ExecutionRecord:
+def _execution_record(instance: Instance, execution: Execution) -> ExecutionRecord:
     return ExecutionRecord(
         instance_id=instance.instance_id,
         incarnation=instance.incarnation,
@@ -1153,13 +1035,13 @@ def _execution_record(instance: _Instance, execution: _Execution) -> ExecutionRe
         status=execution.status,
         started_at_ms=execution.started_at_ms,
         completed_at_ms=execution.completed_at_ms,
-        event_count=len(execution.history),
+        event_count=execution.event_count,
         history_bytes=execution.history_bytes,
         removal=execution.removal,
     )
 
 
-def _child_record(child: _Child) -> ChildRecord:
+def _child_record(child: Child) -> ChildRecord:
     instance, lineage = child
     return ChildRecord(
         instance_id=instance.instance_id,
@@ -1176,155 +1058,3 @@ def _child_record(child: _Child) -> ChildRecord:
         observed_at_ms=lineage.observed_at_ms,
         completion=lineage.completion,
     )
-
-
-# --- the dump: rows as the first migration names them ------------------------------------------------------
-
-
-def _rows(of_instance: Callable[[_Instance], Iterable[Row]], instances: list[_Instance]) -> list[Row]:
-    return [row for instance in instances for row in of_instance(instance)]
-
-
-def _text(value: str | None) -> str | None:
-    """An enum member as its plain text."""
-    return str(value) if value is not None else None
-
-
-def _instance_row(instance: _Instance) -> Row:
-    return {
-        "incarnation": instance.incarnation,
-        "instance_id": instance.instance_id,
-        "name": instance.name,
-        "version": instance.version,
-        "status": str(instance.status),
-        "execution_id": instance.execution_id,
-        "created_at_ms": instance.created_at_ms,
-        "updated_at_ms": instance.updated_at_ms,
-        "completed_at_ms": instance.completed_at_ms,
-        "start_request_id": instance.start_request_id,
-        "custom_status": instance.custom_status,
-        "turn_sequence": instance.turn_sequence,
-        "last_commit_token": instance.last_commit_token,
-        "attempt_count": instance.attempt_count,
-        "lease_worker_id": instance.lease_worker_id,
-        "lease_epoch": instance.lease_epoch,
-        "ready_at_ms": instance.ready_at_ms,
-        "waits": msgspec.json.encode(instance.waits).decode(),
-        "cancel_requested_at_ms": instance.cancel_requested_at_ms,
-        "cancel_reason": instance.cancel_reason,
-        "cancel_delivered": int(instance.cancel_delivered),
-        "blocked": _text(instance.blocked),
-        "blocked_reason": instance.blocked_reason,
-    }
-
-
-def _execution_rows(instance: _Instance) -> Iterator[Row]:
-    for execution_id, execution in sorted(instance.executions.items()):
-        yield {
-            "incarnation": instance.incarnation,
-            "execution_id": execution_id,
-            "version": execution.version,
-            "status": str(execution.status),
-            "started_at_ms": execution.started_at_ms,
-            "completed_at_ms": execution.completed_at_ms,
-            "event_count": len(execution.history),
-            "history_bytes": execution.history_bytes,
-            "input": execution.input,
-            "removal": str(execution.removal),
-        }
-
-
-def _history_rows(instance: _Instance) -> Iterator[Row]:
-    for execution_id, execution in sorted(instance.executions.items()):
-        for event_id, data in enumerate(execution.history, start=1):
-            yield {
-                "incarnation": instance.incarnation,
-                "execution_id": execution_id,
-                "event_id": event_id,
-                "data": data,
-            }
-
-
-def _message_rows(instance: _Instance) -> Iterator[Row]:
-    for message_id, data in sorted(instance.messages.items()):
-        yield {"incarnation": instance.incarnation, "message_id": message_id, "data": data}
-
-
-def _mailbox_rows(instance: _Instance) -> Iterator[Row]:
-    for event in sorted(instance.mailbox.values(), key=lambda event: (event.name, event.sequence)):
-        yield {
-            "incarnation": instance.incarnation,
-            "name": event.name,
-            "sequence": event.sequence,
-            "data": event.data,
-        }
-
-
-def _timer_rows(instance: _Instance) -> Iterator[Row]:
-    for event_id, fire_at_ms in sorted(instance.timers.items()):
-        yield {
-            "incarnation": instance.incarnation,
-            "execution_id": instance.execution_id,
-            "event_id": event_id,
-            "fire_at_ms": fire_at_ms,
-        }
-
-
-def _activity_rows(instance: _Instance) -> Iterator[Row]:
-    for event_id, activity in sorted(instance.activities.items()):
-        yield {
-            "incarnation": instance.incarnation,
-            "execution_id": instance.execution_id,
-            "event_id": event_id,
-            "name": activity.name,
-            "scheduled_at_ms": activity.scheduled_at_ms,
-            "visible_at_ms": activity.visible_at_ms,
-            "attempt": activity.attempt,
-            "lease_worker_id": activity.lease_worker_id,
-            "lease_epoch": activity.lease_epoch,
-        }
-
-
-def _lineage_rows(instance: _Instance) -> Iterator[Row]:
-    lineage = instance.lineage
-    if lineage is not None:
-        yield {
-            "child_incarnation": instance.incarnation,
-            "parent_instance_id": lineage.parent.instance_id,
-            "parent_incarnation": lineage.parent.incarnation,
-            "parent_execution_id": lineage.parent.execution_id,
-            "parent_event_id": lineage.parent.event_id,
-            "detached": int(lineage.detached),
-            "on_parent_continue": _text(lineage.on_parent_continue),
-            "on_parent_end": _text(lineage.on_parent_end),
-            "spawned_at_ms": lineage.spawned_at_ms,
-            "spawner_version": lineage.spawner_version,
-            "spawner_ended_at_ms": lineage.spawner_ended_at_ms,
-            "spawner_end": _text(lineage.spawner_end),
-            "observed_at_ms": lineage.observed_at_ms,
-            "completion": lineage.completion,
-        }
-
-
-def _worker_row(worker: WorkerRecord) -> Row:
-    return {
-        "worker_id": worker.worker_id,
-        "host": worker.host,
-        "process_id": worker.process_id,
-        "started_at_ms": worker.started_at_ms,
-        "lease_until_ms": worker.lease_until_ms,
-        "duro_version": worker.duro_version,
-        "published": worker.published,
-    }
-
-
-def _capability_rows(worker: WorkerRecord) -> Iterator[Row]:
-    kinds = [("activity", name, "") for name in worker.activities]
-    kinds += [("orchestration", name, version) for name, version in worker.orchestrations]
-    for kind, name, version in sorted(kinds):
-        yield {"worker_id": worker.worker_id, "kind": kind, "name": name, "version": version}
-
-
-def _request_rows(instance: _Instance) -> Iterator[Row]:
-    for request_id, applied_at_ms in instance.requests.items():
-        yield {"request_id": request_id, "incarnation": instance.incarnation, "applied_at_ms": applied_at_ms}

@@ -1,0 +1,153 @@
+"""What pruning costs and how fast it is: ``python -m benchmarks.pruning``. See ``make bench-pruning``."""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from statistics import median
+from typing import Final, NamedTuple
+
+from benchmarks.report import put_into, shown
+from benchmarks.run import HERE, PEERS_PYTHON, machine
+
+TIMEOUT_S: Final = 900.0
+WAYS: Final = ("none", "activity", "prune_history", "continue_as_new", "registration", "configuration")
+CALLED: Final = {
+    "none": "no pruning",
+    "activity": "by an activity (as before)",
+    "prune_history": "A: `ctx.prune_history`",
+    "continue_as_new": "B: `continue_as_new(prune=)`",
+    "registration": "C: `auto_prune=` at registration",
+    "configuration": "D: configuration",
+}
+
+
+class Run(NamedTuple):
+    """One program run: whose, what, how, how much."""
+
+    system: str
+    workload: str
+    setting: str
+    size: int
+
+
+Results = Mapping[Run, list[Mapping[str, float]]]
+
+
+def plan(quick: bool) -> list[Run]:
+    loop, growth, instances = (500, 2000, 100) if quick else (5000, 100_000, 1000)
+    runs = [Run("duro", "eternal", way, loop) for way in WAYS]
+    runs += [Run("duro", "bulk", "default", size) for size in (instances // 10, instances)]
+    runs += [Run("duro", "limit", "default", instances)]
+    runs += [] if quick else [Run("duroxide", "bulk", "default", instances)]
+    runs += [Run("duro", "writer", how, instances) for how in ("alone", "beside")]
+    runs += [Run("duro", "plan", "default", instances)]
+    return [*runs, Run("duro", "growth", "registration", growth)]
+
+
+def measure(run: Run) -> Mapping[str, float]:
+    """What the program says in a process of its own."""
+    with tempfile.TemporaryDirectory(prefix="duro-bench-") as directory:
+        arguments = [run.workload, run.setting, str(run.size), directory]
+        command = [sys.executable, "-m", f"benchmarks.programs.{run.system}_prune_program", *arguments]
+        if run.system != "duro":
+            command = [str(PEERS_PYTHON), str(HERE / "programs" / f"{run.system}_prune_program.py"), *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, cwd=HERE.parent, check=False)
+    said = [line for line in done.stdout.splitlines() if line.startswith("{")]
+    if done.returncode or not said:
+        raise SystemExit(f"{run} failed:\n{done.stderr[-2000:]}")
+    figures: dict[str, float] = json.loads(said[-1])
+    return figures
+
+
+def typical(results: Results, run: Run, figure: str = "rate") -> float | None:
+    rounds = results.get(run)
+    if not rounds:
+        return None
+    return median(each["count"] / each["wall_s"] if figure == "rate" else each[figure] for each in rounds)
+
+
+def of(results: Results, system: str, workload: str, setting: str = "default") -> list[Run]:
+    return [run for run in results if run[:3] == (system, workload, setting)]
+
+
+def report(results: Results, machine_text: str) -> str:
+    """The results as tables. Pure."""
+    return "\n\n".join([machine_text, *_ways(results), *_growth(results), *_bulk(results)])
+
+
+def _ways(results: Results) -> Iterator[str]:
+    runs = [run for way in WAYS for run in of(results, "duro", "eternal", way)]
+    base = typical(results, runs[0])
+    if base is None:
+        return
+    yield f"An eternal loop of {runs[0].size:,} executions of one activity, keeping one:"
+    lines = ["| way | executions/s | share of no pruning | store at the end, MiB |", "|---|---|---|---|"]
+    for run in runs:
+        rates = sorted(each["count"] / each["wall_s"] for each in results[run])
+        spread = f" ({shown(rates[0])} to {shown(rates[-1])})" if len(rates) > 1 else ""
+        share = 100 * (typical(results, run) or 0) / base
+        size_mib = typical(results, run, "file_mib") or 0
+        lines.append(f"| {CALLED[run.setting]} | {shown(median(rates))}{spread} | {share:.0f} % | {shown(size_mib)} |")
+    yield "\n".join(lines)
+
+
+def _growth(results: Results) -> Iterator[str]:
+    for run in of(results, "duro", "growth", "registration"):
+        found = [(key, median(each[key] for each in results[run])) for key in results[run][0] if key.startswith("mib_")]
+        said = ", ".join(f"{shown(size)} MiB after {int(key[4:]):,}" for key, size in found)
+        yield f"The same loop under C for {run.size:,} executions: the file and its log take {said}."
+
+
+def _bulk(results: Results) -> Iterator[str]:
+    lines = ["| | events/s | peak memory grown by, MiB |", "|---|---|---|"]
+    for system, workload, called in (
+        ("duro", "bulk", "duro"),
+        ("duro", "limit", "bare range `DELETE`"),
+        ("duroxide", "bulk", "duroxide"),
+    ):
+        for run in of(results, system, workload):
+            grown = f"{typical(results, run, 'grown_mib'):.1f}" if "grown_mib" in results[run][0] else "-"
+            lines.append(f"| {called}, {run.size:,} instances | {shown(typical(results, run) or 0)} | {grown} |")
+    yield "Bulk prune to the current execution, instances of 100 executions of 10 events:"
+    yield "\n".join(lines)
+    writers = [run for how in ("alone", "beside") for run in of(results, "duro", "writer", how)]
+    lines = ["| a writer | writes | p50, ms | p99.9, ms | max, ms |", "|---|---|---|---|---|"]
+    for run in writers:
+        cells = [shown(typical(results, run, figure) or 0) for figure in ("writes", "p50_ms", "p999_ms", "max_ms")]
+        lines.append(f"| {'alone' if run.setting == 'alone' else 'beside the prune'} | {' | '.join(cells)} |")
+    yield "\n".join(lines)
+    for run in of(results, "duro", "plan"):
+        wall_s = typical(results, run, "wall_s") or 0
+        yield f"Planning {run.size * 100:,} executions takes {wall_s:.2f} s."
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--quick", action="store_true", help="small sizes, without peers")
+    parser.add_argument("--only", default="", help="workloads, such as eternal,bulk (all)")
+    parser.add_argument("--write", type=Path, help="put the tables into this document")
+    asked = parser.parse_args()
+    only = {word for word in asked.only.split(",") if word}
+    results: dict[Run, list[Mapping[str, float]]] = {}
+    runs = [run for run in plan(asked.quick) if not only or run.workload in only]
+    for number in range(1, asked.rounds + 1):
+        for run in runs:
+            if run.workload == "growth" and number > 1:
+                continue
+            figures = measure(run)
+            results.setdefault(run, []).append(figures)
+            said = {key: shown(figure) for key, figure in figures.items()}
+            print(f"round {number}  {run.system} {run.workload} {run.setting} {run.size}: {said}", flush=True)
+    text = report(results, machine())
+    print("\n" + text)
+    if asked.write:
+        asked.write.write_text(put_into(asked.write.read_text(), text))
+
+
+if __name__ == "__main__":
+    main()

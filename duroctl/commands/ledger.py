@@ -1,0 +1,37 @@
+"""``duroctl ledger``: what was pruned, when, why and by whom."""
+
+from typing import Annotated
+
+import typer
+
+from duroctl.options import LimitOption, command, new_group
+from duroctl.session import Session
+
+app = new_group("Show what was pruned, when, why and by whom.")
+
+_InstanceArgument = Annotated[
+    str, typer.Argument(metavar="INSTANCE", help="An instance id; - reads one from standard input.", show_default=False)
+]
+
+
+@command(app, "list", examples=("ledger list", "ledger list --output json"))
+def list_runs(session: Session, limit: LimitOption = "100") -> None:
+    """List prunes by hand and undos, the newest first. What policies prune is in `ledger show INSTANCE`."""
+    from duroctl.parsing import parse_count
+    from duroctl.render.ledger import RUNS
+
+    rows_max = parse_count(limit, "--limit")
+    with session.client(read_only=True) as client:
+        session.output.listing(RUNS, client.list_prune_runs(limit=rows_max), client.store.now_ms)
+
+
+@command(app, "show", examples=("ledger show queue-1", "ledger show queue-1 --output json"))
+def show(session: Session, instance: _InstanceArgument) -> None:
+    """Show the ledger of an instance, the oldest first: one row a manual run, few rows for everything automatic."""
+    from duroctl.parsing import expand_ids
+    from duroctl.render.ledger import ENTRIES
+    from duroctl.walking import one_id
+
+    instance_id = one_id(expand_ids([instance], session.stdin_lines))
+    with session.client(read_only=True) as client:
+        session.output.listing(ENTRIES, client.list_ledger(instance_id), client.store.now_ms)

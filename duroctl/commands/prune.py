@@ -1,0 +1,258 @@
+"""``duroctl prune``: remove old executions inside instances, show what would go, and bring it back."""
+
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from duroctl.options import command, new_command_app
+from duroctl.session import Session
+
+if TYPE_CHECKING:
+    from duro.client import Client
+    from duro.model.pruning import PrunePlan
+    from duro.model.retention import PruneOptions
+
+app = new_command_app()
+
+_WORK_FOUND: Final = 20
+
+_IdsArgument = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[INSTANCE...] | undo RUN|INSTANCE",
+        help="The instances to prune; - reads their ids from standard input (so an instance called undo can be named). "
+        "undo: bring back what a run, or every prune of an instance, has removed.",
+        show_default=False,
+    ),
+]
+_KeepLastOption = Annotated[
+    str | None, typer.Option("--keep-last", metavar="N", help="Keep the newest N, the current one counted.")
+]
+_KeepWithinOption = Annotated[
+    str | None, typer.Option("--keep-within", metavar="DURATION", help="Keep what ended no longer ago (90s 12h 7d).")
+]
+_CompletedBeforeOption = Annotated[
+    str | None,
+    typer.Option("--completed-before", metavar="TIME", help="Keep what ended then or later (ISO-8601 with zone, now)."),
+]
+_PerVersionOption = Annotated[
+    str | None, typer.Option("--keep-last-per-version", metavar="N", help="Keep the newest N of each version.")
+]
+_VersionsOption = Annotated[
+    str | None, typer.Option("--keep-versions", metavar="N", help="... of the N versions used last.")
+]
+_NameOption = Annotated[
+    str | None, typer.Option("--name", metavar="GLOB", help="All instances of orchestrations with such a name.")
+]
+_AllOption = Annotated[bool, typer.Option("--all", help="All instances of the store.")]
+_DryRunOption = Annotated[bool, typer.Option("--dry-run", "-n", help="Show the plan with its reasons; change nothing.")]
+_PlanOutOption = Annotated[
+    str | None, typer.Option("--plan-out", metavar="FILE", help="Write the plan to a new file; change nothing.")
+]
+_ApplyOption = Annotated[
+    str | None, typer.Option("--apply", metavar="FILE", help="Remove exactly what a plan shows, as far as it may go.")
+]
+_CheckOption = Annotated[
+    bool, typer.Option("--check", help="For cron: change nothing, exit with 20 if there is something to prune.")
+]
+_NowOption = Annotated[bool, typer.Option("--now", help="No grace: it cannot be undone.")]
+_GraceOption = Annotated[
+    str | None, typer.Option("--grace", metavar="DURATION", help="How long it can be undone; 1h by default.")
+]
+_ReasonOption = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Kept in the ledger.")]
+_YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+
+
+@command(
+    app,
+    "prune",
+    examples=(
+        "prune queue-1 --keep-last 3 --dry-run",
+        "prune --name 'monitor.*' --keep-within 7d --reason 'disk is full'",
+        "prune --all --plan-out plan.json",
+        "prune --apply plan.json --yes",
+        "prune undo queue-1",
+    ),
+)
+def prune(
+    session: Session,
+    instance: _IdsArgument = None,
+    keep_last: _KeepLastOption = None,
+    keep_within: _KeepWithinOption = None,
+    completed_before: _CompletedBeforeOption = None,
+    keep_last_per_version: _PerVersionOption = None,
+    keep_versions: _VersionsOption = None,
+    name: _NameOption = None,
+    all_instances: _AllOption = False,
+    dry_run: _DryRunOption = False,
+    plan_out: _PlanOutOption = None,
+    apply_file: _ApplyOption = None,
+    check: _CheckOption = False,
+    now: _NowOption = False,
+    grace: _GraceOption = None,
+    reason: _ReasonOption = "",
+    yes: _YesOption = False,
+) -> None:
+    """Remove old executions inside instances. The current one always stays, and so does what is held.
+
+    An execution goes only if none of the rules given keeps it. Without rules, the policy configured for each instance
+    applies. On a terminal the plan is shown and you are asked; elsewhere --yes is needed.
+    """
+    from duro.errors import UsageError
+    from duroctl.pruning import Rules, parse_rules
+
+    rules = Rules(keep_last, keep_within, completed_before, keep_last_per_version, keep_versions)
+    modes = [
+        flag
+        for flag, given in (
+            ("--dry-run", dry_run),
+            ("--plan-out", plan_out is not None),
+            ("--apply", apply_file is not None),
+            ("--check", check),
+        )
+        if given
+    ]
+    if len(modes) > 1:
+        raise UsageError(f"{' and '.join(modes)} do not go together", hint="choose one")
+    chooses = name is not None or all_instances or any(rules)
+    if instance and instance[0] == "undo":
+        if len(instance) != 2 or chooses or modes:
+            raise UsageError("prune undo takes a run or an instance, and nothing else", hint="duroctl prune undo RUN")
+        _undo(session, instance[1])
+        return
+    if apply_file is not None and (instance or chooses):
+        raise UsageError("--apply takes neither instances nor rules: the plan has both", hint="leave them out")
+    grace_s = _grace_s(now=now, grace=grace)
+    with session.client(read_only=dry_run or check or plan_out is not None) as client:
+        if apply_file is not None:
+            from duroctl.plan_files import read_plan
+
+            _carry_out(session, client, read_plan(apply_file), grace_s, reason, yes=yes)
+            return
+        options = parse_rules(rules, client.store.now_ms())
+        plan = _plan(session, client, instance, name, all_instances=all_instances, options=options)
+        if check:
+            _check(session, plan)
+        elif plan_out is not None:
+            _write(session, plan_out, plan)
+        elif dry_run:
+            _show(session, plan)
+        else:
+            _carry_out(session, client, plan, grace_s, reason, yes=yes)
+
+
+def _grace_s(*, now: bool, grace: str | None) -> float:
+    from duro.errors import UsageError
+    from duro.model.limits import PRUNE_GRACE_S
+    from duroctl.parsing import parse_duration
+
+    if now and grace is not None:
+        raise UsageError("--now and --grace do not go together", hint="choose one")
+    if now:
+        return 0.0
+    return PRUNE_GRACE_S if grace is None else parse_duration(grace, "--grace")
+
+
+def _plan(
+    session: Session,
+    client: "Client",
+    instance: list[str] | None,
+    name: str | None,
+    *,
+    all_instances: bool,
+    options: "PruneOptions | None",
+) -> "PrunePlan":
+    from duro.errors import UsageError
+    from duro.model.removal import PruneScope
+    from duroctl.parsing import expand_ids
+
+    if all_instances and (instance or name is not None):
+        raise UsageError("--all does not go with instances or --name", hint="choose one")
+    if not (instance or name is not None or all_instances):
+        raise UsageError("which instances?", hint="name some, or give --name GLOB or --all")
+    ids = tuple(expand_ids(instance, session.stdin_lines)) if instance else None
+    return client.plan_prune(options, scope=PruneScope(instance_ids=ids, name=name))
+
+
+def _check(session: Session, plan: "PrunePlan") -> None:
+    from duroctl.render.plans import totals_lines
+
+    if session.output.format in ("json", "jsonl"):
+        totals = {"executions_removed": plan.totals.executions_removed, "events_removed": plan.totals.events_removed}
+        session.output.json({"schema": "duroctl.prune_check/1", **totals})
+    else:
+        session.output.line(totals_lines(plan)[0])
+    if plan.totals.executions_removed:
+        raise typer.Exit(_WORK_FOUND)
+
+
+def _write(session: Session, file: str, plan: "PrunePlan") -> None:
+    from duroctl.plan_files import write_plan
+    from duroctl.render.plans import totals_lines
+
+    write_plan(file, plan)
+    for line in totals_lines(plan):
+        session.note(line)
+    session.note(f"the plan is in {file}; `duroctl prune --apply {file}` carries it out")
+
+
+def _show(session: Session, plan: "PrunePlan") -> None:
+    from duroctl.plan_files import plan_document
+    from duroctl.render.plans import PLANNED, plan_lines, planned
+
+    match session.output.format:
+        case "json":
+            session.output.json(plan_document(plan))
+        case "table" if session.output.terminal:
+            session.output.lines(plan_lines(plan))
+        case "ids":
+            session.output.listing(PLANNED, planned(plan, removed_only=True), lambda: 0)
+        case _:
+            session.output.listing(PLANNED, planned(plan), lambda: 0)
+    if not session.output.terminal:
+        for warning in plan.warnings:
+            session.note(warning.text)
+
+
+def _carry_out(
+    session: Session, client: "Client", plan: "PrunePlan", grace_s: float, reason: str, *, yes: bool
+) -> None:
+    from duroctl.errors import PartlyDoneError
+    from duroctl.pruning import apply_with_progress
+    from duroctl.render.plans import RESULT, plan_lines, result_lines
+
+    if not plan.totals.executions_removed:
+        _nothing(session, plan)
+        return
+    if not yes:
+        undo = "" if grace_s else " It cannot be undone."
+        why = f"this prunes {plan.totals.executions_removed:,} executions"
+        session.confirm(f"Prune them?{undo}", plan_lines(plan), why)
+    result, interrupted = apply_with_progress(session, client, plan, grace_s, reason)
+    session.output.result(RESULT, result, result_lines(result, grace_s))
+    if interrupted:
+        session.note("interrupted; what is above was done, and the rest was not")
+        raise typer.Exit(130)
+    if result.skipped or result.remaining:
+        raise PartlyDoneError(
+            f"{len(result.skipped)} executions were skipped, because they may no longer go",
+            hint="a new plan says why",
+        )
+
+
+def _nothing(session: Session, plan: "PrunePlan") -> None:
+    from duro.model.pruning import PruneResult
+    from duroctl.render.plans import RESULT
+
+    result: PruneResult = PruneResult(instances_processed=len(plan.instances))
+    session.output.result(RESULT, result, ["nothing to prune"])
+    for warning in plan.warnings:
+        session.note(warning.text)
+
+
+def _undo(session: Session, run_or_instance_id: str) -> None:
+    from duroctl.render.plans import UNDONE, undo_lines
+
+    with session.client() as client:
+        undone = client.undo_prune(run_or_instance_id)
+    session.output.result(UNDONE, undone, undo_lines(undone))

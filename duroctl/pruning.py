@@ -1,0 +1,128 @@
+"""Rules from the command line, and a prune that shows how far it is and ends when it is asked to."""
+
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from types import FrameType
+from typing import TYPE_CHECKING, NamedTuple
+
+from duro.errors import UsageError
+from duro.maintenance.pruning import PruneProgress
+from duro.model.pruning import PrunePlan, PruneResult
+from duro.model.retention import PruneOptions
+from duroctl.parsing import parse_count, parse_duration
+
+if TYPE_CHECKING:
+    from duro.client import Client
+    from duroctl.session import Session
+
+
+class Rules(NamedTuple):
+    """As they were typed; None: not given."""
+
+    keep_last: str | None
+    keep_within: str | None
+    completed_before: str | None
+    keep_last_per_version: str | None
+    keep_versions: str | None
+
+
+def parse_rules(rules: Rules, now_ms: int) -> PruneOptions | None:
+    """The options that the rules make; None without any.
+
+    Raises:
+        UsageError: one of them cannot be read. InvalidRulesError: together they name nothing to keep.
+    """
+    if not any(each is not None for each in rules):
+        return None
+    return PruneOptions(
+        keep_last=_count(rules.keep_last, "--keep-last"),
+        keep_within=None if rules.keep_within is None else parse_duration(rules.keep_within, "--keep-within"),
+        completed_before=None
+        if rules.completed_before is None
+        else parse_time_ms(rules.completed_before, "--completed-before", now_ms),
+        keep_last_per_version=_count(rules.keep_last_per_version, "--keep-last-per-version"),
+        keep_versions=_count(rules.keep_versions, "--keep-versions"),
+    )
+
+
+def _count(text: str | None, option: str) -> int | None:
+    return None if text is None else parse_count(text, option)
+
+
+def parse_time_ms(text: str, option: str, now_ms: int) -> int:
+    """Unix milliseconds of a time with a zone in ISO-8601, of ``now``, or of a duration ago (``7d``).
+
+    Raises:
+        UsageError: it is none of these.
+    """
+    if text == "now":
+        return now_ms
+    if text[:1].isdigit() and text[-1:] in "smhdw" and "-" not in text:
+        return now_ms - parse_duration(text, option) * 1000
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        hint = "write it like 2026-11-25T10:00:00Z, now, or 7d (ago)"
+        raise UsageError(f"{option} {text!r} is no time", hint=hint) from error
+    if moment.utcoffset() is None:
+        raise UsageError(f"{option} {text!r} has no time zone", hint=f"write {text}Z for UTC")
+    return round((moment - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds() * 1000)
+
+
+def apply_with_progress(
+    session: "Session", client: "Client", plan: PrunePlan, grace_s: float, reason: str
+) -> tuple[PruneResult, bool]:
+    """Carry the plan out, with a bar on a terminal. Ctrl-C ends it after the batch; the second value says so."""
+    with _interruptible() as interrupted, _bar(session, plan.totals.executions_removed) as advance:
+
+        def progress(done: PruneProgress) -> bool:
+            advance(done.executions)
+            return not interrupted
+
+        result = client.apply_plan(plan, grace_s=grace_s, reason=reason, progress=progress)
+    return result, bool(interrupted)
+
+
+class _Advance:
+    """Does nothing: there is no terminal."""
+
+    def __call__(self, executions: int) -> None: ...
+
+
+@contextmanager
+def _bar(session: "Session", total: int) -> "Iterator[_Advance]":
+    if session.options.quiet or not sys.stderr.isatty():
+        yield _Advance()
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("pruning"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(file=sys.stderr), transient=True) as shown:
+        task = shown.add_task("pruning", total=total)
+
+        class Shown(_Advance):
+            def __call__(self, executions: int) -> None:
+                shown.update(task, completed=executions)
+
+        yield Shown()
+
+
+@contextmanager
+def _interruptible() -> Iterator[list[int]]:
+    """The list gets the number of the signal that came; a second one interrupts as always."""
+    came: list[int] = []
+
+    def handle(number: int, _frame: FrameType | None) -> None:
+        if came:
+            raise KeyboardInterrupt
+        came.append(number)
+
+    before = signal.signal(signal.SIGINT, handle)
+    try:
+        yield came
+    finally:
+        signal.signal(signal.SIGINT, before)

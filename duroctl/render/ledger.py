@@ -1,0 +1,83 @@
+"""The ledger as rows and documents. Pure."""
+
+from typing import Any, Final
+
+from duro.model.removal import LedgerEntry, PruneRun
+from duroctl.render.tables import Column, View
+from duroctl.render.units import iso
+
+
+def run_json(run: PruneRun) -> dict[str, Any]:
+    return {
+        "run_id": run.run_id,
+        "trigger": run.trigger,
+        "rule": run.rule,
+        "origin": run.origin,
+        "by": run.by,
+        "reason": run.reason,
+        "started_at": iso(run.started_at_ms),
+        "instances": run.instances,
+        "executions": run.executions,
+        "events": run.events,
+        "history_bytes": run.history_bytes,
+    }
+
+
+def entry_json(entry: LedgerEntry) -> dict[str, Any]:
+    pruned = entry.range
+    return {
+        "first_execution_id": pruned.first_execution_id,
+        "last_execution_id": pruned.last_execution_id,
+        "executions": pruned.executions,
+        "events": pruned.events,
+        "history_bytes": pruned.history_bytes,
+        "rule": pruned.rule,
+        "origin": pruned.origin,
+        "trigger": pruned.trigger,
+        "first_pruned_at": iso(pruned.first_pruned_at_ms),
+        "last_pruned_at": iso(pruned.last_pruned_at_ms),
+        "run": None if entry.run is None else run_json(entry.run),
+    }
+
+
+def _span(entry: LedgerEntry) -> str:
+    first, last = entry.range.first_execution_id, entry.range.last_execution_id
+    return str(first) if first == last else f"{first}..{last}"
+
+
+RUNS: Final = View(
+    "duroctl.prune_runs/1",
+    "runs",
+    (
+        Column("run_id", "RUN", "id", lambda run: run.run_id),
+        Column("trigger", "WHAT", "text", lambda run: run.trigger),
+        Column("started_at", "WHEN", "time", lambda run: run.started_at_ms),
+        Column("by", "BY", "text", lambda run: run.by),
+        Column("instances", "INSTANCES", "number", lambda run: run.instances),
+        Column("executions", "EXECUTIONS", "number", lambda run: run.executions),
+        Column("events", None, "number", lambda run: run.events),
+        Column("history_bytes", "SIZE", "bytes", lambda run: run.history_bytes),
+        Column("rule", "RULE", "text", lambda run: run.rule),
+        Column("reason", "REASON", "text", lambda run: run.reason),
+    ),
+    run_json,
+    lambda run: run.run_id,
+)
+ENTRIES: Final = View(
+    "duroctl.ledger/1",
+    "entries",
+    (
+        Column("executions", "EXECUTIONS", "text", _span),
+        Column("count", "COUNT", "number", lambda entry: entry.range.executions),
+        Column("events", "EVENTS", "number", lambda entry: entry.range.events),
+        Column("history_bytes", "SIZE", "bytes", lambda entry: entry.range.history_bytes),
+        Column("trigger", "TRIGGER", "text", lambda entry: entry.range.trigger),
+        Column("rule", "RULE", "text", lambda entry: entry.range.rule),
+        Column("origin", "ORIGIN", "text", lambda entry: entry.range.origin),
+        Column("run_id", "RUN", "id", lambda entry: entry.run and entry.run.run_id),
+        Column("first_pruned_at", None, "time", lambda entry: entry.range.first_pruned_at_ms),
+        Column("last_pruned_at", "LAST", "time", lambda entry: entry.range.last_pruned_at_ms),
+    ),
+    entry_json,
+    _span,
+)

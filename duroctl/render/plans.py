@@ -1,0 +1,194 @@
+"""Plans and results of prunes as lines, rows and documents. Pure."""
+
+from collections.abc import Iterable, Iterator
+from itertools import groupby
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from duro.model.pruning import InstancePlan, PlanItem, PrunePlan, PruneResult
+from duro.model.removal import UndoResult
+from duroctl.render.tables import Column, View
+from duroctl.render.text import visible
+from duroctl.render.units import size
+
+PLAN_SCHEMA: Final = "duroctl.prune_plan/1"
+
+INSTANCES_SHOWN: Final = 20
+"""Instances a person is shown of a plan; the totals are of all."""
+
+
+class PlannedExecution(NamedTuple):
+    """One execution of a plan, as a row."""
+
+    instance: InstancePlan
+    item: PlanItem
+
+
+def planned(plan: PrunePlan, *, removed_only: bool = False) -> Iterator[PlannedExecution]:
+    for instance in plan.instances:
+        for item in instance.items:
+            if not (removed_only and item.verdict.keep):
+                yield PlannedExecution(instance, item)
+
+
+def plan_json(plan: PrunePlan) -> dict[str, Any]:
+    document: dict[str, Any] = msgspec.to_builtins(plan)
+    return document
+
+
+def _execution_id(row: PlannedExecution) -> str:
+    return f"{row.item.execution.instance_id}/{row.item.execution.execution_id}"
+
+
+PLANNED: Final = View(
+    PLAN_SCHEMA,
+    "executions",
+    (
+        Column("instance_id", "INSTANCE", "id", lambda row: row.item.execution.instance_id),
+        Column("execution_id", "EXEC", "number", lambda row: row.item.execution.execution_id),
+        Column("verdict", "VERDICT", "text", lambda row: "keep" if row.item.verdict.keep else "remove"),
+        Column("reasons", "REASONS", "text", lambda row: " ".join(row.item.verdict.reasons)),
+        Column("version", None, "text", lambda row: row.item.execution.version),
+        Column("status", None, "text", lambda row: row.item.execution.status),
+        Column("event_count", "EVENTS", "number", lambda row: row.item.execution.event_count),
+        Column("history_bytes", "SIZE", "bytes", lambda row: row.item.execution.history_bytes),
+        Column("completed_at", None, "time", lambda row: row.item.execution.completed_at_ms),
+    ),
+    lambda row: {"execution": _execution_id(row), "keep": row.item.verdict.keep, "reasons": row.item.verdict.reasons},
+    _execution_id,
+)
+
+
+# --- for people --------------------------------------------------------------------------------------------------
+
+
+def plan_lines(plan: PrunePlan, *, instances_max: int = INSTANCES_SHOWN) -> Iterator[str]:
+    """What goes and what stays, executions alike in one line, then the totals and what is to be known."""
+    with_removals = [each for each in plan.instances if any(not item.verdict.keep for item in each.items)]
+    shown = with_removals[:instances_max] if with_removals else plan.instances[:instances_max]
+    for instance in shown:
+        yield from _instance_lines(instance)
+    if len(with_removals) > len(shown):
+        yield f"... and {len(with_removals) - len(shown)} more instances (-o csv lists everything)"
+    yield from totals_lines(plan)
+    for warning in plan.warnings:
+        yield visible(f"note: {warning.text}")
+
+
+def _instance_lines(instance: InstancePlan) -> Iterator[str]:
+    rules = "never pruned" if instance.rules is None else " and ".join(str(rules) for rules in instance.rules)
+    origin = f" ({instance.origin})" if instance.origin.text else ""
+    yield visible(f"{instance.instance_id}  {instance.name}  {rules}{origin}")
+    for (keep, _), group in groupby(instance.items, key=_alike):
+        items = list(group)
+        yield f"  {_span(items):>11}  {'keep  ' if keep else 'REMOVE'}  {visible(_reasons(items))}"
+
+
+def _alike(item: PlanItem) -> tuple[bool, tuple[str, ...]]:
+    """Whether two neighbours are one line: ``last:1/3`` and ``last:2/3`` are alike."""
+    return item.verdict.keep, tuple(reason.partition(":")[0] for reason in item.verdict.reasons)
+
+
+def _span(items: list[PlanItem]) -> str:
+    first, last = items[0].execution.execution_id, items[-1].execution.execution_id
+    return str(first) if first == last else f"{first}..{last}"
+
+
+def _reasons(items: list[PlanItem]) -> str:
+    first, last = items[0].verdict.reasons, items[-1].verdict.reasons
+    return " ".join(one if one == other else f"{one}..{other}" for one, other in zip(first, last, strict=True))
+
+
+def totals_lines(plan: PrunePlan) -> list[str]:
+    totals = plan.totals
+    instances = sum(any(not item.verdict.keep for item in each.items) for each in plan.instances)
+    return [
+        (
+            f"to remove: {_executions(totals.executions_removed)} of {_count(instances, 'instance')}, "
+            f"{_count(totals.events_removed, 'event')}, {size(totals.bytes_removed)}"
+        ),
+        (
+            f"to keep:   {_executions(totals.executions_kept)}, {_count(totals.events_kept, 'event')}, "
+            f"{size(totals.bytes_kept)}"
+        ),
+    ]
+
+
+def result_lines(result: PruneResult, grace_s: float) -> Iterator[str]:
+    """What was done, how long it can be undone, and what was not."""
+    yield (
+        f"pruned {_executions(result.executions_deleted)} of {_count(result.instances_processed, 'instance')}: "
+        f"{_count(result.events_deleted, 'event')}, {size(result.bytes_deleted)}"
+    )
+    if result.run_id and grace_s:
+        yield f"`duroctl prune undo {result.run_id}` brings them back, for the next {_duration(grace_s)}"
+    for skipped in result.skipped[:INSTANCES_SHOWN]:
+        yield visible(f"skipped {skipped.instance_id}/{skipped.execution_id}: {skipped.why}")
+    if len(result.skipped) > INSTANCES_SHOWN:
+        yield f"... and {len(result.skipped) - INSTANCES_SHOWN} more were skipped"
+
+
+def undo_lines(undone: UndoResult) -> Iterator[str]:
+    where = f" of {', '.join(undone.instances[:5])}" if undone.instances else ""
+    yield visible(f"brought back {_executions(undone.executions_restored)}{where}")
+    if undone.hold_ids:
+        yield visible(f"held by {', '.join(undone.hold_ids)} for 7 d, so that no prune takes them again meanwhile")
+    if undone.gone:
+        yield f"{_executions(undone.gone)} had been reclaimed and cannot come back"
+
+
+def _duration(seconds: float) -> str:
+    from duro.model.retention import format_seconds
+
+    return format_seconds(seconds)
+
+
+def _executions(number: int) -> str:
+    return _count(number, "execution")
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+RESULT: Final = View(
+    "duroctl.prune_result/1",
+    "result",
+    (
+        Column("executions_deleted", None, "number", lambda r: r.executions_deleted),
+        Column("events_deleted", None, "number", lambda r: r.events_deleted),
+        Column("bytes_deleted", None, "bytes", lambda r: r.bytes_deleted),
+        Column("instances_processed", None, "number", lambda r: r.instances_processed),
+        Column("remaining", None, "number", lambda r: r.remaining),
+        Column("skipped", None, "number", lambda r: len(r.skipped)),
+        Column("run_id", None, "id", lambda r: r.run_id),
+    ),
+    lambda result: {
+        "executions_deleted": result.executions_deleted,
+        "events_deleted": result.events_deleted,
+        "bytes_deleted": result.bytes_deleted,
+        "instances_processed": result.instances_processed,
+        "remaining": result.remaining,
+        "skipped": msgspec.to_builtins(result.skipped),
+        "run_id": result.run_id,
+    },
+    lambda result: result.run_id,
+)
+UNDONE: Final = View(
+    "duroctl.prune_undo/1",
+    "undo",
+    (
+        Column("executions_restored", None, "number", lambda r: r.executions_restored),
+        Column("events_restored", None, "number", lambda r: r.events_restored),
+        Column("bytes_restored", None, "bytes", lambda r: r.bytes_restored),
+        Column("gone", None, "number", lambda r: r.gone),
+        Column("hold_ids", None, "text", lambda r: " ".join(r.hold_ids)),
+    ),
+    msgspec.to_builtins,
+    lambda undone: "\n".join(undone.instances),
+)
+
+
+def plan_rows(plan: PrunePlan) -> Iterable[PlannedExecution]:
+    return planned(plan)

@@ -1,0 +1,126 @@
+"""Policies explained, as lines and documents. Pure."""
+
+from collections.abc import Iterator
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from duro.maintenance.explaining import PolicyExplanation
+from duro.model.policies import PolicyChain, PolicyLink, PolicySources, StatedPolicy
+from duro.model.retention import PolicyKind
+from duroctl.render.tables import Column, View
+from duroctl.render.text import visible
+from duroctl.render.units import iso
+
+_CALLED: Final = {
+    PolicyKind.TURN: "prune= of the turn",
+    PolicyKind.INSTANCE: "the instance's own",
+    PolicyKind.FILE_OVERRIDE: "override in the file",
+    PolicyKind.CODE_OVERRIDE: "override in the program",
+    PolicyKind.REGISTRATION: "registration",
+    PolicyKind.FILE_DEFAULT: "default of the file",
+    PolicyKind.CODE_DEFAULT: "default of the program",
+    PolicyKind.NONE: "none",
+}
+
+
+def explanation_lines(told: PolicyExplanation) -> Iterator[str]:
+    """The whole chain, the strongest first, and what follows from it."""
+    what = told.name if told.instance_id is None else f"{told.instance_id} ({told.name} {told.version})".rstrip()
+    if not told.chains:
+        yield visible(f"{what}: no worker has published any policy, so nothing is pruned automatically")
+    for number, chain in enumerate(told.chains, 1):
+        which = f", as {number} of {len(told.chains)} groups of workers see it" if len(told.chains) > 1 else ""
+        yield visible(f"{what}{which}:")
+        yield from _chain_lines(chain)
+    yield from _outcome_lines(told)
+
+
+def _chain_lines(chain: PolicyChain) -> Iterator[str]:
+    for link in chain.links:
+        mark = "->" if link.applies else "  "
+        yield visible(f"{mark} {link.rank}  {_CALLED[link.origin.kind]:<23}  {_says(link)}{_where(link)}  [{link.why}]")
+
+
+def _says(link: PolicyLink) -> str:
+    said = link.options if link.options is not None else link.policy
+    return "-" if said is None else str(said)
+
+
+def _where(link: PolicyLink) -> str:
+    named = f" for {link.name}" if link.name and link.origin.kind is not PolicyKind.REGISTRATION else ""
+    return f"{named}  at {link.origin.text}" if link.origin.text else named
+
+
+def _outcome_lines(told: PolicyExplanation) -> Iterator[str]:
+    united = told.united
+    if united is not None:
+        if united.policies is None:
+            yield visible(f"nothing is pruned automatically: {united.why}")
+        else:
+            yield visible(f"pruned automatically: {' and '.join(map(str, united.policies))} ({united.origin})")
+            yield f"when: {', '.join(united.triggers) or 'never, all triggers are off'}"
+        if united.workers_differ:
+            yield visible(f"workers differ, and what any of them keeps is kept: {united.why}")
+    if told.paused_until_ms is not None:
+        yield f"paused until {iso(told.paused_until_ms)}: a further version of {told.name} was seen"
+    if told.next_sweep_at_ms is not None:
+        yield "next sweep: now" if told.next_sweep_at_ms == 0 else f"next sweep: {iso(told.next_sweep_at_ms)}"
+    for hold in told.holds:
+        yield visible(f"held by {hold.hold_id} ({hold.target}): {hold.reason}")
+
+
+EXPLANATION: Final = View(
+    "duroctl.policy_explanation/1",
+    "explanation",
+    (
+        Column("rank", None, "number", lambda link: link.rank),
+        Column("kind", None, "text", lambda link: link.origin.kind),
+        Column("applies", None, "text", lambda link: "yes" if link.applies else "no"),
+        Column("policy", None, "text", _says),
+        Column("name", None, "text", lambda link: link.name),
+        Column("origin", None, "text", lambda link: link.origin.text),
+        Column("why", None, "text", lambda link: link.why),
+    ),
+    msgspec.to_builtins,
+    lambda link: str(link.origin),
+)
+
+
+class Published(NamedTuple):
+    """A policy somebody stated, and which worker says so."""
+
+    worker_id: str
+    stated: StatedPolicy
+    enabled: bool
+    settings_hash: str
+
+
+def published_policies(worker_id: str, sources: PolicySources) -> Iterator[Published]:
+    enabled = sources.file_enabled and sources.code_enabled
+    defaults = [each for each in (sources.file_default, sources.code_default) if each is not None]
+    for stated in (*sources.file_overrides, *sources.code_overrides, *sources.registrations, *defaults):
+        yield Published(worker_id, stated, enabled, sources.settings_hash)
+
+
+def published_json(row: Published) -> dict[str, Any]:
+    stated: dict[str, Any] = msgspec.to_builtins(row.stated)
+    return {"worker_id": row.worker_id, **stated, "enabled": row.enabled, "settings_hash": row.settings_hash}
+
+
+PUBLISHED: Final = View(
+    "duroctl.policies/1",
+    "policies",
+    (
+        Column("worker_id", None, "id", lambda row: row.worker_id),
+        Column("name", "NAME", "id", lambda row: row.stated.name or "(default)"),
+        Column("version", "VERSION", "text", lambda row: row.stated.version),
+        Column("policy", "POLICY", "text", lambda row: str(row.stated.policy)),
+        Column("kind", "SAID BY", "text", lambda row: _CALLED[row.stated.origin.kind]),
+        Column("origin", "WHERE", "text", lambda row: row.stated.origin.text),
+        Column("enabled", "ENABLED", "text", lambda row: "yes" if row.enabled else "no"),
+        Column("settings_hash", None, "text", lambda row: row.settings_hash),
+    ),
+    published_json,
+    lambda row: row.stated.name,
+)

@@ -1,0 +1,111 @@
+"""The loop that sweeps, in the one worker that has the store's maintenance lease."""
+
+from collections.abc import Callable
+from typing import Final
+
+from duro.clock import Clock
+from duro.errors import StoreError
+from duro.host.scheduler import FINISHED
+from duro.maintenance.sweep import Sweep
+from duro.model.pruning import PruneResult, PruneTrigger
+from duro.stores.base import Store
+from duro.telemetry import HOST_LOGGER, PruneCounters
+
+LEASE_MS: Final = 15_000
+"""How long after its last sign of life another worker takes the sweeping over."""
+
+_PAUSE_S: Final = 0.002
+"""Between the pieces of a round: whoever else writes gets in between."""
+
+_LOOK_S: Final = 1.0
+"""How often a worker with nothing to sweep looks whether something was left for it: a counter, not a query."""
+
+
+class Maintenance:
+    """``step`` is called by one loop, ``stop`` and ``settings_changed`` from any thread."""
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        clock: Clock,
+        holder: Callable[[], str],
+        counters: PruneCounters,
+        interval_s: float,
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._holder = holder
+        self._counters = counters
+        self._interval_s = interval_s
+        self.sweep = Sweep(store, self._pruned)
+        self._held_as: str | None = None
+        self._renew_at_s = 0.0
+        self._round_at_s = 0.0
+        self._seen: tuple[int, ...] = ()
+        self._changed = False
+        self._stopping = False
+
+    def stop(self) -> None:
+        """Give the lease back at the next step, and finish."""
+        self._stopping = True
+
+    def settings_changed(self) -> None:
+        """Begin a new round soon."""
+        self._changed = True
+
+    def step(self) -> float:
+        """One piece of a round; returns as ``scheduler.Step``."""
+        try:
+            if self._stopping:
+                if self._held_as is not None:
+                    self._store.release_maintenance(self._held_as)
+                return FINISHED
+            return self._step()
+        except StoreError as error:
+            if self._stopping:
+                return FINISHED
+            HOST_LOGGER.warning("the sweep is interrupted, trying again in %g s: %s", _LOOK_S, error)
+            self._held_as = None
+            self.sweep.forget()
+            return _LOOK_S
+
+    def _step(self) -> float:
+        now_s = self._clock.monotonic_s()
+        if not self._is_due(now_s):
+            return _LOOK_S
+        if not self._lease(now_s):
+            return min(self._interval_s, LEASE_MS / 1000)
+        if self._changed:
+            self._changed = False
+            self.sweep.forget()
+        if self.sweep.step():
+            return _PAUSE_S
+        self._round_at_s = now_s + self._interval_s
+        return _LOOK_S
+
+    def _is_due(self, now_s: float) -> bool:
+        """Whether a round goes on, its time has come, or something was left to do."""
+        if now_s >= self._round_at_s or self._changed or self.sweep.in_round:
+            return True
+        change = self._store.change_counter()
+        if change == self._seen:
+            return False
+        self._seen = change
+        backlog = self._store.backlog()
+        return bool(backlog.due_executions or backlog.due_instances)
+
+    def _lease(self, now_s: float) -> bool:
+        holder = self._holder()
+        if self._held_as == holder and now_s < self._renew_at_s:
+            return True
+        if not self._store.acquire_maintenance(holder, LEASE_MS):
+            self._held_as = None
+            self.sweep.forget()
+            return False
+        self._held_as = holder
+        self._renew_at_s = now_s + LEASE_MS / 3000
+        return True
+
+    def _pruned(self, name: str, result: PruneResult) -> None:
+        self._counters.add(name, PruneTrigger.INTERVAL, result)

@@ -1,0 +1,311 @@
+"""The client's methods about pruning, holds and policies: checked arguments in, values out."""
+
+import math
+import os
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Final, Literal
+
+import msgspec
+
+from duro.errors import HoldNotFoundError, InstanceNotFoundError, InvalidRulesError, UsageError
+from duro.maintenance import pruning
+from duro.maintenance.explaining import PolicyExplanation, explain
+from duro.maintenance.pruning import Progress, RunTerms
+from duro.model.ledger import LedgerTotals
+from duro.model.limits import PRUNE_GRACE_S, RETENTION_S_MAX, UNDO_HOLD_S
+from duro.model.policies import StatedPolicy
+from duro.model.pruning import Hold, HoldTarget, PrunePlan, PruneResult
+from duro.model.removal import Backlog, LedgerEntry, PrunedExecution, PruneRun, PruneScope, ReclaimResult, UndoResult
+from duro.model.retention import (
+    NEVER,
+    AutoPrune,
+    Policy,
+    PolicyKind,
+    PolicyOrigin,
+    PruneOptions,
+    as_auto_prune,
+    as_prune_options,
+)
+from duro.naming import check_instance_id, check_name, check_text
+from duro.stores.base import Store
+
+_EVERYTHING: Final = PruneScope()
+
+_ID_LETTERS: Final = 8
+"""Of a random id that people type: 2**32 of them, and a taken one is refused."""
+
+
+class Pruning:
+    """Part of ``Client``; see there. Ids are made by ``_ids``."""
+
+    store: Store
+    _ids: Callable[[], str]
+
+    # --- pruning -----------------------------------------------------------------------------------------------
+
+    def plan_prune(self, options: PruneOptions | int | None = None, *, scope: PruneScope = _EVERYTHING) -> PrunePlan:
+        """What a prune would remove and keep, execution by execution, with the reasons. Changes nothing, and reads no
+        history.
+
+        ``options`` (an int stands for ``keep_last``); None: the policy configured for each instance.
+
+        Raises:
+            InvalidRulesError: the options name nothing to keep.
+            InstanceNotFoundError: an instance of ``scope`` does not exist.
+            PolicyUnknownError: no options, and no worker has published a policy.
+        """
+        return pruning.plan(self.store, _options(options), _scope(scope))
+
+    def apply_plan(
+        self,
+        plan: PrunePlan,
+        *,
+        grace_s: float = PRUNE_GRACE_S,
+        reason: str = "",
+        by: str | None = None,
+        progress: Progress | None = None,
+    ) -> PruneResult:
+        """Remove exactly what ``plan`` shows, as far as it may still go; the rest is in ``PruneResult.skipped``, with
+        why. See ``prune_executions_bulk`` for the other arguments.
+
+        Raises:
+            StalePlanError: it is of another store, or its policies have changed since.
+        """
+        if not isinstance(plan, PrunePlan):
+            raise UsageError(f"plan must be a PrunePlan, not {plan!r}", hint="client.plan_prune makes one")
+        return pruning.apply(self.store, plan, self._terms(grace_s, reason, by), progress)
+
+    def prune_executions(
+        self,
+        instance_id: str,
+        options: PruneOptions | int | None = None,
+        *,
+        grace_s: float = PRUNE_GRACE_S,
+        reason: str = "",
+        by: str | None = None,
+    ) -> PruneResult:
+        """Prune one instance; see ``prune_executions_bulk``. An activity may prune its own (``ctx.client``).
+
+        Raises:
+            InstanceNotFoundError: there is no such instance.
+        """
+        scope = PruneScope(instance_ids=(check_instance_id(instance_id),))
+        return self.prune_executions_bulk(options, scope=scope, grace_s=grace_s, reason=reason, by=by)
+
+    def prune_executions_bulk(
+        self,
+        options: PruneOptions | int | None = None,
+        *,
+        scope: PruneScope = _EVERYTHING,
+        grace_s: float = PRUNE_GRACE_S,
+        reason: str = "",
+        by: str | None = None,
+        progress: Progress | None = None,
+    ) -> PruneResult:
+        """Prune every instance of ``scope``, oldest first, in small transactions, until nothing is left to prune.
+
+        What is removed leaves every list at once. Its rows go ``grace_s`` seconds later (0: now), and until then
+        ``undo_prune(result.run_id)`` brings it back. ``reason`` and ``by`` (None: the user of this process) stand in
+        the ledger. ``progress`` is called after every batch; when it returns False, the prune ends there.
+
+        Raises:
+            UsageError: an argument is wrong. Nothing was changed.
+            InvalidRulesError: the options name nothing to keep.
+            InstanceNotFoundError: an instance of ``scope`` does not exist.
+            PolicyUnknownError: no options, and no worker has published a policy.
+        """
+        terms = self._terms(grace_s, reason, by)
+        return pruning.prune_many(self.store, _options(options), _scope(scope), terms, progress)
+
+    def undo_prune(self, run_or_instance_id: str, *, by: str | None = None) -> UndoResult:
+        """Bring back what is still there of a manual run, or of everything that was pruned of an instance, and hold
+        the instances for ``UNDO_HOLD_S`` so that the next prune does not take it again. An id that is a run's is
+        taken for the run.
+
+        Raises:
+            InstanceNotFoundError: there is neither such a run nor such an instance.
+        """
+        run_id, instance_id = self._run_or_instance(run_or_instance_id)
+        until_ms = self.store.now_ms() + round(UNDO_HOLD_S * 1000)
+        hold_id = self._short_id("hold")
+        return self.store.undo_prune(
+            hold_id, until_ms, run_id=run_id, instance_id=instance_id, by=_user() if by is None else by
+        )
+
+    def _run_or_instance(self, asked: str) -> tuple[str, str]:
+        check_instance_id(asked)
+        if any(run.run_id == asked for run in self.store.list_prune_runs(0)):
+            return asked, ""
+        if self.store.get_instance(asked) is None:
+            raise InstanceNotFoundError(
+                f"there is neither a prune run nor an instance {asked!r}", hint="`duroctl ledger list` shows the runs"
+            )
+        return "", asked
+
+    def reclaim(self) -> ReclaimResult:
+        """Delete the rows of everything that was pruned and is past its grace, in small transactions. Workers do the
+        same by themselves."""
+        return pruning.reclaim_all(self.store)
+
+    def backlog(self) -> Backlog:
+        """What is pruned and not reclaimed, and what a sweep has yet to prune."""
+        return self.store.backlog()
+
+    # --- holds -------------------------------------------------------------------------------------------------
+
+    def add_hold(
+        self,
+        instance_id: str | None = None,
+        execution_id: int | None = None,
+        *,
+        name: str | None = None,
+        version: str | None = None,
+        reason: str,
+        until: datetime | timedelta | None = None,
+        by: str | None = None,
+    ) -> Hold:
+        """Keep an instance, one execution of it, or whatever has an orchestration name (or pattern) and a version, from
+        every kind of removal, ``until`` then (a time with zone, or from now) or until the hold is removed.
+
+        Raises:
+            UsageError: no reason, or ``until`` is not in the future. InvalidRulesError: the target names nothing.
+            InstanceNotFoundError, ExecutionNotFoundError: it names something that is not there.
+        """
+        if not reason.strip():
+            raise UsageError("a hold needs a reason", hint="say why, for whoever finds it in a year")
+        check_text(reason, "the reason")
+        if instance_id is not None:
+            check_instance_id(instance_id)
+        target = HoldTarget(instance_id=instance_id, execution_id=execution_id, name=name, version=version)
+        now_ms = self.store.now_ms()
+        hold = Hold(
+            hold_id=self._short_id("hold"),
+            target=target,
+            reason=reason,
+            created_at_ms=now_ms,
+            by=_user() if by is None else by,
+            until_ms=None if until is None else _until_ms(until, now_ms),
+        )
+        self.store.add_hold(hold)
+        return hold
+
+    def list_holds(self) -> tuple[Hold, ...]:
+        """All holds, oldest first; one that has expired holds nothing any more."""
+        return self.store.list_holds()
+
+    def remove_hold(self, hold_id: str) -> None:
+        """Raises HoldNotFoundError: there is none of this id."""
+        if not self.store.remove_hold(hold_id):
+            raise HoldNotFoundError(f"there is no hold {hold_id!r}", hint="`duroctl holds list` shows those there are")
+
+    # --- policies ----------------------------------------------------------------------------------------------
+
+    def set_instance_policy(self, instance_id: str, policy: AutoPrune | int | Literal["never"] | None) -> None:
+        """Give the instance an automatic policy of its own (an int stands for ``keep_last``), which goes before every
+        configuration; ``"never"``: it is not pruned automatically; None: it has none of its own any more.
+
+        Raises:
+            InvalidRulesError: it is no policy. InstanceNotFoundError: there is no such instance.
+        """
+        check_instance_id(instance_id)
+        if policy is None:
+            self.store.set_instance_policy(instance_id, None)
+            return
+        chosen: Policy = NEVER if policy == NEVER else as_auto_prune(policy, "policy")
+        stated = StatedPolicy(policy=chosen, origin=PolicyOrigin(PolicyKind.INSTANCE, instance_id))
+        self.store.set_instance_policy(instance_id, msgspec.json.encode(stated).decode())
+
+    def explain_policy(
+        self, instance_id: str | None = None, *, name: str | None = None, version: str = ""
+    ) -> PolicyExplanation:
+        """Which automatic policy applies to an instance (or to any instance of an orchestration), where every other one
+        that could stands, and why that one does not apply.
+
+        Raises:
+            UsageError: neither an instance nor a name is given, or both.
+            InstanceNotFoundError: there is no such instance.
+        """
+        if (instance_id is None) == (name is None):
+            raise UsageError("explain_policy takes an instance id or an orchestration's name, one of them")
+        if instance_id is not None:
+            return explain(self.store, check_instance_id(instance_id), None, "")
+        return explain(self.store, None, check_name(name or "", "orchestration name"), version)
+
+    # --- the ledger --------------------------------------------------------------------------------------------
+
+    def list_ledger(self, instance_id: str) -> tuple[LedgerEntry, ...]:
+        """What was pruned of the instance, oldest first.
+
+        Raises:
+            InstanceNotFoundError: there is no such instance.
+        """
+        if self.store.get_instance(check_instance_id(instance_id)) is None:
+            raise InstanceNotFoundError(f"there is no instance {instance_id!r}")
+        return self.store.list_ledger(instance_id)
+
+    def list_prune_runs(self, *, limit: int = 0) -> tuple[PruneRun, ...]:
+        """Prunes by hand and undos, newest first. ``limit`` 0: all."""
+        return self.store.list_prune_runs(limit)
+
+    def ledger_totals(self) -> tuple[LedgerTotals, ...]:
+        """What was pruned of instances that are gone, by orchestration."""
+        return self.store.ledger_totals()
+
+    def find_pruned(self, instance_id: str, execution_id: int) -> PrunedExecution | None:
+        """What is known of an execution that was pruned; None: it was not, or never was."""
+        return self.store.find_pruned(check_instance_id(instance_id), execution_id)
+
+    # --- inside ------------------------------------------------------------------------------------------------
+
+    def _terms(self, grace_s: float, reason: str, by: str | None) -> RunTerms:
+        if isinstance(grace_s, bool) or not isinstance(grace_s, int | float) or not 0 <= grace_s <= RETENTION_S_MAX:
+            raise UsageError(f"grace_s must be seconds, 0 or more, not {grace_s!r}")
+        check_text(reason, "the reason")
+        return RunTerms(
+            run_id=self._short_id("run"),
+            grace_ms=math.ceil(grace_s * 1000),
+            by=_user() if by is None else by,
+            reason=reason,
+        )
+
+    def _short_id(self, kind: str) -> str:
+        return f"{kind}-{self._ids()[:_ID_LETTERS]}"
+
+
+def _options(options: PruneOptions | int | None) -> PruneOptions | None:
+    return None if options is None else as_prune_options(options)
+
+
+def _scope(scope: PruneScope) -> PruneScope:
+    if not isinstance(scope, PruneScope):
+        raise UsageError(f"scope must be a PruneScope, not {scope!r}")
+    for instance_id in scope.instance_ids or ():
+        check_instance_id(instance_id)
+    if scope.name == "":
+        raise InvalidRulesError("PruneScope.name is empty", hint="leave it out or name something")
+    return scope
+
+
+def _until_ms(until: datetime | timedelta, now_ms: int) -> int:
+    if isinstance(until, timedelta):
+        until_ms = now_ms + round(until.total_seconds() * 1000)
+    elif not isinstance(until, datetime):
+        raise UsageError(f"until must be a datetime or a timedelta, not {until!r}")
+    elif until.utcoffset() is None:
+        raise UsageError(f"until has no time zone: {until.isoformat()}", hint="give it one, such as datetime.UTC")
+    else:
+        until_ms = math.ceil(until.timestamp() * 1000)
+    if until_ms <= now_ms:
+        raise UsageError("until is not in the future, so it would hold nothing")
+    return until_ms
+
+
+def _user() -> str:
+    """Who runs this process; its number where the system has no name for it."""
+    import getpass  # only those who write pay for it
+
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError, ImportError):
+        return str(os.getuid())

@@ -1,0 +1,83 @@
+"""Which policy applies to an instance, and why: everything ``policy explain`` shows."""
+
+import msgspec
+
+from duro.errors import InstanceNotFoundError
+from duro.maintenance.policies import ConfiguredPolicies, decode_override
+from duro.model.policies import PolicyChain, UnitedPolicy
+from duro.model.pruning import Hold
+from duro.model.removal import PrunableInstance, PruneFilter
+from duro.model.status import InstanceStatus
+from duro.retention.holds import concerns_instance, holds_in_force
+from duro.retention.policy import policy_chain
+from duro.retention.triggers import sweep_due_at_ms
+from duro.stores.base import Store
+
+
+class PolicyExplanation(msgspec.Struct, frozen=True, kw_only=True):
+    """``chains``: one for every different statement that workers publish (usually one). ``united``: what all of them
+    together let go; None: nobody has published anything. ``paused_until_ms``: automatic pruning rests because a further
+    version was seen. ``next_sweep_at_ms``: when a sweep is due for the interval (0: now), None: it has none.
+    ``instance_id`` None: it is about the orchestration."""
+
+    instance_id: str | None
+    name: str
+    version: str
+    chains: tuple[PolicyChain, ...]
+    united: UnitedPolicy | None
+    paused_until_ms: int | None
+    next_sweep_at_ms: int | None
+    holds: tuple[Hold, ...]
+
+
+def explain(store: Store, instance_id: str | None, name: str | None, version: str) -> PolicyExplanation:
+    """Of an instance, or of any instance of orchestration ``name`` (``version`` "": whatever it runs).
+
+    Raises:
+        InstanceNotFoundError: there is no such instance.
+    """
+    policies = ConfiguredPolicies(store)
+    instance = _instance(store, instance_id) if instance_id is not None else _anyone(name or "", version)
+    override = decode_override(instance.policy)
+    united = policies.of(instance)
+    now_ms = store.now_ms()
+    paused_until_ms = policies.paused_until_ms(instance.name)
+    return PolicyExplanation(
+        instance_id=instance_id,
+        name=instance.name,
+        version=instance.version,
+        chains=tuple(
+            policy_chain(each, instance.name, instance.version, instance_override=override) for each in policies.sources
+        ),
+        united=united,
+        paused_until_ms=paused_until_ms if paused_until_ms is not None and paused_until_ms > now_ms else None,
+        next_sweep_at_ms=None if united is None else sweep_due_at_ms(united, instance.swept_at_ms),
+        holds=tuple(
+            hold
+            for hold in holds_in_force(store.list_holds(), now_ms)
+            if concerns_instance(hold, instance.instance_id, instance.name)
+        ),
+    )
+
+
+def _instance(store: Store, instance_id: str) -> PrunableInstance:
+    found = store.prunable_instances(PruneFilter(instance_ids=(instance_id,)), 1, 0)
+    if not found:
+        raise InstanceNotFoundError(
+            f"there is no instance {instance_id!r}", hint="`duroctl instances list` shows those there are"
+        )
+    return found[0]
+
+
+def _anyone(name: str, version: str) -> PrunableInstance:
+    return PrunableInstance(
+        instance_id="",
+        incarnation=0,
+        name=name,
+        version=version,
+        status=InstanceStatus.RUNNING,
+        execution_id=1,
+        live_executions_max=1,
+        policy=None,
+        swept_at_ms=None,
+    )

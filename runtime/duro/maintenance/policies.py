@@ -1,0 +1,92 @@
+"""The automatic policies as all workers of a store see them."""
+
+from collections.abc import Iterable
+
+import msgspec
+
+from duro.errors import PolicyUnknownError
+from duro.model.policies import PolicySources, StatedPolicy, UnitedPolicy
+from duro.model.removal import PrunableInstance
+from duro.model.retention import PolicyKind, PolicyOrigin, PruneOptions
+from duro.model.status import ChildrenPolicy
+from duro.retention.policy import united_policy
+from duro.retention.triggers import rollout_paused_until_ms
+from duro.stores.base import Store
+
+_sources = msgspec.json.Decoder(PolicySources)
+_stated = msgspec.json.Decoder(StatedPolicy)
+
+Rules = tuple[tuple[PruneOptions, ...] | None, PolicyOrigin]
+"""What applies to an instance (None: nothing is pruned), and who says so."""
+
+
+def decode_sources(texts: Iterable[str]) -> tuple[PolicySources, ...]:
+    return tuple(_sources.decode(text) for text in texts)
+
+
+def decode_override(text: str | None) -> StatedPolicy | None:
+    return None if text is None else _stated.decode(text)
+
+
+class ConfiguredPolicies:
+    """What is published, read once; ``revision`` is the store's as it was then."""
+
+    def __init__(self, store: Store) -> None:
+        published = store.published_policies()
+        self._store = store
+        self.revision = published.revision
+        self.sources = decode_sources(published.sources)
+        self._united: dict[tuple[str, str], UnitedPolicy | None] = {}
+        self._paused: dict[str, int | None] = {}
+
+    def of(self, instance: PrunableInstance) -> UnitedPolicy | None:
+        """The automatic policy of the instance; None: nobody has published any, and it has none of its own."""
+        override = decode_override(instance.policy)
+        if override is not None:
+            published = self.sources or (PolicySources(),)
+            return united_policy(published, instance.name, instance.version, instance_override=override)
+        key = (instance.name, instance.version)
+        if key not in self._united:
+            self._united[key] = united_policy(self.sources, *key)
+        return self._united[key]
+
+    def rules(self, instance: PrunableInstance) -> Rules:
+        """What a prune without rules of its own does to the instance.
+
+        Raises:
+            PolicyUnknownError: nobody says anything about it.
+        """
+        united = self.of(instance)
+        if united is None:
+            raise nobody_says()
+        if united.rules is None:
+            return None, united.origin
+        return united.rules, united.origin
+
+    def paused_until_ms(self, name: str) -> int | None:
+        """Until when automatic pruning of ``name`` rests, because a further version was seen; None: it does not. The
+        longest pause that any worker was told."""
+        if name not in self._paused:
+            seen = [seen_ms for _, seen_ms in self._store.versions_seen(name)]
+            until = [rollout_paused_until_ms(seen, each.rollout_pause_s, each.rollout_cap_s) for each in self.sources]
+            self._paused[name] = max((each for each in until if each is not None), default=None)
+        return self._paused[name]
+
+    @property
+    def children(self) -> ChildrenPolicy:
+        """What becomes of the children of a pruned execution: they stay unless all workers say otherwise."""
+        settled = bool(self.sources) and all(each.children is ChildrenPolicy.SETTLED for each in self.sources)
+        return ChildrenPolicy.SETTLED if settled else ChildrenPolicy.KEEP
+
+
+def nobody_says() -> PolicyUnknownError:
+    """For a prune without rules of its own, where nothing is configured: nothing was pruned."""
+    return PolicyUnknownError(
+        "no rules were given, and no worker of this store has published a policy for what is to be pruned",
+        hint="give rules (keep_last, say), or start a worker that has a policy",
+    )
+
+
+def asked_for(options: PruneOptions) -> Rules:
+    """Rules that somebody gave to a call."""
+    return (options,), PolicyOrigin(PolicyKind.CALL, "")

@@ -1,0 +1,37 @@
+"""What is said of an execution that was pruned. Pure."""
+
+from duro.errors import ExecutionPrunedError
+from duro.model.ledger import LedgerRange
+from duro.model.removal import LedgerEntry, PrunedExecution
+from duro.model.retention import format_time
+from duro.model.status import RemovalState
+
+
+def was_pruned(pruned: PrunedExecution, now_ms: int) -> ExecutionPrunedError:
+    """The error that tells when it was pruned, by which rule and by whom, and whether it can be brought back."""
+    where = f"execution {pruned.execution_id} of instance {pruned.instance_id!r}"
+    entry = pruned.entries[0] if pruned.entries else None
+    told = "" if entry is None else f" {_when(entry.range)}{_how(entry)}"
+    return ExecutionPrunedError(f"{where} was pruned{told}", pruned, hint=_hint(pruned, now_ms))
+
+
+def _when(entry: LedgerRange) -> str:
+    first, last = format_time(entry.first_pruned_at_ms), format_time(entry.last_pruned_at_ms)
+    return f"at {first}" if first == last else f"between {first} and {last}"
+
+
+def _how(entry: LedgerEntry) -> str:
+    told = f" by the rule {entry.range.rule} ({entry.range.origin}, at {entry.range.trigger})"
+    if entry.run is None:
+        return told
+    because = f": {entry.run.reason}" if entry.run.reason else ""
+    return f" by {entry.run.by or 'somebody'} in {entry.run.run_id}, rule {entry.range.rule}{because}"
+
+
+def _hint(pruned: PrunedExecution, now_ms: int) -> str:
+    if pruned.removal is RemovalState.PRUNED and (pruned.reclaim_at_ms or 0) > now_ms:
+        until = format_time(pruned.reclaim_at_ms or 0)
+        return f"until {until}, `duroctl prune undo {pruned.instance_id}` brings it back"
+    if pruned.removal is RemovalState.PRUNED:
+        return f"`duroctl prune undo {pruned.instance_id}` may still bring it back"
+    return "its history is gone"

@@ -1,0 +1,351 @@
+"""Planning and pruning a store from outside: whole plans, their application, and prunes of any number of instances."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Final
+
+import msgspec
+
+from duro.errors import InstanceNotFoundError, StalePlanError
+from duro.maintenance.policies import ConfiguredPolicies, Rules, asked_for, nobody_says
+from duro.model.limits import MARK_RECLAIM_EVENTS_MAX, RECLAIM_EVENTS_MAX
+from duro.model.pruning import (
+    ExecutionFacts,
+    PrunePlan,
+    PruneResult,
+    PruneTrigger,
+    SkippedExecution,
+)
+from duro.model.removal import (
+    OrderResult,
+    PrunableInstance,
+    PruneBatch,
+    PruneFilter,
+    PruneOrder,
+    PruneScope,
+    ReclaimResult,
+)
+from duro.model.retention import PolicyKind, PruneOptions
+from duro.model.status import ChildrenPolicy
+from duro.retention.names import matches
+from duro.retention.plan import instance_plan, prune_plan
+from duro.stores.base import Store
+
+INSTANCES_A_PAGE: Final = 500
+"""Instances read at once; a few hundred bytes each."""
+
+EXECUTIONS_A_READ: Final = 5_000
+"""Executions whose facts are read at once, of one instance or many: about 2 MB of JSON."""
+
+_EXECUTIONS_A_BATCH: Final = range(20, 500)
+"""Executions a transaction looks at, least and most: how many of them make ``MARK_RECLAIM_EVENTS_MAX`` events differs,
+and is learned as it goes."""
+
+_EXECUTIONS_AT_FIRST: Final = 200
+
+
+class PruneProgress(msgspec.Struct, frozen=True, kw_only=True):
+    """How far a long prune is. ``instances`` were looked at, ``executions``, ``events`` and ``bytes`` marked."""
+
+    instances: int = 0
+    executions: int = 0
+    events: int = 0
+    bytes: int = 0
+
+
+Progress = Callable[[PruneProgress], bool | None]
+"""Called after every batch. False: stop here; what was done is done, and the result says that something remains."""
+
+
+class RunTerms(msgspec.Struct, frozen=True, kw_only=True):
+    """Who prunes by hand, and how: see ``PruneBatch``."""
+
+    run_id: str
+    grace_ms: int
+    by: str = ""
+    reason: str = ""
+
+
+# --- which instances -----------------------------------------------------------------------------------------
+
+
+def filter_of(store: Store, scope: PruneScope, *, several: bool) -> PruneFilter:
+    """``scope`` for the store: patterns become the names there are.
+
+    Raises:
+        InstanceNotFoundError: an instance that is named does not exist.
+    """
+    names = None
+    if scope.name is not None:
+        pattern = scope.name
+        names = tuple(name for name in store.orchestration_names() if matches(name, pattern))
+    if scope.instance_ids is not None:
+        there = {
+            instance.instance_id
+            for instance in store.prunable_instances(PruneFilter(instance_ids=scope.instance_ids), 0, 0)
+        }
+        for instance_id in scope.instance_ids:
+            if instance_id not in there:
+                raise InstanceNotFoundError(
+                    f"there is no instance {instance_id!r}", hint="`duroctl instances list` shows those there are"
+                )
+    return PruneFilter(instance_ids=scope.instance_ids, names=names, several=several)
+
+
+def instances_of(store: Store, where: PruneFilter) -> Iterator[PrunableInstance]:
+    """In the order of their incarnations, a page at a time."""
+    after = 0
+    while True:
+        page = store.prunable_instances(where, INSTANCES_A_PAGE, after)
+        yield from page
+        if len(page) < INSTANCES_A_PAGE:
+            return
+        after = page[-1].incarnation
+
+
+def _rules(options: PruneOptions | None, policies: ConfiguredPolicies) -> Callable[[PrunableInstance], Rules]:
+    if options is None:
+        return policies.rules
+    given = asked_for(options)
+    return lambda _: given
+
+
+# --- planning ------------------------------------------------------------------------------------------------
+
+
+def plan(store: Store, options: PruneOptions | None, scope: PruneScope) -> PrunePlan:
+    """What a prune would remove, and why. Reads no history and writes nothing.
+
+    Raises:
+        InstanceNotFoundError: an instance that is named does not exist.
+        PolicyUnknownError: no options, and nobody says what to prune.
+    """
+    policies = ConfiguredPolicies(store)
+    hold_revision, holds, now_ms = store.hold_revision(), store.list_holds(), store.now_ms()
+    rules_of = _rules(options, policies)
+    where = filter_of(store, scope, several=False)
+    planned = [
+        instance_plan(executions, *rules_of(instance), holds, now_ms)
+        for instance, executions in facts_of(store, instances_of(store, where))
+        if executions
+    ]
+    if options is None and planned and all(each.origin.kind is PolicyKind.NONE for each in planned):
+        raise nobody_says()
+    return prune_plan(
+        planned,
+        store_id=store.store_id(),
+        policy_revision=policies.revision,
+        hold_revision=hold_revision,
+        made_at_ms=now_ms,
+    )
+
+
+def facts_of(
+    store: Store, instances: Iterable[PrunableInstance]
+) -> Iterator[tuple[PrunableInstance, Sequence[ExecutionFacts]]]:
+    """The live executions of each instance, oldest first."""
+    waiting = iter(instances)
+    while group := _group(waiting):
+        views = store.prune_views([(instance.incarnation, 0) for instance in group], EXECUTIONS_A_READ, 1)
+        for instance, view in zip(group, views, strict=True):
+            executions = list(view.executions)
+            while view.newer.executions:
+                wanted = [(instance.incarnation, executions[-1].execution_id)]
+                view = store.prune_views(wanted, EXECUTIONS_A_READ, 1)[0]
+                executions += view.executions
+            yield instance, executions
+
+
+def _group(instances: Iterator[PrunableInstance]) -> list[PrunableInstance]:
+    """The next instances that have about ``EXECUTIONS_A_READ`` executions together."""
+    group, size = list[PrunableInstance](), 0
+    for instance in instances:
+        group.append(instance)
+        size += min(instance.live_executions_max, EXECUTIONS_A_READ)
+        if size >= EXECUTIONS_A_READ:
+            break
+    return group
+
+
+# --- pruning -------------------------------------------------------------------------------------------------
+
+
+def prune_many(
+    store: Store, options: PruneOptions | None, scope: PruneScope, terms: RunTerms, progress: Progress | None
+) -> PruneResult:
+    """Prune every instance of ``scope``, in batches, until nothing is left that the rules let go.
+
+    Raises:
+        InstanceNotFoundError: an instance that is named does not exist.
+        PolicyUnknownError: no options, and nobody says what to prune.
+    """
+    policies = ConfiguredPolicies(store)
+    rules_of = _rules(options, policies)
+    where = filter_of(store, scope, several=True)
+
+    silent = None
+
+    def orders() -> Iterator[tuple[PruneOrder, int]]:
+        nonlocal silent
+        for instance in instances_of(store, where):
+            rules, origin = rules_of(instance)
+            silent = silent is not False and origin.kind is PolicyKind.NONE
+            if rules is not None:
+                yield (
+                    PruneOrder(incarnation=instance.incarnation, rules=rules, origin=origin),
+                    instance.live_executions_max,
+                )
+
+    result = _Run(store, terms, policies.children, progress).carry_out(orders())
+    if silent and options is None:
+        raise nobody_says()
+    return result
+
+
+def apply(store: Store, made: PrunePlan, terms: RunTerms, progress: Progress | None) -> PruneResult:
+    """Remove what ``made`` shows, as far as it may still go.
+
+    Raises:
+        StalePlanError: it is a plan of another store, or what is said about pruning has changed since it was made.
+            Nothing was removed (by the batches after the change, if it happened meanwhile).
+    """
+    if made.store_id != store.store_id():
+        raise StalePlanError(
+            f"the plan is of another store ({made.store_id})", hint="apply it to the store it was made from"
+        )
+    policies = ConfiguredPolicies(store)
+    configured = any(instance.origin.kind is not PolicyKind.CALL for instance in made.instances)
+    revision = made.policy_revision if configured else None
+    if revision is not None and policies.revision != revision:
+        raise StalePlanError(
+            "what is said about pruning has changed since the plan was made", hint="make the plan again"
+        )
+    return _Run(store, terms, policies.children, progress, revision).carry_out(_orders_of(made))
+
+
+def _orders_of(made: PrunePlan) -> Iterator[tuple[PruneOrder, int]]:
+    for instance in made.instances:
+        only = frozenset(item.execution.execution_id for item in instance.items if not item.verdict.keep)
+        if only and instance.rules is not None:
+            order = PruneOrder(
+                incarnation=instance.incarnation,
+                rules=instance.rules,
+                origin=instance.origin,
+                after=min(only) - 1,
+                only=only,
+            )
+            yield order, max(only) - min(only) + 1
+
+
+class _Run:
+    """One prune by hand, over many transactions."""
+
+    def __init__(
+        self,
+        store: Store,
+        terms: RunTerms,
+        children: ChildrenPolicy,
+        progress: Progress | None,
+        policy_revision: int | None = None,
+    ) -> None:
+        self._store = store
+        self._terms = terms
+        self._children = children
+        self._progress = progress or (lambda _: True)
+        self._policy_revision = policy_revision
+        self._executions_max = _EXECUTIONS_AT_FIRST
+        self._done = PruneProgress()
+        self._skipped: list[SkippedExecution] = []
+        self._remaining = 0
+
+    def carry_out(self, orders: Iterable[tuple[PruneOrder, int]]) -> PruneResult:
+        """``orders``, each with the number of executions it has to look at, at most."""
+        waiting = iter(orders)
+        while batch := self._next_batch(waiting):
+            if not self._carry_out(batch):
+                self._remaining += sum(1 for _ in islice(waiting, 1))
+                break
+        if self._terms.grace_ms == 0:
+            reclaim_all(self._store)
+        done = self._done
+        return PruneResult(
+            executions_deleted=done.executions,
+            events_deleted=done.events,
+            bytes_deleted=done.bytes,
+            instances_processed=done.instances,
+            remaining=self._remaining,
+            skipped=tuple(self._skipped),
+            run_id=self._terms.run_id if done.executions else "",
+        )
+
+    def _next_batch(self, waiting: Iterator[tuple[PruneOrder, int]]) -> list[PruneOrder]:
+        batch, size = list[PruneOrder](), 0
+        for order, executions in waiting:
+            batch.append(order)
+            size += min(executions, self._executions_max)
+            if size >= self._executions_max:
+                break
+        return batch
+
+    def _carry_out(self, orders: Sequence[PruneOrder]) -> bool:
+        """The orders to their end, which for large instances takes several transactions. False: stop."""
+        while orders:
+            results = self._store.prune(
+                PruneBatch(
+                    orders=tuple(orders),
+                    trigger=PruneTrigger.MANUAL,
+                    executions_max=self._executions_max,
+                    run_id=self._terms.run_id,
+                    by=self._terms.by,
+                    reason=self._terms.reason,
+                    grace_ms=self._terms.grace_ms,
+                    children=self._children,
+                    policy_revision=self._policy_revision,
+                )
+            )
+            going_on = [
+                msgspec.structs.replace(order, after=result.next_after)
+                for order, result in zip(orders, results, strict=True)
+                if result.next_after is not None and (order.only is None or max(order.only) > result.next_after)
+            ]
+            self._add(orders, results, ended=len(orders) - len(going_on))
+            orders = going_on
+            if self._progress(self._done) is False:
+                self._remaining += len(orders)
+                return False
+        return True
+
+    def _add(self, orders: Sequence[PruneOrder], results: Sequence[OrderResult], *, ended: int) -> None:
+        marked = [result.result for result in results]
+        executions = sum(each.executions_deleted for each in marked)
+        events = sum(each.events_deleted for each in marked)
+        self._done = PruneProgress(
+            instances=self._done.instances + ended,
+            executions=self._done.executions + executions,
+            events=self._done.events + events,
+            bytes=self._done.bytes + sum(each.bytes_deleted for each in marked),
+        )
+        for order, result in zip(orders, results, strict=True):
+            self._skipped += result.result.skipped
+            if order.only is not None and not result.result.instances_processed:
+                self._skipped += [
+                    SkippedExecution("", order.incarnation, number, "its instance is gone")
+                    for number in sorted(order.only)
+                ]
+        if executions:
+            fitting = MARK_RECLAIM_EVENTS_MAX * executions // max(events, 1)
+            self._executions_max = min(max(fitting, _EXECUTIONS_A_BATCH.start), _EXECUTIONS_A_BATCH.stop)
+
+
+def reclaim_all(store: Store, events_max: int = RECLAIM_EVENTS_MAX) -> ReclaimResult:
+    """Reclaim whatever is past its grace, batch by batch; the sums."""
+    total = ReclaimResult()
+    while True:
+        part = store.reclaim(events_max)
+        total = ReclaimResult(
+            executions=total.executions + part.executions,
+            events=total.events + part.events,
+            children=total.children + part.children,
+        )
+        if not part.more:
+            return total

@@ -1,0 +1,154 @@
+"""The sweep: what one worker of a store does so that the others need not. It reclaims what was pruned, goes on where a
+turn left something behind or failed, and prunes for the interval of policies.
+
+One step is one small transaction, or a look; whoever calls it decides when to call it again.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final
+
+from duro.maintenance.policies import ConfiguredPolicies
+from duro.maintenance.pruning import INSTANCES_A_PAGE
+from duro.model.limits import RECLAIM_EVENTS_MAX
+from duro.model.policies import PolicySources, StatedPolicy, UnitedPolicy
+from duro.model.pruning import PruneResult, PruneTrigger
+from duro.model.removal import PrunableInstance, PruneBatch, PruneFilter, PruneOrder
+from duro.model.retention import AutoPrune
+from duro.retention.triggers import decide_in_sweep
+from duro.stores.base import Store
+
+_INSTANCES_A_STEP: Final = 20
+_EXECUTIONS_A_STEP: Final = 100
+"""Of each instance; together a transaction of a few milliseconds."""
+
+Report = Callable[[str, PruneResult], None]
+"""Told of every prune: the orchestration's name and what was done."""
+
+
+class Sweep:
+    """The state between steps: where in its round the sweep is. It holds nothing that the store does not know: a sweep
+    that another worker takes over begins a new round."""
+
+    def __init__(self, store: Store, report: Report | None = None) -> None:
+        self._store = store
+        self._report = report
+        self._waiting: Iterator[list[tuple[PrunableInstance, PruneOrder]]] | None = None
+        self._going_on: list[tuple[PrunableInstance, PruneOrder]] = []
+        self._policies: ConfiguredPolicies | None = None
+        self.reclaimed_executions = 0
+        self.reclaimed_events = 0
+        self.rounds = 0
+
+    def step(self) -> bool:
+        """Do one piece. False: a round is over and there is nothing left to reclaim."""
+        reclaimed = self._store.reclaim(RECLAIM_EVENTS_MAX)
+        self.reclaimed_executions += reclaimed.executions
+        self.reclaimed_events += reclaimed.events
+        if reclaimed.more:
+            return True
+        if self._going_on:
+            self._prune(self._going_on)
+            return True
+        if self._waiting is None:
+            self._waiting = self._orders()
+        batch = next(self._waiting, None)
+        if batch is None:
+            self._waiting = None
+            self.rounds += 1
+            return False
+        if batch:
+            self._prune(batch)
+        return True
+
+    @property
+    def in_round(self) -> bool:
+        """Whether a round has begun and is not over."""
+        return self._waiting is not None or bool(self._going_on)
+
+    def forget(self) -> None:
+        """Begin a new round at the next step: the policies may have changed."""
+        self._waiting = None
+        self._going_on = []
+
+    # --- inside ------------------------------------------------------------------------------------------------
+
+    def _orders(self) -> Iterator[list[tuple[PrunableInstance, PruneOrder]]]:
+        """A round, in pieces."""
+        self._policies = policies = ConfiguredPolicies(self._store)
+        yield from self._pieces(PruneFilter(due=True), lambda instance: self._due(instance, policies))
+        own = PruneFilter(own_policy=True, several=True)
+        yield from self._pieces(own, lambda instance: self._for_interval(instance, policies))
+        if any(_has_interval(sources) for sources in policies.sources):
+            several = PruneFilter(several=True)
+            yield from self._pieces(several, lambda instance: self._for_interval(instance, policies))
+
+    def _pieces(
+        self, where: PruneFilter, order: Callable[[PrunableInstance], PruneOrder | None]
+    ) -> Iterator[list[tuple[PrunableInstance, PruneOrder]]]:
+        after = 0
+        while True:
+            page = self._store.prunable_instances(where, INSTANCES_A_PAGE, after)
+            orders = [(instance, made) for instance in page if (made := order(instance)) is not None]
+            for start in range(0, len(orders), _INSTANCES_A_STEP):
+                yield orders[start : start + _INSTANCES_A_STEP]
+            if len(page) < INSTANCES_A_PAGE:
+                return
+            yield []
+            after = page[-1].incarnation
+
+    def _due(self, instance: PrunableInstance, policies: ConfiguredPolicies) -> PruneOrder | None:
+        """An earlier prune left something or failed. The interval does not matter, a pause does."""
+        united = policies.of(instance)
+        if united is None or united.rules is None:
+            self._store.note_swept([instance.incarnation])
+            return None
+        paused_until_ms = policies.paused_until_ms(instance.name)
+        if paused_until_ms is not None and self._store.now_ms() < paused_until_ms:
+            return None
+        return _order(instance, united)
+
+    def _for_interval(self, instance: PrunableInstance, policies: ConfiguredPolicies) -> PruneOrder | None:
+        united = policies.of(instance)
+        decision = decide_in_sweep(
+            united,
+            last_sweep_at_ms=instance.swept_at_ms,
+            now_ms=self._store.now_ms(),
+            paused_until_ms=policies.paused_until_ms(instance.name),
+        )
+        return None if united is None or decision.rules is None else _order(instance, united)
+
+    def _prune(self, batch: Sequence[tuple[PrunableInstance, PruneOrder]]) -> None:
+        assert self._policies is not None, "orders come from a round, which read them"
+        results = self._store.prune(
+            PruneBatch(
+                orders=tuple(order for _, order in batch),
+                trigger=PruneTrigger.INTERVAL,
+                executions_max=_EXECUTIONS_A_STEP,
+                children=self._policies.children,
+                swept=True,
+            )
+        )
+        self._going_on = []
+        for (instance, order), result in zip(batch, results, strict=True):
+            if self._report is not None:
+                self._report(instance.name, result.result)
+            if result.next_after is not None:
+                going_on = PruneOrder(
+                    incarnation=order.incarnation, rules=order.rules, origin=order.origin, after=result.next_after
+                )
+                self._going_on.append((instance, going_on))
+
+
+def _order(instance: PrunableInstance, united: UnitedPolicy) -> PruneOrder:
+    assert united.rules is not None, "asked before"
+    return PruneOrder(incarnation=instance.incarnation, rules=united.rules, origin=united.origin)
+
+
+def _has_interval(sources: PolicySources) -> bool:
+    stated = (*sources.file_overrides, *sources.code_overrides, *sources.registrations)
+    defaults = tuple(each for each in (sources.file_default, sources.code_default) if each is not None)
+    return any(_interval(each) for each in stated + defaults)
+
+
+def _interval(stated: StatedPolicy) -> bool:
+    return isinstance(stated.policy, AutoPrune) and stated.policy.interval_s is not None

@@ -1,0 +1,3 @@
+"""A store in this process's memory; see ``store``."""
+
+from duro.stores.memory.store import MemoryStore as MemoryStore

@@ -1,0 +1,709 @@
+"""Pruning in memory: what the port promises of it, scanned and copied where SQLite has indexes and savepoints."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from typing import Final
+
+import msgspec
+
+from duro import codec
+from duro.errors import (
+    ExecutionNotFoundError,
+    HoldExistsError,
+    InstanceNotFoundError,
+    PruneRunNotFoundError,
+    StalePlanError,
+)
+from duro.model.ledger import SEVERAL, LedgerRange, LedgerTotals
+from duro.model.limits import MARK_RECLAIM_EVENTS_MAX, TURN_PRUNE_EXECUTIONS_MAX
+from duro.model.policies import StatedPolicy
+from duro.model.pruning import (
+    ExecutionFacts,
+    Hold,
+    HoldTarget,
+    NewerExecutions,
+    NewerVersion,
+    PruneResult,
+    PruneTrigger,
+)
+from duro.model.records import WorkerRecord
+from duro.model.removal import (
+    Backlog,
+    LedgerEntry,
+    OrderResult,
+    PrunableInstance,
+    PruneBatch,
+    PrunedExecution,
+    PruneFilter,
+    PruneReport,
+    PruneRun,
+    PruneView,
+    PublishedPolicies,
+    ReclaimResult,
+    UndoResult,
+)
+from duro.model.retention import PolicyKind, PolicyOrigin, PruneOptions
+from duro.model.status import ChildrenPolicy, ExecutionStatus, RemovalState
+from duro.model.turns import CommitBatch, CommitResult, RequestPrune, TurnCommit
+from duro.retention.holds import concerns_instance, holds_in_force
+from duro.retention.ledger import fold, ledger_range, record
+from duro.retention.transaction import (
+    UNDO,
+    choose,
+    decide_turn,
+    entries_that_may_have,
+    failed,
+    live_from,
+    newer_to_count,
+    rules_text,
+    undone_range,
+)
+from duro.retention.triggers import pruned_through
+from duro.stores.memory.instances import Execution, Instance, LedgerRow, RunTotals
+
+_CALLED: Final = PolicyOrigin(PolicyKind.CALL, "ctx.prune_history")
+_EXECUTIONS_A_RECLAIM: Final = 500
+_FAMILIES_A_RECLAIM: Final = 100
+
+_policy = msgspec.json.Decoder(StatedPolicy)
+
+Wanted = tuple[int, TurnCommit, RequestPrune | None]
+"""Position of a turn, the turn, and the request; None: what goes with continue-as-new."""
+
+
+class Pruning:
+    """Part of ``MemoryStore``, which has the instances and the lock."""
+
+    _instances: dict[int, Instance]
+    _by_id: dict[str, Instance]
+    _children: dict[int, list[Instance]]
+    _workers: dict[str, WorkerRecord]
+    _store_id: str
+    _transaction: Callable[[], AbstractContextManager[int]]
+    _changed: Callable[[], None]
+    _send: Callable[[Instance, str, int], None]
+
+    def _begin_pruning(self) -> None:
+        self._policy_revision = 0
+        self._hold_revision = 0
+        self._holds: dict[str, Hold] = {}
+        self._versions: dict[tuple[str, str], int] = {}
+        self._publications: dict[str, tuple[int, int]] = {}
+        """Text -> its number in the order of publication, when it was published last."""
+        self._runs: dict[str, PruneRun] = {}
+        self._totals: dict[str, LedgerTotals] = {}
+
+    def store_id(self) -> str:
+        with self._transaction():
+            return self._store_id
+
+    # --- the prunes of a commit ------------------------------------------------------------------------------
+
+    def _prune_turns(self, batch: CommitBatch, turns: Iterable[tuple[int, TurnCommit]], result: CommitResult) -> None:
+        """``turns`` are those that were committed, with their positions."""
+        waiting = list(_wanted(turns))
+        while waiting:
+            first: dict[int, Wanted] = {}
+            later = [each for each in waiting if first.setdefault(each[1].incarnation, each) is not each]
+            for each in first.values():
+                self._prune_turn(batch, each, result)
+            waiting = later
+        result.prunes.sort(key=lambda report: report.position)
+
+    def _prune_turn(self, batch: CommitBatch, wanted: Wanted, result: CommitResult) -> None:
+        position, turn, request = wanted
+        instance = self._instances[turn.incarnation]
+        now = result.store_time_ms
+        if request is not None:
+            rules: tuple[PruneOptions, ...] = (request.options,)
+            origin, trigger, automatic = _CALLED, PruneTrigger.PRUNE_HISTORY, False
+        else:
+            decision = decide_turn(
+                turn.policies,
+                None if instance.prune_policy is None else _policy.decode(instance.prune_policy),
+                batch.prune_terms,
+                [at_ms for (name, _), at_ms in self._versions.items() if name == turn.name],
+                ending_execution_id=turn.execution_id,
+                pruned_through=instance.pruned_through,
+                now_ms=now,
+            )
+            if decision is None or decision.rules is None:
+                return
+            rules, origin, trigger = decision.rules, decision.origin, decision.trigger
+            automatic = origin.kind is not PolicyKind.TURN
+        try:
+            outcome = self._prune_for_turn(instance, batch.prune_terms.children, rules, origin, trigger, now)
+        except Exception as error:  # noqa: BLE001 - the turn must not fail for it
+            outcome = failed(error)
+        if automatic:
+            instance.pruned_through = pruned_through(instance.pruned_through, turn.execution_id, outcome)
+        if (outcome.remaining or outcome.error is not None) and instance.prune_due_at_ms is None:
+            instance.prune_due_at_ms = now
+        ended = turn.end is not None and turn.end.status is not ExecutionStatus.CONTINUED_AS_NEW
+        if request is not None and not ended:
+            self._send(instance, codec.history_pruned_message(turn.execution_id, request.event_id, outcome), now)
+        result.prunes.append(PruneReport(position=position, name=turn.name, trigger=trigger, result=outcome))
+
+    def _prune_for_turn(
+        self,
+        instance: Instance,
+        children: ChildrenPolicy,
+        rules: tuple[PruneOptions, ...],
+        origin: PolicyOrigin,
+        trigger: PruneTrigger,
+        now: int,
+    ) -> PruneResult:
+        view = _view(instance, 0, TURN_PRUNE_EXECUTIONS_MAX, newer_to_count(rules))
+        marks = choose(view, rules, self._holds.values(), now)
+        if marks.removed:
+            ledger = _recorded(instance, _range(marks.removed, rules, origin, trigger, now))
+            self._remove(instance, marks.removed, children, now, MARK_RECLAIM_EVENTS_MAX)
+            instance.ledger = ledger
+        instance.live_from = max(instance.live_from, live_from(view, marks.removed, instance.live_from))
+        return marks.result()
+
+    # --- orders ------------------------------------------------------------------------------------------------
+
+    def prune(self, batch: PruneBatch) -> list[OrderResult]:
+        with self._transaction() as now:
+            if batch.policy_revision not in (None, self._policy_revision):
+                raise StalePlanError(
+                    "what is said about pruning has changed since the plan was made", hint="make the plan again"
+                )
+            count_max = newer_to_count([options for order in batch.orders for options in order.rules])
+            left = MARK_RECLAIM_EVENTS_MAX
+            totals = RunTotals()
+            results = []
+            for order in batch.orders:
+                instance = self._instances.get(order.incarnation)
+                if instance is None:
+                    results.append(OrderResult(result=PruneResult(), next_after=None))
+                    continue
+                view = _view(instance, order.after, batch.executions_max, count_max)
+                known_from = instance.live_from
+                marks = choose(view, order.rules, self._holds.values(), now, after=order.after, only=order.only)
+                if marks.removed:
+                    left = self._remove(instance, marks.removed, batch.children, now, left, batch)
+                    pruned = _range(marks.removed, order.rules, order.origin, batch.trigger, now)
+                    if batch.run_id:
+                        totals.add(pruned, new=_record_run(instance, batch.run_id, pruned))
+                    else:
+                        instance.ledger = _recorded(instance, pruned)
+                if order.after < known_from:
+                    instance.live_from = max(known_from, live_from(view, marks.removed, known_from))
+                next_after = view.executions[-1].execution_id if view.newer.executions else None
+                if batch.swept and next_after is None:
+                    instance.swept_at_ms, instance.prune_due_at_ms = now, None
+                result = msgspec.structs.replace(
+                    marks.result(),
+                    remaining=0 if next_after is None else 1,
+                    run_id=batch.run_id if marks.removed else "",
+                )
+                results.append(OrderResult(result=result, next_after=next_after))
+            if totals.executions:
+                self._add_to_run(totals, batch, now)
+            self._changed()
+            return results
+
+    def _add_to_run(self, totals: RunTotals, batch: PruneBatch, now: int) -> None:
+        before = self._runs.get(batch.run_id)
+        added = totals.run(batch.run_id, PruneTrigger.MANUAL, by=batch.by, reason=batch.reason, started_at_ms=now)
+        self._runs[batch.run_id] = added if before is None else _sum_of_runs(before, added)
+
+    def note_swept(self, incarnations: Sequence[int]) -> None:
+        with self._transaction() as now:
+            for incarnation in incarnations:
+                if (instance := self._instances.get(incarnation)) is not None:
+                    instance.swept_at_ms, instance.prune_due_at_ms = now, None
+            self._changed()
+
+    # --- marks -------------------------------------------------------------------------------------------------
+
+    def _remove(
+        self,
+        instance: Instance,
+        removed: Sequence[ExecutionFacts],
+        children: ChildrenPolicy,
+        now: int,
+        events_left: int,
+        batch: PruneBatch | None = None,
+    ) -> int:
+        """Delete what may go at once, mark the rest. What is left of the events a transaction deletes."""
+        grace_ms = 0 if batch is None else batch.grace_ms
+        events = sum(each.event_count for each in removed)
+        at_once = grace_ms == 0 and events <= events_left
+        for group in _runs(each.execution_id for each in removed):
+            takes = children is ChildrenPolicy.SETTLED and any(
+                not child.detached and child.parent.execution_id in group
+                for each in self._children.get(instance.incarnation, ())
+                if (child := each.lineage) is not None
+            )
+            for execution_id in group:
+                if at_once and not takes:
+                    del instance.executions[execution_id]
+                else:
+                    execution = instance.executions[execution_id]
+                    execution.removal = RemovalState.PRUNED
+                    execution.pruned_at_ms = now
+                    execution.reclaim_at_ms = now + grace_ms
+                    execution.run_id = "" if batch is None else batch.run_id
+                    execution.takes_children = takes
+        return events_left - events if at_once else events_left
+
+    # --- reads for planning ------------------------------------------------------------------------------------
+
+    def orchestration_names(self) -> tuple[str, ...]:
+        with self._transaction():
+            return tuple(sorted({instance.name for instance in self._instances.values()}))
+
+    def prunable_instances(self, where: PruneFilter, limit: int, after: int) -> tuple[PrunableInstance, ...]:
+        with self._transaction():
+            found = [
+                _prunable(instance)
+                for incarnation, instance in sorted(self._instances.items())
+                if incarnation > after and _matches(instance, where)
+            ]
+            return tuple(found[:limit] if limit else found)
+
+    def prune_views(self, wanted: Sequence[tuple[int, int]], limit: int, newer_max: int) -> list[PruneView]:
+        with self._transaction():
+            return [
+                _view(self._instances[incarnation], after, limit, newer_max)
+                if incarnation in self._instances
+                else PruneView(executions=(), newer=NewerExecutions())
+                for incarnation, after in wanted
+            ]
+
+    # --- reclaim and undo --------------------------------------------------------------------------------------
+
+    def reclaim(self, events_max: int) -> ReclaimResult:
+        with self._transaction() as now:
+            due = self._due(now)[:_EXECUTIONS_A_RECLAIM]
+            executions = events = children = taken = 0
+            for instance, execution in due:
+                if events and events + execution.event_count > events_max:
+                    break
+                taken += 1
+                if execution.takes_children:
+                    removed, more = self._remove_children(instance, execution, now)
+                    children += removed
+                    if more:
+                        execution.removal = RemovalState.RECLAIMING
+                        break
+                if execution.event_count > events_max:
+                    execution.removal = RemovalState.RECLAIMING
+                    slice_size = min(events_max, len(execution.history))
+                    del execution.history[:slice_size]
+                    execution.reclaimed_events += slice_size
+                    if slice_size == events_max:
+                        events += events_max
+                        break
+                events += execution.event_count
+                executions += 1
+                del instance.executions[execution.execution_id]
+            more = taken < len(due) or len(due) == _EXECUTIONS_A_RECLAIM or executions < taken
+            if due:
+                self._changed()
+            return ReclaimResult(executions=executions, events=events, children=children, more=more)
+
+    def _due(self, now: int) -> list[tuple[Instance, Execution]]:
+        due = [
+            (execution.reclaim_at_ms, incarnation, execution_id)
+            for incarnation, instance in self._instances.items()
+            for execution_id, execution in instance.executions.items()
+            if execution.reclaim_at_ms is not None and execution.reclaim_at_ms <= now
+        ]
+        return [(self._instances[number], self._instances[number].executions[id_]) for _, number, id_ in sorted(due)]
+
+    def _remove_children(self, parent: Instance, execution: Execution, now: int) -> tuple[int, bool]:
+        children = [
+            child
+            for child in self._children.get(parent.incarnation, ())
+            if (lineage := child.lineage) is not None
+            and not lineage.detached
+            and lineage.parent.execution_id == execution.execution_id
+        ]
+        families = [list(self._family(child)) for child in children]
+        families = [family for family in families if all(member.finished for member in family)]
+        del families[_FAMILIES_A_RECLAIM:]
+        held = holds_in_force(self._holds.values(), now)
+        free = [family for family in families if not any(_is_held(member, held) for member in family)]
+        for family in free:
+            for member in family:
+                self._remove_instance(member)
+        return len(free), len(families) == _FAMILIES_A_RECLAIM and bool(free)
+
+    def _family(self, root: Instance) -> Iterator[Instance]:
+        """``root`` and whatever it waits for, and so on."""
+        yield root
+        for child in self._children.get(root.incarnation, ()):
+            if child.lineage is not None and not child.lineage.detached:
+                yield from self._family(child)
+
+    def _remove_instance(self, instance: Instance) -> None:
+        ranges = [row.entry for row in instance.ledger if row.entry.trigger != UNDO]
+        if ranges:
+            before = self._totals.get(instance.name, LedgerTotals(name=instance.name))
+            self._totals[instance.name] = fold(before, ranges)
+        del self._instances[instance.incarnation]
+        del self._by_id[instance.instance_id]
+        if instance.lineage is not None:
+            siblings = self._children[instance.lineage.parent.incarnation]
+            siblings[:] = [each for each in siblings if each is not instance]
+
+    def undo_prune(
+        self, hold_id: str, hold_until_ms: int, *, run_id: str = "", instance_id: str = "", by: str = ""
+    ) -> UndoResult:
+        with self._transaction() as now:
+            if run_id and run_id not in self._runs:
+                raise PruneRunNotFoundError(f"there is no prune run {run_id!r}", hint="duroctl ledger list shows them")
+            if not run_id and instance_id not in self._by_id:
+                raise InstanceNotFoundError(f"there is no instance {instance_id!r}")
+            concerned = list(self._instances.values()) if run_id else [self._by_id[instance_id]]
+            gone = sum(_gone(instance, run_id) for instance in concerned)
+            totals = RunTotals()
+            restored: list[str] = []
+            for instance in sorted(concerned, key=lambda each: each.incarnation):
+                marked = [
+                    each
+                    for each in instance.executions.values()
+                    if each.removal is RemovalState.PRUNED and run_id in ("", each.run_id)
+                ]
+                if not marked:
+                    continue
+                sizes = sorted((each.execution_id, each.event_count, each.history_bytes) for each in marked)
+                for each in marked:
+                    each.restore()
+                instance.live_from = min(instance.live_from, sizes[0][0])
+                entry = undone_range(sizes, origin=run_id or instance_id, undone_at_ms=now)
+                instance.ledger = [*instance.ledger, LedgerRow(_next_sequence(instance), entry, hold_id)]
+                totals.add(entry, new=True)
+                restored.append(instance.instance_id)
+            if not restored:
+                return UndoResult(gone=gone)
+            self._runs[hold_id] = totals.run(hold_id, UNDO, by=by, reason="", started_at_ms=now)
+            hold_ids = [hold_id if n == 1 else f"{hold_id}-{n}" for n in range(1, len(restored) + 1)]
+            for new_id, each_id in zip(hold_ids, restored, strict=True):
+                self._holds[new_id] = Hold(
+                    hold_id=new_id,
+                    target=HoldTarget(instance_id=each_id),
+                    reason="a prune was undone",
+                    created_at_ms=now,
+                    by=by,
+                    until_ms=hold_until_ms,
+                )
+            self._hold_revision += 1
+            self._changed()
+            return UndoResult(
+                executions_restored=totals.executions,
+                events_restored=totals.events,
+                bytes_restored=totals.history_bytes,
+                instances=tuple(restored),
+                gone=gone,
+                hold_ids=tuple(hold_ids),
+            )
+
+    # --- holds and policies ------------------------------------------------------------------------------------
+
+    def _register_publication(self, worker: WorkerRecord, now: int) -> None:
+        self._published(worker.worker_id, worker.published, now)
+        for name, version in sorted(set(worker.orchestrations)):
+            self._versions.setdefault((name, version), now)
+
+    def _published(self, worker_id: str, text: str, now: int) -> None:
+        if text == "{}":
+            return
+        others = {each.published for each in self._workers.values() if each.worker_id != worker_id}
+        last = max(self._publications, key=lambda each: self._publications[each][0], default=None)
+        known = text in others or text == last
+        number = self._publications[text][0] if text in self._publications else None
+        if number is None or not known:
+            number = max((each for each, _ in self._publications.values()), default=0) + 1
+        self._publications[text] = (number, now)
+        self._policy_revision += not known
+
+    def publish(self, worker_id: str, published: str) -> None:
+        with self._transaction() as now:
+            if worker_id in self._workers:
+                self._published(worker_id, published, now)
+                self._workers[worker_id] = msgspec.structs.replace(self._workers[worker_id], published=published)
+                self._changed()
+
+    def published_policies(self) -> PublishedPolicies:
+        with self._transaction() as now:
+            texts = {
+                each.published
+                for each in self._workers.values()
+                if each.lease_until_ms > now and each.published != "{}"
+            }
+            sources = sorted(texts, key=lambda text: self._publications[text][0])
+            if not sources and self._publications:
+                sources = [
+                    max(
+                        self._publications,
+                        key=lambda text: (self._publications[text][1], self._publications[text][0]),
+                    )
+                ]
+            return PublishedPolicies(revision=self._policy_revision, sources=tuple(sources))
+
+    def versions_seen(self, name: str) -> tuple[tuple[str, int], ...]:
+        with self._transaction():
+            seen = [(at_ms, version) for (each, version), at_ms in self._versions.items() if each == name]
+            return tuple((version, at_ms) for at_ms, version in sorted(seen))
+
+    def set_instance_policy(self, instance_id: str, policy: str | None) -> None:
+        with self._transaction():
+            if instance_id not in self._by_id:
+                raise InstanceNotFoundError(f"there is no instance {instance_id!r}")
+            self._by_id[instance_id].prune_policy = policy
+            self._policy_revision += 1
+            self._changed()
+
+    def add_hold(self, hold: Hold) -> None:
+        with self._transaction():
+            if hold.hold_id in self._holds:
+                raise HoldExistsError(f"there is a hold {hold.hold_id!r} already", hint="choose another id")
+            target = hold.target
+            if target.instance_id is not None:
+                instance = self._by_id.get(target.instance_id)
+                if instance is None:
+                    raise InstanceNotFoundError(f"there is no instance {target.instance_id!r}, so nothing is held")
+                if target.execution_id is not None and target.execution_id not in instance.live_executions():
+                    raise ExecutionNotFoundError(f"there is no live execution {target}, so nothing is held")
+            self._holds[hold.hold_id] = hold
+            self._hold_revision += 1
+            self._changed()
+
+    def remove_hold(self, hold_id: str) -> bool:
+        with self._transaction():
+            if self._holds.pop(hold_id, None) is None:
+                return False
+            self._hold_revision += 1
+            self._changed()
+            return True
+
+    def list_holds(self) -> tuple[Hold, ...]:
+        with self._transaction():
+            return tuple(sorted(self._holds.values(), key=lambda hold: (hold.created_at_ms, hold.hold_id)))
+
+    def hold_revision(self) -> int:
+        with self._transaction():
+            return self._hold_revision
+
+    # --- the ledger --------------------------------------------------------------------------------------------
+
+    def list_ledger(self, instance_id: str) -> tuple[LedgerEntry, ...]:
+        with self._transaction():
+            instance = self._by_id.get(instance_id)
+            return () if instance is None else self._entries(instance)
+
+    def _entries(self, instance: Instance) -> tuple[LedgerEntry, ...]:
+        return tuple(
+            LedgerEntry(range=row.entry, run=None if row.run_id is None else self._runs[row.run_id])
+            for row in instance.ledger
+        )
+
+    def list_prune_runs(self, limit: int) -> tuple[PruneRun, ...]:
+        with self._transaction():
+            newest = sorted(self._runs.values(), key=lambda run: (run.started_at_ms, run.run_id), reverse=True)
+            return tuple(newest[:limit] if limit else newest)
+
+    def ledger_totals(self) -> tuple[LedgerTotals, ...]:
+        with self._transaction():
+            return tuple(totals for _, totals in sorted(self._totals.items()))
+
+    def find_pruned(self, instance_id: str, execution_id: int) -> PrunedExecution | None:
+        with self._transaction():
+            instance = self._by_id.get(instance_id)
+            if instance is None or not 1 <= execution_id < instance.execution_id:
+                return None
+            execution = instance.executions.get(execution_id)
+            if execution is not None and execution.removal is RemovalState.LIVE:
+                return None
+            return PrunedExecution(
+                instance_id=instance_id,
+                incarnation=instance.incarnation,
+                execution_id=execution_id,
+                removal=None if execution is None else execution.removal,
+                pruned_at_ms=None if execution is None else execution.pruned_at_ms,
+                reclaim_at_ms=None if execution is None else execution.reclaim_at_ms,
+                entries=entries_that_may_have(self._entries(instance), execution_id),
+            )
+
+    def backlog(self) -> Backlog:
+        with self._transaction() as now:
+            marked = [
+                execution
+                for instance in self._instances.values()
+                for execution in instance.executions.values()
+                if execution.removal is not RemovalState.LIVE
+            ]
+            return Backlog(
+                marked_executions=len(marked),
+                due_executions=sum(each.reclaim_at_ms is not None and each.reclaim_at_ms <= now for each in marked),
+                due_instances=sum(each.prune_due_at_ms is not None for each in self._instances.values()),
+            )
+
+
+# --- what is there -------------------------------------------------------------------------------------------
+
+
+def _wanted(turns: Iterable[tuple[int, TurnCommit]]) -> Iterator[Wanted]:
+    for position, turn in turns:
+        for request in turn.prune_requests:
+            yield position, turn, request
+        if turn.end is not None and turn.end.status is ExecutionStatus.CONTINUED_AS_NEW:
+            yield position, turn, None
+
+
+def _view(instance: Instance, after: int, limit: int, newer_max: int) -> PruneView:
+    live = [execution for number, execution in sorted(instance.live_executions().items()) if number > after]
+    newer = live[limit:]
+    if not newer:
+        known = NewerExecutions()
+    elif len(newer) >= newer_max:
+        known = NewerExecutions(executions=newer_max, versions=None)
+    else:
+        counts = Counter(each.version for each in newer if each.version)
+        newest = {each.version: each.execution_id for each in newer}
+        versions = tuple(NewerVersion(version, counts[version], newest[version]) for version in sorted(counts))
+        known = NewerExecutions(executions=len(newer), versions=versions)
+    return PruneView(executions=tuple(_facts(instance, each) for each in live[:limit]), newer=known)
+
+
+def _facts(instance: Instance, execution: Execution) -> ExecutionFacts:
+    return ExecutionFacts(
+        instance_id=instance.instance_id,
+        incarnation=instance.incarnation,
+        execution_id=execution.execution_id,
+        name=instance.name,
+        version=execution.version,
+        status=execution.status,
+        started_at_ms=execution.started_at_ms,
+        completed_at_ms=execution.completed_at_ms,
+        event_count=execution.event_count,
+        history_bytes=execution.history_bytes,
+        is_current=execution.execution_id == instance.execution_id,
+    )
+
+
+def _prunable(instance: Instance) -> PrunableInstance:
+    return PrunableInstance(
+        instance_id=instance.instance_id,
+        incarnation=instance.incarnation,
+        name=instance.name,
+        version=instance.version,
+        status=instance.status,
+        execution_id=instance.execution_id,
+        live_executions_max=instance.execution_id - instance.live_from + 1,
+        policy=instance.prune_policy,
+        swept_at_ms=instance.swept_at_ms,
+    )
+
+
+def _matches(instance: Instance, where: PruneFilter) -> bool:
+    return (
+        (where.instance_ids is None or instance.instance_id in where.instance_ids)
+        and (where.names is None or instance.name in where.names)
+        and (not where.due or instance.prune_due_at_ms is not None)
+        and (not where.several or instance.execution_id > instance.live_from)
+        and (not where.own_policy or instance.prune_policy is not None)
+    )
+
+
+def _is_held(instance: Instance, holds: Iterable[Hold]) -> bool:
+    return any(
+        concerns_instance(hold, instance.instance_id, instance.name) and hold.target.version in (None, instance.version)
+        for hold in holds
+    )
+
+
+def _runs(numbers: Iterable[int]) -> Iterator[range]:
+    """Ascending numbers as ranges without a gap."""
+    run: range | None = None
+    for number in numbers:
+        if run is not None and number == run.stop:
+            run = range(run.start, number + 1)
+            continue
+        if run is not None:
+            yield run
+        run = range(number, number + 1)
+    if run is not None:
+        yield run
+
+
+# --- the ledger ----------------------------------------------------------------------------------------------
+
+
+def _range(
+    removed: Sequence[ExecutionFacts],
+    rules: Sequence[PruneOptions],
+    origin: PolicyOrigin,
+    trigger: PruneTrigger,
+    now: int,
+) -> LedgerRange:
+    return ledger_range(removed, rule=rules_text(rules), origin=str(origin), trigger=trigger, pruned_at_ms=now)
+
+
+def _next_sequence(instance: Instance) -> int:
+    return max((row.sequence for row in instance.ledger), default=0) + 1
+
+
+def _recorded(instance: Instance, pruned: LedgerRange) -> list[LedgerRow]:
+    """The ledger with one more automatic prune."""
+    automatic = [row for row in instance.ledger if row.run_id is None]
+    others = [row for row in instance.ledger if row.run_id is not None]
+    entries = record([row.entry for row in automatic], pruned)
+    sequences = [row.sequence for row in automatic]
+    if len(entries) != len(automatic) or entries[-1].first_execution_id == pruned.first_execution_id:
+        sequences = [*sequences, _next_sequence(instance)][-len(entries) :]
+    rows = [LedgerRow(number, entry, None) for number, entry in zip(sequences, entries, strict=True)]
+    return sorted([*rows, *others], key=lambda row: row.sequence)
+
+
+def _record_run(instance: Instance, run_id: str, pruned: LedgerRange) -> bool:
+    """The row of a manual run: made, or made longer. True: it is new."""
+    for index, row in enumerate(instance.ledger):
+        if row.run_id == run_id:
+            instance.ledger[index] = LedgerRow(row.sequence, _longer(row.entry, pruned), run_id)
+            return False
+    instance.ledger.append(LedgerRow(_next_sequence(instance), pruned, run_id))
+    return True
+
+
+def _longer(one: LedgerRange, other: LedgerRange) -> LedgerRange:
+    return msgspec.structs.replace(
+        one,
+        first_execution_id=min(one.first_execution_id, other.first_execution_id),
+        last_execution_id=max(one.last_execution_id, other.last_execution_id),
+        executions=one.executions + other.executions,
+        events=one.events + other.events,
+        history_bytes=one.history_bytes + other.history_bytes,
+        last_pruned_at_ms=other.last_pruned_at_ms,
+    )
+
+
+def _sum_of_runs(one: PruneRun, other: PruneRun) -> PruneRun:
+    return msgspec.structs.replace(
+        one,
+        rule=one.rule if one.rule == other.rule else SEVERAL,
+        origin=one.origin if one.origin == other.origin else SEVERAL,
+        instances=one.instances + other.instances,
+        executions=one.executions + other.executions,
+        events=one.events + other.events,
+        history_bytes=one.history_bytes + other.history_bytes,
+    )
+
+
+def _gone(instance: Instance, run_id: str) -> int:
+    """Executions (of the run) that have no row any more."""
+    if not run_id:
+        return instance.execution_id - len(instance.executions)
+    gone = 0
+    for row in instance.ledger:
+        if row.run_id == run_id:
+            span = range(row.entry.first_execution_id, row.entry.last_execution_id + 1)
+            missing = sum(number not in instance.executions for number in span)
+            gone += min(row.entry.executions, missing)
+    return gone

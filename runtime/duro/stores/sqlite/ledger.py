@@ -1,0 +1,164 @@
+"""The ledger's rows: automatic prunes coalesced, manual runs one row an instance."""
+
+from collections.abc import Sequence
+from typing import TypeAlias
+
+import msgspec
+
+from duro.model.ledger import SEVERAL, LedgerRange
+from duro.model.limits import LEDGER_RANGES_MAX
+from duro.model.removal import PruneBatch
+from duro.retention.ledger import record
+from duro.stores.sqlite import sql_pruning as sql
+from duro.stores.sqlite.committer import Transaction
+
+NumberedRange: TypeAlias = tuple[int, LedgerRange]
+"""A range and its place in the ledger of its instance."""
+
+_ranges = msgspec.json.Decoder(list[NumberedRange])
+
+
+def record_after(transaction: Transaction, incarnation: int, pruned: LedgerRange, last: NumberedRange | None) -> None:
+    """An automatic prune, with the last range at hand, which most often just grows."""
+    if last is not None:
+        grown = record([last[1]], pruned)
+        if len(grown) == 1:
+            _extend(transaction, incarnation, last[0], grown[0])
+            return
+    record_automatic(transaction, incarnation, pruned)
+
+
+def _extend(transaction: Transaction, incarnation: int, sequence: int, to: LedgerRange) -> None:
+    transaction.run(
+        sql.EXTEND_RANGE,
+        (
+            incarnation,
+            sequence,
+            to.last_execution_id,
+            to.executions,
+            to.events,
+            to.history_bytes,
+            to.last_pruned_at_ms,
+        ),
+    )
+
+
+def record_automatic(transaction: Transaction, incarnation: int, pruned: LedgerRange) -> None:
+    """An automatic prune: the ledger as ``retention.ledger.record`` has it."""
+    before = _ranges.decode(transaction.value(sql.AUTOMATIC_RANGES, (incarnation,)))
+    after = record([entry for _, entry in before], pruned)
+    next_sequence = transaction.value(sql.LAST_SEQUENCE, (incarnation,)) + 1
+    if len(after) == len(before) and len(before) < LEDGER_RANGES_MAX:
+        _extend(transaction, incarnation, before[-1][0], after[-1])
+    elif len(after) == len(before) + 1:
+        _insert_range(transaction, incarnation, next_sequence, None, after[-1])
+    else:
+        kept = len(after) - 1
+        sequences = [*(sequence for sequence, _ in before[len(before) - kept :]), next_sequence]
+        transaction.run(sql.DELETE_AUTOMATIC_RANGES, (incarnation,))
+        for sequence, entry in zip(sequences, after, strict=True):
+            _insert_range(transaction, incarnation, sequence, None, entry)
+
+
+def _insert_range(
+    transaction: Transaction, incarnation: int, sequence: int, run_id: str | None, entry: LedgerRange
+) -> None:
+    transaction.run(
+        sql.INSERT_RANGE,
+        (
+            incarnation,
+            sequence,
+            run_id,
+            entry.first_execution_id,
+            entry.last_execution_id,
+            entry.executions,
+            entry.events,
+            entry.history_bytes,
+            entry.rule,
+            entry.origin,
+            entry.trigger,
+            entry.first_pruned_at_ms,
+            entry.last_pruned_at_ms,
+        ),
+    )
+
+
+def record_run(transaction: Transaction, incarnation: int, run_id: str, pruned: LedgerRange) -> bool:
+    """The row of a manual run: made, or made longer. True: it is new."""
+    extended = transaction.run(
+        sql.EXTEND_RUN,
+        (
+            incarnation,
+            run_id,
+            pruned.first_execution_id,
+            pruned.last_execution_id,
+            pruned.executions,
+            pruned.events,
+            pruned.history_bytes,
+            pruned.last_pruned_at_ms,
+        ),
+    )
+    if not extended:
+        sequence = transaction.value(sql.LAST_SEQUENCE, (incarnation,)) + 1
+        _insert_range(transaction, incarnation, sequence, run_id, pruned)
+    return not extended
+
+
+class RunTotals:
+    """What one batch adds to its run."""
+
+    def __init__(self) -> None:
+        self.instances = self.executions = self.events = self.history_bytes = 0
+        self.rule = self.origin = ""
+
+    def add(self, pruned: LedgerRange, new: bool) -> None:
+        self.instances += new
+        self.executions += pruned.executions
+        self.events += pruned.events
+        self.history_bytes += pruned.history_bytes
+        self.rule = pruned.rule if self.rule in ("", pruned.rule) else SEVERAL
+        self.origin = pruned.origin if self.origin in ("", pruned.origin) else SEVERAL
+
+
+def add_to_run(transaction: Transaction, batch: PruneBatch, run: RunTotals) -> None:
+    transaction.run(
+        sql.ADD_TO_RUN,
+        (
+            batch.run_id,
+            "manual",
+            run.rule,
+            run.origin,
+            batch.by,
+            batch.reason,
+            transaction.now_ms,
+            run.instances,
+            run.executions,
+            run.events,
+            run.history_bytes,
+        ),
+    )
+
+
+def insert_undo(transaction: Transaction, run_id: str, by: str, restored: Sequence[tuple[int, LedgerRange]]) -> None:
+    """The rows of an undo, one an instance, and its run."""
+    run = RunTotals()
+    for incarnation, entry in restored:
+        sequence = transaction.value(sql.LAST_SEQUENCE, (incarnation,)) + 1
+        _insert_range(transaction, incarnation, sequence, run_id, entry)
+        run.add(entry, new=True)
+    transaction.run(
+        sql.ADD_TO_RUN,
+        (
+            run_id,
+            "undo",
+            run.rule,
+            run.origin,
+            by,
+            "",
+            transaction.now_ms,
+            run.instances,
+            run.executions,
+            run.events,
+            run.history_bytes,
+        ),
+    )

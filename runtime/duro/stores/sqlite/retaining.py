@@ -1,0 +1,203 @@
+"""What is said about pruning: holds, policies, the versions that were seen. And what the ledger tells."""
+
+from collections.abc import Iterable, Sequence
+
+import apsw
+import msgspec
+
+from duro.errors import ExecutionNotFoundError, HoldExistsError, InstanceNotFoundError
+from duro.model.ledger import LedgerTotals
+from duro.model.pruning import Hold
+from duro.model.removal import (
+    Backlog,
+    LedgerEntry,
+    PrunableInstance,
+    PrunedExecution,
+    PruneFilter,
+    PruneRun,
+    PublishedPolicies,
+)
+from duro.model.status import RemovalState
+from duro.retention.transaction import entries_that_may_have
+from duro.stores.sqlite import sql as store_sql
+from duro.stores.sqlite import sql_pruning as sql
+from duro.stores.sqlite.committer import Transaction, as_json
+
+_texts = msgspec.json.Decoder(list[str])
+_holds = msgspec.json.Decoder(list[Hold])
+_versions = msgspec.json.Decoder(list[tuple[str, int]])
+_entries = msgspec.json.Decoder(list[LedgerEntry])
+_runs = msgspec.json.Decoder(list[PruneRun])
+_totals = msgspec.json.Decoder(list[LedgerTotals])
+_prunable = msgspec.json.Decoder(list[PrunableInstance])
+
+_ALL = 2**63 - 1
+
+
+def _value(connection: apsw.Connection, statement: str, values: Sequence[str | int | None] = ()) -> str:
+    row = connection.execute(statement, values).fetchone()
+    assert row is not None
+    return str(row[0])
+
+
+# --- policies ------------------------------------------------------------------------------------------------
+
+
+def published(transaction: Transaction, worker_id: str, text: str) -> None:
+    """Worker ``worker_id`` says ``text`` from now on; its row does so already, or will."""
+    if text == "{}":
+        return
+    known = transaction.value(sql.IS_PUBLISHED, (text, worker_id))
+    transaction.run(sql.UPSERT_PUBLICATION, (text, transaction.now_ms, not known))
+    if not known:
+        transaction.run(sql.BUMP_POLICY_REVISION)
+
+
+def publish(transaction: Transaction, worker_id: str, text: str) -> None:
+    if transaction.value(sql.IS_WORKER, (worker_id,)):
+        published(transaction, worker_id, text)
+        transaction.run(sql.PUBLISH, (worker_id, text))
+
+
+def remember_versions(transaction: Transaction, orchestrations: Iterable[tuple[str, str]]) -> None:
+    for name, version in orchestrations:
+        transaction.run(sql.INSERT_VERSION, (name, version, transaction.now_ms))
+
+
+def published_policies(connection: apsw.Connection, now_ms: int) -> PublishedPolicies:
+    row = connection.execute(sql.REVISIONS).fetchone()
+    assert row is not None
+    sources = _texts.decode(_value(connection, sql.PUBLISHED, (now_ms,)))
+    if not sources:
+        sources = _texts.decode(_value(connection, sql.LAST_PUBLISHED))
+    return PublishedPolicies(revision=int(str(row[0])), sources=tuple(sources))
+
+
+def versions_seen(connection: apsw.Connection, name: str) -> tuple[tuple[str, int], ...]:
+    return tuple(_versions.decode(_value(connection, sql.VERSIONS_SEEN, (name,))))
+
+
+def set_instance_policy(transaction: Transaction, instance_id: str, policy: str | None) -> None:
+    if transaction.row(store_sql.INCARNATION_OF, (instance_id,)) is None:
+        raise InstanceNotFoundError(f"there is no instance {instance_id!r}")
+    transaction.run(sql.SET_POLICY, (instance_id, policy))
+    transaction.run(sql.BUMP_POLICY_REVISION)
+
+
+# --- holds ---------------------------------------------------------------------------------------------------
+
+
+def add_hold(transaction: Transaction, hold: Hold) -> None:
+    if transaction.value(sql.HOLD_EXISTS, (hold.hold_id,)):
+        raise HoldExistsError(f"there is a hold {hold.hold_id!r} already", hint="choose another id")
+    target = hold.target
+    if target.instance_id is not None:
+        found = transaction.row(sql.HOLD_TARGET, (target.instance_id, target.execution_id))
+        if found is None:
+            raise InstanceNotFoundError(f"there is no instance {target.instance_id!r}, so nothing is held")
+        if target.execution_id is not None and found[1] is None:
+            raise ExecutionNotFoundError(f"there is no live execution {target}, so nothing is held")
+    insert_holds(transaction, [hold])
+
+
+def insert_holds(transaction: Transaction, holds: Iterable[Hold]) -> None:
+    for hold in holds:
+        target = hold.target
+        transaction.run(
+            sql.INSERT_HOLD,
+            (
+                hold.hold_id,
+                target.instance_id,
+                target.execution_id,
+                target.name,
+                target.version,
+                hold.reason,
+                hold.created_at_ms,
+                hold.by,
+                hold.until_ms,
+            ),
+        )
+    transaction.run(sql.BUMP_HOLD_REVISION)
+
+
+def remove_hold(transaction: Transaction, hold_id: str) -> bool:
+    if not transaction.run(sql.DELETE_HOLD, (hold_id,)):
+        return False
+    transaction.run(sql.BUMP_HOLD_REVISION)
+    return True
+
+
+def list_holds(connection: apsw.Connection) -> tuple[Hold, ...]:
+    return tuple(_holds.decode(_value(connection, sql.LIST_HOLDS)))
+
+
+def hold_revision(connection: apsw.Connection) -> int:
+    row = connection.execute(sql.REVISIONS).fetchone()
+    assert row is not None
+    return int(str(row[1]))
+
+
+# --- instances -----------------------------------------------------------------------------------------------
+
+
+def orchestration_names(connection: apsw.Connection) -> tuple[str, ...]:
+    return tuple(_texts.decode(_value(connection, sql.NAMES)))
+
+
+def prunable_instances(
+    connection: apsw.Connection, where: PruneFilter, limit: int, after: int
+) -> tuple[PrunableInstance, ...]:
+    statement = sql.PRUNABLE
+    if where.instance_ids is not None:
+        statement = sql.PRUNABLE_BY_ID
+    elif where.due:
+        statement = sql.PRUNABLE_DUE
+    elif where.own_policy:
+        statement = sql.PRUNABLE_OWN
+    names = None if where.names is None else as_json(where.names)
+    instance_ids = None if where.instance_ids is None else as_json(where.instance_ids)
+    answer = _value(connection, statement, (after, limit or _ALL, names, instance_ids, where.several))
+    return tuple(_prunable.decode(answer))
+
+
+# --- the ledger ----------------------------------------------------------------------------------------------
+
+
+def list_ledger(connection: apsw.Connection, instance_id: str) -> tuple[LedgerEntry, ...]:
+    row = connection.execute(store_sql.INCARNATION_OF, (instance_id,)).fetchone()
+    return () if row is None else tuple(_entries.decode(_value(connection, sql.LEDGER_OF, (int(str(row[0])),))))
+
+
+def list_runs(connection: apsw.Connection, limit: int) -> tuple[PruneRun, ...]:
+    return tuple(_runs.decode(_value(connection, sql.LIST_RUNS, (limit or _ALL,))))
+
+
+def ledger_totals(connection: apsw.Connection) -> tuple[LedgerTotals, ...]:
+    return tuple(_totals.decode(_value(connection, sql.LEDGER_TOTALS, (None,))))
+
+
+def find_pruned(connection: apsw.Connection, instance_id: str, execution_id: int) -> PrunedExecution | None:
+    row: tuple[int, int, str | None, int | None, int | None] | None
+    row = connection.execute(sql.REMOVAL_OF, (instance_id, execution_id)).fetchone()
+    if row is None:
+        return None
+    incarnation, current, removal, pruned_at_ms, reclaim_at_ms = row
+    if removal == RemovalState.LIVE or not 1 <= execution_id < current:
+        return None
+    entries = _entries.decode(_value(connection, sql.LEDGER_OF, (incarnation,)))
+    return PrunedExecution(
+        instance_id=instance_id,
+        incarnation=incarnation,
+        execution_id=execution_id,
+        removal=None if removal is None else RemovalState(removal),
+        pruned_at_ms=pruned_at_ms,
+        reclaim_at_ms=reclaim_at_ms,
+        entries=entries_that_may_have(entries, execution_id),
+    )
+
+
+def backlog(connection: apsw.Connection, now_ms: int) -> Backlog:
+    row = connection.execute(sql.BACKLOG, (now_ms,)).fetchone()
+    assert row is not None
+    marked, due, instances = (int(str(each)) for each in row)
+    return Backlog(marked_executions=marked, due_executions=due, due_instances=instances)

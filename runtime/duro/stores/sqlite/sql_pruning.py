@@ -1,0 +1,323 @@
+"""The SQL statements of pruning; see ``sql`` for the rules that hold for them."""
+
+# ruff: noqa: S608
+
+from typing import Final
+
+# Around the prunes of one turn, where a batch is written turn by turn.
+SAVEPOINT: Final = "SAVEPOINT prune"
+RELEASE_SAVEPOINT: Final = "RELEASE prune"
+ROLLBACK_TO_SAVEPOINT: Final = "ROLLBACK TO prune"
+
+# --- what is there -------------------------------------------------------------------------------------------
+
+_FACTS: Final = """json_object('instance_id', i.instance_id, 'incarnation', e.incarnation,
+      'execution_id', e.execution_id, 'name', i.name, 'version', e.version, 'status', e.status,
+      'started_at_ms', e.started_at_ms, 'completed_at_ms', e.completed_at_ms, 'event_count', e.event_count,
+      'history_bytes', e.history_bytes,
+      'is_current', json(CASE WHEN e.execution_id = i.execution_id THEN 'true' ELSE 'false' END))"""
+_FACTS_OF: Final = f"""json((SELECT json_group_array({_FACTS}) FROM (
+    SELECT * FROM executions WHERE incarnation = i.incarnation AND execution_id >= i.live_from
+      AND execution_id > k.value ->> 1 AND removal = 'live' ORDER BY execution_id LIMIT ?2) AS e))"""
+# For each (incarnation, execution) of ?1: the oldest ?2 live executions after that one, and what is known below which
+# none is live.
+VIEWS: Final = f"""
+SELECT json_group_array(json_array(i.incarnation, i.live_from, {_FACTS_OF}))
+FROM json_each(?1) AS k CROSS JOIN instances i ON i.incarnation = k.value ->> 0
+"""
+# The same for a commit, with the last automatic range of the ledger (and its number), and whether there is any hold.
+VIEWS_AND_LEDGER: Final = f"""
+SELECT EXISTS (SELECT 1 FROM holds),
+  json_group_array(json_array(i.incarnation, i.live_from, {_FACTS_OF},
+    json((SELECT json_array(sequence, json_object('first_execution_id', first_execution_id,
+      'last_execution_id', last_execution_id, 'executions', executions, 'events', events,
+      'history_bytes', history_bytes, 'rule', rule, 'origin', origin, 'trigger', trigger,
+      'first_pruned_at_ms', first_pruned_at_ms, 'last_pruned_at_ms', last_pruned_at_ms))
+    FROM ledger l WHERE l.incarnation = i.incarnation AND run_id IS NULL ORDER BY sequence DESC LIMIT 1))))
+FROM json_each(?1) AS k CROSS JOIN instances i ON i.incarnation = k.value ->> 0
+"""
+# For each (incarnation, execution) of ?1: how many live executions come after it, counted up to ?2, and of which
+# versions those are.
+NEWER: Final = """
+SELECT json_group_array(json_array(k.value ->> 0,
+  (SELECT count(*) FROM (SELECT 1 FROM executions WHERE incarnation = k.value ->> 0
+    AND execution_id > k.value ->> 1 AND removal = 'live' LIMIT ?2)),
+  json((SELECT json_group_array(json_array(version, executions, newest)) FROM (
+    SELECT version, count(*) AS executions, max(execution_id) AS newest FROM (
+      SELECT version, execution_id FROM executions WHERE incarnation = k.value ->> 0
+        AND execution_id > k.value ->> 1 AND removal = 'live' LIMIT ?2)
+    WHERE version <> '' GROUP BY version)))))
+FROM json_each(?1) AS k
+"""
+_HOLD: Final = """json_group_array(json_object('hold_id', hold_id, 'reason', reason, 'created_at_ms', created_at_ms,
+  'by', created_by, 'until_ms', until_ms, 'target', json_object('instance_id', instance_id,
+  'execution_id', execution_id, 'name', name, 'version', version)))"""
+# The holds that may cover executions of the instances (ids) ?1.
+HOLDS_ON: Final = f"""
+SELECT {_HOLD} FROM holds WHERE instance_id IS NULL OR instance_id IN (SELECT value FROM json_each(?1))
+"""
+LIST_HOLDS: Final = f"SELECT {_HOLD} FROM (SELECT * FROM holds ORDER BY created_at_ms, hold_id)"
+VERSIONS_SEEN: Final = """
+SELECT json_group_array(json_array(version, first_seen_at_ms)) FROM (
+  SELECT version, first_seen_at_ms FROM versions WHERE name = ?1 ORDER BY first_seen_at_ms, version)
+"""
+REVISIONS: Final = "SELECT policy_revision, hold_revision FROM store"
+ANY_CHILDREN: Final = """
+SELECT EXISTS (SELECT 1 FROM lineage INDEXED BY lineage_by_parent
+  WHERE parent_incarnation = ?1 AND parent_execution_id BETWEEN ?2 AND ?3 AND detached = 0)
+"""
+
+# --- marks ---------------------------------------------------------------------------------------------------
+
+# Executions ?2 to ?3 of incarnation ?1: out of sight ...
+MARK: Final = """
+UPDATE executions SET removal = 'pruned', pruned_at_ms = ?4, reclaim_at_ms = ?5, run_id = ?6, takes_children = ?7
+WHERE incarnation = ?1 AND execution_id BETWEEN ?2 AND ?3
+"""
+# ... or out of the file.
+DELETE_HISTORY: Final = "DELETE FROM history WHERE incarnation = ?1 AND execution_id BETWEEN ?2 AND ?3"
+DELETE_EXECUTIONS: Final = "DELETE FROM executions WHERE incarnation = ?1 AND execution_id BETWEEN ?2 AND ?3"
+DELETE_TIMERS: Final = "DELETE FROM timers WHERE incarnation = ?1 AND execution_id BETWEEN ?2 AND ?3"
+DELETE_ACTIVITIES: Final = "DELETE FROM activities WHERE incarnation = ?1 AND execution_id BETWEEN ?2 AND ?3"
+# What a prune leaves on its instance.
+PRUNED: Final = """
+UPDATE instances SET pruned_through = ?2, live_from = max(live_from, ?3),
+  prune_due_at_ms = CASE WHEN ?4 THEN coalesce(prune_due_at_ms, ?5) ELSE prune_due_at_ms END
+WHERE incarnation = ?1
+"""
+LIVE_FROM: Final = "UPDATE instances SET live_from = max(live_from, ?2) WHERE incarnation = ?1"
+# A sweep has looked at the whole instance.
+SWEPT: Final = "UPDATE instances SET swept_at_ms = ?2, prune_due_at_ms = NULL WHERE incarnation = ?1"
+# A prune failed: a sweep is to look.
+DUE: Final = "UPDATE instances SET prune_due_at_ms = coalesce(prune_due_at_ms, ?2) WHERE incarnation = ?1"
+
+# --- the ledger ----------------------------------------------------------------------------------------------
+
+_RANGE: Final = """first_execution_id, last_execution_id, executions, events, history_bytes, rule, origin, trigger,
+  first_pruned_at_ms, last_pruned_at_ms"""
+_RANGE_OBJECT: Final = """json_object('first_execution_id', first_execution_id,
+      'last_execution_id', last_execution_id, 'executions', l.executions, 'events', l.events,
+      'history_bytes', l.history_bytes, 'rule', l.rule, 'origin', l.origin, 'trigger', l.trigger,
+      'first_pruned_at_ms', first_pruned_at_ms, 'last_pruned_at_ms', last_pruned_at_ms)"""
+EXTEND_RANGE: Final = """
+UPDATE ledger SET last_execution_id = ?3, executions = ?4, events = ?5, history_bytes = ?6, last_pruned_at_ms = ?7
+WHERE incarnation = ?1 AND sequence = ?2
+"""
+AUTOMATIC_RANGES: Final = f"""
+SELECT json_group_array(json_array(sequence, {_RANGE_OBJECT})) FROM (
+  SELECT * FROM ledger WHERE incarnation = ?1 AND run_id IS NULL ORDER BY sequence) AS l
+"""
+DELETE_AUTOMATIC_RANGES: Final = "DELETE FROM ledger WHERE incarnation = ?1 AND run_id IS NULL"
+LAST_SEQUENCE: Final = "SELECT coalesce(max(sequence), 0) FROM ledger WHERE incarnation = ?1"
+INSERT_RANGE: Final = f"""
+INSERT INTO ledger (incarnation, sequence, run_id, {_RANGE})
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)
+"""
+# The row of run ?2 in the ledger of incarnation ?1, made longer.
+EXTEND_RUN: Final = """
+UPDATE ledger SET first_execution_id = min(first_execution_id, ?3), last_execution_id = max(last_execution_id, ?4),
+  executions = executions + ?5, events = events + ?6, history_bytes = history_bytes + ?7, last_pruned_at_ms = ?8
+WHERE run_id = ?2 AND incarnation = ?1
+"""
+ADD_TO_RUN: Final = """
+INSERT INTO prune_runs (run_id, trigger, rule, origin, run_by, reason, started_at_ms, instances, executions, events,
+  history_bytes)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
+ON CONFLICT (run_id) DO UPDATE SET instances = instances + excluded.instances,
+  executions = executions + excluded.executions, events = events + excluded.events,
+  history_bytes = history_bytes + excluded.history_bytes,
+  rule = CASE WHEN rule = excluded.rule THEN rule ELSE 'several' END,
+  origin = CASE WHEN origin = excluded.origin THEN origin ELSE 'several' END
+"""
+_RUN: Final = """json_object('run_id', r.run_id, 'trigger', r.trigger, 'rule', r.rule, 'origin', r.origin,
+    'by', r.run_by, 'reason', r.reason, 'started_at_ms', r.started_at_ms, 'instances', r.instances,
+    'executions', r.executions, 'events', r.events, 'history_bytes', r.history_bytes)"""
+LEDGER_OF: Final = f"""
+SELECT json_group_array(json_object('range', {_RANGE_OBJECT},
+  'run', CASE WHEN r.run_id IS NOT NULL THEN {_RUN} END))
+FROM (SELECT * FROM ledger WHERE incarnation = ?1 ORDER BY sequence) AS l
+LEFT JOIN prune_runs r ON r.run_id = l.run_id
+"""
+LIST_RUNS: Final = f"""
+SELECT json_group_array({_RUN}) FROM (SELECT * FROM prune_runs INDEXED BY prune_runs_by_age
+  ORDER BY started_at_ms DESC, run_id DESC LIMIT ?1) AS r
+"""
+LEDGER_TOTALS: Final = """
+SELECT json_group_array(json_object('name', name, 'instances', instances, 'executions', executions, 'events', events,
+  'history_bytes', history_bytes, 'first_pruned_at_ms', first_pruned_at_ms, 'last_pruned_at_ms', last_pruned_at_ms))
+FROM (SELECT * FROM ledger_totals WHERE ?1 IS NULL OR name = ?1 ORDER BY name)
+"""
+REPLACE_TOTALS: Final = """
+INSERT INTO ledger_totals (name, instances, executions, events, history_bytes, first_pruned_at_ms, last_pruned_at_ms)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+ON CONFLICT (name) DO UPDATE SET instances = excluded.instances, executions = excluded.executions,
+  events = excluded.events, history_bytes = excluded.history_bytes,
+  first_pruned_at_ms = excluded.first_pruned_at_ms, last_pruned_at_ms = excluded.last_pruned_at_ms
+"""
+# An execution that may have been pruned: incarnation, the current execution, and its row's state if there is a row.
+REMOVAL_OF: Final = """
+SELECT i.incarnation, i.execution_id, e.removal, e.pruned_at_ms, e.reclaim_at_ms
+FROM instances i LEFT JOIN executions e ON e.incarnation = i.incarnation AND e.execution_id = ?2
+WHERE i.instance_id = ?1
+"""
+
+# --- undo ----------------------------------------------------------------------------------------------------
+
+RUN_EXISTS: Final = "SELECT EXISTS (SELECT 1 FROM prune_runs WHERE run_id = ?1)"
+_MARKED: Final = "json_array(e.incarnation, e.execution_id, e.event_count, e.history_bytes, i.instance_id)"
+MARKED_OF_RUN: Final = f"""
+SELECT json_group_array({_MARKED}) FROM ledger l INDEXED BY ledger_by_run
+CROSS JOIN executions e ON e.incarnation = l.incarnation
+  AND e.execution_id BETWEEN l.first_execution_id AND l.last_execution_id AND e.run_id = l.run_id
+  AND e.removal = 'pruned'
+CROSS JOIN instances i ON i.incarnation = e.incarnation
+WHERE l.run_id = ?1
+"""
+MARKED_OF_INSTANCE: Final = f"""
+SELECT json_group_array({_MARKED}) FROM instances i
+CROSS JOIN executions e ON e.incarnation = i.incarnation AND e.removal = 'pruned'
+WHERE i.incarnation = ?1
+"""
+# Executions that have no row any more: of a run, in the ranges of its ledger rows, and of an instance.
+GONE_OF_RUN: Final = """
+SELECT coalesce(sum(min(l.executions, l.last_execution_id - l.first_execution_id + 1 - (
+  SELECT count(*) FROM executions e WHERE e.incarnation = l.incarnation
+    AND e.execution_id BETWEEN l.first_execution_id AND l.last_execution_id))), 0)
+FROM ledger l INDEXED BY ledger_by_run WHERE l.run_id = ?1
+"""
+GONE_OF_INSTANCE: Final = """
+SELECT i.execution_id - (SELECT count(*) FROM executions e WHERE e.incarnation = i.incarnation)
+FROM instances i WHERE i.incarnation = ?1
+"""
+RESTORE: Final = """
+UPDATE executions SET removal = 'live', pruned_at_ms = NULL, reclaim_at_ms = NULL, run_id = NULL, takes_children = 0
+WHERE incarnation = ?1 AND execution_id BETWEEN ?2 AND ?3
+"""
+RESTORED: Final = "UPDATE instances SET live_from = min(live_from, ?2) WHERE incarnation = ?1"
+
+# --- reclaiming ----------------------------------------------------------------------------------------------
+
+# Marked executions whose grace is over at ?1, at most ?2.
+RECLAIMABLE: Final = """
+SELECT json_group_array(json_array(incarnation, execution_id, event_count, takes_children)) FROM (
+  SELECT * FROM executions INDEXED BY executions_marked WHERE removal <> 'live' AND reclaim_at_ms <= ?1
+  ORDER BY reclaim_at_ms, incarnation, execution_id LIMIT ?2)
+"""
+RECLAIMING: Final = """
+UPDATE executions SET removal = 'reclaiming' WHERE incarnation = ?1 AND execution_id = ?2 AND removal <> 'reclaiming'
+"""
+# The first ?3 events of an execution.
+DELETE_EVENTS: Final = """
+DELETE FROM history WHERE incarnation = ?1 AND execution_id = ?2 AND event_id < ?3 + (
+  SELECT min(event_id) FROM history WHERE incarnation = ?1 AND execution_id = ?2)
+"""
+# Families of children of execution ?2 of incarnation ?1 that are finished, root and descendants, at most ?3 of them:
+# for each member root, incarnation, instance id, name, version.
+SETTLED_CHILDREN: Final = """
+WITH RECURSIVE roots (root) AS (
+  SELECT l.child_incarnation FROM lineage l INDEXED BY lineage_by_parent
+  CROSS JOIN instances i ON i.incarnation = l.child_incarnation
+  WHERE l.parent_incarnation = ?1 AND l.parent_execution_id = ?2 AND l.detached = 0 AND i.completed_at_ms IS NOT NULL
+  ORDER BY l.parent_event_id),
+family (root, incarnation) AS (
+  SELECT root, root FROM roots
+  UNION
+  SELECT f.root, l.child_incarnation FROM family f CROSS JOIN lineage l INDEXED BY lineage_by_parent
+    ON l.parent_incarnation = f.incarnation AND l.detached = 0),
+unsettled (root) AS (
+  SELECT f.root FROM family f CROSS JOIN instances i ON i.incarnation = f.incarnation
+  WHERE i.completed_at_ms IS NULL)
+SELECT json_group_array(json_array(f.root, i.incarnation, i.instance_id, i.name, i.version)) FROM family f
+CROSS JOIN instances i ON i.incarnation = f.incarnation
+WHERE f.root IN (SELECT root FROM roots WHERE root NOT IN (SELECT root FROM unsettled) LIMIT ?3)
+"""
+# Everything of the instances (incarnations) ?1.
+DELETE_WHOLE: Final = tuple(
+    f"DELETE FROM {table} WHERE {column} IN (SELECT value FROM json_each(?1))"
+    for table, column in (
+        ("history", "incarnation"),
+        ("executions", "incarnation"),
+        ("messages", "incarnation"),
+        ("mailbox", "incarnation"),
+        ("timers", "incarnation"),
+        ("activities", "incarnation"),
+        ("ledger", "incarnation"),
+        ("requests", "incarnation"),
+        ("lineage", "child_incarnation"),
+        ("instances", "incarnation"),
+    )
+)
+BACKLOG: Final = """
+SELECT count(*), count(*) FILTER (WHERE reclaim_at_ms <= ?1),
+  (SELECT count(*) FROM instances INDEXED BY instances_prune_due WHERE prune_due_at_ms IS NOT NULL)
+FROM executions INDEXED BY executions_marked WHERE removal <> 'live'
+"""
+
+# --- holds, policies, versions -------------------------------------------------------------------------------
+
+BUMP_POLICY_REVISION: Final = "UPDATE store SET policy_revision = policy_revision + 1"
+BUMP_HOLD_REVISION: Final = "UPDATE store SET hold_revision = hold_revision + 1"
+HOLD_TARGET: Final = """
+SELECT i.incarnation, e.execution_id FROM instances i
+LEFT JOIN executions e ON e.incarnation = i.incarnation AND e.execution_id = ?2 AND e.removal = 'live'
+WHERE i.instance_id = ?1
+"""
+HOLD_EXISTS: Final = "SELECT EXISTS (SELECT 1 FROM holds WHERE hold_id = ?1)"
+INSERT_HOLD: Final = """
+INSERT INTO holds (hold_id, instance_id, execution_id, name, version, reason, created_at_ms, created_by, until_ms)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
+"""
+DELETE_HOLD: Final = "DELETE FROM holds WHERE hold_id = ?1"
+SET_POLICY: Final = "UPDATE instances SET prune_policy = ?2 WHERE instance_id = ?1"
+INSERT_VERSION: Final = """
+INSERT INTO versions (name, version, first_seen_at_ms) VALUES (?1, ?2, ?3) ON CONFLICT (name, version) DO NOTHING
+"""
+IS_WORKER: Final = "SELECT EXISTS (SELECT 1 FROM workers WHERE worker_id = ?1)"
+# Whether text ?1 is what some worker other than ?2 publishes, or what was published last.
+IS_PUBLISHED: Final = """
+SELECT EXISTS (SELECT 1 FROM workers WHERE published = ?1 AND worker_id <> ?2)
+  OR coalesce((SELECT published FROM publications ORDER BY sequence DESC LIMIT 1) = ?1, 0)
+"""
+PUBLISH: Final = "UPDATE workers SET published = ?2 WHERE worker_id = ?1"
+UPSERT_PUBLICATION: Final = """
+INSERT INTO publications (published, sequence, last_published_at_ms)
+VALUES (?1, (SELECT coalesce(max(sequence), 0) + 1 FROM publications), ?2)
+ON CONFLICT (published) DO UPDATE SET last_published_at_ms = excluded.last_published_at_ms,
+  sequence = CASE WHEN ?3 THEN excluded.sequence ELSE sequence END
+"""
+# What live workers (at ?1) publish ...
+PUBLISHED: Final = """
+SELECT json_group_array(published) FROM (
+  SELECT DISTINCT w.published FROM workers w JOIN publications p ON p.published = w.published
+  WHERE w.lease_until_ms > ?1 AND w.published <> '{}' ORDER BY p.sequence)
+"""
+# ... and what was published last.
+LAST_PUBLISHED: Final = """
+SELECT json_group_array(published) FROM (
+  SELECT published FROM publications ORDER BY last_published_at_ms DESC, sequence DESC LIMIT 1)
+"""
+# One step from each name to the next along the index.
+NAMES: Final = """
+WITH RECURSIVE names (name) AS (
+  SELECT min(name) FROM instances
+  UNION ALL
+  SELECT (SELECT name FROM instances INDEXED BY instances_by_name WHERE name > n.name ORDER BY name LIMIT 1)
+  FROM names n WHERE n.name IS NOT NULL)
+SELECT json_group_array(name) FROM names WHERE name IS NOT NULL
+"""
+_PRUNABLE: Final = """
+SELECT json_group_array(json_object('instance_id', instance_id, 'incarnation', incarnation, 'name', name,
+  'version', version, 'status', status, 'execution_id', execution_id,
+  'live_executions_max', execution_id - live_from + 1, 'policy', prune_policy, 'swept_at_ms', swept_at_ms)) FROM (
+  SELECT * FROM instances {source} WHERE incarnation > ?1 AND (?3 IS NULL OR name IN (SELECT value FROM json_each(?3)))
+    AND (?4 IS NULL OR instance_id IN (SELECT value FROM json_each(?4)))
+    AND (NOT ?5 OR execution_id > live_from) {condition} ORDER BY incarnation LIMIT ?2)
+"""
+PRUNABLE: Final = _PRUNABLE.format(source="NOT INDEXED", condition="")
+PRUNABLE_BY_ID: Final = _PRUNABLE.format(source="", condition="").replace("?4 IS NULL OR instance_id", "instance_id")
+PRUNABLE_OWN: Final = _PRUNABLE.format(
+    source="INDEXED BY instances_own_policy", condition="AND prune_policy IS NOT NULL"
+)
+PRUNABLE_DUE: Final = _PRUNABLE.format(
+    source="INDEXED BY instances_prune_due", condition="AND prune_due_at_ms IS NOT NULL"
+)

@@ -1,0 +1,654 @@
+"""Pruning: in the commit of turns, by orders, in two steps, and what is said about it."""
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from duro import codec
+from duro.errors import (
+    ExecutionNotFoundError,
+    HoldExistsError,
+    InstanceNotFoundError,
+    PruneRunNotFoundError,
+    StalePlanError,
+)
+from duro.model.limits import LEDGER_RANGES_MAX, MARK_RECLAIM_EVENTS_MAX, TURN_PRUNE_EXECUTIONS_MAX
+from duro.model.messages import HistoryPruned
+from duro.model.policies import PolicyChain, PolicySources, StatedPolicy
+from duro.model.pruning import Hold, HoldTarget, PruneTrigger
+from duro.model.removal import Backlog, PruneFilter
+from duro.model.retention import NEVER, AutoPrune, Policy, PolicyKind, PolicyOrigin, PruneOptions
+from duro.model.status import ChildrenPolicy, RemovalState
+from duro.model.turns import PruneTerms, TurnOutcome
+from duro.retention.policy import policy_chain
+from duro.stores.base import Store
+from duro.testing.builders import (
+    activity_scheduled,
+    child_completed,
+    child_scheduled,
+    completed,
+    continued_as_new,
+    detached_scheduled,
+    history_pruned,
+    next_lease,
+    prune_batch,
+    prune_requested,
+    turn,
+    wait_started,
+)
+from duro.testing.clock import ManualClock
+from duro.testing.scripted import ScriptedWorker
+from duro.testing.store_contract.suite import StoreContract
+
+ONE = PruneOptions(keep_last=1)
+
+
+def chain(policy: AutoPrune | None = None, options: PruneOptions | None = None) -> PolicyChain:
+    """What a worker says whose program has ``policy`` as its default; ``options``: the ``prune=`` of the turn."""
+    origin = PolicyOrigin(PolicyKind.CODE_DEFAULT, "app.py:1")
+    default = None if policy is None else StatedPolicy(policy=policy, origin=origin)
+    return policy_chain(PolicySources(code_default=default), "Order", "1.0.0", turn_options=options)
+
+
+def stated(policy: AutoPrune | str) -> str:
+    """A policy as an instance has it for its own."""
+    origin = PolicyOrigin(PolicyKind.INSTANCE, "a")
+    chosen: Policy = policy if isinstance(policy, AutoPrune) else NEVER
+    return msgspec.json.encode(StatedPolicy(policy=chosen, origin=origin)).decode()
+
+
+def hold(hold_id: str = "hold-1", **fields: Any) -> Hold:
+    target = HoldTarget(
+        **{name: fields.pop(name) for name in ("instance_id", "execution_id", "name") if name in fields}
+    )
+    return Hold(hold_id=hold_id, target=target, reason="kept for a test", created_at_ms=1, **fields)
+
+
+class PruningContract(StoreContract):
+    """What the topics share."""
+
+    def loop(self, store: Store, worker: ScriptedWorker, count: int, instance_id: str = "a", **fields: Any) -> int:
+        """An instance that continued as new until it has ``count`` executions; its incarnation."""
+        if store.get_instance(instance_id) is None:
+            self.start(store, instance_id)
+        while self.instance(store, instance_id).execution_id < count:
+            worker.run(worker.take(instance_id), continued_as_new(), **fields)
+        return self.instance(store, instance_id).incarnation
+
+    @staticmethod
+    def live(store: Store, instance_id: str = "a") -> list[int]:
+        """The live executions, oldest first."""
+        page = store.list_executions(instance_id, 0, None)
+        return [execution.execution_id for execution in reversed(page.executions)]
+
+    @staticmethod
+    def rows(store: Store, incarnation: int) -> dict[str, list[int]]:
+        """The executions that have rows, by table."""
+        dump = store.dump()
+        return {
+            table: sorted({row["execution_id"] for row in dump[table] if row["incarnation"] == incarnation})
+            for table in ("executions", "history")
+        }
+
+
+class TurnPruningContract(PruningContract):
+    def test_an_automatic_policy_prunes_with_continue_as_new(self, store: Store, worker: ScriptedWorker) -> None:
+        incarnation = self.loop(store, worker, 5, policies=chain(AutoPrune(keep_last=2)))
+        assert self.live(store) == [4, 5]
+        assert self.rows(store, incarnation) == {"executions": [4, 5], "history": [4]}
+        (entry,) = store.list_ledger("a")
+        assert (entry.range.first_execution_id, entry.range.last_execution_id) == (1, 3)
+        assert (entry.range.executions, entry.range.events) == (3, 6)
+        assert (entry.range.rule, entry.range.trigger) == ("keep_last=2", "continue_as_new")
+        assert entry.range.origin == "code_default: app.py:1"
+        assert entry.run is None
+
+    def test_what_it_did_is_reported_turn_by_turn(self, store: Store, worker: ScriptedWorker) -> None:
+        self.loop(store, worker, 2)
+        committed = turn(worker.take(), continued_as_new(), at_ms=5, policies=chain(AutoPrune(keep_last=1)))
+        (report,) = worker.commit(committed).prunes
+        assert (report.position, report.name, report.trigger) == (0, "Order", PruneTrigger.CONTINUE_AS_NEW)
+        assert (report.result.executions_deleted, report.result.events_deleted, report.result.remaining) == (2, 4, 0)
+
+    def test_what_the_turn_says_replaces_the_policy(self, store: Store, worker: ScriptedWorker) -> None:
+        both = chain(AutoPrune(keep_last=1), PruneOptions(keep_last=4))
+        self.loop(store, worker, 6, policies=both)
+        assert self.live(store) == [3, 4, 5, 6]
+        assert store.dump()["instances"][0]["pruned_through"] == 0
+
+    def test_the_instances_own_policy_replaces_the_workers(self, store: Store, worker: ScriptedWorker) -> None:
+        self.start(store)
+        store.set_instance_policy("a", stated(AutoPrune(keep_last=3)))
+        self.loop(store, worker, 6, policies=chain(AutoPrune(keep_last=1)))
+        assert self.live(store) == [4, 5, 6]
+        store.set_instance_policy("a", stated("never"))
+        self.loop(store, worker, 8, policies=chain(AutoPrune(keep_last=1)))
+        assert self.live(store) == [4, 5, 6, 7, 8]
+        store.set_instance_policy("a", None)
+        self.loop(store, worker, 9, policies=chain(AutoPrune(keep_last=1)))
+        assert self.live(store) == [9]
+
+    def test_the_instances_own_policy_needs_no_word_of_the_worker(self, store: Store, worker: ScriptedWorker) -> None:
+        self.start(store)
+        store.set_instance_policy("a", stated(AutoPrune(keep_last=1)))
+        self.loop(store, worker, 3)
+        assert self.live(store) == [3]
+
+    def test_a_worker_that_may_not_prune_prunes_no_instance(self, store: Store, worker: ScriptedWorker) -> None:
+        self.start(store)
+        store.set_instance_policy("a", stated(AutoPrune(keep_last=1)))
+        committed = turn(worker.take(), continued_as_new(), at_ms=5)
+        result = worker.commit(committed, prune_terms=PruneTerms(stopped_by="enabled = false in x.toml"))
+        assert (result.turns, result.prunes) == ([TurnOutcome.COMMITTED], [])
+        assert self.live(store) == [1, 2]
+
+    def test_every_n_executions_counts_from_the_last_time(self, store: Store, worker: ScriptedWorker) -> None:
+        policy = chain(AutoPrune(keep_last=1, every_n_executions=3))
+        seen = []
+        for count in range(2, 9):
+            self.loop(store, worker, count, policies=policy)
+            seen.append(self.live(store)[0])
+        assert seen == [1, 1, 4, 4, 4, 7, 7]
+
+    def test_a_turn_and_the_first_of_the_next_execution_are_seen_together(
+        self, store: Store, worker: ScriptedWorker
+    ) -> None:
+        incarnation = self.loop(store, worker, 3)
+        leased = worker.take()
+        end = turn(leased, continued_as_new(), at_ms=20, keep_lease=True, policies=chain(AutoPrune(keep_last=1)))
+        begin = turn(next_lease(leased, end), activity_scheduled(), prune_requested(), at_ms=30)
+        result = worker.commit(end, begin)
+        assert result.turns == [TurnOutcome.COMMITTED, TurnOutcome.COMMITTED]
+        assert [(report.position, report.result.executions_deleted) for report in result.prunes] == [(0, 3), (1, 0)]
+        assert self.rows(store, incarnation) == {"executions": [4], "history": [4]}
+
+    def test_a_turn_looks_at_the_oldest_and_leaves_the_rest_to_a_sweep(
+        self, store: Store, worker: ScriptedWorker, clock: ManualClock
+    ) -> None:
+        count = TURN_PRUNE_EXECUTIONS_MAX + 10
+        incarnation = self.loop(store, worker, count)
+        committed = turn(worker.take(), continued_as_new(), at_ms=5, policies=chain(AutoPrune(keep_last=2)))
+        (report,) = worker.commit(committed).prunes
+        assert report.result.executions_deleted == TURN_PRUNE_EXECUTIONS_MAX
+        assert report.result.remaining > 0
+        assert self.live(store)[0] == TURN_PRUNE_EXECUTIONS_MAX + 1
+        (row,) = store.dump()["instances"]
+        assert (row["pruned_through"], row["prune_due_at_ms"]) == (0, clock.now_ms())
+        due = store.prunable_instances(PruneFilter(due=True), 0, 0)
+        assert [each.incarnation for each in due] == [incarnation]
+        assert store.backlog() == Backlog(due_instances=1)
+
+    def test_a_further_version_pauses_it(self, store: Store, worker: ScriptedWorker, clock: ManualClock) -> None:
+        clock.advance(10_000)
+        ScriptedWorker(store, "w2", orchestrations=[("Order", "9.0.0")])
+        self.loop(store, worker, 3)
+        terms = PruneTerms(rollout_pause_s=60.0)
+        committed = turn(worker.take(), continued_as_new(), at_ms=5, policies=chain(AutoPrune(keep_last=1)))
+        assert worker.commit(committed, prune_terms=terms).prunes == []
+        assert self.live(store) == [1, 2, 3, 4]
+        clock.advance(60_001)
+        worker.register()
+        committed = turn(worker.take(), continued_as_new(), at_ms=5, policies=chain(AutoPrune(keep_last=1)))
+        assert worker.commit(committed, prune_terms=terms).prunes[0].result.executions_deleted == 4
+
+    def test_a_prune_that_is_asked_for_answers_with_a_message(self, store: Store, worker: ScriptedWorker) -> None:
+        incarnation = self.loop(store, worker, 4)
+        leased = worker.take()
+        worker.run(leased, prune_requested(PruneOptions(keep_last=2)))
+        again = worker.take()
+        (message,) = again.messages
+        pruned = codec.decode_message(message.data)
+        assert isinstance(pruned, HistoryPruned)
+        assert (pruned.execution_id, pruned.scheduled_event_id) == (4, 2)
+        assert (pruned.executions_deleted, pruned.events_deleted, pruned.error) == (2, 4, None)
+        assert pruned.bytes_deleted > 0
+        assert self.rows(store, incarnation)["executions"] == [3, 4]
+        (entry,) = store.list_ledger("a")
+        assert (entry.range.trigger, entry.range.origin) == ("prune_history", "call: ctx.prune_history")
+        worker.run(again, history_pruned(2, 2), completed())
+
+    def test_a_kept_lease_brings_the_answer_in_the_same_commit(self, store: Store, worker: ScriptedWorker) -> None:
+        self.loop(store, worker, 2)
+        leased = worker.take()
+        committed = turn(leased, prune_requested(), activity_scheduled(), at_ms=5, keep_lease=True)
+        result = worker.commit(committed, lease=worker.request())
+        (again,) = result.leased.instances
+        assert (again.lease_epoch, len(again.messages)) == (leased.lease_epoch, 1)
+
+    def test_a_turn_that_ends_for_good_prunes_and_is_told_nothing(self, store: Store, worker: ScriptedWorker) -> None:
+        incarnation = self.loop(store, worker, 3)
+        worker.run(worker.take(), prune_requested(), completed())
+        assert self.rows(store, incarnation)["executions"] == [3]
+        assert store.dump()["messages"] == []
+
+    def test_two_requests_of_a_turn_are_carried_out_in_order(self, store: Store, worker: ScriptedWorker) -> None:
+        self.loop(store, worker, 5)
+        worker.run(worker.take(), prune_requested(PruneOptions(keep_last=3)), prune_requested(ONE))
+        answers = [codec.decode_message(message.data) for message in worker.take().messages]
+        assert [(each.scheduled_event_id, each.executions_deleted) for each in answers] == [(2, 2), (3, 2)]  # type: ignore[union-attr]
+
+    def test_what_waits_for_the_instance_stays(self, store: Store, worker: ScriptedWorker) -> None:
+        self.start(store)
+        store.raise_event("a", "later", "1", "r1")
+        self.loop(store, worker, 3, custom_status='"busy"', policies=chain(AutoPrune(keep_last=1)))
+        assert self.instance(store).custom_status == '"busy"'
+        assert [row["name"] for row in store.dump()["mailbox"]] == ["later"]
+
+    def test_a_child_stays_and_knows_who_spawned_it(self, store: Store, worker: ScriptedWorker) -> None:
+        incarnation = self.loop(store, worker, 1)
+        worker.run(worker.take(), child_scheduled("c", "Child"))
+        worker.run(worker.take("c"), completed())
+        worker.run(worker.take("a"), child_completed(2), continued_as_new(), policies=chain(AutoPrune(keep_last=1)))
+        (child,) = store.list_children(incarnation, 0, 0)
+        assert (child.instance_id, child.parent.execution_id, child.parent.event_id) == ("c", 1, 2)
+        assert (child.spawner_end, child.observed_at_ms is not None) == ("continued_as_new", True)
+
+    def test_a_lost_lease_prunes_nothing(self, store: Store, worker: ScriptedWorker) -> None:
+        self.loop(store, worker, 3)
+        stale = msgspec.structs.replace(worker.take(), lease_epoch=99)
+        before = store.dump()
+        result = worker.commit(turn(stale, continued_as_new(), at_ms=5, policies=chain(AutoPrune(keep_last=1))))
+        assert (result.turns, result.prunes) == ([TurnOutcome.FENCED], [])
+        assert store.dump() == before
+
+    def test_the_ledger_of_one_instance_is_bounded_and_loses_nothing(
+        self, store: Store, worker: ScriptedWorker
+    ) -> None:
+        """Two policies in turn make a range each; a million prunes of an eternal loop are a few rows."""
+        policies = [chain(AutoPrune(keep_last=1)), chain(AutoPrune(keep_last=1, every_n_executions=1, interval=60))]
+        rules = [chain(None, PruneOptions(keep_last=1)), *policies]
+        count = 2 * LEDGER_RANGES_MAX + 10
+        for number in range(2, count):
+            self.loop(store, worker, number, policies=rules[number % 2])
+        ledger = store.list_ledger("a")
+        assert len(ledger) == LEDGER_RANGES_MAX
+        assert sum(entry.range.executions for entry in ledger) == count - 2
+        assert ledger[0].range.origin == "several"
+        assert (ledger[0].range.first_execution_id, ledger[-1].range.last_execution_id) == (1, count - 2)
+
+
+class PruneOrderContract(PruningContract):
+    def test_it_removes_what_the_rules_let_go(self, store: Store, worker: ScriptedWorker) -> None:
+        incarnation = self.loop(store, worker, 5)
+        (done,) = store.prune(prune_batch((incarnation, 2)))
+        assert (done.next_after, done.result.executions_deleted, done.result.events_deleted) == (None, 3, 6)
+        assert self.rows(store, incarnation) == {"executions": [4, 5], "history": [4]}
+        assert store.list_ledger("a")[0].range.trigger == "interval"
+
+    def test_the_current_execution_stays_whatever_is_asked(self, store: Store, worker: ScriptedWorker) -> None:
+        incarnation = self.loop(store, worker, 2)
+        worker.run(worker.take(), completed())
+        options = PruneOptions(completed_before=10**13)
+        (done,) = store.prune(prune_batch((incarnation, options)))
+        assert done.result.executions_deleted == 1
+        assert self.live(store) == [2]
+
+    def test_many_instances_at_once_each_by_its_own_rules(self, store: Store, worker: ScriptedWorker) -> None:
+        first = self.loop(store, worker, 4, "@1")
+        results = store.prune(prune_batch((first, 1), (10**9, 1)))
+        assert [each.result.executions_deleted for each in results] == [3, 0]
+        assert results[1].result.instances_processed == 0
+
+    def test_a_large_instance_takes_several_batches(self, store: Store, worker: ScriptedWorker) -> None:
+        incarnation = self.loop(store, worker, 8)
+        batch, after, removed = prune_batch((incarnation, 2), executions_max=3), 0, []
+        while True:
+            order = msgspec.structs.replace(batch.orders[0], after=after)
+            (done,) = store.prune(msgspec.structs.replace(batch, orders=(order,)))
+            removed.append(done.result.executions_deleted)
+            if done.next_after is None:
+                break
+            after = done.next_after
+        assert removed == [3, 3, 0]
+        assert self.live(store) == [7, 8]
+
+    def test_of_a_plan_only_what_may_still_go_goes(self, store: Store, worker: ScriptedWorker) -> None:
+        incarnation = self.loop(store, worker, 6)
+        store.prune(prune_batch((incarnation, 5)))
+        store.add_hold(hold(instance_id="a", execution_id=3))
+        batch = prune_batch((incarnation, 2), run_id="run-1")
+        order = msgspec.structs.replace(batch.orders[0], only=frozenset({1, 2, 3}))
+        (done,) = store.prune(msgspec.structs.replace(batch, orders=(order,)))
+        assert self.live(store) == [3, 4, 5, 6]
+        assert [(each.execution_id, each.why) for each in done.result.skipped] == [
+            (3, "it is kept now: held:hold-1"),
+            (1, "it was removed in the meantime"),
+        ]
+
+    def test_a_plan_made_under_other_policies_changes_nothing(self, store: Store, worker: ScriptedWorker) -> None:
+        incarnation = self.loop(store, worker, 3)
+        revision = store.published_policies().revision
+        store.set_instance_policy("a", stated("never"))
+        before = store.dump()
+        with pytest.raises(StalePlanError):
+            store.prune(prune_batch((incarnation, 1), policy_revision=revision))
+        assert store.dump() == before
+        store.prune(prune_batch((incarnation, 1), policy_revision=revision + 1))
+        assert self.live(store) == [3]
+
+    def test_a_manual_run_has_a_row_of_its_own(self, store: Store, worker: ScriptedWorker, clock: ManualClock) -> None:
+        incarnation = self.loop(store, worker, 6)
+        terms = {"run_id": "run-1", "by": "ada", "reason": "cleaning"}
+        store.prune(prune_batch((incarnation, 4), **terms))
+        clock.advance(5)
+        store.prune(prune_batch((incarnation, 2), **terms))
+        store.prune(prune_batch((incarnation, 1)))
+        manual, automatic = store.list_ledger("a")
+        assert manual.run is not None
+        assert (manual.run.run_id, manual.run.by, manual.run.reason) == ("run-1", "ada", "cleaning")
+        assert (manual.run.instances, manual.run.executions, manual.run.events) == (1, 4, 8)
+        assert manual.run.rule == "several"
+        assert (manual.range.first_execution_id, manual.range.last_execution_id, manual.range.executions) == (1, 4, 4)
+        assert automatic.run is None
+        assert store.list_prune_runs(0) == (manual.run,)
+
+    def test_sweeping_is_remembered(self, store: Store, worker: ScriptedWorker, clock: ManualClock) -> None:
+        incarnation = self.loop(store, worker, 5)
+        store.prune(prune_batch((incarnation, 1), executions_max=2, swept=True))
+        assert store.prunable_instances(PruneFilter(), 0, 0)[0].swept_at_ms is None
+        store.prune(prune_batch((incarnation, 1), swept=True))
+        assert store.prunable_instances(PruneFilter(), 0, 0)[0].swept_at_ms == clock.now_ms()
+        clock.advance(7)
+        store.note_swept([incarnation, 10**9])
+        assert store.prunable_instances(PruneFilter(), 0, 0)[0].swept_at_ms == clock.now_ms()
+
+    def test_views_show_the_oldest_and_count_the_newer(self, store: Store, worker: ScriptedWorker) -> None:
+        incarnation = self.loop(store, worker, 7, version="1.0.0")
+        whole, nothing = store.prune_views([(incarnation, 0), (10**9, 0)], 10, 5)
+        assert [each.execution_id for each in whole.executions] == [1, 2, 3, 4, 5, 6, 7]
+        assert (whole.newer.executions, nothing.executions) == (0, ())
+        (view,) = store.prune_views([(incarnation, 2)], 2, 10)
+        assert [each.execution_id for each in view.executions] == [3, 4]
+        assert view.newer.executions == 3
+        assert view.newer.versions is not None
+        assert [tuple(each) for each in view.newer.versions] == [("1.0.0", 3, 7)]
+        (view,) = store.prune_views([(incarnation, 0)], 2, 3)
+        assert (view.newer.executions, view.newer.versions) == (3, None)
+        first = whole.executions[0]
+        assert (first.instance_id, first.name, first.version, first.event_count) == ("a", "Order", "1.0.0", 2)
+        assert [each.is_current for each in whole.executions] == [False] * 6 + [True]
+
+    def test_instances_are_found_by_what_is_asked(self, store: Store, worker: ScriptedWorker) -> None:
+        first = self.loop(store, worker, 3, "@1")
+        worker.run(worker.take(), completed())
+        second = self.start(store, "@2", "Child")
+        store.set_instance_policy("@2", stated("never"))
+
+        def found(limit: int = 0, after: int = 0, **fields: Any) -> list[int]:
+            return [each.incarnation for each in store.prunable_instances(PruneFilter(**fields), limit, after)]
+
+        assert found() == [first, second]
+        assert found(limit=1) == [first]
+        assert found(after=first) == [second]
+        assert found(instance_ids=("@2", "@3")) == [second]
+        assert found(names=("Child",)) == [second]
+        assert found(several=True) == [first]
+        assert found(own_policy=True) == [second]
+        assert found(due=True) == []
+        assert store.orchestration_names() == ("Child", "Order")
+
+
+class RemovalContract(PruningContract):
+    def marked(self, store: Store, worker: ScriptedWorker, *, grace_ms: int = 1_000) -> int:
+        """Of five executions the first three are marked by a run; the incarnation."""
+        incarnation = self.loop(store, worker, 5)
+        store.prune(prune_batch((incarnation, 2), run_id="run-1", by="ada", grace_ms=grace_ms))
+        return incarnation
+
+    def test_what_is_marked_is_out_of_sight(self, store: Store, worker: ScriptedWorker) -> None:
+        before = store.info()
+        incarnation = self.marked(store, worker)
+        assert self.live(store) == [4, 5]
+        assert store.get_execution("a", 2) is None
+        assert store.read_history("a", 2) is None
+        assert [each.execution_id for each in store.list_executions(None, 0, None).executions] == [5, 4]
+        assert store.prune_views([(incarnation, 0)], 9, 9)[0].executions[0].execution_id == 4
+        assert (store.info().executions, before.executions) == (2, 0)
+        assert self.rows(store, incarnation)["history"] == [1, 2, 3, 4]
+        assert store.backlog() == Backlog(marked_executions=3)
+
+    def test_it_is_reclaimed_when_its_grace_is_over(
+        self, store: Store, worker: ScriptedWorker, clock: ManualClock
+    ) -> None:
+        incarnation = self.marked(store, worker)
+        clock.advance(999)
+        assert store.reclaim(100).executions == 0
+        clock.advance(1)
+        assert store.backlog().due_executions == 3
+        reclaimed = store.reclaim(100)
+        assert (reclaimed.executions, reclaimed.events, reclaimed.more) == (3, 6, False)
+        assert self.rows(store, incarnation) == {"executions": [4, 5], "history": [4]}
+
+    def test_reclaiming_goes_in_batches(self, store: Store, worker: ScriptedWorker, clock: ManualClock) -> None:
+        self.marked(store, worker)
+        clock.advance(1_000)
+        steps = []
+        while True:
+            reclaimed = store.reclaim(2)
+            steps.append((reclaimed.executions, reclaimed.events))
+            if not reclaimed.more:
+                break
+        assert steps == [(1, 2), (1, 2), (1, 2)]
+
+    def test_a_large_execution_goes_in_slices(self, store: Store, worker: ScriptedWorker, clock: ManualClock) -> None:
+        self.start(store)
+        waits = [wait_started(f"e{number}") for number in range(8)]
+        worker.run(worker.take(), *waits, continued_as_new())
+        incarnation = self.instance(store).incarnation
+        store.prune(prune_batch((incarnation, 1), run_id="run-1", grace_ms=1))
+        clock.advance(1)
+        assert store.reclaim(4).more
+        (row,) = [row for row in store.dump()["executions"] if row["execution_id"] == 1]
+        assert row["removal"] == "reclaiming"
+        assert len([row for row in store.dump()["history"] if row["execution_id"] == 1]) == 6
+        assert store.undo_prune("hold-1", 10**15, run_id="run-1").executions_restored == 0
+        while store.reclaim(4).more:
+            pass
+        assert self.rows(store, incarnation) == {"executions": [2], "history": []}
+
+    def test_more_than_a_transaction_should_delete_is_only_marked(self, store: Store, worker: ScriptedWorker) -> None:
+        self.start(store)
+        waits = [wait_started("e")] * MARK_RECLAIM_EVENTS_MAX
+        worker.run(worker.take(), *waits, continued_as_new(), policies=chain(AutoPrune(keep_last=1)))
+        assert self.live(store) == [2]
+        assert store.backlog() == Backlog(marked_executions=1, due_executions=1)
+        while store.reclaim(1_000).more:
+            pass
+        assert store.backlog() == Backlog()
+
+    def test_undo_brings_a_run_back_under_a_hold(
+        self, store: Store, worker: ScriptedWorker, clock: ManualClock
+    ) -> None:
+        incarnation = self.marked(store, worker)
+        before = {row["execution_id"]: row for row in store.dump()["executions"]}
+        undone = store.undo_prune("hold-9", clock.now_ms() + 500, run_id="run-1", by="ada")
+        assert (undone.executions_restored, undone.events_restored, undone.gone) == (3, 6, 0)
+        assert (undone.instances, undone.hold_ids) == (("a",), ("hold-9",))
+        assert self.live(store) == [1, 2, 3, 4, 5]
+        assert before[1]["removal"] == "pruned"
+        assert store.list_holds()[0].target == HoldTarget(instance_id="a")
+        store.prune(prune_batch((incarnation, 1)))
+        assert self.live(store) == [1, 2, 3, 4, 5]
+        assert [run.trigger for run in store.list_prune_runs(0)].count("undo") == 1
+        assert store.list_ledger("a")[-1].range.trigger == "undo"
+        clock.advance(500)
+        store.prune(prune_batch((incarnation, 1)))
+        assert self.live(store) == [5]
+
+    def test_undo_of_an_instance_brings_back_what_is_still_there(
+        self, store: Store, worker: ScriptedWorker, clock: ManualClock
+    ) -> None:
+        incarnation = self.marked(store, worker, grace_ms=1)
+        clock.advance(1)
+        store.reclaim(100)
+        store.prune(prune_batch((incarnation, 1), run_id="run-2", grace_ms=1_000))
+        undone = store.undo_prune("hold-1", 10**15, instance_id="a")
+        assert (undone.executions_restored, undone.gone) == (1, 3)
+        assert self.live(store) == [4, 5]
+
+    def test_undo_of_nothing_changes_nothing(self, store: Store, worker: ScriptedWorker, clock: ManualClock) -> None:
+        self.marked(store, worker, grace_ms=1)
+        clock.advance(1)
+        store.reclaim(100)
+        before = store.dump()
+        assert store.undo_prune("hold-1", 10**15, run_id="run-1").gone == 3
+        with pytest.raises(PruneRunNotFoundError):
+            store.undo_prune("hold-1", 10**15, run_id="run-7")
+        with pytest.raises(InstanceNotFoundError):
+            store.undo_prune("hold-1", 10**15, instance_id="nobody")
+        assert store.dump() == before
+
+    def test_a_pruned_execution_is_never_unknown(
+        self, store: Store, worker: ScriptedWorker, clock: ManualClock
+    ) -> None:
+        self.marked(store, worker)
+        marked_at_ms = clock.now_ms()
+        pruned = store.find_pruned("a", 2)
+        assert pruned is not None
+        assert (pruned.removal, pruned.pruned_at_ms) == (RemovalState.PRUNED, marked_at_ms)
+        assert pruned.reclaim_at_ms == marked_at_ms + 1_000
+        (entry,) = pruned.entries
+        assert entry.run is not None
+        assert entry.run.by == "ada"
+        clock.advance(1_000)
+        store.reclaim(100)
+        gone = store.find_pruned("a", 2)
+        assert gone is not None
+        assert (gone.removal, gone.entries) == (None, pruned.entries)
+        assert [store.find_pruned("a", number) for number in (0, 4, 5, 6)] == [None] * 4
+        assert store.find_pruned("nobody", 1) is None
+
+    def test_settled_children_go_with_the_execution_that_spawned_them(
+        self, store: Store, worker: ScriptedWorker
+    ) -> None:
+        incarnation = self.start(store)
+        worker.run(
+            worker.take(),
+            child_scheduled("done", "Child"),
+            child_scheduled("busy", "Child"),
+            detached_scheduled("alone"),
+        )
+        leased = {each.instance_id: each for each in worker.lease().instances}
+        worker.run(leased["done"], child_scheduled("grandchild", "Child"))
+        worker.run(leased["alone"], completed())
+        worker.run(worker.take("grandchild"), completed())
+        leased["done"] = next(each for each in worker.lease().instances if each.instance_id == "done")
+        worker.run(leased["done"], child_completed(2), completed())
+        parent = next(each for each in worker.lease().instances if each.instance_id == "a")
+        worker.run(parent, child_completed(2), continued_as_new())
+        store.prune(prune_batch((incarnation, 1), children=ChildrenPolicy.SETTLED))
+        assert store.get_instance("done") is not None
+        reclaimed = store.reclaim(100)
+        assert (reclaimed.executions, reclaimed.children, reclaimed.more) == (1, 1, False)
+        assert [store.get_instance(each) is not None for each in ("done", "grandchild", "busy", "alone")] == [
+            False,
+            False,
+            True,
+            True,
+        ]
+        assert self.rows(store, incarnation)["executions"] == [2]
+
+    def test_a_held_child_stays(self, store: Store, worker: ScriptedWorker) -> None:
+        incarnation = self.start(store)
+        worker.run(worker.take(), child_scheduled("c", "Child"))
+        worker.run(worker.take("c"), completed())
+        worker.run(worker.take("a"), child_completed(2), continued_as_new())
+        store.add_hold(hold(instance_id="c"))
+        store.prune(prune_batch((incarnation, 1), children=ChildrenPolicy.SETTLED))
+        assert store.reclaim(100).children == 0
+        assert store.get_instance("c") is not None
+
+
+class HoldsContract(PruningContract):
+    @pytest.mark.parametrize(
+        "fields",
+        [{"instance_id": "a"}, {"instance_id": "a", "execution_id": 1}, {"name": "Ord*"}],
+        ids=["instance", "execution", "name"],
+    )
+    def test_what_is_held_stays_for_every_way_of_pruning(
+        self, store: Store, worker: ScriptedWorker, fields: dict[str, Any]
+    ) -> None:
+        incarnation = self.loop(store, worker, 2)
+        store.add_hold(hold(**fields))
+        self.loop(store, worker, 3, policies=chain(AutoPrune(keep_last=1)))
+        store.prune(prune_batch((incarnation, 1)))
+        worker.run(worker.take(), prune_requested())
+        assert self.live(store)[0] == 1
+
+    def test_it_ends_when_it_is_removed_or_expires(
+        self, store: Store, worker: ScriptedWorker, clock: ManualClock
+    ) -> None:
+        incarnation = self.loop(store, worker, 3)
+        store.add_hold(hold("hold-1", instance_id="a", execution_id=1))
+        store.add_hold(hold("hold-2", instance_id="a", execution_id=2, until_ms=clock.now_ms() + 10))
+        assert store.remove_hold("hold-1")
+        assert not store.remove_hold("hold-1")
+        store.prune(prune_batch((incarnation, 1)))
+        assert self.live(store) == [2, 3]
+        clock.advance(10)
+        store.prune(prune_batch((incarnation, 1)))
+        assert self.live(store) == [3]
+        assert [each.hold_id for each in store.list_holds()] == ["hold-2"]
+
+    def test_it_must_hold_something_that_is_there(self, store: Store, worker: ScriptedWorker) -> None:
+        incarnation = self.loop(store, worker, 3)
+        store.prune(prune_batch((incarnation, 2)))
+        store.add_hold(hold(instance_id="a"))
+        before = store.dump()
+        for refused, error in (
+            (hold(instance_id="a"), HoldExistsError),
+            (hold("hold-2", instance_id="nobody"), InstanceNotFoundError),
+            (hold("hold-2", instance_id="a", execution_id=1), ExecutionNotFoundError),
+            (hold("hold-2", instance_id="a", execution_id=9), ExecutionNotFoundError),
+        ):
+            with pytest.raises(error):
+                store.add_hold(refused)
+        assert store.dump() == before
+
+    def test_every_change_is_counted(self, store: Store) -> None:
+        before = store.hold_revision()
+        store.add_hold(hold(name="x"))
+        store.remove_hold("hold-1")
+        assert store.hold_revision() == before + 2
+
+
+class PoliciesContract(PruningContract):
+    def test_what_live_workers_publish_is_published_once(
+        self, store: Store, worker: ScriptedWorker, clock: ManualClock
+    ) -> None:
+        assert store.published_policies().sources == ()
+        other = ScriptedWorker(store, "w2")
+        store.publish(worker.worker_id, "one")
+        store.publish(other.worker_id, "one")
+        store.publish("nobody", "three")
+        assert store.published_policies().sources == ("one",)
+        store.publish(other.worker_id, "two")
+        assert store.published_policies().sources == ("one", "two")
+        clock.advance(1)
+        store.release_worker(other.worker_id)
+        assert store.published_policies().sources == ("one",)
+        store.release_worker(worker.worker_id)
+        assert store.published_policies().sources == ("two",)
+
+    def test_the_revision_grows_with_what_is_new(self, store: Store, worker: ScriptedWorker) -> None:
+        revisions = []
+        for text in ("one", "one", "two", "one", "{}"):
+            store.publish(worker.worker_id, text)
+            revisions.append(store.published_policies().revision)
+        assert [each - revisions[0] for each in revisions] == [0, 0, 1, 2, 2]
+
+    def test_versions_are_remembered_with_the_time_they_were_first_seen(self, store: Store, clock: ManualClock) -> None:
+        began_ms = clock.now_ms()
+        first = ScriptedWorker(store, "w1", orchestrations=[("Order", "1.0.0")])
+        clock.advance(5)
+        ScriptedWorker(store, "w2", orchestrations=[("Order", "2.0.0"), ("Order", "1.0.0")])
+        store.release_worker(first.worker_id)
+        assert store.versions_seen("Order") == (("1.0.0", began_ms), ("2.0.0", began_ms + 5))
+        assert store.versions_seen("Child") == ()
+
+    def test_an_instance_that_is_not_there_has_no_policy(self, store: Store) -> None:
+        before = store.dump()
+        with pytest.raises(InstanceNotFoundError):
+            store.set_instance_policy("nobody", None)
+        assert store.dump() == before
