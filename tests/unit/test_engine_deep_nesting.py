@@ -7,7 +7,6 @@ from typing import Any, Final
 import pytest
 
 from duro.errors import ActivityFailedError
-from duro.model.failure import INVALID_RESULT
 from duro.replay.context import OrchestrationContext
 from duro.replay.futures import DurableFuture
 from duro.testing.histories import (
@@ -174,13 +173,6 @@ def test_a_generator_may_wait_for_something_deep() -> None:
         return unwrapped(value)
 
     assert drive(deep, None, [activity_result(2, 1)]).result == [LEVELS, 1]
-
-
-def test_a_result_that_is_too_deep_for_json_fails_the_execution() -> None:
-    async def deep(ctx: OrchestrationContext) -> Any:
-        return await nested_joins(ctx, ctx.schedule_activity("work"))
-
-    assert drive(deep, None, [activity_result(2)]).failure.type == INVALID_RESULT
 
 
 def test_whoever_waits_is_told_depth_first_in_the_order_of_waiting() -> None:
