@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from itertools import groupby
+from operator import itemgetter
 from typing import Final, TypeAlias
 
 import msgspec
@@ -18,7 +19,7 @@ from duro.stores.sqlite import sql as store_sql
 from duro.stores.sqlite import sql_pruning as sql
 from duro.stores.sqlite.committer import Transaction, as_json
 from duro.stores.sqlite.ledger import insert_undo
-from duro.stores.sqlite.pruning import runs
+from duro.stores.sqlite.pruning import delete, ranges
 
 _EXECUTIONS_A_BATCH: Final = 500
 """Marked executions one transaction looks at: as small as their histories may be, each costs a few statements."""
@@ -74,10 +75,8 @@ def _last_slice(transaction: Transaction, incarnation: int, execution_id: int, e
 
 
 def _delete(transaction: Transaction, executions: Sequence[tuple[int, int]]) -> None:
-    for incarnation, of_instance in groupby(sorted(executions), key=lambda each: each[0]):
-        for first, last in runs(execution_id for _, execution_id in of_instance):
-            for statement in (sql.DELETE_HISTORY, sql.DELETE_TIMERS, sql.DELETE_ACTIVITIES, sql.DELETE_EXECUTIONS):
-                transaction.run(statement, (incarnation, first, last))
+    for incarnation, of_instance in groupby(sorted(executions), key=itemgetter(0)):
+        delete(transaction, incarnation, ranges(execution_id for _, execution_id in of_instance))
 
 
 def _remove_children(transaction: Transaction, incarnation: int, execution_id: int) -> tuple[int, bool]:
@@ -153,7 +152,7 @@ def undo(
     now_ms = transaction.now_ms
     restored = []
     for incarnation, executions in instances.items():
-        for first, last in runs(execution_id for _, execution_id, *_ in executions):
+        for first, last in ranges(execution_id for _, execution_id, *_ in executions):
             transaction.run(sql.RESTORE, (incarnation, first, last))
         transaction.run(sql.RESTORED, (incarnation, executions[0][1]))
         sizes = [(execution_id, events, size) for _, execution_id, events, size, _ in executions]

@@ -4,6 +4,8 @@
 
 from typing import Final
 
+from duro.stores.sqlite.rows import Rows
+
 # Around the prunes of one turn, where a batch is written turn by turn.
 SAVEPOINT: Final = "SAVEPOINT prune"
 RELEASE_SAVEPOINT: Final = "RELEASE prune"
@@ -25,11 +27,22 @@ VIEWS: Final = f"""
 SELECT json_group_array(json_array(i.incarnation, i.live_from, {_FACTS_OF}))
 FROM json_each(?1) AS k CROSS JOIN instances i ON i.incarnation = k.value ->> 0
 """
-# The same for a commit, with the last automatic range of the ledger (and its number), and whether there is any hold.
-VIEWS_AND_LEDGER: Final = f"""
-SELECT EXISTS (SELECT 1 FROM holds),
-  json_group_array(json_array(i.incarnation, i.live_from, {_FACTS_OF},
-    json((SELECT json_array(sequence, json_object('first_execution_id', first_execution_id,
+_UP_TO: Final = "i.execution_id - (k.value ->> 1)"
+# In a commit, for each (incarnation, number) of ?1: the oldest ?2 live executions, leaving out the newest (that number
+# of them); how many of those are live, if there are any others; the first of those that is; whether any of the others
+# has children; and the last automatic range of the ledger. And whether there is any hold at all.
+TURN_VIEWS: Final = f"""
+SELECT EXISTS (SELECT 1 FROM holds), json_group_array(json_array(i.incarnation, i.live_from,
+  json((SELECT json_group_array({_FACTS}) FROM (
+    SELECT * FROM executions WHERE incarnation = i.incarnation AND execution_id BETWEEN i.live_from AND {_UP_TO}
+      AND removal = 'live' ORDER BY execution_id LIMIT ?2) AS e)),
+  CASE WHEN i.live_from <= {_UP_TO} THEN (SELECT count(*) FROM executions
+    WHERE incarnation = i.incarnation AND execution_id > {_UP_TO} AND removal = 'live') ELSE 0 END,
+  (SELECT execution_id FROM executions WHERE incarnation = i.incarnation
+    AND execution_id >= max(i.live_from, {_UP_TO} + 1) AND removal = 'live' ORDER BY execution_id LIMIT 1),
+  json(CASE WHEN EXISTS (SELECT 1 FROM lineage WHERE parent_incarnation = i.incarnation
+    AND parent_execution_id BETWEEN i.live_from AND {_UP_TO} AND detached = 0) THEN 'true' ELSE 'false' END),
+  json((SELECT json_array(sequence, json_object('first_execution_id', first_execution_id,
       'last_execution_id', last_execution_id, 'executions', executions, 'events', events,
       'history_bytes', history_bytes, 'rule', rule, 'origin', origin, 'trigger', trigger,
       'first_pruned_at_ms', first_pruned_at_ms, 'last_pruned_at_ms', last_pruned_at_ms))
@@ -79,12 +92,31 @@ DELETE_HISTORY: Final = "DELETE FROM history WHERE incarnation = ?1 AND executio
 DELETE_EXECUTIONS: Final = "DELETE FROM executions WHERE incarnation = ?1 AND execution_id BETWEEN ?2 AND ?3"
 DELETE_TIMERS: Final = "DELETE FROM timers WHERE incarnation = ?1 AND execution_id BETWEEN ?2 AND ?3"
 DELETE_ACTIVITIES: Final = "DELETE FROM activities WHERE incarnation = ?1 AND execution_id BETWEEN ?2 AND ?3"
-# What a prune leaves on its instance.
-PRUNED: Final = """
+# The same for many, in the commit of turns: an execution that ended there left nothing else.
+DELETE_HISTORIES: Final = Rows(
+    "incarnation execution_id",
+    "DELETE FROM history WHERE (incarnation, execution_id) IN (SELECT * FROM v)",
+    one="DELETE FROM history WHERE incarnation = ?1 AND execution_id = ?2",
+)
+DELETE_EXECUTION_ROWS: Final = Rows(
+    "incarnation execution_id",
+    "DELETE FROM executions WHERE (incarnation, execution_id) IN (SELECT * FROM v)",
+    one="DELETE FROM executions WHERE incarnation = ?1 AND execution_id = ?2",
+)
+# What a prune leaves on its instance. due_at_ms: when a sweep has to look, NULL if not for this.
+PRUNED: Final = Rows(
+    "incarnation pruned_through live_from due_at_ms",
+    """
+UPDATE instances SET pruned_through = v.pruned_through, live_from = max(instances.live_from, v.live_from),
+  prune_due_at_ms = coalesce(prune_due_at_ms, v.due_at_ms)
+FROM v WHERE instances.incarnation = v.incarnation
+""",
+    one="""
 UPDATE instances SET pruned_through = ?2, live_from = max(live_from, ?3),
-  prune_due_at_ms = CASE WHEN ?4 THEN coalesce(prune_due_at_ms, ?5) ELSE prune_due_at_ms END
+  prune_due_at_ms = coalesce(prune_due_at_ms, ?4)
 WHERE incarnation = ?1
-"""
+""",
+)
 LIVE_FROM: Final = "UPDATE instances SET live_from = max(live_from, ?2) WHERE incarnation = ?1"
 # A sweep has looked at the whole instance.
 SWEPT: Final = "UPDATE instances SET swept_at_ms = ?2, prune_due_at_ms = NULL WHERE incarnation = ?1"
@@ -99,10 +131,18 @@ _RANGE_OBJECT: Final = """json_object('first_execution_id', first_execution_id,
       'last_execution_id', last_execution_id, 'executions', l.executions, 'events', l.events,
       'history_bytes', l.history_bytes, 'rule', l.rule, 'origin', l.origin, 'trigger', l.trigger,
       'first_pruned_at_ms', first_pruned_at_ms, 'last_pruned_at_ms', last_pruned_at_ms)"""
-EXTEND_RANGE: Final = """
+GROW_RANGES: Final = Rows(
+    "incarnation sequence last_execution_id executions events history_bytes pruned_at_ms",
+    """
+UPDATE ledger SET last_execution_id = v.last_execution_id, executions = v.executions, events = v.events,
+  history_bytes = v.history_bytes, last_pruned_at_ms = v.pruned_at_ms
+FROM v WHERE ledger.incarnation = v.incarnation AND ledger.sequence = v.sequence
+""",
+    one="""
 UPDATE ledger SET last_execution_id = ?3, executions = ?4, events = ?5, history_bytes = ?6, last_pruned_at_ms = ?7
 WHERE incarnation = ?1 AND sequence = ?2
-"""
+""",
+)
 AUTOMATIC_RANGES: Final = f"""
 SELECT json_group_array(json_array(sequence, {_RANGE_OBJECT})) FROM (
   SELECT * FROM ledger WHERE incarnation = ?1 AND run_id IS NULL ORDER BY sequence) AS l
