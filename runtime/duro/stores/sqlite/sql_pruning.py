@@ -257,25 +257,28 @@ DELETE_EVENTS: Final = """
 DELETE FROM history WHERE incarnation = ?1 AND execution_id = ?2 AND event_id < ?3 + (
   SELECT min(event_id) FROM history WHERE incarnation = ?1 AND execution_id = ?2)
 """
-# Families of children of execution ?2 of incarnation ?1 that are finished, root and descendants, at most ?3 of them:
-# for each member root, incarnation, instance id, name, version.
-SETTLED_CHILDREN: Final = """
-WITH RECURSIVE roots (root) AS (
-  SELECT l.child_incarnation FROM lineage l INDEXED BY lineage_by_parent
-  CROSS JOIN instances i ON i.incarnation = l.child_incarnation
-  WHERE l.parent_incarnation = ?1 AND l.parent_execution_id = ?2 AND l.detached = 0 AND i.completed_at_ms IS NOT NULL
-  ORDER BY l.parent_event_id),
-family (root, incarnation) AS (
-  SELECT root, root FROM roots
-  UNION
-  SELECT f.root, l.child_incarnation FROM family f CROSS JOIN lineage l INDEXED BY lineage_by_parent
-    ON l.parent_incarnation = f.incarnation AND l.detached = 0),
-unsettled (root) AS (
-  SELECT f.root FROM family f CROSS JOIN instances i ON i.incarnation = f.incarnation
-  WHERE i.completed_at_ms IS NULL)
-SELECT json_group_array(json_array(f.root, i.incarnation, i.instance_id, i.name, i.version)) FROM family f
-CROSS JOIN instances i ON i.incarnation = f.incarnation
-WHERE f.root IN (SELECT root FROM roots WHERE root NOT IN (SELECT root FROM unsettled) LIMIT ?3)
+ANY_RECLAIMABLE: Final = """
+SELECT EXISTS (SELECT 1 FROM executions INDEXED BY executions_marked WHERE removal <> 'live' AND reclaim_at_ms <= ?1)
+"""
+# The children that execution ?2 of incarnation ?1 spawned after event ?3, at most ?4 of them, in that order, each with
+# all its descendants as far as those are finished. Of each one: the event, the root's first, whether it is finished,
+# incarnation, instance id, name, the versions it ran, its events.
+FAMILIES: Final = """
+WITH RECURSIVE roots (event_id, incarnation) AS (
+  SELECT parent_event_id, child_incarnation FROM lineage INDEXED BY lineage_by_parent
+  WHERE parent_incarnation = ?1 AND parent_execution_id = ?2 AND parent_event_id > ?3 AND detached = 0
+  ORDER BY parent_event_id LIMIT ?4),
+family (event_id, incarnation) AS (
+  SELECT event_id, incarnation FROM roots
+  UNION ALL
+  SELECT f.event_id, l.child_incarnation FROM family f
+  CROSS JOIN instances i ON i.incarnation = f.incarnation AND i.completed_at_ms IS NOT NULL
+  CROSS JOIN lineage l INDEXED BY lineage_by_parent ON l.parent_incarnation = f.incarnation AND l.detached = 0)
+SELECT json_group_array(json_array(f.event_id,
+  json(CASE WHEN i.completed_at_ms IS NULL THEN 'false' ELSE 'true' END), i.incarnation, i.instance_id, i.name,
+  json((SELECT json_group_array(version) FROM executions WHERE incarnation = i.incarnation)),
+  (SELECT sum(event_count) FROM executions WHERE incarnation = i.incarnation)))
+FROM family f CROSS JOIN instances i ON i.incarnation = f.incarnation
 """
 # Everything of the instances (incarnations) ?1.
 DELETE_WHOLE: Final = tuple(
