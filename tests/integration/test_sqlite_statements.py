@@ -138,6 +138,8 @@ def test_no_statement_scans_a_table(database: apsw.Connection, name: str) -> Non
             )
 
 
+BETWEEN_EXECUTIONS = "incarnation=? AND execution_id>? AND execution_id<?"
+OF_PARENT = "USING INDEX lineage_by_parent (parent_incarnation"
 BY_PARENT = "USING COVERING INDEX lineage_by_parent"
 SORTS_MEANT = (
     "LIST_WORKERS",
@@ -236,8 +238,35 @@ def test_no_statement_sorts_what_an_index_has_sorted(database: apsw.Connection, 
             ["i USING INTEGER PRIMARY KEY (rowid=?)", "a USING PRIMARY KEY (incarnation=?)"],
         ),
         ("LIST_ENDED_BADLY[failed]", ["instances USING INDEX instances_ended_badly (status=? AND incarnation<?)"]),
-        ("LIST_EXECUTIONS", ["executions USING PRIMARY KEY ((incarnation,execution_id)<(?,?))"]),
-        ("LIST_EXECUTIONS_OF", ["executions USING PRIMARY KEY (incarnation=? AND execution_id<?)"]),
+        (
+            "LIST_EXECUTIONS",
+            ["i USING INTEGER PRIMARY KEY (rowid<?)", f"e USING PRIMARY KEY ({BETWEEN_EXECUTIONS})"],
+        ),
+        ("LIST_EXECUTIONS_OF", [f"e USING PRIMARY KEY ({BETWEEN_EXECUTIONS})"]),
+        (
+            "PRUNING_TURN_VIEWS",
+            [
+                "i USING INTEGER PRIMARY KEY (rowid=?)",
+                f"executions USING PRIMARY KEY ({BETWEEN_EXECUTIONS})",
+                f"lineage {OF_PARENT}=? AND parent_execution_id>? AND parent_execution_id<?)",
+                "l USING PRIMARY KEY (incarnation=?)",
+            ],
+        ),
+        ("PRUNING_VIEWS", ["executions USING PRIMARY KEY (incarnation=? AND execution_id>?)"]),
+        ("PRUNING_DELETE_HISTORIES(4)", ["history USING PRIMARY KEY (incarnation=? AND execution_id=?)"]),
+        ("PRUNING_DELETE_EXECUTION_ROWS(4)", ["executions USING PRIMARY KEY (incarnation=? AND execution_id=?)"]),
+        ("PRUNING_GROW_RANGES(4)", ["ledger USING PRIMARY KEY (incarnation=? AND sequence=?)"]),
+        ("PRUNING_PRUNED(4)", ["instances USING INTEGER PRIMARY KEY (rowid=?)"]),
+        ("PRUNING_RECLAIMABLE", ["executions USING INDEX executions_marked (reclaim_at_ms<?)"]),
+        ("PRUNING_ANY_RECLAIMABLE", ["executions USING COVERING INDEX executions_marked (reclaim_at_ms<?)"]),
+        (
+            "PRUNING_FAMILIES",
+            [
+                f"lineage {OF_PARENT}=? AND parent_execution_id=? AND parent_event_id>?)",
+                f"l {OF_PARENT}=?)",
+                "executions USING PRIMARY KEY (incarnation=?)",
+            ],
+        ),
     ],
 )
 def test_the_hot_statements_find_their_rows_by_index(database: apsw.Connection, name: str, searches: list[str]) -> None:

@@ -8,6 +8,7 @@ what it decides about (facts, verdicts, plans, holds) is in ``duro.model.pruning
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from functools import lru_cache
 from typing import Final, Literal, TypeAlias
 
 import msgspec
@@ -100,12 +101,7 @@ class AutoPrune(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, f
     @property
     def options(self) -> PruneOptions:
         """The rules alone."""
-        return PruneOptions(
-            keep_last=self.keep_last,
-            keep_within=self.keep_within,
-            keep_last_per_version=self.keep_last_per_version,
-            keep_versions=self.keep_versions,
-        )
+        return _options_of(self)
 
     def __str__(self) -> str:
         """``keep_last=3 every_n_executions=10``: rules, then the triggers that are not the usual ones."""
@@ -115,6 +111,17 @@ class AutoPrune(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, f
         if self.interval_s is not None:
             texts["interval"] = format_seconds(self.interval_s)
         return " ".join(f"{name}={text}" for name, text in texts.items())
+
+
+@lru_cache(maxsize=256)
+def _options_of(policy: AutoPrune) -> PruneOptions:
+    """Asked for in every turn that prunes; a program has a few policies."""
+    return PruneOptions(
+        keep_last=policy.keep_last,
+        keep_within=policy.keep_within,
+        keep_last_per_version=policy.keep_last_per_version,
+        keep_versions=policy.keep_versions,
+    )
 
 
 Policy: TypeAlias = AutoPrune | Literal["never"]

@@ -2,6 +2,7 @@
 store."""
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from duro.model.ledger import LedgerRange
@@ -40,6 +41,14 @@ class Marks(NamedTuple):
 def newer_to_count(rules: Iterable[PruneOptions]) -> int:
     """How many live executions beyond a view have to be counted for ``rules`` (see ``PruneView``)."""
     return max((options.keep_last or 0 for options in rules), default=0) + _REMAINING_COUNTED_MAX
+
+
+def newest_untouched(rules: Sequence[PruneOptions]) -> int:
+    """How many of the newest executions ``rules`` keep whatever else is true of them, so that a turn need not look at
+    them but only count them; 0 where a rule asks for their versions."""
+    if any(options.keep_last_per_version is not None for options in rules):
+        return 0
+    return max((options.keep_last or 0 for options in rules), default=0)
 
 
 def choose(
@@ -147,7 +156,8 @@ def entries_that_may_have(entries: Iterable[LedgerEntry], execution_id: int) -> 
     return tuple(sorted(having, key=lambda entry: entry.range.last_execution_id - entry.range.first_execution_id))
 
 
-def rules_text(rules: Sequence[PruneOptions]) -> str:
+@lru_cache(maxsize=256)
+def rules_text(rules: tuple[PruneOptions, ...]) -> str:
     """How the ledger names ``rules``: ``keep_last=3``; united ones with ``and``."""
     return " and ".join(str(options) for options in rules)
 

@@ -11,6 +11,7 @@ from duro.model.removal import PruneBatch
 from duro.retention.ledger import record
 from duro.stores.sqlite import sql_pruning as sql
 from duro.stores.sqlite.committer import Transaction
+from duro.stores.sqlite.rows import Row
 
 NumberedRange: TypeAlias = tuple[int, LedgerRange]
 """A range and its place in the ledger of its instance."""
@@ -18,28 +19,24 @@ NumberedRange: TypeAlias = tuple[int, LedgerRange]
 _ranges = msgspec.json.Decoder(list[NumberedRange])
 
 
-def record_after(transaction: Transaction, incarnation: int, pruned: LedgerRange, last: NumberedRange | None) -> None:
-    """An automatic prune, with the last range at hand, which most often just grows."""
-    if last is not None:
-        grown = record([last[1]], pruned)
-        if len(grown) == 1:
-            _extend(transaction, incarnation, last[0], grown[0])
-            return
-    record_automatic(transaction, incarnation, pruned)
+def grown(incarnation: int, pruned: LedgerRange, last: NumberedRange | None) -> Row | None:
+    """The row of ``sql.GROW_RANGES`` if all that an automatic prune does is to make the last range longer."""
+    if last is None:
+        return None
+    sequence, before = last
+    after = record([before], pruned)
+    return None if len(after) > 1 else _grown(incarnation, sequence, after[0])
 
 
-def _extend(transaction: Transaction, incarnation: int, sequence: int, to: LedgerRange) -> None:
-    transaction.run(
-        sql.EXTEND_RANGE,
-        (
-            incarnation,
-            sequence,
-            to.last_execution_id,
-            to.executions,
-            to.events,
-            to.history_bytes,
-            to.last_pruned_at_ms,
-        ),
+def _grown(incarnation: int, sequence: int, to: LedgerRange) -> Row:
+    return (
+        incarnation,
+        sequence,
+        to.last_execution_id,
+        to.executions,
+        to.events,
+        to.history_bytes,
+        to.last_pruned_at_ms,
     )
 
 
@@ -49,7 +46,7 @@ def record_automatic(transaction: Transaction, incarnation: int, pruned: LedgerR
     after = record([entry for _, entry in before], pruned)
     next_sequence = transaction.value(sql.LAST_SEQUENCE, (incarnation,)) + 1
     if len(after) == len(before) and len(before) < LEDGER_RANGES_MAX:
-        _extend(transaction, incarnation, before[-1][0], after[-1])
+        transaction.rows(sql.GROW_RANGES, [_grown(incarnation, before[-1][0], after[-1])])
     elif len(after) == len(before) + 1:
         _insert_range(transaction, incarnation, next_sequence, None, after[-1])
     else:

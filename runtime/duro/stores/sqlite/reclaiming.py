@@ -2,8 +2,10 @@
 
 from collections.abc import Iterable, Sequence
 from itertools import groupby
-from typing import Final, TypeAlias
+from operator import itemgetter
+from typing import Final, NamedTuple, TypeAlias
 
+import apsw
 import msgspec
 
 from duro.errors import InstanceNotFoundError, PruneRunNotFoundError
@@ -18,17 +20,29 @@ from duro.stores.sqlite import sql as store_sql
 from duro.stores.sqlite import sql_pruning as sql
 from duro.stores.sqlite.committer import Transaction, as_json
 from duro.stores.sqlite.ledger import insert_undo
-from duro.stores.sqlite.pruning import runs
+from duro.stores.sqlite.pruning import delete, ranges
 
 _EXECUTIONS_A_BATCH: Final = 500
 """Marked executions one transaction looks at: as small as their histories may be, each costs a few statements."""
 
-_FAMILIES_A_BATCH: Final = 100
-"""Children of one execution whose families one transaction removes."""
+_CHILDREN_A_STATEMENT: Final = 100
+"""Children whose families one statement reads."""
 
 _Due: TypeAlias = tuple[int, int, int, int]
-_Member: TypeAlias = tuple[int, int, str, str, str]
 _Marked: TypeAlias = tuple[int, int, int, int, str]
+
+
+class _Member(NamedTuple):
+    """One instance of the family of a child: the child itself, which event ``event_id`` spawned, or a descendant."""
+
+    event_id: int
+    is_finished: bool
+    incarnation: int
+    instance_id: str
+    name: str
+    versions: list[str]
+    events: int
+
 
 _due = msgspec.json.Decoder(list[_Due])
 _members = msgspec.json.Decoder(list[_Member])
@@ -41,62 +55,93 @@ _holds = msgspec.json.Decoder(list[Hold])
 # --- reclaim -------------------------------------------------------------------------------------------------
 
 
+def any_due(connection: apsw.Connection, now_ms: int) -> bool:
+    return connection.execute(sql.ANY_RECLAIMABLE, (now_ms,)).fetchone() == (1,)
+
+
 def reclaim(transaction: Transaction, events_max: int) -> ReclaimResult:
     due = _due.decode(transaction.value(sql.RECLAIMABLE, (transaction.now_ms, _EXECUTIONS_A_BATCH)))
-    executions = events = children = 0
-    taken = 0
+    events = children = 0
     whole: list[tuple[int, int]] = []
     for incarnation, execution_id, event_count, takes_children in due:
-        if events and events + event_count > events_max:
+        if (whole or children) and events + event_count > events_max:
             break
-        taken += 1
         if takes_children:
-            removed, more = _remove_children(transaction, incarnation, execution_id)
+            removed, their_events, more = _remove_children(transaction, incarnation, execution_id, events_max - events)
             children += removed
+            events += their_events
             if more:
                 transaction.run(sql.RECLAIMING, (incarnation, execution_id))
                 break
-        if event_count > events_max and not _last_slice(transaction, incarnation, execution_id, events_max):
-            events += events_max
-            break
+        if event_count > events_max:
+            event_count = _delete_events(transaction, incarnation, execution_id, events_max)
+            if event_count == events_max:
+                events += event_count
+                break
         events += event_count
-        executions += 1
         whole.append((incarnation, execution_id))
-    _delete(transaction, whole)
-    more = taken < len(due) or len(due) == _EXECUTIONS_A_BATCH or executions < taken
-    return ReclaimResult(executions=executions, events=events, children=children, more=more)
+    for incarnation, of_instance in groupby(sorted(whole), key=itemgetter(0)):
+        delete(transaction, incarnation, ranges(execution_id for _, execution_id in of_instance))
+    more = len(whole) < len(due) or len(due) == _EXECUTIONS_A_BATCH
+    return ReclaimResult(executions=len(whole), events=events, children=children, more=more)
 
 
-def _last_slice(transaction: Transaction, incarnation: int, execution_id: int, events_max: int) -> bool:
-    """Delete some events of a large execution. True: there are no more."""
+def _delete_events(transaction: Transaction, incarnation: int, execution_id: int, events_max: int) -> int:
+    """Some events of a large execution; how many."""
     transaction.run(sql.RECLAIMING, (incarnation, execution_id))
-    return transaction.run(sql.DELETE_EVENTS, (incarnation, execution_id, events_max)) < events_max
+    return transaction.run(sql.DELETE_EVENTS, (incarnation, execution_id, events_max))
 
 
-def _delete(transaction: Transaction, executions: Sequence[tuple[int, int]]) -> None:
-    for incarnation, of_instance in groupby(sorted(executions), key=lambda each: each[0]):
-        for first, last in runs(execution_id for _, execution_id in of_instance):
-            for statement in (sql.DELETE_HISTORY, sql.DELETE_TIMERS, sql.DELETE_ACTIVITIES, sql.DELETE_EXECUTIONS):
-                transaction.run(statement, (incarnation, first, last))
+# --- settled children ----------------------------------------------------------------------------------------
 
 
-def _remove_children(transaction: Transaction, incarnation: int, execution_id: int) -> tuple[int, bool]:
-    """Settled children of the execution, each with its whole family. How many, and whether there may be more."""
-    answer = transaction.value(sql.SETTLED_CHILDREN, (incarnation, execution_id, _FAMILIES_A_BATCH))
+def _remove_children(
+    transaction: Transaction, incarnation: int, execution_id: int, events_max: int
+) -> tuple[int, int, bool]:
+    """Settled children of the execution that nothing holds, each with its whole family, until ``events_max`` events are
+    deleted; a family goes as one. How many children and events, and whether there are more."""
+    children = events = after = 0
+    held: tuple[Hold, ...] | None = None
+    while True:
+        scope = (incarnation, execution_id, after, _CHILDREN_A_STATEMENT)
+        families = _by_child(_members.decode(transaction.value(sql.FAMILIES, scope)))
+        if held is None and families:
+            held = holds_in_force(_holds.decode(transaction.value(sql.LIST_HOLDS)), transaction.now_ms)
+        going: list[_Member] = []
+        for family in families.values():
+            if all(member.is_finished and not _is_held(member, held or ()) for member in family):
+                if children and events >= events_max:
+                    _remove(transaction, going)
+                    return children, events, True
+                going += family
+                children += 1
+                events += sum(member.events for member in family)
+        _remove(transaction, going)
+        if len(families) < _CHILDREN_A_STATEMENT:
+            return children, events, False
+        after = max(families)
+
+
+def _by_child(members: Iterable[_Member]) -> dict[int, list[_Member]]:
+    """By the event that spawned the child, in their order."""
     families: dict[int, list[_Member]] = {}
-    for member in _members.decode(answer):
-        families.setdefault(member[0], []).append(member)
-    if not families:
-        return 0, False
-    held = holds_in_force(_holds.decode(transaction.value(sql.LIST_HOLDS)), transaction.now_ms)
-    free = [family for family in families.values() if not any(_is_held(member, held) for member in family)]
-    remove_instances(transaction, [(member[1], member[3]) for family in free for member in family])
-    return len(free), len(families) == _FAMILIES_A_BATCH and bool(free)
+    for member in members:
+        families.setdefault(member.event_id, []).append(member)
+    return dict(sorted(families.items()))
 
 
 def _is_held(member: _Member, held: Iterable[Hold]) -> bool:
-    _, _, instance_id, name, version = member
-    return any(concerns_instance(hold, instance_id, name) and hold.target.version in (None, version) for hold in held)
+    """A hold on one version keeps all of an instance that ran it."""
+    return any(
+        concerns_instance(hold, member.instance_id, member.name)
+        and (hold.target.version is None or hold.target.version in member.versions)
+        for hold in held
+    )
+
+
+def _remove(transaction: Transaction, members: Sequence[_Member]) -> None:
+    if members:
+        remove_instances(transaction, [(member.incarnation, member.name) for member in members])
 
 
 def remove_instances(transaction: Transaction, instances: Sequence[tuple[int, str]]) -> None:
@@ -153,7 +198,7 @@ def undo(
     now_ms = transaction.now_ms
     restored = []
     for incarnation, executions in instances.items():
-        for first, last in runs(execution_id for _, execution_id, *_ in executions):
+        for first, last in ranges(execution_id for _, execution_id, *_ in executions):
             transaction.run(sql.RESTORE, (incarnation, first, last))
         transaction.run(sql.RESTORED, (incarnation, executions[0][1]))
         sizes = [(execution_id, events, size) for _, execution_id, events, size, _ in executions]

@@ -25,9 +25,12 @@ class Rows:
     ``columns`` names the columns of ``v``, ``body`` is the statement after the ``WITH``. ``scalars`` values are bound
     ahead of the rows and are called ``?1``, ``?2`` ... in the body. What is missing to the next power of two is
     filled with rows of NULL, so the first column of a real row is never NULL and ``body`` must do nothing for NULL.
+
+    ``one`` is a statement that does the same for a single row (``?1``, ``?2`` ... are the scalars, then its columns): a
+    table of one row costs several times as much.
     """
 
-    def __init__(self, columns: str, body: str, *, scalars: int = 0) -> None:
+    def __init__(self, columns: str, body: str, *, scalars: int = 0, one: str | None = None) -> None:
         names = columns.split()
         self.width: Final = len(names)
         self.scalars: Final = scalars
@@ -35,7 +38,7 @@ class Rows:
         self._head: Final = f"WITH {bound}v ({', '.join(names)}) AS (VALUES "
         self._row: Final = f"({','.join('?' * self.width)})"
         self._tail: Final = f") {body}"
-        self._statements: Final[dict[int, str]] = {}
+        self._statements: Final[dict[int, str]] = {} if one is None else {1: one}
         self.size_max: Final = self._largest()
         self._filler: Final[Row] = (None,) * self.width
 

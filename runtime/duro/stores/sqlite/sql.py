@@ -673,16 +673,19 @@ SELECT json_group_array(json_object('instance_id', i.instance_id, 'incarnation',
   'started_at_ms', e.started_at_ms, 'completed_at_ms', e.completed_at_ms, 'event_count', e.event_count,
   'history_bytes', e.history_bytes, 'removal', e.removal))
 """
-# Live executions before (?1, ?2), newest first, at most ?3.
+# Live executions before (?1, ?2), newest first, at most ?3. Those that are marked lie below where the live ones begin.
 LIST_EXECUTIONS: Final = f"""
-{_EXECUTION} FROM (SELECT * FROM executions WHERE (incarnation, execution_id) < (?1, ?2) AND removal = 'live'
-  ORDER BY incarnation DESC, execution_id DESC LIMIT ?3) AS e
+{_EXECUTION} FROM (SELECT e.* FROM instances i CROSS JOIN executions e
+    ON e.incarnation = i.incarnation AND e.execution_id >= i.live_from AND e.removal = 'live'
+      AND e.execution_id < CASE WHEN i.incarnation = ?1 THEN ?2 ELSE 9223372036854775807 END
+  WHERE i.incarnation <= ?1 ORDER BY i.incarnation DESC, e.execution_id DESC LIMIT ?3) AS e
 CROSS JOIN instances i ON i.incarnation = e.incarnation
 """
 # The same within incarnation ?1.
 LIST_EXECUTIONS_OF: Final = f"""
-{_EXECUTION} FROM (SELECT * FROM executions WHERE incarnation = ?1 AND execution_id < ?2 AND removal = 'live'
-  ORDER BY execution_id DESC LIMIT ?3) AS e
+{_EXECUTION} FROM (SELECT e.* FROM instances i CROSS JOIN executions e
+    ON e.incarnation = i.incarnation AND e.execution_id >= i.live_from AND e.removal = 'live' AND e.execution_id < ?2
+  WHERE i.incarnation = ?1 ORDER BY e.execution_id DESC LIMIT ?3) AS e
 CROSS JOIN instances i ON i.incarnation = e.incarnation
 """
 INCARNATION_OF: Final = "SELECT incarnation FROM instances WHERE instance_id = ?1"

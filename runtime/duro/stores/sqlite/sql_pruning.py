@@ -4,6 +4,8 @@
 
 from typing import Final
 
+from duro.stores.sqlite.rows import Rows
+
 # Around the prunes of one turn, where a batch is written turn by turn.
 SAVEPOINT: Final = "SAVEPOINT prune"
 RELEASE_SAVEPOINT: Final = "RELEASE prune"
@@ -25,11 +27,22 @@ VIEWS: Final = f"""
 SELECT json_group_array(json_array(i.incarnation, i.live_from, {_FACTS_OF}))
 FROM json_each(?1) AS k CROSS JOIN instances i ON i.incarnation = k.value ->> 0
 """
-# The same for a commit, with the last automatic range of the ledger (and its number), and whether there is any hold.
-VIEWS_AND_LEDGER: Final = f"""
-SELECT EXISTS (SELECT 1 FROM holds),
-  json_group_array(json_array(i.incarnation, i.live_from, {_FACTS_OF},
-    json((SELECT json_array(sequence, json_object('first_execution_id', first_execution_id,
+_UP_TO: Final = "i.execution_id - (k.value ->> 1)"
+# In a commit, for each (incarnation, number) of ?1: the oldest ?2 live executions, leaving out the newest (that number
+# of them); how many of those are live, if there are any others; the first of those that is; whether any of the others
+# has children; and the last automatic range of the ledger. And whether there is any hold at all.
+TURN_VIEWS: Final = f"""
+SELECT EXISTS (SELECT 1 FROM holds), json_group_array(json_array(i.incarnation, i.live_from,
+  json((SELECT json_group_array({_FACTS}) FROM (
+    SELECT * FROM executions WHERE incarnation = i.incarnation AND execution_id BETWEEN i.live_from AND {_UP_TO}
+      AND removal = 'live' ORDER BY execution_id LIMIT ?2) AS e)),
+  CASE WHEN i.live_from <= {_UP_TO} THEN (SELECT count(*) FROM executions
+    WHERE incarnation = i.incarnation AND execution_id > {_UP_TO} AND removal = 'live') ELSE 0 END,
+  (SELECT execution_id FROM executions WHERE incarnation = i.incarnation
+    AND execution_id >= max(i.live_from, {_UP_TO} + 1) AND removal = 'live' ORDER BY execution_id LIMIT 1),
+  json(CASE WHEN EXISTS (SELECT 1 FROM lineage WHERE parent_incarnation = i.incarnation
+    AND parent_execution_id BETWEEN i.live_from AND {_UP_TO} AND detached = 0) THEN 'true' ELSE 'false' END),
+  json((SELECT json_array(sequence, json_object('first_execution_id', first_execution_id,
       'last_execution_id', last_execution_id, 'executions', executions, 'events', events,
       'history_bytes', history_bytes, 'rule', rule, 'origin', origin, 'trigger', trigger,
       'first_pruned_at_ms', first_pruned_at_ms, 'last_pruned_at_ms', last_pruned_at_ms))
@@ -79,12 +92,31 @@ DELETE_HISTORY: Final = "DELETE FROM history WHERE incarnation = ?1 AND executio
 DELETE_EXECUTIONS: Final = "DELETE FROM executions WHERE incarnation = ?1 AND execution_id BETWEEN ?2 AND ?3"
 DELETE_TIMERS: Final = "DELETE FROM timers WHERE incarnation = ?1 AND execution_id BETWEEN ?2 AND ?3"
 DELETE_ACTIVITIES: Final = "DELETE FROM activities WHERE incarnation = ?1 AND execution_id BETWEEN ?2 AND ?3"
-# What a prune leaves on its instance.
-PRUNED: Final = """
+# The same for many, in the commit of turns: an execution that ended there left nothing else.
+DELETE_HISTORIES: Final = Rows(
+    "incarnation execution_id",
+    "DELETE FROM history WHERE (incarnation, execution_id) IN (SELECT * FROM v)",
+    one="DELETE FROM history WHERE incarnation = ?1 AND execution_id = ?2",
+)
+DELETE_EXECUTION_ROWS: Final = Rows(
+    "incarnation execution_id",
+    "DELETE FROM executions WHERE (incarnation, execution_id) IN (SELECT * FROM v)",
+    one="DELETE FROM executions WHERE incarnation = ?1 AND execution_id = ?2",
+)
+# What a prune leaves on its instance. due_at_ms: when a sweep has to look, NULL if not for this.
+PRUNED: Final = Rows(
+    "incarnation pruned_through live_from due_at_ms",
+    """
+UPDATE instances SET pruned_through = v.pruned_through, live_from = max(instances.live_from, v.live_from),
+  prune_due_at_ms = coalesce(prune_due_at_ms, v.due_at_ms)
+FROM v WHERE instances.incarnation = v.incarnation
+""",
+    one="""
 UPDATE instances SET pruned_through = ?2, live_from = max(live_from, ?3),
-  prune_due_at_ms = CASE WHEN ?4 THEN coalesce(prune_due_at_ms, ?5) ELSE prune_due_at_ms END
+  prune_due_at_ms = coalesce(prune_due_at_ms, ?4)
 WHERE incarnation = ?1
-"""
+""",
+)
 LIVE_FROM: Final = "UPDATE instances SET live_from = max(live_from, ?2) WHERE incarnation = ?1"
 # A sweep has looked at the whole instance.
 SWEPT: Final = "UPDATE instances SET swept_at_ms = ?2, prune_due_at_ms = NULL WHERE incarnation = ?1"
@@ -99,10 +131,18 @@ _RANGE_OBJECT: Final = """json_object('first_execution_id', first_execution_id,
       'last_execution_id', last_execution_id, 'executions', l.executions, 'events', l.events,
       'history_bytes', l.history_bytes, 'rule', l.rule, 'origin', l.origin, 'trigger', l.trigger,
       'first_pruned_at_ms', first_pruned_at_ms, 'last_pruned_at_ms', last_pruned_at_ms)"""
-EXTEND_RANGE: Final = """
+GROW_RANGES: Final = Rows(
+    "incarnation sequence last_execution_id executions events history_bytes pruned_at_ms",
+    """
+UPDATE ledger SET last_execution_id = v.last_execution_id, executions = v.executions, events = v.events,
+  history_bytes = v.history_bytes, last_pruned_at_ms = v.pruned_at_ms
+FROM v WHERE ledger.incarnation = v.incarnation AND ledger.sequence = v.sequence
+""",
+    one="""
 UPDATE ledger SET last_execution_id = ?3, executions = ?4, events = ?5, history_bytes = ?6, last_pruned_at_ms = ?7
 WHERE incarnation = ?1 AND sequence = ?2
-"""
+""",
+)
 AUTOMATIC_RANGES: Final = f"""
 SELECT json_group_array(json_array(sequence, {_RANGE_OBJECT})) FROM (
   SELECT * FROM ledger WHERE incarnation = ?1 AND run_id IS NULL ORDER BY sequence) AS l
@@ -217,25 +257,28 @@ DELETE_EVENTS: Final = """
 DELETE FROM history WHERE incarnation = ?1 AND execution_id = ?2 AND event_id < ?3 + (
   SELECT min(event_id) FROM history WHERE incarnation = ?1 AND execution_id = ?2)
 """
-# Families of children of execution ?2 of incarnation ?1 that are finished, root and descendants, at most ?3 of them:
-# for each member root, incarnation, instance id, name, version.
-SETTLED_CHILDREN: Final = """
-WITH RECURSIVE roots (root) AS (
-  SELECT l.child_incarnation FROM lineage l INDEXED BY lineage_by_parent
-  CROSS JOIN instances i ON i.incarnation = l.child_incarnation
-  WHERE l.parent_incarnation = ?1 AND l.parent_execution_id = ?2 AND l.detached = 0 AND i.completed_at_ms IS NOT NULL
-  ORDER BY l.parent_event_id),
-family (root, incarnation) AS (
-  SELECT root, root FROM roots
-  UNION
-  SELECT f.root, l.child_incarnation FROM family f CROSS JOIN lineage l INDEXED BY lineage_by_parent
-    ON l.parent_incarnation = f.incarnation AND l.detached = 0),
-unsettled (root) AS (
-  SELECT f.root FROM family f CROSS JOIN instances i ON i.incarnation = f.incarnation
-  WHERE i.completed_at_ms IS NULL)
-SELECT json_group_array(json_array(f.root, i.incarnation, i.instance_id, i.name, i.version)) FROM family f
-CROSS JOIN instances i ON i.incarnation = f.incarnation
-WHERE f.root IN (SELECT root FROM roots WHERE root NOT IN (SELECT root FROM unsettled) LIMIT ?3)
+ANY_RECLAIMABLE: Final = """
+SELECT EXISTS (SELECT 1 FROM executions INDEXED BY executions_marked WHERE removal <> 'live' AND reclaim_at_ms <= ?1)
+"""
+# The children that execution ?2 of incarnation ?1 spawned after event ?3, at most ?4 of them, in that order, each with
+# all its descendants as far as those are finished. Of each one: the event, the root's first, whether it is finished,
+# incarnation, instance id, name, the versions it ran, its events.
+FAMILIES: Final = """
+WITH RECURSIVE roots (event_id, incarnation) AS (
+  SELECT parent_event_id, child_incarnation FROM lineage INDEXED BY lineage_by_parent
+  WHERE parent_incarnation = ?1 AND parent_execution_id = ?2 AND parent_event_id > ?3 AND detached = 0
+  ORDER BY parent_event_id LIMIT ?4),
+family (event_id, incarnation) AS (
+  SELECT event_id, incarnation FROM roots
+  UNION ALL
+  SELECT f.event_id, l.child_incarnation FROM family f
+  CROSS JOIN instances i ON i.incarnation = f.incarnation AND i.completed_at_ms IS NOT NULL
+  CROSS JOIN lineage l INDEXED BY lineage_by_parent ON l.parent_incarnation = f.incarnation AND l.detached = 0)
+SELECT json_group_array(json_array(f.event_id,
+  json(CASE WHEN i.completed_at_ms IS NULL THEN 'false' ELSE 'true' END), i.incarnation, i.instance_id, i.name,
+  json((SELECT json_group_array(version) FROM executions WHERE incarnation = i.incarnation)),
+  (SELECT sum(event_count) FROM executions WHERE incarnation = i.incarnation)))
+FROM family f CROSS JOIN instances i ON i.incarnation = f.incarnation
 """
 # Everything of the instances (incarnations) ?1.
 DELETE_WHOLE: Final = tuple(

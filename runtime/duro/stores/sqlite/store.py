@@ -411,8 +411,9 @@ class SqliteStore(Store):
         return True
 
     def reclaim(self, events_max: int) -> ReclaimResult:
-        if not self.backlog().due_executions:
-            return ReclaimResult()
+        with self._reading() as connection:
+            if not reclaiming.any_due(connection, self._clock.now_ms()):
+                return ReclaimResult()
         return self._write(lambda transaction: reclaiming.reclaim(transaction, events_max))
 
     def undo_prune(

@@ -20,11 +20,12 @@ from duro.model.turns import (
     TurnCommit,
     TurnOutcome,
 )
-from duro.stores.sqlite import leases, pruning, reports, sql
+from duro.stores.sqlite import leases, reports, sql
 from duro.stores.sqlite.committer import Transaction, as_json
 from duro.stores.sqlite.connection import concerns_the_store
 from duro.stores.sqlite.queues import EndFacts, Fence, end_facts, fences, insert_instances, send, wake
 from duro.stores.sqlite.rows import Row
+from duro.stores.sqlite.turn_pruning import Pruning, prune_turns
 
 _pairs = msgspec.json.Decoder(list[tuple[int, int]])
 _taken_ids = msgspec.json.Decoder(list[tuple[str, int, str, str]])
@@ -39,7 +40,7 @@ def commit(transaction: Transaction, batch: CommitBatch, rotation: int) -> Commi
         else:
             prunes = [each for wave in _waves(batch.turns) for each in _Wave(transaction, batch, result).write(wave)]
         if prunes:
-            pruning.prune_turns(transaction, batch, result, prunes)
+            prune_turns(transaction, batch, result, prunes)
     if batch.releases:
         result.releases = reports.release(transaction, batch)
     if batch.finished or batch.retries:
@@ -79,9 +80,9 @@ def _follows(before: TurnCommit, turn: TurnCommit) -> bool:
     )
 
 
-def _write_one_by_one(transaction: Transaction, batch: CommitBatch, result: CommitResult) -> list[pruning.Pruning]:
+def _write_one_by_one(transaction: Transaction, batch: CommitBatch, result: CommitResult) -> list[Pruning]:
     """After a batch failed as a whole: a turn that cannot be written is rejected, the others are written."""
-    prunes: list[pruning.Pruning] = []
+    prunes: list[Pruning] = []
     for position in range(len(batch.turns)):
         counters = transaction.counters()
         transaction.run(sql.SAVEPOINT)
@@ -127,9 +128,9 @@ class _Wave:
         self.cancels: list[tuple[int, TurnCommit, int, str]] = []
         self.messages: list[tuple[int, int, str]] = []
         """Position of the turn that sends it, incarnation it goes to, data."""
-        self.pruning: list[pruning.Pruning] = []
+        self.pruning: list[Pruning] = []
 
-    def write(self, positions: Sequence[int]) -> list[pruning.Pruning]:
+    def write(self, positions: Sequence[int]) -> list[Pruning]:
         """Returns the turns that may prune, once all are written."""
         if not self._admit(positions):
             return []
@@ -211,7 +212,7 @@ class _Wave:
         if turn.ignored_messages:
             self.transaction.count_ignored(turn.ignored_messages)
         if turn.prune_requests or (end is not None and (turn.policies is not None or fence[7] is not None)):
-            self.pruning.append(pruning.Pruning(position, turn, fence))
+            self.pruning.append(Pruning(position, turn, fence))
         if end is not None:
             self.ended[incarnation] = turn  # which takes its activities and timers with it
             return

@@ -15,7 +15,8 @@ ALTER TABLE executions ADD COLUMN pruned_at_ms INTEGER;
 ALTER TABLE executions ADD COLUMN reclaim_at_ms INTEGER;
 ALTER TABLE executions ADD COLUMN run_id TEXT;
 ALTER TABLE executions ADD COLUMN takes_children INTEGER NOT NULL DEFAULT 0;
-CREATE INDEX executions_marked ON executions (reclaim_at_ms, incarnation, execution_id) WHERE removal <> 'live';
+-- With everything it takes to count them.
+CREATE INDEX executions_marked ON executions (reclaim_at_ms, incarnation, execution_id, removal) WHERE removal <> 'live';
 
 -- What may not be removed, and why. Exactly one kind of target: an instance (with an execution), or a name and/or version.
 CREATE TABLE holds (

@@ -1,0 +1,113 @@
+"""A file of the first schema, opened by this release: all that was there is there, and it can be pruned."""
+
+from pathlib import Path
+
+import apsw
+import pytest
+
+from duro.errors import SchemaTooOldError, StoreError
+from duro.stores.base import StoreDump
+from duro.stores.sqlite import migrations, sql
+from duro.stores.sqlite.connection import create_file
+from duro.testing.builders import activity_scheduled, child_scheduled, prune_batch
+from duro.testing.clock import ManualClock
+from duro.testing.invariants import check_invariants
+from tests.support.pruning import Loops, automatic, open_sqlite
+
+FIRST_TABLES = (
+    *("store", "instances", "executions", "history", "messages", "mailbox"),
+    *("timers", "activities", "lineage", "workers", "capabilities", "requests"),
+)
+
+
+def contents(path: Path) -> StoreDump:
+    """Of a store with a loop of four executions, one that waits for an activity, a child and an event."""
+    store = open_sqlite(path, ManualClock())
+    loops = Loops(store)
+    loops.start("a", "b")
+    loops.go_on(3)
+    leased = {each.instance_id: each for each in loops.worker.lease().instances}
+    loops.worker.run(leased["b"], activity_scheduled(), child_scheduled("c", "Child"))
+    store.raise_event("b", "later", "1", "r1")
+    dump = store.dump()
+    store.close()
+    return dump
+
+
+def write_first_schema(path: Path, dump: StoreDump) -> None:
+    """A file as the first release made it, with the rows of ``dump``."""
+    create_file(path)
+    plain = apsw.Connection(str(path))
+    plain.execute(f"{migrations.scripts()[0]}; {sql.SET_APPLICATION_ID}; {sql.SET_USER_VERSION[0]}")
+    for table in FIRST_TABLES:
+        columns = [row[1] for row in plain.execute(f"PRAGMA table_info({table})")]
+        places = ", ".join("?" * len(columns))
+        for row in dump[table]:
+            plain.execute(f"INSERT INTO {table} VALUES ({places})", [row[column] for column in columns])
+    plain.close()
+
+
+@pytest.fixture
+def before(tmp_path: Path) -> StoreDump:
+    return contents(tmp_path / "other.db")
+
+
+@pytest.fixture
+def path(tmp_path: Path, before: StoreDump) -> Path:
+    """A file of the first schema with the rows of ``before``."""
+    path = tmp_path / "duro.db"
+    write_first_schema(path, before)
+    return path
+
+
+def test_a_file_of_the_first_schema_keeps_all_it_has(path: Path, before: StoreDump) -> None:
+    store = open_sqlite(path, ManualClock())
+    assert store.info().schema_version == migrations.SCHEMA_VERSION
+    after = store.dump()
+    for table in ("instances", "executions", "history", "messages", "mailbox", "lineage", "requests", "store"):
+        assert after[table] == before[table], table
+    assert {row["live_from"] for row in after["instances"]} == {1}
+    assert all(after[table] == [] for table in ("holds", "ledger", "prune_runs", "ledger_totals", "publications"))
+    check_invariants(store)
+    store.close()
+
+
+def test_what_was_written_before_is_pruned_like_anything_else(path: Path) -> None:
+    clock = ManualClock()
+    store = open_sqlite(path, clock)
+    loops = Loops(store)
+    clock.advance(60_000)  # whoever held the instances is gone
+    store.release_expired()
+    loops.worker.register()
+    (done,) = store.prune(prune_batch((loops.incarnation("b"), 2), run_id="run-1", grace_ms=5))
+    assert done.result.executions_deleted == 2
+    assert loops.live("b") == [3, 4]
+    assert store.undo_prune("hold-1", 10**15, run_id="run-1").executions_restored == 2
+    assert loops.live("b") == [1, 2, 3, 4]
+    end = next(each for each in loops.ends(policies=automatic(1)) if each.instance_id == "a")
+    loops.worker.commit(end)
+    assert loops.live("a") == [5]
+    check_invariants(store)
+    store.close()
+
+
+def test_a_file_of_the_first_schema_is_not_touched_by_a_reader(path: Path) -> None:
+    contents_before = path.read_bytes()
+    with pytest.raises(SchemaTooOldError):
+        migrations.prepare_file(path, create=False, for_writing=False, busy_timeout_ms=0)
+    assert path.read_bytes() == contents_before
+
+
+def test_a_migration_that_fails_leaves_the_file_as_it_was(path: Path) -> None:
+    plain = apsw.Connection(str(path))
+    plain.execute("CREATE TABLE publications (in_the_way)")
+    with pytest.raises(StoreError):
+        open_sqlite(path, ManualClock())
+    assert plain.execute(sql.GET_USER_VERSION).get == 1
+    columns = {row[1] for row in plain.execute("PRAGMA table_info(instances)")}
+    assert "live_from" not in columns
+    plain.execute("DROP TABLE publications")
+    plain.close()
+    store = open_sqlite(path, ManualClock())
+    assert store.info().schema_version == migrations.SCHEMA_VERSION
+    store.close()
