@@ -28,6 +28,7 @@ def list_executions(
     """List the executions of an instance, or of all, the newest first."""
     from duroctl.output import Pages
     from duroctl.parsing import expand_ids, parse_count
+    from duroctl.render.held import with_holds
     from duroctl.render.records import EXECUTIONS
     from duroctl.walking import one_id
 
@@ -40,5 +41,6 @@ def list_executions(
             return page.executions, page.next
 
         pages = Pages(fetch, rows_max, cursor)
-        session.output.listing(EXECUTIONS, pages, client.store.now_ms)
+        view = with_holds(EXECUTIONS, client.list_holds(), client.store.now_ms())
+        session.output.listing(view, pages, client.store.now_ms)
         session.note_more(pages.next)

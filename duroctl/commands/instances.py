@@ -57,6 +57,7 @@ def list_instances(
     """
     from duroctl.output import Pages
     from duroctl.parsing import parse_count
+    from duroctl.render.held import with_holds
     from duroctl.render.records import BLOCKED_INSTANCES, INSTANCES
 
     where = _filter(status or [], name)
@@ -68,7 +69,9 @@ def list_instances(
             return page.instances, page.next
 
         pages = Pages(fetch, rows_max, cursor)
-        session.output.listing(BLOCKED_INSTANCES if where.blocked else INSTANCES, pages, client.store.now_ms)
+        view = BLOCKED_INSTANCES if where.blocked else INSTANCES
+        view = with_holds(view, client.list_holds(), client.store.now_ms())
+        session.output.listing(view, pages, client.store.now_ms)
         session.note_more(pages.next)
 
 

@@ -216,3 +216,17 @@ def test_ids_come_from_standard_input(loops: Cli, tmp_path: Path) -> None:
     done = loops("prune", "-", "--keep-last", "1", "-y", input="queue-1\nother\n")
     assert done.code == 0
     assert (live(loops), live(loops, "other")) == ([10], [10])
+
+
+def test_lists_show_what_is_held(loops: Cli) -> None:
+    assert "held" not in loops("executions", "list", "queue-1").rows()[0]
+    loops("holds", "add", "queue-1/3", "--reason", "to be looked at")
+    (hold,) = loops("holds", "list").rows()
+    rows = loops("executions", "list", "queue-1").rows()
+    assert {row["execution_id"] for row in rows if row["held"] == hold["hold_id"]} == {"3"}
+    instances = loops("instances", "list", "-o", "json").json["instances"]
+    assert {each["instance_id"]: each["held"] for each in instances} == {
+        "queue-1": [hold["hold_id"]],
+        "other": [],
+        "ended": [],
+    }
