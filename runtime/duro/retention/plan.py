@@ -21,6 +21,7 @@ are, too; what only a version rule could still keep is kept, as undecided, and l
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import lru_cache
 from typing import Final, NamedTuple, TypeAlias
 
 from duro.model.limits import TURN_PRUNE_EXECUTIONS_MAX
@@ -74,8 +75,8 @@ def plan_instance(
     """
     _check_one_instance(executions)
     options = _as_tuple(rules)
-    held = holds_in_force(holds, now_ms)
-    if executions:
+    held = holds_in_force(holds, now_ms) if holds else ()
+    if held and executions:
         first = executions[0]
         held = tuple(hold for hold in held if concerns_instance(hold, first.instance_id, first.name))
     order = sorted(range(len(executions)), key=lambda index: executions[index].execution_id, reverse=True)
@@ -200,6 +201,7 @@ def _answers(rules: PruneOptions, now_ms: int) -> Iterator[_Answer]:
         yield _per_version(rules.keep_last_per_version, rules.keep_versions)
 
 
+@lru_cache(maxsize=64)
 def _last(keep_last: int) -> _Answer:
     beyond = (False, f"beyond-last:{keep_last}")
 
@@ -345,7 +347,7 @@ def _as_tuple(rules: Rules) -> tuple[PruneOptions, ...] | None:
         return None if rules is None else (rules,)
     if not rules:
         raise InvalidRulesError("no rules name nothing to keep", hint="give options, or None to keep everything")
-    return tuple(dict.fromkeys(rules))
+    return tuple(dict.fromkeys(rules)) if len(rules) > 1 else tuple(rules)
 
 
 def _check_one_instance(executions: Sequence[ExecutionFacts]) -> None:

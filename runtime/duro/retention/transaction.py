@@ -43,12 +43,15 @@ def newer_to_count(rules: Iterable[PruneOptions]) -> int:
     return max((options.keep_last or 0 for options in rules), default=0) + _REMAINING_COUNTED_MAX
 
 
-def newest_untouched(rules: Sequence[PruneOptions]) -> int:
+def newest_untouched(rules: Iterable[PruneOptions]) -> int:
     """How many of the newest executions ``rules`` keep whatever else is true of them, so that a turn need not look at
     them but only count them; 0 where a rule asks for their versions."""
-    if any(options.keep_last_per_version is not None for options in rules):
-        return 0
-    return max((options.keep_last or 0 for options in rules), default=0)
+    newest = 0
+    for options in rules:
+        if options.keep_last_per_version is not None:
+            return 0
+        newest = max(newest, options.keep_last or 0)
+    return newest
 
 
 def choose(

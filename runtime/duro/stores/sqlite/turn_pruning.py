@@ -9,6 +9,7 @@ import msgspec
 
 from duro import codec
 from duro.errors import DuroError
+from duro.model.ledger import LedgerRange
 from duro.model.limits import TURN_PRUNE_EXECUTIONS_MAX
 from duro.model.policies import PruneDecision, StatedPolicy
 from duro.model.pruning import ExecutionFacts, Hold, NewerExecutions, PruneResult, PruneTrigger
@@ -39,7 +40,16 @@ from duro.stores.sqlite.rows import Row
 _CALLED: Final = PolicyOrigin(PolicyKind.CALL, "ctx.prune_history")
 _UNDECIDED: Final = PolicyOrigin(PolicyKind.NONE, "")
 
-_Read: TypeAlias = tuple[int, int, list[ExecutionFacts], int, int | None, bool, ledger.NumberedRange | None]
+
+class _Facts(ExecutionFacts, frozen=True, kw_only=True, array_like=True, gc=False):
+    """Without their names, as they come from the store."""
+
+
+class _Range(LedgerRange, frozen=True, kw_only=True, array_like=True):
+    """Without the names, as it comes from the store."""
+
+
+_Read: TypeAlias = tuple[int, int, list[_Facts], int, int | None, bool, tuple[int, _Range] | None]
 """Incarnation; the number below which none of its executions is live; the oldest of those that rules may let go; how
 many come behind all of those; the first that does; whether any that may go has children; the last automatic range of
 the ledger."""
