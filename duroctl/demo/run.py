@@ -14,6 +14,7 @@ from duro import codec
 from duro.errors import StateError, UsageError
 from duro.model.status import FINAL_INSTANCE_STATUSES
 from duroctl.demo import integrity_monitor as monitor
+from duroctl.demo import pruned
 from duroctl.demo.printing import print_sections
 from duroctl.demo.progress import Progress, show_progress
 from duroctl.demo.report import INSTANCE_ID, Steps, gather, sample, sections
@@ -64,13 +65,17 @@ def _demo(source: Source, store: Path, executions: int, *, kept: bool) -> None:
     workspace = Workspace(store)
     with show_progress(sys.stderr) as progress:
         plan = _plan(source, store, executions, workspace, progress)
+        act = None
         if plan is not None:
             _run(store, workspace, plan, progress, kept=kept)
+            scanned = progress.stage("once more, with pruning", min(executions, pruned.EXECUTIONS_MAX))
+            act = pruned.run(workspace.tree, executions, _finished_scans, scanned)
     with duro.Client(store, registry=monitor.registry) as client:
         findings = gather(client)
     workspace.remove()
     amount = size if sys.stdout.isatty() else "{} B".format
-    print_sections(sections(findings, _next_steps(store if kept else None, findings.told), amount), sys.stdout)
+    *told, next_steps = sections(findings, _next_steps(store if kept else None, findings.told), amount)
+    print_sections([*told, *(act.sections(amount) if act else ()), next_steps], sys.stdout)
 
 
 def _plan(source: Source, store: Path, executions: int, workspace: Workspace, progress: Progress) -> Plan | None:

@@ -5,8 +5,9 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from duro.model.retention import PruneOptions
 from duroctl.render.text import json_safe, visible
-from duroctl.render.units import iso
+from duroctl.render.units import iso, size
 
 _HEADER_FIELDS: Final = ("event_id", "at_ms", "type")
 _QUIET_FIELDS: Final = frozenset(
@@ -16,6 +17,8 @@ _QUIET_FIELDS: Final = frozenset(
 
 
 _INDENT: Final = " " * 7
+_DIGITS_MAX: Final = 18
+"""Of a count: what is longer is damaged, and too long for ``int`` if it is long enough."""
 
 
 class ParsedEvent(NamedTuple):
@@ -52,7 +55,9 @@ def summary(event: ParsedEvent) -> str:
     """What the event says, on one line: ``#2`` is the scheduled event it answers."""
     if event.type == "unreadable":
         return visible(event.stored)
-    return visible(" ".join(part for part in _parts(dict(event.fields)) if part))
+    fields = dict(event.fields)
+    parts = [*_parts_of_prune(fields), *_parts(fields)] if event.type == "HistoryPruned" else _parts(fields)
+    return visible(" ".join(part for part in parts if part))
 
 
 def _parts(fields: dict[str, str]) -> Iterator[str]:
@@ -76,7 +81,41 @@ def _parts(fields: dict[str, str]) -> Iterator[str]:
     yield _text(fields.pop("reason", None))
     if parent := fields.pop("parent", None):
         yield _parent(parent)
+    if options := fields.pop("options", None):
+        yield _rules(options)
     yield from (f"{key}={value}" for key, value in fields.items() if key not in _QUIET_FIELDS)
+
+
+def _parts_of_prune(fields: dict[str, str]) -> Iterator[str]:
+    """What a prune did; a count that is not stored is 0. A field that holds something else is left to ``_parts``."""
+    if answered := fields.pop("scheduled_event_id", ""):
+        yield f"#{answered}"
+    if error := fields.pop("error", None):
+        yield f"failed: {_text(error)}"
+        return
+    executions, events, freed, remaining = (
+        _count(fields, key) for key in ("executions_deleted", "events_deleted", "bytes_deleted", "remaining")
+    )
+    counts = f"{_many(executions, 'execution')} ({_many(events, 'event')}, {size(freed)})"
+    yield f"pruned {counts}" if executions else "pruned nothing"
+    yield f"and left {remaining}" if remaining else ""
+
+
+def _count(fields: dict[str, str], key: str) -> int:
+    value = fields.get(key, "")
+    return int(fields.pop(key)) if value.isdigit() and len(value) <= _DIGITS_MAX else 0
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
+
+
+def _rules(text: str) -> str:
+    """``keep_last=3 keep_within=7d``; as stored, if this version does not know them."""
+    try:
+        return str(msgspec.json.decode(text, type=PruneOptions))
+    except (msgspec.DecodeError, RecursionError):
+        return f"options={text}"
 
 
 def _failure(text: str) -> str:

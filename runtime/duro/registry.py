@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, get_args, get_origin, get
 import msgspec
 
 from duro.codec import check_annotation, decode_payload
-from duro.errors import InvalidInputError, RegistryError, UnknownActivityError, UnknownOrchestrationError
+from duro.errors import (
+    InvalidInputError,
+    InvalidRulesError,
+    RegistryError,
+    UnknownActivityError,
+    UnknownOrchestrationError,
+)
 from duro.model.events import Json
 from duro.model.policies import StatedPolicy
 from duro.model.retention import AutoPrune, PolicyKind, PolicyOrigin, as_auto_prune
@@ -161,10 +167,10 @@ class Registry:
             RegistryError: the name and version are taken, the version is none, or the function has another shape.
             InvalidRulesError: ``auto_prune`` is no policy.
         """
-        policy = None if auto_prune is None else as_auto_prune(auto_prune)
 
         def register(function: F) -> F:
             chosen = check_name(_chosen_name(name, function), "orchestration name")
+            policy = _policy(auto_prune, f"orchestration {chosen!r} version {version}")
             versions = self._orchestrations.setdefault(chosen, {})
             parsed = _parse_version(check_name(version, "version"))
             if any(_parse_version(other) == parsed for other in versions):
@@ -264,6 +270,15 @@ class Registry:
             for name in sorted(self._orchestrations)
             for version in sorted(self._orchestrations[name], key=_parse_version)
         )
+
+
+def _policy(auto_prune: AutoPrune | int | None, whose: str) -> AutoPrune | None:
+    if auto_prune is None:
+        return None
+    try:
+        return as_auto_prune(auto_prune)
+    except InvalidRulesError as error:
+        raise InvalidRulesError(f"{whose} cannot be registered: {error.message}", hint=error.hint) from error
 
 
 def _place(function: Callable[..., Any]) -> str:

@@ -69,7 +69,8 @@ def _worker(cli: Cli, directory: str) -> Iterator[None]:
     process = cli.popen("worker", "flow:registry", "--directory", directory, "--drain", "0s")
     try:
         assert process.stderr is not None
-        assert "duroctl: worker" in process.stderr.readline().decode()
+        while "duroctl: worker" not in (line := process.stderr.readline().decode()):
+            assert "warning" in line, "it may begin to work, and to complain, before it says that it is there"
         yield
     finally:
         process.terminate()

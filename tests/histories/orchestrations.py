@@ -8,7 +8,9 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Any
 
-from duro import RetryPolicy
+import msgspec
+
+from duro import PruneOptions, RetryPolicy
 from duro.errors import ActivityFailedError, SubOrchestrationFailedError
 from duro.registry import Registry
 from duro.replay.context import OrchestrationContext
@@ -145,3 +147,15 @@ async def tidy(ctx: OrchestrationContext) -> list[int]:
     index, _ = await ctx.select(ctx.schedule_timer(60), ctx.prune_history(1))
     await ctx.schedule_activity(f"report {pruned.executions_deleted}")
     return [pruned.executions_deleted, index]
+
+
+@registry.orchestration
+async def tidy_for_ever(ctx: OrchestrationContext, rounds: int) -> list[Any]:
+    """Prunes awaited, as the loser of a select, awaited by nobody, and when it continues."""
+    first = await ctx.prune_history(PruneOptions(keep_last=2, keep_within=3_600))
+    index, _ = await ctx.select(ctx.wait_for_event("go"), ctx.prune_history(1))
+    if rounds > 1:
+        ctx.prune_history(3)
+        await ctx.continue_as_new(rounds - 1, prune=2)
+    last = await ctx.prune_history(1)
+    return [msgspec.to_builtins(first), index, last.error]

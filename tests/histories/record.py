@@ -136,6 +136,23 @@ def tidied() -> Engine:
     return run
 
 
+def tidied_for_ever() -> Engine:
+    """A second execution: the answer to a prune of the first comes late, that of a loser while another waits."""
+    first = engine("tidy_for_ever", 2)
+    first.turn(pruned(2))
+    first.turn(event_raised("go"))
+    second = first.next_execution(seed=f"{1:032x}")
+    second.start()
+    second.turn(
+        pruned(7, execution_id=1),
+        pruned(2, executions_deleted=64, events_deleted=640, bytes_deleted=65_536, remaining=3, execution_id=2),
+    )
+    second.turn(event_raised("go"))
+    second.turn(pruned(5, executions_deleted=3, events_deleted=12, bytes_deleted=900, execution_id=2))
+    second.turn(pruned(7, error="StoreError: the disk is full", execution_id=2))
+    return second
+
+
 SCENARIOS: Final[dict[str, Callable[[], Engine]]] = {
     "sell-completed": sold,
     "sell-running": half_sold,
@@ -151,6 +168,7 @@ SCENARIOS: Final[dict[str, Callable[[], Engine]]] = {
     "chance-completed": chance,
     "steps-completed": stepped,
     "tidy-completed": tidied,
+    "tidy-for-ever-execution-2": tidied_for_ever,
 }
 
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from duro.codec import encode_event
 from duro.model import events as ev
 from duro.model.failure import FailureDetails
+from duro.model.retention import PruneOptions
 from duroctl.render.history import detail_lines, parse_event, summary
 from duroctl.render.tables import csv_line, exact_cell, terminal_cell
 from duroctl.render.tree import tree_lines
@@ -59,6 +60,27 @@ EVENTS: list[tuple[ev.Event, str]] = [
     (ev.OrchestrationCompleted(**COMMON, result=_json("[]")), "→ []"),
     (ev.OrchestrationTerminated(**COMMON, reason="why\nnot"), "why\\nnot"),
     (ev.OrchestrationContinuedAsNew(**COMMON, input=_json("9"), version="1.2.0"), "(9) version 1.2.0"),
+    (
+        ev.HistoryPruneRequested(**COMMON, options=PruneOptions(keep_last=3, keep_within=604_800)),
+        "keep_last=3 keep_within=7d",
+    ),
+    (
+        ev.HistoryPruned(
+            **COMMON,
+            scheduled_event_id=2,
+            executions_deleted=64,
+            events_deleted=640,
+            bytes_deleted=65_536,
+            remaining=3,
+        ),
+        "#2 pruned 64 executions (640 events, 64.0 KiB) and left 3",
+    ),
+    (
+        ev.HistoryPruned(**COMMON, scheduled_event_id=2, executions_deleted=1, events_deleted=1, bytes_deleted=90),
+        "#2 pruned 1 execution (1 event, 90 B)",
+    ),
+    (ev.HistoryPruned(**COMMON, scheduled_event_id=2), "#2 pruned nothing"),
+    (ev.HistoryPruned(**COMMON, scheduled_event_id=2, error="OSError: no\nspace"), "#2 failed: OSError: no\\nspace"),
 ]
 
 
@@ -67,6 +89,25 @@ def test_an_event_on_one_line(event: ev.Event, expected: str) -> None:
     parsed = parse_event(encode_event(event))
     assert (parsed.event_id, parsed.at_ms, parsed.type) == (2, COMMON["at_ms"], type(event).__name__)
     assert summary(parsed) == expected
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"type": "HistoryPruneRequested", "options": {"keep_first": 1}}, 'options={"keep_first":1}'),
+        ({"type": "HistoryPruneRequested", "options": 7}, "options=7"),
+        (
+            {"type": "HistoryPruned", "scheduled_event_id": 2, "executions_deleted": "many", "archived": 4},
+            '#2 pruned nothing executions_deleted="many" archived=4',
+        ),
+        ({"type": "HistoryPruned", "executions_deleted": 10**30}, f"pruned nothing executions_deleted={10**30}"),
+    ],
+)
+def test_what_this_release_does_not_know_of_a_prune_is_shown_as_it_is_stored(
+    fields: dict[str, Any], expected: str
+) -> None:
+    stored = json.dumps({"event_id": 2, "at_ms": 1, **fields}, separators=(",", ":"))
+    assert summary(parse_event(stored)) == expected
 
 
 def test_an_event_of_an_unknown_kind_is_shown_with_all_its_fields() -> None:

@@ -420,7 +420,8 @@ class OrchestrationContext:
         stands for ``keep_last``; this execution counts, and always stays.
 
         Awaiting it gives what was removed. A prune that failed gives a result with ``error``; it does not raise. It
-        cannot be stopped: one that loses a ``select`` is carried out as well.
+        cannot be stopped: one that loses a ``select``, or that nobody awaits, is carried out as well. ``remaining`` is
+        what one prune, which looks at the oldest ``TURN_PRUNE_EXECUTIONS_MAX`` executions, leaves for the next.
 
         Raises:
             InvalidRulesError: the options name nothing to keep, or something that cannot be. Nothing was asked.
@@ -440,7 +441,7 @@ class OrchestrationContext:
         not run.
 
         ``prune`` (an int stands for ``keep_last``) removes earlier executions in the same transaction, in place of the
-        automatic policy; the execution being started counts.
+        automatic policy; the execution being started counts. An execution that was cancelled prunes nothing.
 
         Raises:
             InvalidInputError, PayloadTooLargeError, InvalidNameError, InvalidRulesError: nothing was changed.

@@ -20,6 +20,8 @@ The rules this file keeps:
   raises ``ContextSealed`` and leaves no trace. The same goes for the rest of a turn that is lost to nondeterminism.
 * **Deadlines.** An activity with a total time-out has a timer of its own, under the id of its scheduled event. When it
   is due before the answer, the activity has failed, whoever has it or not, and leaves its queue.
+* **Pruning.** A prune is carried out in the commit of its request, so there is nothing to cancel: whoever waits may
+  give up, and the answer is recorded all the same, for nobody. An answer that finds its execution ended is expected.
 
 A live ``Execution`` continues from where its last turn stopped; a new one replays first. Both give the same commits.
 """
@@ -112,19 +114,21 @@ _ENDS: Final[frozenset[type[Event]]] = frozenset(
         events.OrchestrationContinuedAsNew,
     }
 )
+_PRUNE: Final = "wait for a prune"
+
 _ANSWERS: Final[dict[type[Event] | type[Message], str]] = {
     ActivitySucceeded: "activity",
     ActivityFailed: "activity",
     ChildSucceeded: "sub-orchestration",
     ChildFailed: "sub-orchestration",
-    HistoryPruned: "prune",
+    HistoryPruned: _PRUNE,
     events.ActivityCompleted: "activity",
     events.ActivityFailed: "activity",
     events.TimerFired: "timer",
     events.EventReceived: "event",
     events.SubOrchestrationCompleted: "sub-orchestration",
     events.SubOrchestrationFailed: "sub-orchestration",
-    events.HistoryPruned: "prune",
+    events.HistoryPruned: _PRUNE,
 }
 """Which kind of operation a message or an arrived event is the answer to."""
 
@@ -316,7 +320,7 @@ class Execution:
         with asyncio_refused():
             self._deliver_all(arrivals)
         commit = self._taken(now_ms)
-        return commit if commit.events or commit.ignored_messages else None
+        return commit if commit.events or arrivals.messages else None
 
     @property
     def ended(self) -> bool:
@@ -477,18 +481,17 @@ class Execution:
                 ),
             )
 
-    def prune_history(self, event: events.HistoryPruneRequested) -> Operation[Any]:
+    def prune_history(self, event: events.HistoryPruneRequested) -> Operation[PruneResult]:
         self._admit()
         if self.request(event):
             self._turn.prune_requests = _with(self._turn.prune_requests, RequestPrune(event.event_id, event.options))
-        return self.open_operation(event, "prune", "", _nothing)
+        return self.open_operation(event, _PRUNE, "", _nothing)
 
     def cancel_operation(self, operation: Operation[Any]) -> None:
-        """Record that nobody waits for the operation any more, and ask what runs for it to stop. A prune cannot be
-        stopped: it happens in the commit that asks for it, and its answer is ignored."""
+        """Record that nobody waits for the operation any more, and ask what runs for it to stop."""
+        if operation.kind == _PRUNE:
+            return  # it is carried out with the request, and its answer will come
         self._open.pop(operation.event_id, None)
-        if operation.kind == "prune":
-            return
         header = {"event_id": self.next_event_id, "at_ms": self.now_ms, "scheduled_event_id": operation.event_id}
         turn = self._turn
         match operation.kind:
@@ -631,7 +634,8 @@ class Execution:
             or message.execution_id != self.identity.execution_id
             or operation.kind != _ANSWERS[type(message)]
         ):
-            self._turn.ignored_messages += 1
+            if not self._is_late_prune(message):
+                self._turn.ignored_messages += 1
             return
         number, at_ms, asked = self.event_count + 1, self.now_ms, operation.event_id
         event: ArrivedEvent
@@ -664,6 +668,11 @@ class Execution:
                     event_id=number, at_ms=at_ms, scheduled_event_id=asked, failure=failure
                 )
         self._record(event)
+
+    def _is_late_prune(self, message: AnyMessage) -> bool:
+        """Whether it answers a prune whose execution has ended since: the answer is a message, so it comes later."""
+        past = self._ended or message.execution_id < self.identity.execution_id
+        return past and isinstance(message, HistoryPruned)
 
     def _record(self, event: ArrivedEvent) -> None:
         self._append(event)
@@ -773,8 +782,7 @@ class Execution:
         if not self._root.done and self._continuation is None:
             return False
         return not any(
-            task.interruption is not None and not task.done and not task.is_stuck(set())
-            for task in self._tasks.values()
+            task.interruption is not None and not task.done and not task.is_stuck() for task in self._tasks.values()
         )
 
     def _step(self, task: Task[Any]) -> None:
@@ -830,7 +838,7 @@ class Execution:
         if error is None:
             task.resolve(value)
         elif isinstance(error, OrchestrationCancelled) and task is not self._root:
-            DurableFuture.cancel(task, message_of(error))
+            task.ended_as_cancelled(message_of(error))
         else:
             task.resolve(None, lambda: error)
 

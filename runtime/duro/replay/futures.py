@@ -1,11 +1,14 @@
 """What orchestration code awaits: operations, and the combinations of them.
 
 A future belongs to one execution and is resolved by its engine, never by a thread. Whoever waits for it is told in
-the order of waiting, so the order in which code resumes depends on the history alone.
+the order of waiting, depth first, so the order in which code resumes depends on the history alone.
+
+Combinations may be nested as deep as memory allows. So what passes from one future to those behind it is not a call
+inside a call: each hands back its ``Steps``, and ``carry_out`` goes through them with a stack of its own.
 """
 
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeAlias, TypeVar
 
 from duro.errors import FutureCancelledError
 from duro.model.events import Json
@@ -17,10 +20,29 @@ T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
 
+Steps: TypeAlias = Iterator["Steps | None"]
+"""What is left to do: each item is to be carried out, whole, before the next is asked for. None: nothing."""
+
+
+def carry_out(steps: Steps | None) -> None:
+    """Do all of it, depth first: the order of calls inside calls, without their depth."""
+    if steps is None:
+        return
+    stack = [steps]
+    while stack:
+        for inner in stack[-1]:
+            if inner is not None:
+                stack.append(inner)
+                break
+        else:
+            stack.pop()
+
+
 class Waiter(Protocol):
     """Whoever is told when a future is done."""
 
-    def member_done(self, future: "DurableFuture[Any]") -> None: ...
+    def member_done(self, future: "DurableFuture[Any]") -> Steps | None:
+        """Take note; what follows from it is to be carried out now."""
 
 
 class DurableFuture(Generic[T_co]):
@@ -68,30 +90,64 @@ class DurableFuture(Generic[T_co]):
 
     def resolve(self, value: Any, error: Callable[[], BaseException] | None = None) -> None:
         """Set the outcome and tell the waiters. A second outcome is ignored: the first one counts."""
+        for waiter in self._settle(value, error):
+            carry_out(waiter.member_done(self))
+
+    def resolving(self, value: Any, error: Callable[[], BaseException] | None = None) -> Steps:
+        """``resolve`` as steps."""
+        for waiter in self._settle(value, error):
+            yield waiter.member_done(self)
+
+    def _settle(self, value: Any, error: Callable[[], BaseException] | None) -> Sequence[Waiter]:
+        """Whom to tell."""
         if self.done:
-            return
+            return ()
         self.done = True
         self._value = value
         self._error = error
         waiters, self._waiters = self._waiters, []
-        for waiter in waiters:
-            waiter.member_done(self)
+        return waiters
 
     def cancel(self, reason: str) -> None:
         """Give up on the result: whoever waits gets FutureCancelledError, and what runs for it is asked to stop."""
+        carry_out(self.cancelling(reason))
+
+    def cancelling(self, reason: str) -> Steps:
+        """``cancel`` as steps."""
+        yield self.resolving(None, self.cancelled_error(reason))
+
+    def cancelled_error(self, reason: str) -> Callable[[], BaseException]:
         what = self.describe()
-        self.resolve(None, lambda: FutureCancelledError(f"{what} was cancelled: {reason}"))
+        return lambda: FutureCancelledError(f"{what} was cancelled: {reason}")
 
     def leave(self, waiter: Waiter, reason: str) -> None:
         """``waiter`` was cancelled and waits no longer; the future is cancelled with it unless somebody else waits."""
-        self.remove_waiter(waiter)
-        if not self._waiters:
-            self.cancel(reason)
+        carry_out(self.leaving(waiter, reason))
 
-    def is_stuck(self, seen: set[int]) -> bool:  # noqa: ARG002 - for those that wait for others
+    def leaving(self, waiter: Waiter, reason: str) -> Steps | None:
+        """``leave`` as steps."""
+        self.remove_waiter(waiter)
+        return None if self._waiters else self.cancelling(reason)
+
+    def is_stuck(self) -> bool:
         """Whether nothing that can still happen would ever resolve it: it comes down to ``continue_as_new``, or to
-        itself. ``seen`` holds the tasks (by ``id``) on the way here."""
-        return False
+        itself."""
+        waiting: list[DurableFuture[Any]] = [self]
+        seen: set[int] = set()
+        while waiting:
+            future = waiting.pop()
+            if id(future) in seen:
+                continue
+            seen.add(id(future))
+            others = future.waits_for()
+            if others is None:
+                return False
+            waiting += others
+        return True
+
+    def waits_for(self) -> "Sequence[DurableFuture[Any]] | None":
+        """Without which others it cannot go on (() if never); None if something else may resolve it."""
+        return None
 
 
 class Operation(DurableFuture[T_co]):
@@ -124,10 +180,10 @@ class Operation(DurableFuture[T_co]):
     def describe(self) -> str:
         return f"{self.kind} {self.name!r}" if self.name else self.kind
 
-    def cancel(self, reason: str) -> None:
+    def cancelling(self, reason: str) -> Steps:
         if not self.done:
             self._execution.cancel_operation(self)
-            super().cancel(reason)
+            yield from super().cancelling(reason)
 
 
 class Join(DurableFuture[list[T]]):
@@ -146,31 +202,30 @@ class Join(DurableFuture[list[T]]):
         if failed is not None:
             self.resolve(None, failed.error)
         elif not pending:
-            self._finish()
+            self.resolve(self._results())
         else:
             for member in pending:
                 member.add_waiter(self)
 
-    def member_done(self, future: DurableFuture[Any]) -> None:
+    def member_done(self, future: DurableFuture[Any]) -> Steps | None:
         self._missing -= 1
         if future.error is not None and not self._return_exceptions:
             for member in self._members:
                 member.remove_waiter(self)
-            self.resolve(None, future.error)
-        elif self._missing == 0:
-            self._finish()
+            return self.resolving(None, future.error)
+        return self.resolving(self._results()) if self._missing == 0 else None
 
-    def _finish(self) -> None:
-        self.resolve([member.error() if member.error is not None else member.outcome() for member in self._members])
+    def _results(self) -> list[Any]:
+        return [member.error() if member.error is not None else member.outcome() for member in self._members]
 
-    def cancel(self, reason: str) -> None:
+    def cancelling(self, reason: str) -> Steps:
         if not self.done:
             for member in self._members:
-                member.leave(self, reason)
-            super().cancel(reason)
+                yield member.leaving(self, reason)
+            yield from super().cancelling(reason)
 
-    def is_stuck(self, seen: set[int]) -> bool:
-        return all(member.is_stuck(seen) for member in self._members if not member.done)
+    def waits_for(self) -> Sequence[DurableFuture[Any]]:
+        return [member for member in self._members if not member.done]
 
     def describe(self) -> str:
         return f"a join of {len(self._members)}"
@@ -187,31 +242,31 @@ class Select(DurableFuture[tuple[int, T]]):
         self._members = members
         winner = next((member for member in members if member.done), None)
         if winner is not None:
-            self.member_done(winner)
+            carry_out(self.member_done(winner))
         else:
             for member in members:
                 member.add_waiter(self)
 
-    def member_done(self, future: DurableFuture[Any]) -> None:
-        if self.done:
-            return
-        index = next(position for position, member in enumerate(self._members) if member is future)
-        for member in self._members:
-            if member is not future:
-                member.remove_waiter(self)
-        self.resolve((index, None if future.error else future.outcome()), future.error)
-        for member in self._members:
-            if member is not future:
-                member.cancel("another future of the same select was done first")
+    def member_done(self, future: DurableFuture[Any]) -> Steps | None:
+        return None if self.done else self._won_by(future)
 
-    def cancel(self, reason: str) -> None:
+    def _won_by(self, winner: DurableFuture[Any]) -> Steps:
+        index = next(position for position, member in enumerate(self._members) if member is winner)
+        losers = [member for member in self._members if member is not winner]
+        for member in losers:
+            member.remove_waiter(self)
+        yield self.resolving((index, None if winner.error else winner.outcome()), winner.error)
+        for member in losers:
+            yield member.cancelling("another future of the same select was done first")
+
+    def cancelling(self, reason: str) -> Steps:
         if not self.done:
             for member in self._members:
-                member.leave(self, reason)
-            super().cancel(reason)
+                yield member.leaving(self, reason)
+            yield from super().cancelling(reason)
 
-    def is_stuck(self, seen: set[int]) -> bool:
-        return all(member.is_stuck(seen) for member in self._members)
+    def waits_for(self) -> Sequence[DurableFuture[Any]]:
+        return self._members
 
     def describe(self) -> str:
         return f"a select of {len(self._members)}"
@@ -244,7 +299,7 @@ class Task(DurableFuture[T_co]):
         if self.waiting_on is future:
             self._execution.make_ready(self)
 
-    def cancel(self, reason: str) -> None:
+    def cancelling(self, reason: str) -> Steps:
         """Raise OrchestrationCancelled where the coroutine waits (or waits next, if it runs just now); the task is
         done when the coroutine is."""
         if self.done or self.interruption is not None:
@@ -254,16 +309,15 @@ class Task(DurableFuture[T_co]):
         self.cleaning = True
         waiting_on, self.waiting_on = self.waiting_on, None
         if waiting_on is not None:
-            waiting_on.leave(self, reason)
+            yield waiting_on.leaving(self, reason)
         self._execution.make_ready(self)
 
-    def is_stuck(self, seen: set[int]) -> bool:
-        if self.waiting_on is None or self.queued:
-            return False
-        if id(self) in seen:
-            return True
-        seen.add(id(self))
-        return self.waiting_on.is_stuck(seen)
+    def ended_as_cancelled(self, reason: str) -> None:
+        """The coroutine ended with the interruption that it was given, or made itself."""
+        self.resolve(None, self.cancelled_error(reason))
+
+    def waits_for(self) -> Sequence[DurableFuture[Any]] | None:
+        return None if self.waiting_on is None or self.queued else (self.waiting_on,)
 
 
 class Never(DurableFuture[Any]):
@@ -274,11 +328,11 @@ class Never(DurableFuture[Any]):
     def describe(self) -> str:
         return "continue_as_new"
 
-    def cancel(self, reason: str) -> None:
-        """Nothing can take it back."""
+    def cancelling(self, reason: str) -> Steps:  # noqa: ARG002 - nothing can take it back
+        return iter(())
 
-    def is_stuck(self, seen: set[int]) -> bool:  # noqa: ARG002 - it needs no way to be stuck
-        return True
+    def waits_for(self) -> Sequence[DurableFuture[Any]]:
+        return ()
 
 
 Durable = DurableFuture[T] | Awaitable[T]

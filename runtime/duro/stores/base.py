@@ -385,6 +385,11 @@ class Store(ABC):
     def note_swept(self, incarnations: Sequence[int]) -> None:
         """A sweep has looked at these instances and has nothing to do: they are no longer due."""
 
+    def contended(self) -> bool:
+        """Whether another process has stood in the way of a write since this was asked last. Long work that could be
+        done later then leaves it room; a store where writers do not wait for each other says no, as this one does."""
+        return False
+
     @abstractmethod
     def reclaim(self, events_max: int) -> ReclaimResult:
         """Delete rows of marked executions past their grace, those marked first, first: about ``events_max`` events

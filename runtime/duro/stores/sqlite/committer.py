@@ -180,6 +180,11 @@ class Committer:
             raise job.error
         return cast("T", job.result)
 
+    @property
+    def connection(self) -> apsw.Connection:
+        """The one that writes."""
+        return self._connection
+
     def close(self) -> None:
         """Wait for the transaction that is running, then close the connection."""
         with self._lock:

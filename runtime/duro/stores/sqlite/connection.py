@@ -1,6 +1,7 @@
 """Connections to the file: how one is opened, what is asserted about it, and what its errors mean."""
 
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
@@ -119,6 +120,29 @@ def open_writer(path: Path, *, busy_timeout_ms: int, synchronous: Synchronous, n
         connection.close()
         raise
     return connection
+
+
+class BusyWait:
+    """Waits for another process that writes. SQLite's own wait sleeps longer each time, up to 100 ms, and beside a
+    process that writes all the time misses every gap; this one looks often for as long as a batch lasts, then seldom.
+    """
+
+    def __init__(self, connection: apsw.Connection, busy_timeout_ms: int) -> None:
+        self.happened = False
+        self._tries_max = _OFTEN + max(0, round(busy_timeout_ms / 1000 / _SELDOM_S))
+        connection.set_busy_handler(self._wait)
+
+    def _wait(self, tries: int) -> bool:
+        self.happened = True
+        if tries >= self._tries_max:
+            return False
+        time.sleep(_OFTEN_S if tries < _OFTEN else _SELDOM_S)
+        return True
+
+
+_OFTEN: Final = 100
+_OFTEN_S: Final = 0.000_3
+_SELDOM_S: Final = 0.005
 
 
 def open_reader(path: Path, *, busy_timeout_ms: int, read_only: bool) -> apsw.Connection:

@@ -59,6 +59,7 @@ from duro.stores.sqlite import (
 )
 from duro.stores.sqlite.committer import Committer, Transaction
 from duro.stores.sqlite.connection import (
+    BusyWait,
     FaultHook,
     Synchronous,
     forked,
@@ -97,6 +98,7 @@ class SqliteStore(Store):
         self._watcher = watcher
         self._watching = threading.Lock()
         self._busy_timeout_ms = busy_timeout_ms
+        self._busy = None if writer is None else BusyWait(writer.connection, busy_timeout_ms)
         self._process_id = os.getpid()
         self._closed = False
         self._readers: deque[apsw.Connection] = deque()
@@ -401,6 +403,12 @@ class SqliteStore(Store):
 
     def note_swept(self, incarnations: Sequence[int]) -> None:
         self._write(lambda transaction: pruning.note_swept(transaction, incarnations))
+
+    def contended(self) -> bool:
+        if self._busy is None or not self._busy.happened:
+            return False
+        self._busy.happened = False
+        return True
 
     def reclaim(self, events_max: int) -> ReclaimResult:
         with self._reading() as connection:

@@ -1,0 +1,218 @@
+"""duroctl prune, holds, ledger and policy: what they print, what they change, and what they leave alone."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+import duro
+from duro.testing.builders import activity_scheduled, completed, continued_as_new, start_request
+from duro.testing.scripted import ScriptedWorker
+from tests.e2e.cli_support import Cli, Ran
+
+
+@pytest.fixture
+def loops(cli_with_store: Cli) -> Cli:
+    """``queue-1`` (Order) and ``other`` (Child) in their tenth execution; ``ended`` has only one."""
+    with duro.Client(cli_with_store.store) as client:
+        worker = ScriptedWorker(client.store)
+        client.store.start_instances(
+            [start_request("queue-1"), start_request("other", "Child"), start_request("ended")]
+        )
+        for leased in worker.lease().instances:
+            if leased.instance_id == "ended":
+                worker.run(leased, completed())
+            else:
+                worker.run(leased, continued_as_new())
+        for _ in range(8):
+            for leased in worker.lease().instances:
+                worker.run(leased, continued_as_new())
+        for leased in worker.lease().instances:
+            worker.run(leased, activity_scheduled())
+        client.store.release_worker(worker.worker_id)
+    return cli_with_store
+
+
+def live(cli: Cli, instance_id: str = "queue-1") -> list[int]:
+    ids = cli("executions", "list", instance_id, "-o", "ids").lines
+    return sorted(int(each.rpartition("/")[2]) for each in ids)
+
+
+def refused(cli: Cli, *arguments: str, code: int) -> Ran:
+    """What was printed, after checking that nothing changed."""
+    before = cli.dump()
+    done = cli(*arguments)
+    assert (done.code, done.out) == (code, ""), done
+    assert cli.dump() == before
+    return done
+
+
+def test_a_dry_run_says_what_would_go_and_why_and_changes_nothing(loops: Cli) -> None:
+    before = loops.dump()
+    rows = loops("prune", "queue-1", "--keep-last", "3", "-n").rows()
+    assert [(row["execution_id"], row["verdict"], row["reasons"]) for row in rows[5:]] == [
+        ("6", "remove", "beyond-last:3"),
+        ("7", "remove", "beyond-last:3"),
+        ("8", "keep", "last:3/3"),
+        ("9", "keep", "last:2/3"),
+        ("10", "keep", "current running last:1/3"),
+    ]
+    ids = loops("prune", "queue-1", "--keep-last", "9", "--dry-run", "-o", "ids").lines
+    assert ids == ["queue-1/1"]
+    shown = loops.on_terminal("prune", "--all", "--keep-last", "3", "-n", width=120).out
+    assert "1..7  REMOVE  beyond-last:3" in shown
+    assert "to remove: 14 executions of 2 instances" in shown
+    assert loops.dump() == before
+
+
+def test_it_prunes_and_can_be_undone(loops: Cli) -> None:
+    done = loops("prune", "queue-1", "--keep-last", "2", "-y", "--reason", "full disk", "-o", "json")
+    assert done.code == 0
+    assert done.json["executions_deleted"] == 8
+    assert live(loops) == [9, 10]
+    (run,) = loops("ledger", "list").rows()
+    assert (run["run_id"], run["executions"], run["reason"]) == (done.json["run_id"], "8", "full disk")
+    told = loops("history", "show", "queue-1/3")
+    assert told.code == 8
+    assert "execution 3 of instance 'queue-1' was pruned at" in told.err
+    assert f"in {run['run_id']}, rule keep_last=2: full disk" in told.err
+    assert json.loads(loops("history", "show", "queue-1/3", "-o", "json").err)["exit_code"] == 8
+    undone = loops("prune", "undo", run["run_id"])
+    assert (undone.code, undone.lines[0]) == (0, "brought back 8 executions of queue-1")
+    assert live(loops) == list(range(1, 11))
+    again = loops("prune", "queue-1", "--keep-last", "1", "-y")
+    assert (again.code, again.out) == (0, "nothing to prune\n")
+    (hold,) = loops("holds", "list").rows()
+    assert loops("holds", "remove", hold["hold_id"]).code == 0
+    assert loops("prune", "queue-1", "--keep-last", "1", "-y", "--now").code == 0
+    assert {row["execution_id"] for row in loops.dump()["executions"] if row["incarnation"] == 1} == {10}
+    assert loops("prune", "undo", "queue-1").lines[-1] == "9 executions had been reclaimed and cannot come back"
+
+
+def test_a_plan_in_a_file_removes_what_it_shows_and_nothing_else(loops: Cli) -> None:
+    assert loops("prune", "--name", "Ord*", "--keep-last", "2", "--plan-out", "plan.json").code == 0
+    assert live(loops) == list(range(1, 11))
+    refused(loops, "prune", "--all", "--keep-last", "1", "--plan-out", "plan.json", code=2)
+    assert loops("holds", "add", "queue-1/3", "--reason", "to be looked at").code == 0
+    done = loops("prune", "--apply", "plan.json", "--yes")
+    assert done.code == 3
+    assert "skipped queue-1/3: it is kept now: held:hold-" in done.out
+    assert live(loops) == [3, 9, 10]
+    assert live(loops, "other") == list(range(1, 11))
+    plan = loops("prune", "other", "--keep-last", "2", "-n", "-o", "json").out
+    (loops.directory / "other.json").write_text(plan.replace('"store_id":"', '"store_id":"not-'))
+    assert "of another store" in refused(loops, "prune", "--apply", "other.json", "-y", code=5).err
+    (loops.directory / "broken.json").write_text('{"schema":"duroctl.prune_plan/1","store_id":7}')
+    assert "$.store_id" in refused(loops, "prune", "--apply", "broken.json", "-y", code=2).err
+    assert "cannot be read" in refused(loops, "prune", "--apply", "nothing.json", "-y", code=2).err
+
+
+def test_a_plan_by_policy_is_refused_when_the_policy_has_changed(loops: Cli) -> None:
+    loops("policy", "set", "--instance", "queue-1", "--keep-last", "4")
+    assert loops("prune", "queue-1", "--plan-out", "plan.json").code == 0
+    loops("policy", "set", "--instance", "queue-1", "--never")
+    assert "has changed since" in refused(loops, "prune", "--apply", "plan.json", "-y", code=5).err
+
+
+def test_check_is_for_cron(loops: Cli) -> None:
+    before = loops.dump()
+    found = loops("prune", "--all", "--keep-last", "1", "--check")
+    assert found.code == 20
+    assert found.out.startswith("to remove: 18 executions of 2 instances")
+    assert loops("prune", "--all", "--keep-last", "10", "--check").code == 0
+    assert loops.dump() == before
+
+
+def test_it_asks_on_a_terminal_and_needs_yes_elsewhere(loops: Cli) -> None:
+    said = refused(loops, "prune", "queue-1", "--keep-last", "3", code=2).err
+    assert "this prunes 7 executions, and there is no terminal to ask on; pass --yes to do it" in said
+    declined = loops.on_terminal("prune", "queue-1", "--keep-last", "3", typed="n\n")
+    assert declined.code == 4
+    assert live(loops) == list(range(1, 11))
+    agreed = loops.on_terminal("prune", "queue-1", "--keep-last", "3", typed="y\n")
+    assert agreed.code == 0
+    assert "pruned 7 executions of 1 instance" in agreed.out
+    assert live(loops) == [8, 9, 10]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("prune",), "which instances?"),
+        (("prune", "queue-1", "--all", "--keep-last", "1"), "--all does not go with"),
+        (("prune", "--all", "--keep-last", "0"), "PruneOptions.keep_last must be a whole number from 1"),
+        (("prune", "--all", "--keep-last", "-1"), "--keep-last must be a whole number"),
+        (("prune", "--all", "--keep-within", "7"), "--keep-within '7'"),
+        (("prune", "--all", "--completed-before", "yesterday"), "is no time"),
+        (("prune", "--all", "--completed-before", "2026-11-25T10:00:00"), "has no time zone"),
+        (("prune", "--all", "--keep-versions", "1"), "keeps nothing by itself"),
+        (("prune", "--all", "-n", "--check"), "do not go together"),
+        (("prune", "--all", "--now", "--grace", "1h", "--keep-last", "1"), "do not go together"),
+        (("prune", "--apply", "plan.json", "--keep-last", "1"), "--apply takes neither"),
+        (("prune", "undo"), "prune undo takes a run or an instance"),
+        (("prune", "undo", "queue-1", "--keep-last", "1"), "prune undo takes"),
+        (("prune", "queue-1"), "no rules were given"),
+        (("holds", "add", "queue-1"), "a hold needs a reason"),
+        (("holds", "add", "--reason", "x"), "names nothing to hold"),
+        (("holds", "add", "queue-1", "--reason", "x", "--until", "2001-01-01T00:00:00Z"), "not in the future"),
+        (("policy", "explain"), "takes an instance id or an orchestration's name"),
+        (("policy", "set", "--instance", "queue-1"), "names nothing to keep"),
+    ],
+)
+def test_bad_input_is_refused_and_changes_nothing(loops: Cli, arguments: tuple[str, ...], said: str) -> None:
+    assert said in refused(loops, *arguments, code=2).err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("prune", "nobody", "--keep-last", "1", "-y"),
+        ("prune", "undo", "nobody"),
+        ("holds", "add", "nobody", "--reason", "x"),
+        ("holds", "add", "queue-1/77", "--reason", "x"),
+        ("holds", "remove", "hold-0"),
+        ("ledger", "show", "nobody"),
+        ("policy", "explain", "nobody"),
+        ("policy", "set", "--instance", "nobody", "--never"),
+    ],
+    ids=" ".join,
+)
+def test_what_is_not_there_is_exit_seven(loops: Cli, arguments: tuple[str, ...]) -> None:
+    refused(loops, *arguments, code=7)
+
+
+def test_an_instance_with_nothing_but_its_current_execution_is_pointed_to_purge(loops: Cli) -> None:
+    done = loops("prune", "ended", "--keep-last", "1", "-y")
+    assert (done.code, done.out) == (0, "nothing to prune\n")
+    assert "which pruning never removes; `duroctl instances purge`" in done.err
+
+
+def test_what_workers_publish_is_shown_and_explained(loops: Cli) -> None:
+    assert loops("policy", "show").rows() == []
+    with duro.Client(loops.store) as client:
+        registry = duro.Registry()
+
+        @registry.orchestration(name="Order", auto_prune=duro.AutoPrune(keep_last=4, every_n_executions=2))
+        async def order(ctx: duro.OrchestrationContext) -> None: ...
+
+        with duro.Runtime(client.store, registry, duro.RuntimeOptions(auto_prune=6)):
+            shown = loops("policy", "show").rows()
+            assert [(row["name"], row["policy"], row["kind"]) for row in shown] == [
+                ("Order", "keep_last=4 every_n_executions=2", "registration"),
+                ("(default)", "keep_last=6", "default of the program"),
+            ]
+            told = loops("policy", "explain", "queue-1").out
+            assert "-> 5  registration" in told
+            assert "tests/e2e/test_cli_prune.py:" in told
+            document = loops("policy", "explain", "other", "-o", "json").json
+            applied = [link for link in document["chains"][0]["links"] if link["applies"]]
+            assert applied[0]["origin"]["kind"] == "code_default"
+        done = loops("prune", "--all", "-y")
+        assert done.code == 0
+    assert (live(loops), live(loops, "other")) == ([7, 8, 9, 10], [5, 6, 7, 8, 9, 10])
+
+
+def test_ids_come_from_standard_input(loops: Cli, tmp_path: Path) -> None:
+    done = loops("prune", "-", "--keep-last", "1", "-y", input="queue-1\nother\n")
+    assert done.code == 0
+    assert (live(loops), live(loops, "other")) == ([10], [10])
