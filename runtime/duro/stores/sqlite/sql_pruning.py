@@ -23,10 +23,10 @@ _FACTS: Final = """json_object('instance_id', i.instance_id, 'incarnation', e.in
 _FACTS_OF: Final = f"""json((SELECT json_group_array({_FACTS}) FROM (
     SELECT * FROM executions WHERE incarnation = i.incarnation AND execution_id >= i.live_from
       AND execution_id > k.value ->> 1 AND removal = 'live' ORDER BY execution_id LIMIT ?2) AS e))"""
-# For each (incarnation, execution) of ?1: the oldest ?2 live executions after that one, and what is known below which
-# none is live.
+# For each (incarnation, execution) of ?1, by its place: below which none is live, as far as is known, and the oldest ?2
+# live executions after that one.
 VIEWS: Final = f"""
-SELECT json_group_array(json_array(i.incarnation, i.live_from, {_FACTS_OF}))
+SELECT json_group_array(json_array(k.key, i.live_from, {_FACTS_OF}))
 FROM json_each(?1) AS k CROSS JOIN instances i ON i.incarnation = k.value ->> 0
 """
 _UP_TO: Final = "i.execution_id - (k.value ->> 1)"
@@ -54,7 +54,7 @@ FROM json_each(?1) AS k CROSS JOIN instances i ON i.incarnation = k.value ->> 0
 # For each (incarnation, execution) of ?1: how many live executions come after it, counted up to ?2, and of which
 # versions those are.
 NEWER: Final = """
-SELECT json_group_array(json_array(k.value ->> 0,
+SELECT json_group_array(json_array(k.value ->> 0, k.value ->> 1,
   (SELECT count(*) FROM (SELECT 1 FROM executions WHERE incarnation = k.value ->> 0
     AND execution_id > k.value ->> 1 AND removal = 'live' LIMIT ?2)),
   json((SELECT json_group_array(json_array(version, executions, newest)) FROM (
@@ -360,7 +360,8 @@ SELECT json_group_array(json_object('instance_id', instance_id, 'incarnation', i
   'live_executions_max', execution_id - live_from + 1, 'policy', prune_policy, 'swept_at_ms', swept_at_ms)) FROM (
   SELECT * FROM instances {source} WHERE incarnation > ?1 AND (?3 IS NULL OR name IN (SELECT value FROM json_each(?3)))
     AND (?4 IS NULL OR instance_id IN (SELECT value FROM json_each(?4)))
-    AND (NOT ?5 OR execution_id > live_from) {condition} ORDER BY incarnation LIMIT ?2)
+    AND (NOT ?5 OR execution_id > live_from) AND (NOT ?6 OR prune_due_at_ms IS NOT NULL)
+    AND (NOT ?7 OR prune_policy IS NOT NULL) {condition} ORDER BY incarnation LIMIT ?2)
 """
 PRUNABLE: Final = _PRUNABLE.format(source="NOT INDEXED", condition="")
 PRUNABLE_BY_ID: Final = _PRUNABLE.format(source="", condition="").replace("?4 IS NULL OR instance_id", "instance_id")
