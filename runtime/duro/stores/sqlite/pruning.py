@@ -178,16 +178,17 @@ class Removal:
         self._takes_children = children is ChildrenPolicy.SETTLED
         self._grace_ms = grace_ms
         self._run_id = run_id
-        self._events_left = MARK_RECLAIM_EVENTS_MAX
+        self.events_left = MARK_RECLAIM_EVENTS_MAX
+        """How many the transaction may still delete."""
 
     def remove(self, executions: Sequence[ExecutionFacts], *, any_children: bool = True) -> list[Range]:
         """Mark ``executions`` (of one instance, oldest first), except those the caller is to delete now, which are
         returned. ``any_children`` False: it is known that none of them has any."""
         incarnation = executions[0].incarnation
         events = sum(execution.event_count for execution in executions)
-        at_once = self._grace_ms == 0 and events <= self._events_left
+        at_once = self._grace_ms == 0 and events <= self.events_left
         if at_once:
-            self._events_left -= events
+            self.events_left -= events
         to_delete = []
         for each in ranges(execution.execution_id for execution in executions):
             takes = (

@@ -171,7 +171,7 @@ class _Prunes:
 
     def _carefully(self, task: _Task) -> None:
         transaction = self._transaction
-        counters = transaction.counters()
+        counters, events_left = transaction.counters(), self._removal.events_left
         transaction.run(sql.SAVEPOINT)
         try:
             self._together([task])
@@ -180,6 +180,7 @@ class _Prunes:
                 raise
             transaction.run(sql.ROLLBACK_TO_SAVEPOINT)
             transaction.restore_counters(counters)
+            self._removal.events_left = events_left
             self._fail(task, error)
         transaction.run(sql.RELEASE_SAVEPOINT)
 
