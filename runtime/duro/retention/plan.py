@@ -102,6 +102,26 @@ def plan_instance(
     return tuple(verdict for verdict in verdicts if verdict is not None)
 
 
+def beyond_last(
+    executions: Sequence[ExecutionFacts], rules: Sequence[PruneOptions], newer: NewerExecutions
+) -> tuple[ExecutionFacts, ...] | None:
+    """What ``plan_instance`` removes where nothing is held and ``rules`` only count (``keep_last``): the same without
+    the reasons, for turns, which prune like this again and again and tell nobody why. None: there are other rules.
+
+    ``executions``: of one life of one instance, oldest first.
+    """
+    keep_last = 0
+    for options in rules:
+        count, within, before = options.keep_last, options.keep_within, options.completed_before
+        if count is None or within is not None or before is not None or options.keep_last_per_version is not None:
+            return None
+        keep_last = max(keep_last, count)
+    beyond = max(0, len(executions) + newer.executions - keep_last)
+    return tuple(
+        execution for execution in executions[:beyond] if not _protections(execution, _NOTHING, ends_now=False)
+    )
+
+
 def oldest(
     executions: Iterable[ExecutionFacts], count: int = TURN_PRUNE_EXECUTIONS_MAX
 ) -> tuple[tuple[ExecutionFacts, ...], NewerExecutions]:

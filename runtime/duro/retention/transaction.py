@@ -12,7 +12,7 @@ from duro.model.pruning import ExecutionFacts, Hold, PruneResult, SkippedExecuti
 from duro.model.removal import LedgerEntry, PruneView
 from duro.model.retention import PruneOptions
 from duro.model.turns import PruneTerms
-from duro.retention.plan import plan_instance
+from duro.retention.plan import beyond_last, plan_instance
 from duro.retention.policy import policy_chain, with_instance_override
 from duro.retention.triggers import decide_at_continue_as_new, rollout_paused_until_ms
 
@@ -69,6 +69,8 @@ def choose(
     What is left for later (``remaining``) is what lies beyond the view and may have to go: counted no further than
     ``TURN_PRUNE_EXECUTIONS_MAX``, and as if nothing but ``keep_last`` could keep it.
     """
+    if only is None and not holds and (gone := beyond_last(view.executions, rules, view.newer)) is not None:
+        return Marks(gone, (), _remaining(view, rules))
     verdicts = plan_instance(view.executions, rules, holds, now_ms, newer=view.newer)
     removed, skipped = [], []
     for execution, verdict in zip(view.executions, verdicts, strict=True):

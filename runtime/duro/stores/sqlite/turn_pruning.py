@@ -1,7 +1,6 @@
 """The prunes of a commit: what turns ask for, and what policies say about those that continue as new."""
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import Final, NamedTuple, TypeAlias
 
 import apsw
@@ -153,19 +152,25 @@ class _Prunes:
 
     def _decide(self, turn: TurnCommit, override: str | None, pruned: int) -> PruneDecision | None:
         """When the versions were seen is read only where it matters: a policy is due, and rollouts pause it."""
-        decide = partial(
-            decide_turn,
+        own = None if override is None else _policy.decode(override)
+        decision = self._decide_by(turn, own, pruned, ())
+        if self._batch.prune_terms.rollout_pause_s > 0 and decision is not None and decision.rules is not None:
+            seen_ms = [at_ms for _, at_ms in versions_seen(self._transaction, turn.name)]
+            return self._decide_by(turn, own, pruned, seen_ms)
+        return decision
+
+    def _decide_by(
+        self, turn: TurnCommit, own: StatedPolicy | None, pruned: int, seen_ms: Sequence[int]
+    ) -> PruneDecision | None:
+        return decide_turn(
             turn.policies,
-            None if override is None else _policy.decode(override),
+            own,
             self._batch.prune_terms,
+            seen_ms,
             ending_execution_id=turn.execution_id,
             pruned_through=pruned,
             now_ms=self._transaction.now_ms,
         )
-        decision = decide(())
-        if self._batch.prune_terms.rollout_pause_s > 0 and decision is not None and decision.rules is not None:
-            return decide([seen_ms for _, seen_ms in versions_seen(self._transaction, turn.name)])
-        return decision
 
     # --- carrying it out --------------------------------------------------------------------------------------
 
