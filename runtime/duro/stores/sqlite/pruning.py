@@ -2,7 +2,7 @@
 the ledger says so. Here for the orders of clients and sweeps; ``turn_pruning`` does the same in the commit of turns."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, NamedTuple
 
 import apsw
 import msgspec
@@ -18,10 +18,14 @@ from duro.stores.sqlite import ledger
 from duro.stores.sqlite import sql_pruning as sql
 from duro.stores.sqlite.committer import Transaction, as_json
 
-_Read: TypeAlias = tuple[int, int, list[ExecutionFacts]]
-"""Place in what was asked, the number below which no execution is live, and the oldest of those that are."""
 
-_reads = msgspec.json.Decoder(list[_Read])
+class FactsRow(ExecutionFacts, frozen=True, kw_only=True, array_like=True, gc=False):
+    """As a row, for what does not leave the store."""
+
+
+_reads = msgspec.json.Decoder(list[tuple[int, int, list[ExecutionFacts]]])
+"""Place in what was asked, the number below which no execution is live, and the oldest of those that are."""
+_order_reads = msgspec.json.Decoder(list[tuple[int, int, list[FactsRow]]])
 _newer = msgspec.json.Decoder(list[tuple[int, int, int, list[NewerVersion]]])
 _holds = msgspec.json.Decoder(list[Hold])
 _versions = msgspec.json.Decoder(list[tuple[str, int]])
@@ -33,7 +37,8 @@ _versions = msgspec.json.Decoder(list[tuple[str, int]])
 def prune(transaction: Transaction, batch: PruneBatch) -> list[OrderResult]:
     _check(transaction, batch)
     wanted = [(order.incarnation, order.after) for order in batch.orders]
-    read = {each[0]: each for each in _reads.decode(transaction.value(sql.VIEWS, _scope(wanted, batch.executions_max)))}
+    answer = transaction.value(sql.ORDER_VIEWS, _scope(wanted, batch.executions_max))
+    read = {each[0]: each for each in _order_reads.decode(answer)}
     count_max = newer_to_count([options for order in batch.orders for options in order.rules])
     seen = views_of({n: each[2] for n, each in read.items()}, batch.executions_max, count_max, transaction.connection)
     held = holds_on(transaction, {facts[0].instance_id for _, _, facts in read.values() if facts})

@@ -20,25 +20,27 @@ _FACTS: Final = """json_object('instance_id', i.instance_id, 'incarnation', e.in
       'started_at_ms', e.started_at_ms, 'completed_at_ms', e.completed_at_ms, 'event_count', e.event_count,
       'history_bytes', e.history_bytes,
       'is_current', json(CASE WHEN e.execution_id = i.execution_id THEN 'true' ELSE 'false' END))"""
-_FACTS_OF: Final = f"""json((SELECT json_group_array({_FACTS}) FROM (
+# The same without the names: to write and read those costs as much as what they name.
+_FACT_ROW: Final = """json_array(i.instance_id, i.incarnation, e.execution_id, i.name, e.version, e.status,
+      e.started_at_ms, e.completed_at_ms, e.event_count, e.history_bytes,
+      json(CASE WHEN e.execution_id = i.execution_id THEN 'true' ELSE 'false' END))"""
+_VIEWS: Final = """
+SELECT json_group_array(json_array(k.key, i.live_from, json((SELECT json_group_array({facts}) FROM (
     SELECT * FROM executions WHERE incarnation = i.incarnation AND execution_id >= i.live_from
-      AND execution_id > k.value ->> 1 AND removal = 'live' ORDER BY execution_id LIMIT ?2) AS e))"""
-# For each (incarnation, execution) of ?1, by its place: below which none is live, as far as is known, and the oldest ?2
-# live executions after that one.
-VIEWS: Final = f"""
-SELECT json_group_array(json_array(k.key, i.live_from, {_FACTS_OF}))
+      AND execution_id > k.value ->> 1 AND removal = 'live' ORDER BY execution_id LIMIT ?2) AS e))))
 FROM json_each(?1) AS k CROSS JOIN instances i ON i.incarnation = k.value ->> 0
 """
+# For each (incarnation, execution) of ?1, by its place: below which none is live, as far as is known, and the oldest ?2
+# live executions after that one.
+VIEWS: Final = _VIEWS.format(facts=_FACTS)
+ORDER_VIEWS: Final = _VIEWS.format(facts=_FACT_ROW)
 _UP_TO: Final = "i.execution_id - (k.value ->> 1)"
 # In a commit, for each (incarnation, number) of ?1: the oldest ?2 live executions, leaving out the newest (that number
 # of them); how many of those are live, if there are any others; the first of those that is; whether any of the others
-# has children; and the last automatic range of the ledger. And whether there is any hold at all. No field has its name
-# here: to write and read names costs as much as what they name.
+# has children; and the last automatic range of the ledger. And whether there is any hold at all.
 TURN_VIEWS: Final = f"""
 SELECT EXISTS (SELECT 1 FROM holds), json_group_array(json_array(i.incarnation, i.live_from,
-  json((SELECT json_group_array(json_array(i.instance_id, i.incarnation, execution_id, i.name, e.version, e.status,
-      started_at_ms, e.completed_at_ms, event_count, history_bytes,
-      json(CASE WHEN e.execution_id = i.execution_id THEN 'true' ELSE 'false' END))) FROM (
+  json((SELECT json_group_array({_FACT_ROW}) FROM (
     SELECT * FROM executions WHERE incarnation = i.incarnation AND execution_id BETWEEN i.live_from AND {_UP_TO}
       AND removal = 'live' ORDER BY execution_id LIMIT ?2) AS e)),
   CASE WHEN i.live_from <= {_UP_TO} THEN (SELECT count(*) FROM executions

@@ -11,7 +11,7 @@ from duro.errors import DuroError
 from duro.model.ledger import LedgerRange
 from duro.model.limits import TURN_PRUNE_EXECUTIONS_MAX
 from duro.model.policies import PruneDecision, StatedPolicy
-from duro.model.pruning import ExecutionFacts, Hold, NewerExecutions, PruneResult, PruneTrigger
+from duro.model.pruning import Hold, NewerExecutions, PruneResult, PruneTrigger
 from duro.model.removal import PruneReport, PruneView
 from duro.model.retention import PolicyKind, PolicyOrigin, PruneOptions
 from duro.model.status import ExecutionStatus
@@ -32,7 +32,7 @@ from duro.stores.sqlite import ledger
 from duro.stores.sqlite import sql_pruning as sql
 from duro.stores.sqlite.committer import Transaction, as_json
 from duro.stores.sqlite.connection import concerns_the_store
-from duro.stores.sqlite.pruning import Removal, holds_on, versions_seen, views_of
+from duro.stores.sqlite.pruning import FactsRow, Removal, holds_on, versions_seen, views_of
 from duro.stores.sqlite.queues import Fence, send, wake
 from duro.stores.sqlite.rows import Row
 
@@ -40,15 +40,11 @@ _CALLED: Final = PolicyOrigin(PolicyKind.CALL, "ctx.prune_history")
 _UNDECIDED: Final = PolicyOrigin(PolicyKind.NONE, "")
 
 
-class _Facts(ExecutionFacts, frozen=True, kw_only=True, array_like=True, gc=False):
-    """Without their names, as they come from the store."""
-
-
 class _Range(LedgerRange, frozen=True, kw_only=True, array_like=True):
-    """Without the names, as it comes from the store."""
+    """As a row."""
 
 
-_Read: TypeAlias = tuple[int, int, list[_Facts], int, int | None, bool, tuple[int, _Range] | None]
+_Read: TypeAlias = tuple[int, int, list[FactsRow], int, int | None, bool, tuple[int, _Range] | None]
 """Incarnation; the number below which none of its executions is live; the oldest of those that rules may let go; how
 many come behind all of those; the first that does; whether any that may go has children; the last automatic range of
 the ledger."""
