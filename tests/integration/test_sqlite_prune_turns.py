@@ -13,7 +13,7 @@ from duro.model.retention import AutoPrune, PruneOptions
 from duro.model.turns import PruneTerms, TurnOutcome
 from duro.retention.plan import plan_instance
 from duro.stores.sqlite import SqliteStore, sql_pruning
-from duro.testing.builders import continued_as_new, next_lease, prune_batch, prune_requested, turn
+from duro.testing.builders import completed, continued_as_new, next_lease, prune_batch, prune_requested, turn
 from duro.testing.clock import ManualClock
 from duro.testing.invariants import check_invariants
 from tests.support.pruning import (
@@ -178,6 +178,29 @@ def test_a_turn_takes_what_a_plan_of_the_whole_instance_takes(store: SqliteStore
     after = [each.execution_id for each in before if each.execution_id not in planned]
     assert loops.live("a") == after
     assert instance_row(store, "a")["live_from"] == after[0]
+
+
+def test_answers_arrive_in_the_order_of_the_requests(store: SqliteStore, loops: Loops) -> None:
+    loops.start("a", "b")
+    loops.go_on(4)
+    leased = sorted(loops.worker.lease().instances, key=lambda each: each.instance_id)
+    asked = (prune_requested(PruneOptions(keep_last=3)), prune_requested())
+    loops.worker.commit(*(turn(each, *asked, at_ms=5) for each in leased))
+    rows = sorted(store.dump()["messages"], key=lambda row: int(row["message_id"]))
+    assert [row["incarnation"] for row in rows] == [each.incarnation for each in leased for _ in asked]
+    assert [answer["executions_deleted"] for answer in answers(rows)] == [2, 2, 2, 2]
+
+
+def test_an_instance_that_ends_in_a_later_turn_of_the_batch_is_told_nothing(store: SqliteStore, loops: Loops) -> None:
+    loops.start("a")
+    loops.go_on(2)
+    (leased,) = loops.worker.lease().instances
+    asks = turn(leased, prune_requested(), at_ms=5, keep_lease=True)
+    ends = turn(next_lease(leased, asks), completed(), at_ms=5)
+    result = loops.worker.commit(asks, ends)
+    assert result.turns == [TurnOutcome.COMMITTED] * 2
+    assert [report.result.executions_deleted for report in result.prunes] == [2]
+    assert store.dump()["messages"] == []
 
 
 # --- one that fails ------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from duro.model.pruning import ExecutionFacts, Hold, HoldTarget, NewerExecutions
 from duro.model.retention import PolicyKind, PolicyOrigin, PruneOptions
 from duro.model.status import ExecutionStatus
 from duro.retention.holds import holds_on
-from duro.retention.plan import instance_plan, oldest, plan_instance, prune_plan
+from duro.retention.plan import beyond_last, instance_plan, oldest, plan_instance, prune_plan
 from tests.retention_facts import NOW_MS, current, ended
 
 EXAMPLES: Final = int(os.environ.get("DURO_PROPERTY_EXAMPLES", "150"))
@@ -98,6 +98,20 @@ def _plan_removed(
     executions: Executions, rules: PruneOptions | list[PruneOptions], held: list[Hold], now_ms: int = NOW_MS
 ) -> set[int]:
     return _removed(executions, plan_instance(executions, rules, held, now_ms))
+
+
+@properties
+@given(instances(), st.lists(counts.map(lambda count: PruneOptions(keep_last=count)) | options(), min_size=1), counts)
+def test_what_counts_alone_let_go_is_what_a_plan_removes(
+    executions: Executions, rules: list[PruneOptions], seen: int
+) -> None:
+    view, newer = oldest(executions, seen)
+    only_counting = all(each == PruneOptions(keep_last=each.keep_last or 1) for each in rules)
+    gone = beyond_last(view, rules, newer)
+    assert (gone is not None) == only_counting
+    if gone is not None:
+        removed = _removed(view, plan_instance(view, rules, [], NOW_MS, newer=newer))
+        assert [facts.execution_id for facts in gone] == sorted(removed)
 
 
 @properties

@@ -8,23 +8,19 @@ every step so must be their dumps, row by row, ids and counters included; and th
 
 import os
 import tempfile
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
 from itertools import count
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, ClassVar, Final, TypeVar
 
 import msgspec
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from duro import codec
 from duro.errors import DuroError
-from duro.model import events as ev
-from duro.model import messages as msg
 from duro.model.records import InstanceFilter, StartRequest, StoreInfo
-from duro.model.status import STORED_BLOCKS, InstanceStatus, ParentPolicy
+from duro.model.status import STORED_BLOCKS, ExecutionStatus, InstanceStatus
 from duro.model.turns import (
     CommitBatch,
     CommitResult,
@@ -42,26 +38,33 @@ from duro.stores.base import Store, StoreDump
 from duro.stores.memory import MemoryStore
 from duro.stores.sqlite import SqliteStore
 from duro.testing import ManualClock, builders, check_invariants
+from tests.support.drawn_turns import (
+    ACTIVITIES,
+    EVENT_NAMES,
+    INSTANCE_IDS,
+    NAMES,
+    VERSIONS,
+    Draw,
+    Habits,
+    TurnMaker,
+    event_names,
+    instance_ids,
+    json_texts,
+    names,
+    often,
+    versions,
+)
 
 T = TypeVar("T")
 
 EXAMPLES: Final = os.environ.get("DURO_PROPERTY_EXAMPLES")
 
-INSTANCE_IDS: Final = [f"i{number}" for number in range(12)]
 WORKER_IDS: Final = ["w1", "w2", "w3"]
-NAMES: Final = ["Order", "Child"]
-VERSIONS: Final = ["1.0.0", "2.0.0"]
-ACTIVITIES: Final = ["charge", "ship"]
-EVENT_NAMES: Final = ["x", "y"]
 LEASE_MS: Final = 2_000
 
 ALL_KINDS: Final = tuple((name, version) for name in NAMES for version in ("", *VERSIONS))
 
-instance_ids = st.sampled_from(INSTANCE_IDS)
 worker_ids = st.sampled_from(WORKER_IDS)
-names = st.sampled_from(NAMES)
-versions = st.sampled_from(VERSIONS)
-event_names = st.sampled_from(EVENT_NAMES)
 request_ids = st.sampled_from([f"r{number}" for number in range(6)])
 times = st.sampled_from([0, 1, 10, 20, 100, 200, LEASE_MS // 2, LEASE_MS])
 worker_actions = st.sampled_from(
@@ -69,13 +72,6 @@ worker_actions = st.sampled_from(
 )
 client_actions = st.sampled_from(["cancel", "cancel", "cancel", "terminate", "resume", "resume"])
 limits = st.integers(0, 4)
-json_texts = st.sampled_from(["null", "1", '"é"', '{"a":[1,2]}'])
-parent_policies = st.none() | st.sampled_from(list(ParentPolicy))
-requests_of_code = st.sampled_from(
-    ["activity", "activity", "timer", "wait", "wait", "child", "child", "detached", "cancel", "cancel"]
-)
-endings = st.sampled_from([*["go on"] * 8, "complete", "complete", "fail", "cancel", "continue", "continue"])
-often = st.sampled_from([True, True, False])
 rarely = st.sampled_from([False, False, False, True])
 
 starts = st.builds(
@@ -116,188 +112,19 @@ lease_requests = st.one_of(
 )
 
 
-# --- turns as an engine would commit them --------------------------------------------------------------------
-
-
-@dataclass
-class _Open:
-    """What an execution still waits for, by the event that asked."""
-
-    activities: set[int] = field(default_factory=set)
-    timers: set[int] = field(default_factory=set)
-    waits: dict[int, str] = field(default_factory=dict)
-    children: set[int] = field(default_factory=set)
-    cancel_delivered: bool = False
-
-    def take(self, event: ev.AnyEvent, event_id: int) -> None:
-        match event:
-            case ev.ActivityScheduled():
-                self.activities.add(event_id)
-            case ev.TimerCreated():
-                self.timers.add(event_id)
-            case ev.EventWaitStarted(name=name):
-                self.waits[event_id] = name
-            case ev.SubOrchestrationScheduled():
-                self.children.add(event_id)
-            case ev.OrchestrationCancelRequested():
-                self.cancel_delivered = True
-            case ev.ActivityCompleted() | ev.ActivityFailed() | ev.ActivityCancelRequested():
-                self.activities.discard(event.scheduled_event_id)
-            case ev.TimerFired() | ev.TimerCancelled():
-                self.timers.discard(event.scheduled_event_id)
-            case ev.EventReceived() | ev.EventWaitCancelled():
-                self.waits.pop(event.scheduled_event_id, None)
-            case ev.SubOrchestrationCompleted() | ev.SubOrchestrationFailed():
-                self.children.discard(event.scheduled_event_id)
-            case _:
-                pass
-
-
-class _TurnMaker:
-    """Draws one turn that fits a lease and the history behind it."""
-
-    def __init__(
-        self, draw: Callable[[st.SearchStrategy[Any]], Any], leased: LeasedInstance, history: Sequence[str], now: int
-    ) -> None:
-        self._draw = draw
-        self._leased = leased
-        self._now = now
-        self._open = _Open()
-        for event_id, data in enumerate(history, start=1):
-            self._open.take(codec.decode_event(data), event_id)
-        self._events: list[ev.AnyEvent] = []
-        self._fields: dict[str, Any] = {"consumed_messages": [], "consumed_mailbox": [], "ignored_messages": 0}
-        self._next_event_id = leased.event_count + 1 + (leased.event_count == 0)
-
-    def make(self, claimed: Sequence[int]) -> TurnCommit:
-        """``claimed``: open activities this worker holds and may finish in the turn itself."""
-        self._receive()
-        for event_id in claimed:
-            if event_id in self._open.activities and self._draw(st.booleans()):
-                self._record(builders.activity_completed(event_id, self._draw(json_texts)))
-                self._fields.setdefault("finished_activities", []).append(event_id)
-        for _ in range(self._draw(st.integers(0, 4))):
-            self._ask()
-        self._finish()
-        at_ms = self._now - self._draw(st.sampled_from([0, 0, 3]))
-        turn = builders.turn(
-            self._leased,
-            *self._events,
-            at_ms=at_ms,
-            version=self._leased.version or self._draw(versions),
-            waits=list(self._open.waits.values()),
-            keep_lease=self._draw(st.booleans()),
-            custom_status=self._draw(st.sampled_from([None, None, "", '"busy"'])),
-            **self._fields,
-        )
-        for activity in turn.activities:
-            activity.claimed = self._draw(st.booleans())
-        return turn
-
-    def _record(self, event: ev.AnyEvent) -> int:
-        self._open.take(event, self._next_event_id)
-        self._events.append(event)
-        self._next_event_id += 1
-        return self._next_event_id - 1
-
-    # --- what arrived
-
-    def _receive(self) -> None:
-        if self._leased.event_count == 0 and self._draw(st.booleans()):
-            return  # an engine may leave arrivals for the next turn
-        if self._leased.cancel_reason is not None and not self._open.cancel_delivered and self._draw(often):
-            self._record(builders.cancel_requested(self._leased.cancel_reason))
-        for queued in self._leased.messages:
-            if self._draw(often):
-                self._fields["consumed_messages"].append(queued.message_id)
-                self._receive_message(codec.decode_message(queued.data))
-        for timer in self._leased.timers:
-            if timer.event_id in self._open.timers and self._draw(often):
-                self._record(builders.timer_fired(timer.event_id))
-        for event in self._leased.mailbox:
-            waiting = [event_id for event_id, name in self._open.waits.items() if name == event.name]
-            if waiting and self._draw(often):
-                self._fields["consumed_mailbox"].append(event.sequence)
-                self._record(builders.event_received(waiting[0], event.name, event.data))
-
-    def _receive_message(self, message: msg.AnyMessage) -> None:
-        event_id = message.scheduled_event_id
-        waiting = self._open.activities | self._open.children
-        if message.execution_id != self._leased.execution_id or event_id not in waiting:
-            self._fields["ignored_messages"] += 1
-            return
-        match message:
-            case msg.ActivitySucceeded(result=result):
-                self._record(builders.activity_completed(event_id, bytes(result).decode()))
-            case msg.ActivityFailed(failure=failure):
-                self._record(builders.activity_failed(event_id, failure))
-            case msg.ChildSucceeded(result=result):
-                self._record(builders.child_completed(event_id, bytes(result).decode()))
-            case msg.ChildFailed(failure=failure):
-                self._record(builders.child_failed(event_id, failure))
-
-    # --- what the code asks for
-
-    def _ask(self) -> None:
-        draw = self._draw
-        match draw(
-            st.sampled_from(
-                ["activity", "activity", "timer", "wait", "wait", "child", "child", "detached", "cancel", "cancel"]
-            )
-        ):
-            case "activity":
-                self._record(builders.activity_scheduled(draw(st.sampled_from(ACTIVITIES)), draw(json_texts)))
-            case "timer":
-                self._record(builders.timer_created(self._now + draw(st.sampled_from([-5, 0, 10, 200]))))
-            case "wait":
-                self._record(builders.wait_started(draw(event_names)))
-            case "child":
-                self._record(
-                    builders.child_scheduled(
-                        draw(instance_ids),
-                        draw(names),
-                        draw(json_texts),
-                        version=draw(st.none() | versions),
-                        on_parent_continue=draw(parent_policies),
-                        on_parent_end=draw(parent_policies),
-                    )
-                )
-            case "detached":
-                self._record(builders.detached_scheduled(draw(instance_ids), draw(names), version=draw(versions)))
-            case "cancel":
-                self._withdraw()
-
-    def _withdraw(self) -> None:
-        of = self._open
-        candidates: list[tuple[int, ev.AnyEvent]] = [
-            *((event_id, builders.activity_cancel_requested(event_id)) for event_id in sorted(of.activities)),
-            *((event_id, builders.timer_cancelled(event_id)) for event_id in sorted(of.timers)),
-            *((event_id, builders.wait_cancelled(event_id)) for event_id in sorted(of.waits)),
-            *((event_id, builders.child_cancel_requested(event_id)) for event_id in sorted(of.children)),
-        ]
-        # An activity or timer of this very turn is not withdrawn: an engine drops both requests instead.
-        earlier = [event for event_id, event in candidates if event_id <= self._leased.event_count]
-        if earlier:
-            self._record(self._draw(st.sampled_from(earlier)))
-
-    def _finish(self) -> None:
-        draw = self._draw
-        match draw(endings):
-            case "complete":
-                self._record(builders.completed(draw(json_texts)))
-            case "fail":
-                self._record(builders.failed())
-            case "cancel":
-                self._record(builders.cancelled(self._leased.cancel_reason or "by itself"))
-            case "continue":
-                self._record(builders.continued_as_new(draw(json_texts), draw(versions)))
-
-
 # --- the machine ---------------------------------------------------------------------------------------------
 
 
 class StoresAgree(RuleBasedStateMachine):
     """Every rule is one call of the port, done on both stores."""
+
+    HABITS: ClassVar = Habits(
+        asks=st.sampled_from(
+            ["activity", "activity", "timer", "wait", "wait", "child", "child", "detached", "cancel", "cancel"]
+        ),
+        endings=st.sampled_from([*["go on"] * 8, "complete", "complete", "fail", "cancel", "continue", "continue"]),
+        policies=st.none(),
+    )
 
     def __init__(self) -> None:
         super().__init__()
@@ -438,13 +265,14 @@ class StoresAgree(RuleBasedStateMachine):
         self.leases |= {(worker_id, instance.incarnation): instance for instance in leased.instances}
         self.activities += [(worker_id, activity) for activity in leased.activities]
 
-    def _batch(self, worker_id: str, draw: Callable[[st.SearchStrategy[Any]], Any]) -> CommitBatch:
+    def _batch(self, worker_id: str, draw: Draw) -> CommitBatch:
         held = [leased for (holder, _), leased in sorted(self.leases.items()) if holder == worker_id]
-        turned, released = [], []
+        turned: list[TurnCommit] = []
+        released: list[ReleaseInstance] = []
         for leased in draw(st.permutations(held)):
             match draw(st.sampled_from([*["turn"] * 8, "release", "keep"])):
                 case "turn":
-                    turned.append(self._turn(worker_id, leased, draw))
+                    turned += self._turns(worker_id, leased, draw)
                 case "release":
                     released.append(self._release(leased, draw))
                 case _:
@@ -464,13 +292,19 @@ class StoresAgree(RuleBasedStateMachine):
             lease=draw(st.none() | lease_requests),
         )
 
-    def _turn(
-        self, worker_id: str, leased: LeasedInstance, draw: Callable[[st.SearchStrategy[Any]], Any]
-    ) -> TurnCommit:
+    def _turns(self, worker_id: str, leased: LeasedInstance, draw: Draw) -> Iterator[TurnCommit]:
+        """One turn, or the one that continues as new and the first one of the next execution."""
+        first = self._turn(worker_id, leased, draw)
+        yield first
+        continues = first.end is not None and first.end.status is ExecutionStatus.CONTINUED_AS_NEW
+        if continues and first.keep_lease and draw(often):
+            yield TurnMaker(draw, self.HABITS, builders.next_lease(leased, first), (), self.clock.now_ms()).make(())
+
+    def _turn(self, worker_id: str, leased: LeasedInstance, draw: Draw) -> TurnCommit:
         (history,) = self.memory.load_histories([(leased.incarnation, leased.execution_id)])
         held = self.memory.held_activities(worker_id)
         claimed = sorted(key[2] for key in held if key[:2] == (leased.incarnation, leased.execution_id))
-        maker = _TurnMaker(draw, leased, history[: leased.event_count], self.clock.now_ms())
+        maker = TurnMaker(draw, self.HABITS, leased, history[: leased.event_count], self.clock.now_ms())
         turn = maker.make(claimed)
         if leased.event_count > 0 and draw(rarely) and draw(rarely):
             match draw(st.sampled_from(["reject", "reject", "conflict", "fence"])):
@@ -482,7 +316,7 @@ class StoresAgree(RuleBasedStateMachine):
                     turn.lease_epoch -= 1
         return turn
 
-    def _release(self, leased: LeasedInstance, draw: Callable[[st.SearchStrategy[Any]], Any]) -> ReleaseInstance:
+    def _release(self, leased: LeasedInstance, draw: Draw) -> ReleaseInstance:
         pause = draw(st.none() | st.sampled_from([-5, 0, 20]))
         return ReleaseInstance(
             incarnation=leased.incarnation,
@@ -496,7 +330,7 @@ class StoresAgree(RuleBasedStateMachine):
     def _report(
         self,
         activity: LeasedActivity,
-        draw: Callable[[st.SearchStrategy[Any]], Any],
+        draw: Draw,
         finished: list[FinishActivity],
         retried: list[RetryActivity],
     ) -> None:
@@ -524,7 +358,7 @@ class StoresAgree(RuleBasedStateMachine):
             if outcome is TurnOutcome.COMMITTED and turn.keep_lease:
                 self.leases[key] = builders.next_lease(self.leases[key], turn)
             elif outcome in (TurnOutcome.COMMITTED, TurnOutcome.FENCED):
-                del self.leases[key]
+                self.leases.pop(key, None)  # a second turn of the batch was fenced like the first
         reported = {_key(report) for report in batch.finished} | {_key(report) for report in batch.retries}
         self.activities = [
             (holder, activity)

@@ -21,6 +21,7 @@ are, too; what only a version rule could still keep is kept, as undecided, and l
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import lru_cache
 from typing import Final, NamedTuple, TypeAlias
 
 from duro.model.limits import TURN_PRUNE_EXECUTIONS_MAX
@@ -74,8 +75,8 @@ def plan_instance(
     """
     _check_one_instance(executions)
     options = _as_tuple(rules)
-    held = holds_in_force(holds, now_ms)
-    if executions:
+    held = holds_in_force(holds, now_ms) if holds else ()
+    if held and executions:
         first = executions[0]
         held = tuple(hold for hold in held if concerns_instance(hold, first.instance_id, first.name))
     order = sorted(range(len(executions)), key=lambda index: executions[index].execution_id, reverse=True)
@@ -99,6 +100,26 @@ def plan_instance(
             verdict = alike[key] = Verdict(*key)
         verdicts[index] = verdict
     return tuple(verdict for verdict in verdicts if verdict is not None)
+
+
+def beyond_last(
+    executions: Sequence[ExecutionFacts], rules: Sequence[PruneOptions], newer: NewerExecutions
+) -> tuple[ExecutionFacts, ...] | None:
+    """What ``plan_instance`` removes where nothing is held and ``rules`` only count (``keep_last``): the same without
+    the reasons, for turns, which prune like this again and again and tell nobody why. None: there are other rules.
+
+    ``executions``: of one life of one instance, oldest first.
+    """
+    keep_last = 0
+    for options in rules:
+        count, within, before = options.keep_last, options.keep_within, options.completed_before
+        if count is None or within is not None or before is not None or options.keep_last_per_version is not None:
+            return None
+        keep_last = max(keep_last, count)
+    beyond = max(0, len(executions) + newer.executions - keep_last)
+    return tuple(
+        execution for execution in executions[:beyond] if not _protections(execution, _NOTHING, ends_now=False)
+    )
 
 
 def oldest(
@@ -200,6 +221,7 @@ def _answers(rules: PruneOptions, now_ms: int) -> Iterator[_Answer]:
         yield _per_version(rules.keep_last_per_version, rules.keep_versions)
 
 
+@lru_cache(maxsize=64)
 def _last(keep_last: int) -> _Answer:
     beyond = (False, f"beyond-last:{keep_last}")
 
@@ -345,7 +367,7 @@ def _as_tuple(rules: Rules) -> tuple[PruneOptions, ...] | None:
         return None if rules is None else (rules,)
     if not rules:
         raise InvalidRulesError("no rules name nothing to keep", hint="give options, or None to keep everything")
-    return tuple(dict.fromkeys(rules))
+    return tuple(dict.fromkeys(rules)) if len(rules) > 1 else tuple(rules)
 
 
 def _check_one_instance(executions: Sequence[ExecutionFacts]) -> None:

@@ -12,7 +12,7 @@ from duro.model.pruning import ExecutionFacts, Hold, PruneResult, SkippedExecuti
 from duro.model.removal import LedgerEntry, PruneView
 from duro.model.retention import PruneOptions
 from duro.model.turns import PruneTerms
-from duro.retention.plan import plan_instance
+from duro.retention.plan import beyond_last, plan_instance
 from duro.retention.policy import policy_chain, with_instance_override
 from duro.retention.triggers import decide_at_continue_as_new, rollout_paused_until_ms
 
@@ -43,12 +43,15 @@ def newer_to_count(rules: Iterable[PruneOptions]) -> int:
     return max((options.keep_last or 0 for options in rules), default=0) + _REMAINING_COUNTED_MAX
 
 
-def newest_untouched(rules: Sequence[PruneOptions]) -> int:
+def newest_untouched(rules: Iterable[PruneOptions]) -> int:
     """How many of the newest executions ``rules`` keep whatever else is true of them, so that a turn need not look at
     them but only count them; 0 where a rule asks for their versions."""
-    if any(options.keep_last_per_version is not None for options in rules):
-        return 0
-    return max((options.keep_last or 0 for options in rules), default=0)
+    newest = 0
+    for options in rules:
+        if options.keep_last_per_version is not None:
+            return 0
+        newest = max(newest, options.keep_last or 0)
+    return newest
 
 
 def choose(
@@ -66,6 +69,8 @@ def choose(
     What is left for later (``remaining``) is what lies beyond the view and may have to go: counted no further than
     ``TURN_PRUNE_EXECUTIONS_MAX``, and as if nothing but ``keep_last`` could keep it.
     """
+    if only is None and not holds and (gone := beyond_last(view.executions, rules, view.newer)) is not None:
+        return Marks(gone, (), _remaining(view, rules))
     verdicts = plan_instance(view.executions, rules, holds, now_ms, newer=view.newer)
     removed, skipped = [], []
     for execution, verdict in zip(view.executions, verdicts, strict=True):

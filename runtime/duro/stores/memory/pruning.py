@@ -64,7 +64,6 @@ from duro.stores.memory.instances import Execution, Instance, LedgerRow, RunTota
 
 _CALLED: Final = PolicyOrigin(PolicyKind.CALL, "ctx.prune_history")
 _EXECUTIONS_A_RECLAIM: Final = 500
-_FAMILIES_A_RECLAIM: Final = 100
 
 _policy = msgspec.json.Decoder(StatedPolicy)
 
@@ -280,29 +279,30 @@ class Pruning:
     def reclaim(self, events_max: int) -> ReclaimResult:
         with self._transaction() as now:
             due = self._due(now)[:_EXECUTIONS_A_RECLAIM]
-            executions = events = children = taken = 0
+            executions = events = children = 0
             for instance, execution in due:
-                if events and events + execution.event_count > events_max:
+                event_count = execution.event_count
+                if (executions or children) and events + event_count > events_max:
                     break
-                taken += 1
                 if execution.takes_children:
-                    removed, more = self._remove_children(instance, execution, now)
+                    removed, their_events, more = self._remove_children(instance, execution, now, events_max - events)
                     children += removed
+                    events += their_events
                     if more:
                         execution.removal = RemovalState.RECLAIMING
                         break
-                if execution.event_count > events_max:
+                if event_count > events_max:
                     execution.removal = RemovalState.RECLAIMING
-                    slice_size = min(events_max, len(execution.history))
-                    del execution.history[:slice_size]
-                    execution.reclaimed_events += slice_size
-                    if slice_size == events_max:
-                        events += events_max
+                    event_count = min(events_max, len(execution.history))
+                    del execution.history[:event_count]
+                    execution.reclaimed_events += event_count
+                    if event_count == events_max:
+                        events += event_count
                         break
-                events += execution.event_count
+                events += event_count
                 executions += 1
                 del instance.executions[execution.execution_id]
-            more = taken < len(due) or len(due) == _EXECUTIONS_A_RECLAIM or executions < taken
+            more = executions < len(due) or len(due) == _EXECUTIONS_A_RECLAIM
             if due:
                 self._changed()
             return ReclaimResult(executions=executions, events=events, children=children, more=more)
@@ -316,23 +316,26 @@ class Pruning:
         ]
         return [(self._instances[number], self._instances[number].executions[id_]) for _, number, id_ in sorted(due)]
 
-    def _remove_children(self, parent: Instance, execution: Execution, now: int) -> tuple[int, bool]:
-        children = [
-            child
-            for child in self._children.get(parent.incarnation, ())
-            if (lineage := child.lineage) is not None
-            and not lineage.detached
-            and lineage.parent.execution_id == execution.execution_id
-        ]
-        families = [list(self._family(child)) for child in children]
-        families = [family for family in families if all(member.finished for member in family)]
-        del families[_FAMILIES_A_RECLAIM:]
+    def _remove_children(
+        self, parent: Instance, execution: Execution, now: int, events_max: int
+    ) -> tuple[int, int, bool]:
+        """Until ``events_max`` events are deleted: how many children and events, and whether there are more."""
         held = holds_in_force(self._holds.values(), now)
-        free = [family for family in families if not any(_is_held(member, held) for member in family)]
-        for family in free:
+        children = events = 0
+        for child in [*self._children.get(parent.incarnation, ())]:
+            lineage = child.lineage
+            if lineage is None or lineage.detached or lineage.parent.execution_id != execution.execution_id:
+                continue
+            family = list(self._family(child))
+            if any(not member.finished or _is_held(member, held) for member in family):
+                continue
+            if children and events >= events_max:
+                return children, events, True
+            children += 1
             for member in family:
+                events += sum(each.event_count for each in member.executions.values())
                 self._remove_instance(member)
-        return len(free), len(families) == _FAMILIES_A_RECLAIM and bool(free)
+        return children, events, False
 
     def _family(self, root: Instance) -> Iterator[Instance]:
         """``root`` and whatever it waits for, and so on."""
@@ -613,8 +616,10 @@ def _matches(instance: Instance, where: PruneFilter) -> bool:
 
 
 def _is_held(instance: Instance, holds: Iterable[Hold]) -> bool:
+    """A hold on one version keeps all of an instance that ran it."""
+    versions = {None, *(execution.version for execution in instance.executions.values())}
     return any(
-        concerns_instance(hold, instance.instance_id, instance.name) and hold.target.version in (None, instance.version)
+        concerns_instance(hold, instance.instance_id, instance.name) and hold.target.version in versions
         for hold in holds
     )
 

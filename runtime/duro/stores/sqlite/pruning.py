@@ -2,7 +2,7 @@
 the ledger says so. Here for the orders of clients and sweeps; ``turn_pruning`` does the same in the commit of turns."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, NamedTuple
 
 import apsw
 import msgspec
@@ -10,7 +10,7 @@ import msgspec
 from duro.errors import InvalidRulesError, StalePlanError
 from duro.model.limits import MARK_RECLAIM_EVENTS_MAX
 from duro.model.pruning import ExecutionFacts, Hold, NewerExecutions, NewerVersion, PruneResult
-from duro.model.removal import OrderResult, PruneBatch, PruneView
+from duro.model.removal import OrderResult, PruneBatch, PruneOrder, PruneView
 from duro.model.status import ChildrenPolicy
 from duro.retention.ledger import ledger_range
 from duro.retention.transaction import Marks, choose, live_from, newer_to_count, rules_text
@@ -18,11 +18,15 @@ from duro.stores.sqlite import ledger
 from duro.stores.sqlite import sql_pruning as sql
 from duro.stores.sqlite.committer import Transaction, as_json
 
-_Read: TypeAlias = tuple[int, int, list[ExecutionFacts]]
-"""Incarnation, the number below which none of its executions is live, and the oldest of those that are."""
 
-_reads = msgspec.json.Decoder(list[_Read])
-_newer = msgspec.json.Decoder(list[tuple[int, int, list[NewerVersion]]])
+class FactsRow(ExecutionFacts, frozen=True, kw_only=True, array_like=True, gc=False):
+    """As a row, for what does not leave the store."""
+
+
+_reads = msgspec.json.Decoder(list[tuple[int, int, list[ExecutionFacts]]])
+"""Place in what was asked, the number below which no execution is live, and the oldest of those that are."""
+_order_reads = msgspec.json.Decoder(list[tuple[int, int, list[FactsRow]]])
+_newer = msgspec.json.Decoder(list[tuple[int, int, int, list[NewerVersion]]])
 _holds = msgspec.json.Decoder(list[Hold])
 _versions = msgspec.json.Decoder(list[tuple[str, int]])
 
@@ -33,18 +37,19 @@ _versions = msgspec.json.Decoder(list[tuple[str, int]])
 def prune(transaction: Transaction, batch: PruneBatch) -> list[OrderResult]:
     _check(transaction, batch)
     wanted = [(order.incarnation, order.after) for order in batch.orders]
-    read = {each[0]: each for each in _reads.decode(transaction.value(sql.VIEWS, _scope(wanted, batch.executions_max)))}
+    answer = transaction.value(sql.ORDER_VIEWS, _scope(wanted, batch.executions_max))
+    read = {each[0]: each for each in _order_reads.decode(answer)}
     count_max = newer_to_count([options for order in batch.orders for options in order.rules])
     seen = views_of({n: each[2] for n, each in read.items()}, batch.executions_max, count_max, transaction.connection)
     held = holds_on(transaction, {facts[0].instance_id for _, _, facts in read.values() if facts})
     removal = Removal(transaction, children=batch.children, grace_ms=batch.grace_ms, run_id=batch.run_id)
     results = []
     run = ledger.RunTotals()
-    for order in batch.orders:
-        if order.incarnation not in read:
+    for place, order in enumerate(batch.orders):
+        if place not in read:
             results.append(OrderResult(result=PruneResult(), next_after=None))
             continue
-        view = seen[order.incarnation]
+        view = seen[place]
         marks = choose(view, order.rules, held, transaction.now_ms, after=order.after, only=order.only)
         if marks.removed:
             delete(transaction, order.incarnation, removal.remove(marks.removed))
@@ -59,7 +64,7 @@ def prune(transaction: Transaction, batch: PruneBatch) -> list[OrderResult]:
                 run.add(pruned, ledger.record_run(transaction, order.incarnation, batch.run_id, pruned))
             else:
                 ledger.record_automatic(transaction, order.incarnation, pruned)
-        results.append(_settle(transaction, batch, order.after, read[order.incarnation], view, marks))
+        results.append(_settle(transaction, batch, order, read[place][1], view, marks))
     if run.executions:
         ledger.add_to_run(transaction, batch, run)
     return results
@@ -76,16 +81,15 @@ def _check(transaction: Transaction, batch: PruneBatch) -> None:
 
 
 def _settle(
-    transaction: Transaction, batch: PruneBatch, after: int, read: _Read, view: PruneView, marks: Marks
+    transaction: Transaction, batch: PruneBatch, order: PruneOrder, known_from: int, view: PruneView, marks: Marks
 ) -> OrderResult:
-    incarnation, known_from, _ = read
     next_after = view.executions[-1].execution_id if view.newer.executions else None
-    if after < known_from:
+    if order.after < known_from:
         lowest = live_from(view, marks.removed, known_from)
         if lowest != known_from:
-            transaction.run(sql.LIVE_FROM, (incarnation, lowest))
+            transaction.run(sql.LIVE_FROM, (order.incarnation, lowest))
     if batch.swept and next_after is None:
-        transaction.run(sql.SWEPT, (incarnation, transaction.now_ms))
+        transaction.run(sql.SWEPT, (order.incarnation, transaction.now_ms))
     result = msgspec.structs.replace(marks.result(), remaining=0 if next_after is None else 1)
     if batch.run_id and marks.removed:
         result = msgspec.structs.replace(result, run_id=batch.run_id)
@@ -108,7 +112,7 @@ def views(
     assert row is not None
     read = {each[0]: each[2] for each in _reads.decode(str(row[0]))}
     found = views_of(read, limit, newer_max, connection)
-    return [found.get(incarnation, _EMPTY) for incarnation, _ in wanted]
+    return [found.get(place, _EMPTY) for place in range(len(wanted))]
 
 
 _EMPTY: Final = PruneView(executions=(), newer=NewerExecutions())
@@ -122,24 +126,29 @@ def _scope(wanted: Sequence[tuple[int, int]], limit: int) -> tuple[str, int]:
 def views_of(
     read: Mapping[int, Sequence[ExecutionFacts]], size: int, newer_max: int, connection: apsw.Connection
 ) -> dict[int, PruneView]:
-    """``read``, up to one execution more than ``size`` of each instance, as views; the newer ones are counted."""
-    cut = {n: facts[:size] for n, facts in read.items() if len(facts) > size}
-    newer = _count_newer(connection, cut, newer_max) if cut else {}
+    """``read``, up to one execution more than ``size`` of each instance, as views, by the same keys; the newer ones are
+    counted."""
+    shown = {key: facts[:size] for key, facts in read.items()}
+    ends = {key: _end(shown[key]) for key, facts in read.items() if len(facts) > size}
+    newer = _count_newer(connection, sorted(set(ends.values())), newer_max) if ends else {}
     return {
-        n: PruneView(executions=tuple(cut.get(n, facts)), newer=newer.get(n, NewerExecutions()))
-        for n, facts in read.items()
+        key: PruneView(executions=tuple(facts), newer=newer[ends[key]] if key in ends else NewerExecutions())
+        for key, facts in shown.items()
     }
 
 
+def _end(executions: Sequence[ExecutionFacts]) -> tuple[int, int]:
+    return executions[-1].incarnation, executions[-1].execution_id
+
+
 def _count_newer(
-    connection: apsw.Connection, cut: Mapping[int, Sequence[ExecutionFacts]], newer_max: int
-) -> dict[int, NewerExecutions]:
-    last = [(n, facts[-1].execution_id) for n, facts in cut.items()]
-    row = connection.execute(sql.NEWER, (as_json(last), newer_max)).fetchone()
+    connection: apsw.Connection, ends: Sequence[tuple[int, int]], newer_max: int
+) -> dict[tuple[int, int], NewerExecutions]:
+    row = connection.execute(sql.NEWER, (as_json(ends), newer_max)).fetchone()
     assert row is not None
     return {
-        n: NewerExecutions(executions=count, versions=tuple(versions) if count < newer_max else None)
-        for n, count, versions in _newer.decode(str(row[0]))
+        (n, end): NewerExecutions(executions=count, versions=tuple(versions) if count < newer_max else None)
+        for n, end, count, versions in _newer.decode(str(row[0]))
     }
 
 
@@ -174,16 +183,17 @@ class Removal:
         self._takes_children = children is ChildrenPolicy.SETTLED
         self._grace_ms = grace_ms
         self._run_id = run_id
-        self._events_left = MARK_RECLAIM_EVENTS_MAX
+        self.events_left = MARK_RECLAIM_EVENTS_MAX
+        """How many the transaction may still delete."""
 
     def remove(self, executions: Sequence[ExecutionFacts], *, any_children: bool = True) -> list[Range]:
         """Mark ``executions`` (of one instance, oldest first), except those the caller is to delete now, which are
         returned. ``any_children`` False: it is known that none of them has any."""
         incarnation = executions[0].incarnation
         events = sum(execution.event_count for execution in executions)
-        at_once = self._grace_ms == 0 and events <= self._events_left
+        at_once = self._grace_ms == 0 and events <= self.events_left
         if at_once:
-            self._events_left -= events
+            self.events_left -= events
         to_delete = []
         for each in ranges(execution.execution_id for execution in executions):
             takes = (

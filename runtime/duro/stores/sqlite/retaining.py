@@ -156,7 +156,8 @@ def prunable_instances(
         statement = sql.PRUNABLE_OWN
     names = None if where.names is None else as_json(where.names)
     instance_ids = None if where.instance_ids is None else as_json(where.instance_ids)
-    answer = _value(connection, statement, (after, limit or _ALL, names, instance_ids, where.several))
+    flags = (where.several, where.due, where.own_policy)
+    answer = _value(connection, statement, (after, limit or _ALL, names, instance_ids, *flags))
     return tuple(_prunable.decode(answer))
 
 

@@ -13,27 +13,34 @@ ROLLBACK_TO_SAVEPOINT: Final = "ROLLBACK TO prune"
 
 # --- what is there -------------------------------------------------------------------------------------------
 
+_RANGE: Final = """first_execution_id, last_execution_id, executions, events, history_bytes, rule, origin, trigger,
+  first_pruned_at_ms, last_pruned_at_ms"""
 _FACTS: Final = """json_object('instance_id', i.instance_id, 'incarnation', e.incarnation,
       'execution_id', e.execution_id, 'name', i.name, 'version', e.version, 'status', e.status,
       'started_at_ms', e.started_at_ms, 'completed_at_ms', e.completed_at_ms, 'event_count', e.event_count,
       'history_bytes', e.history_bytes,
       'is_current', json(CASE WHEN e.execution_id = i.execution_id THEN 'true' ELSE 'false' END))"""
-_FACTS_OF: Final = f"""json((SELECT json_group_array({_FACTS}) FROM (
+# The same without the names: to write and read those costs as much as what they name.
+_FACT_ROW: Final = """json_array(i.instance_id, i.incarnation, e.execution_id, i.name, e.version, e.status,
+      e.started_at_ms, e.completed_at_ms, e.event_count, e.history_bytes,
+      json(CASE WHEN e.execution_id = i.execution_id THEN 'true' ELSE 'false' END))"""
+_VIEWS: Final = """
+SELECT json_group_array(json_array(k.key, i.live_from, json((SELECT json_group_array({facts}) FROM (
     SELECT * FROM executions WHERE incarnation = i.incarnation AND execution_id >= i.live_from
-      AND execution_id > k.value ->> 1 AND removal = 'live' ORDER BY execution_id LIMIT ?2) AS e))"""
-# For each (incarnation, execution) of ?1: the oldest ?2 live executions after that one, and what is known below which
-# none is live.
-VIEWS: Final = f"""
-SELECT json_group_array(json_array(i.incarnation, i.live_from, {_FACTS_OF}))
+      AND execution_id > k.value ->> 1 AND removal = 'live' ORDER BY execution_id LIMIT ?2) AS e))))
 FROM json_each(?1) AS k CROSS JOIN instances i ON i.incarnation = k.value ->> 0
 """
+# For each (incarnation, execution) of ?1, by its place: below which none is live, as far as is known, and the oldest ?2
+# live executions after that one.
+VIEWS: Final = _VIEWS.format(facts=_FACTS)
+ORDER_VIEWS: Final = _VIEWS.format(facts=_FACT_ROW)
 _UP_TO: Final = "i.execution_id - (k.value ->> 1)"
 # In a commit, for each (incarnation, number) of ?1: the oldest ?2 live executions, leaving out the newest (that number
 # of them); how many of those are live, if there are any others; the first of those that is; whether any of the others
 # has children; and the last automatic range of the ledger. And whether there is any hold at all.
 TURN_VIEWS: Final = f"""
 SELECT EXISTS (SELECT 1 FROM holds), json_group_array(json_array(i.incarnation, i.live_from,
-  json((SELECT json_group_array({_FACTS}) FROM (
+  json((SELECT json_group_array({_FACT_ROW}) FROM (
     SELECT * FROM executions WHERE incarnation = i.incarnation AND execution_id BETWEEN i.live_from AND {_UP_TO}
       AND removal = 'live' ORDER BY execution_id LIMIT ?2) AS e)),
   CASE WHEN i.live_from <= {_UP_TO} THEN (SELECT count(*) FROM executions
@@ -42,17 +49,14 @@ SELECT EXISTS (SELECT 1 FROM holds), json_group_array(json_array(i.incarnation, 
     AND execution_id >= max(i.live_from, {_UP_TO} + 1) AND removal = 'live' ORDER BY execution_id LIMIT 1),
   json(CASE WHEN EXISTS (SELECT 1 FROM lineage WHERE parent_incarnation = i.incarnation
     AND parent_execution_id BETWEEN i.live_from AND {_UP_TO} AND detached = 0) THEN 'true' ELSE 'false' END),
-  json((SELECT json_array(sequence, json_object('first_execution_id', first_execution_id,
-      'last_execution_id', last_execution_id, 'executions', executions, 'events', events,
-      'history_bytes', history_bytes, 'rule', rule, 'origin', origin, 'trigger', trigger,
-      'first_pruned_at_ms', first_pruned_at_ms, 'last_pruned_at_ms', last_pruned_at_ms))
-    FROM ledger l WHERE l.incarnation = i.incarnation AND run_id IS NULL ORDER BY sequence DESC LIMIT 1))))
+  json((SELECT json_array(sequence, json_array({_RANGE})) FROM ledger l
+    WHERE l.incarnation = i.incarnation AND run_id IS NULL ORDER BY sequence DESC LIMIT 1))))
 FROM json_each(?1) AS k CROSS JOIN instances i ON i.incarnation = k.value ->> 0
 """
 # For each (incarnation, execution) of ?1: how many live executions come after it, counted up to ?2, and of which
 # versions those are.
 NEWER: Final = """
-SELECT json_group_array(json_array(k.value ->> 0,
+SELECT json_group_array(json_array(k.value ->> 0, k.value ->> 1,
   (SELECT count(*) FROM (SELECT 1 FROM executions WHERE incarnation = k.value ->> 0
     AND execution_id > k.value ->> 1 AND removal = 'live' LIMIT ?2)),
   json((SELECT json_group_array(json_array(version, executions, newest)) FROM (
@@ -125,8 +129,6 @@ DUE: Final = "UPDATE instances SET prune_due_at_ms = coalesce(prune_due_at_ms, ?
 
 # --- the ledger ----------------------------------------------------------------------------------------------
 
-_RANGE: Final = """first_execution_id, last_execution_id, executions, events, history_bytes, rule, origin, trigger,
-  first_pruned_at_ms, last_pruned_at_ms"""
 _RANGE_OBJECT: Final = """json_object('first_execution_id', first_execution_id,
       'last_execution_id', last_execution_id, 'executions', l.executions, 'events', l.events,
       'history_bytes', l.history_bytes, 'rule', l.rule, 'origin', l.origin, 'trigger', l.trigger,
@@ -360,7 +362,8 @@ SELECT json_group_array(json_object('instance_id', instance_id, 'incarnation', i
   'live_executions_max', execution_id - live_from + 1, 'policy', prune_policy, 'swept_at_ms', swept_at_ms)) FROM (
   SELECT * FROM instances {source} WHERE incarnation > ?1 AND (?3 IS NULL OR name IN (SELECT value FROM json_each(?3)))
     AND (?4 IS NULL OR instance_id IN (SELECT value FROM json_each(?4)))
-    AND (NOT ?5 OR execution_id > live_from) {condition} ORDER BY incarnation LIMIT ?2)
+    AND (NOT ?5 OR execution_id > live_from) AND (NOT ?6 OR prune_due_at_ms IS NOT NULL)
+    AND (NOT ?7 OR prune_policy IS NOT NULL) {condition} ORDER BY incarnation LIMIT ?2)
 """
 PRUNABLE: Final = _PRUNABLE.format(source="NOT INDEXED", condition="")
 PRUNABLE_BY_ID: Final = _PRUNABLE.format(source="", condition="").replace("?4 IS NULL OR instance_id", "instance_id")

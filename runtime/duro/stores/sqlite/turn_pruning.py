@@ -1,7 +1,6 @@
 """The prunes of a commit: what turns ask for, and what policies say about those that continue as new."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple, TypeAlias
 
 import apsw
@@ -9,13 +8,14 @@ import msgspec
 
 from duro import codec
 from duro.errors import DuroError
+from duro.model.ledger import LedgerRange
 from duro.model.limits import TURN_PRUNE_EXECUTIONS_MAX
 from duro.model.policies import PruneDecision, StatedPolicy
-from duro.model.pruning import ExecutionFacts, Hold, NewerExecutions, PruneResult, PruneTrigger
+from duro.model.pruning import Hold, NewerExecutions, PruneResult, PruneTrigger
 from duro.model.removal import PruneReport, PruneView
 from duro.model.retention import PolicyKind, PolicyOrigin, PruneOptions
 from duro.model.status import ExecutionStatus
-from duro.model.turns import CommitBatch, CommitResult, RequestPrune, TurnCommit
+from duro.model.turns import CommitBatch, CommitResult, RequestPrune, TurnCommit, TurnOutcome
 from duro.retention.ledger import ledger_range
 from duro.retention.transaction import (
     Marks,
@@ -32,14 +32,19 @@ from duro.stores.sqlite import ledger
 from duro.stores.sqlite import sql_pruning as sql
 from duro.stores.sqlite.committer import Transaction, as_json
 from duro.stores.sqlite.connection import concerns_the_store
-from duro.stores.sqlite.pruning import Removal, holds_on, versions_seen, views_of
+from duro.stores.sqlite.pruning import FactsRow, Removal, holds_on, versions_seen, views_of
 from duro.stores.sqlite.queues import Fence, send, wake
 from duro.stores.sqlite.rows import Row
 
 _CALLED: Final = PolicyOrigin(PolicyKind.CALL, "ctx.prune_history")
 _UNDECIDED: Final = PolicyOrigin(PolicyKind.NONE, "")
 
-_Read: TypeAlias = tuple[int, int, list[ExecutionFacts], int, int | None, bool, ledger.NumberedRange | None]
+
+class _Range(LedgerRange, frozen=True, kw_only=True, array_like=True):
+    """As a row."""
+
+
+_Read: TypeAlias = tuple[int, int, list[FactsRow], int, int | None, bool, tuple[int, _Range] | None]
 """Incarnation; the number below which none of its executions is live; the oldest of those that rules may let go; how
 many come behind all of those; the first that does; whether any that may go has children; the last automatic range of
 the ledger."""
@@ -74,144 +79,161 @@ class _Task(NamedTuple):
     automatic: bool = False
 
 
-_Wanted: TypeAlias = tuple[Pruning, RequestPrune | None]
-"""A turn and its request; None: what goes with continue-as-new."""
-
-_Outcome: TypeAlias = tuple[_Task, PruneResult]
-
-
 def prune_turns(transaction: Transaction, batch: CommitBatch, result: CommitResult, turns: Sequence[Pruning]) -> None:
-    """Carry out what ``turns`` ask for, all rows of all turns being written. One that fails is undone alone: in a
-    careful transaction at once, otherwise by failing, for then the batch is written once more, carefully."""
-    waiting: list[_Wanted] = [
-        wanted
-        for pruning in turns
-        for wanted in [*((pruning, each) for each in pruning.turn.prune_requests), (pruning, None)]
-    ]
-    through: dict[int, int] = {}
-    while waiting:
-        first: dict[int, _Wanted] = {}
-        later = [each for each in waiting if first.setdefault(each[0].turn.incarnation, each) is not each]
-        tasks = _tasks(transaction, batch, result, first.values(), through)
-        if transaction.careful:
-            for task in tasks:
-                _carefully(transaction, batch, result, task, through)
-        elif tasks:
-            try:
-                result.prunes += _carry_out(transaction, batch, tasks, through)
-            except DuroError as error:
-                raise PruneFailedError(str(error)) from error
-        waiting = later
-    if len(result.prunes) > 1:
-        result.prunes.sort(key=lambda report: report.position)
+    """Carry out what ``turns`` ask for, in order, all rows of all turns being written. One that fails is undone alone:
+    in a careful transaction at once, otherwise by failing, for then the batch is written once more, carefully."""
+    prunes = _Prunes(transaction, batch, result)
+    try:
+        for each in turns:
+            for request in (*each.turn.prune_requests, None):
+                prunes.add(each, request)
+        prunes.carry_out()
+    except DuroError as error:
+        raise PruneFailedError(str(error)) from error
 
 
-# --- what is due ---------------------------------------------------------------------------------------------
+class _Prunes:
+    """The prunes of one commit. They are carried out together as far as they are of different instances: a second one
+    has to see what the first one did."""
 
+    def __init__(self, transaction: Transaction, batch: CommitBatch, result: CommitResult) -> None:
+        self._transaction = transaction
+        self._batch = batch
+        self._result = result
+        self._removal = Removal(transaction, children=batch.prune_terms.children)
+        self._through: dict[int, int] = {}
+        """What earlier ones left as ``pruned_through``."""
+        self._waiting: dict[int, _Task] = {}
 
-def _tasks(
-    transaction: Transaction,
-    batch: CommitBatch,
-    result: CommitResult,
-    wanted: Iterable[_Wanted],
-    through: Mapping[int, int],
-) -> list[_Task]:
-    """The first of what is left of each instance: a second one has to see what the first one did. ``through``: what
-    earlier ones left as ``pruned_through``."""
-    tasks = []
-    for each in wanted:
-        (position, turn, fence), _ = each
+    def add(self, pruning: Pruning, request: RequestPrune | None) -> None:
+        turn = pruning.turn
+        if turn.incarnation in self._waiting:
+            self.carry_out()
         try:
-            task = _task(transaction, batch, each, through.get(turn.incarnation, fence[6]))
+            task = self._task(pruning, request)
         except apsw.Error:
             raise
         except Exception as error:  # noqa: BLE001 - a policy nobody can read, say; nothing was written
-            undecided = _Task(position, turn, (), _UNDECIDED, PruneTrigger.CONTINUE_AS_NEW, fence[6])
-            _note_failure(transaction, result, undecided, error)
+            self.carry_out()
+            undecided = _Task(pruning.position, turn, (), _UNDECIDED, PruneTrigger.CONTINUE_AS_NEW, 0)
+            self._fail(undecided, error)
         else:
             if task is not None:
-                tasks.append(task)
-    return tasks
+                self._waiting[turn.incarnation] = task
+
+    def carry_out(self) -> None:
+        """Those that wait."""
+        tasks, self._waiting = list(self._waiting.values()), {}
+        if self._transaction.careful:
+            for task in tasks:
+                self._carefully(task)
+        elif tasks:
+            self._together(tasks)
+
+    # --- what is due ------------------------------------------------------------------------------------------
+
+    def _task(self, pruning: Pruning, request: RequestPrune | None) -> _Task | None:
+        position, turn, fence = pruning
+        pruned = self._through.get(turn.incarnation, fence[6])
+        if request is not None:
+            trigger = PruneTrigger.PRUNE_HISTORY
+            return _Task(position, turn, (request.options,), _CALLED, trigger, pruned, request=request)
+        if turn.end is None or turn.end.status is not ExecutionStatus.CONTINUED_AS_NEW:
+            return None
+        decision = self._decide(turn, fence[7], pruned)
+        if decision is None or decision.rules is None:
+            return None
+        automatic = decision.origin.kind is not PolicyKind.TURN
+        return _Task(position, turn, decision.rules, decision.origin, decision.trigger, pruned, automatic=automatic)
+
+    def _decide(self, turn: TurnCommit, override: str | None, pruned: int) -> PruneDecision | None:
+        """When the versions were seen is read only where it matters: a policy is due, and rollouts pause it."""
+        own = None if override is None else _policy.decode(override)
+        decision = self._decide_by(turn, own, pruned, ())
+        if self._batch.prune_terms.rollout_pause_s > 0 and decision is not None and decision.rules is not None:
+            seen_ms = [at_ms for _, at_ms in versions_seen(self._transaction, turn.name)]
+            return self._decide_by(turn, own, pruned, seen_ms)
+        return decision
+
+    def _decide_by(
+        self, turn: TurnCommit, own: StatedPolicy | None, pruned: int, seen_ms: Sequence[int]
+    ) -> PruneDecision | None:
+        return decide_turn(
+            turn.policies,
+            own,
+            self._batch.prune_terms,
+            seen_ms,
+            ending_execution_id=turn.execution_id,
+            pruned_through=pruned,
+            now_ms=self._transaction.now_ms,
+        )
+
+    # --- carrying it out --------------------------------------------------------------------------------------
+
+    def _carefully(self, task: _Task) -> None:
+        transaction = self._transaction
+        counters, events_left = transaction.counters(), self._removal.events_left
+        transaction.run(sql.SAVEPOINT)
+        try:
+            self._together([task])
+        except Exception as error:
+            if isinstance(error, apsw.Error) and concerns_the_store(error):
+                raise
+            transaction.run(sql.ROLLBACK_TO_SAVEPOINT)
+            transaction.restore_counters(counters)
+            self._removal.events_left = events_left
+            self._fail(task, error)
+        transaction.run(sql.RELEASE_SAVEPOINT)
+
+    def _fail(self, task: _Task, error: Exception) -> None:
+        """It stays due, a sweep is to look, and whoever asked is told."""
+        self._transaction.run(sql.DUE, (task.turn.incarnation, self._transaction.now_ms))
+        self._tell([(task, failed(error))])
+
+    def _together(self, tasks: Sequence[_Task]) -> None:
+        transaction = self._transaction
+        wanted = [(task.turn.incarnation, newest_untouched(task.rules)) for task in tasks]
+        any_hold, answer = transaction.row(sql.TURN_VIEWS, (as_json(wanted), TURN_PRUNE_EXECUTIONS_MAX + 1))
+        read = {each[0]: each for each in _reads.decode(answer)}
+        seen = _views(transaction, read, tasks)
+        held = holds_on(transaction, [task.turn.instance_id for task in tasks]) if any_hold else ()
+        changes = _Changes(transaction, self._removal)
+        outcomes = []
+        for task in tasks:
+            incarnation = task.turn.incarnation
+            outcomes.append((task, changes.prune(task, read[incarnation], seen[incarnation], held)))
+        changes.write()
+        self._tell(outcomes)
+        self._through.update(changes.through)
+
+    def _tell(self, outcomes: Sequence[tuple[_Task, PruneResult]]) -> None:
+        """Report what was done, and answer those that asked, unless they have ended for good: with the turn that asked
+        or with a later one of the batch."""
+        answers = []
+        for task, outcome in outcomes:
+            if (request := task.request) is not None:
+                message = codec.history_pruned_message(task.turn.execution_id, request.event_id, outcome)
+                answers.append((task.turn.incarnation, message))
+        if answers:
+            ended = _ended_for_good(self._batch, self._result)
+            answers = [answer for answer in answers if answer[0] not in ended]
+            send(self._transaction, answers)
+            wake(self._transaction, {incarnation for incarnation, _ in answers})
+        self._result.prunes += [
+            PruneReport(position=task.position, name=task.turn.name, trigger=task.trigger, result=outcome)
+            for task, outcome in outcomes
+        ]
 
 
-def _task(transaction: Transaction, batch: CommitBatch, wanted: _Wanted, pruned: int) -> _Task | None:
-    (position, turn, fence), request = wanted
-    if request is not None:
-        trigger = PruneTrigger.PRUNE_HISTORY
-        return _Task(position, turn, (request.options,), _CALLED, trigger, pruned, request=request)
-    if turn.end is None or turn.end.status is not ExecutionStatus.CONTINUED_AS_NEW:
-        return None
-    decision = _decide(transaction, batch, turn, fence[7], pruned)
-    if decision is None or decision.rules is None:
-        return None
-    automatic = decision.origin.kind is not PolicyKind.TURN
-    return _Task(position, turn, decision.rules, decision.origin, decision.trigger, pruned, automatic=automatic)
-
-
-def _decide(
-    transaction: Transaction, batch: CommitBatch, turn: TurnCommit, override: str | None, pruned: int
-) -> PruneDecision | None:
-    """When the versions were seen is read only where it matters: a policy is due, and rollouts pause it."""
-    decide = partial(
-        decide_turn,
-        turn.policies,
-        None if override is None else _policy.decode(override),
-        batch.prune_terms,
-        ending_execution_id=turn.execution_id,
-        pruned_through=pruned,
-        now_ms=transaction.now_ms,
-    )
-    decision = decide(())
-    if batch.prune_terms.rollout_pause_s > 0 and decision is not None and decision.rules is not None:
-        return decide([seen_ms for _, seen_ms in versions_seen(transaction, turn.name)])
-    return decision
-
-
-# --- one that fails ------------------------------------------------------------------------------------------
-
-
-def _carefully(
-    transaction: Transaction, batch: CommitBatch, result: CommitResult, task: _Task, through: dict[int, int]
-) -> None:
-    counters = transaction.counters()
-    transaction.run(sql.SAVEPOINT)
-    try:
-        result.prunes += _carry_out(transaction, batch, [task], through)
-    except Exception as error:
-        if isinstance(error, apsw.Error) and concerns_the_store(error):
-            raise
-        transaction.run(sql.ROLLBACK_TO_SAVEPOINT)
-        transaction.restore_counters(counters)
-        _note_failure(transaction, result, task, error)
-    transaction.run(sql.RELEASE_SAVEPOINT)
-
-
-def _note_failure(transaction: Transaction, result: CommitResult, task: _Task, error: Exception) -> None:
-    """It stays due, a sweep is to look, and whoever asked is told."""
-    transaction.run(sql.DUE, (task.turn.incarnation, transaction.now_ms))
-    outcome = failed(error)
-    _answer(transaction, [(task, outcome)])
-    result.prunes.append(_report(task, outcome))
-
-
-# --- carrying it out -----------------------------------------------------------------------------------------
-
-
-def _carry_out(
-    transaction: Transaction, batch: CommitBatch, tasks: Sequence[_Task], through: dict[int, int]
-) -> list[PruneReport]:
-    """At most one task an instance."""
-    wanted = [(task.turn.incarnation, newest_untouched(task.rules)) for task in tasks]
-    any_hold, answer = transaction.row(sql.TURN_VIEWS, (as_json(wanted), TURN_PRUNE_EXECUTIONS_MAX + 1))
-    read = {each[0]: each for each in _reads.decode(answer)}
-    seen = _views(transaction, read, tasks)
-    held = holds_on(transaction, [task.turn.instance_id for task in tasks]) if any_hold else ()
-    changes = _Changes(transaction, batch)
-    outcomes = [(task, changes.prune(task, read[n], seen[n], held)) for task in tasks for n in [task.turn.incarnation]]
-    changes.write()
-    _answer(transaction, outcomes)
-    through.update(changes.through)
-    return [_report(task, outcome) for task, outcome in outcomes]
+def _ended_for_good(batch: CommitBatch, result: CommitResult) -> set[int]:
+    """The instances that took their last turn in the batch."""
+    return {
+        turn.incarnation
+        for turn, outcome in zip(batch.turns, result.turns, strict=True)
+        if outcome is TurnOutcome.COMMITTED
+        and turn.end is not None
+        and turn.end.status is not ExecutionStatus.CONTINUED_AS_NEW
+    }
 
 
 def _views(transaction: Transaction, read: Mapping[int, _Read], tasks: Sequence[_Task]) -> dict[int, PruneView]:
@@ -233,11 +255,11 @@ def _views(transaction: Transaction, read: Mapping[int, _Read], tasks: Sequence[
 class _Changes:
     """What the prunes of several instances change, collected as rows and written table by table."""
 
-    def __init__(self, transaction: Transaction, batch: CommitBatch) -> None:
+    def __init__(self, transaction: Transaction, removal: Removal) -> None:
         self.through: dict[int, int] = {}
         """Incarnation -> the last execution at whose end an automatic prune was done."""
         self._transaction = transaction
-        self._removal = Removal(transaction, children=batch.prune_terms.children)
+        self._removal = removal
         self._deleted: list[Row] = []
         self._grown: list[Row] = []
         self._instances: list[Row] = []
@@ -283,21 +305,3 @@ def _live_from(read: _Read, view: PruneView, marks: Marks) -> int:
     if len(marks.removed) == len(view.executions) < TURN_PRUNE_EXECUTIONS_MAX and behind is not None:
         return behind
     return live_from(view, marks.removed, known_from)
-
-
-def _report(task: _Task, outcome: PruneResult) -> PruneReport:
-    return PruneReport(position=task.position, name=task.turn.name, trigger=task.trigger, result=outcome)
-
-
-def _answer(transaction: Transaction, outcomes: Iterable[_Outcome]) -> None:
-    """Tell those that asked. An instance that has ended for good takes no messages any more."""
-    messages = []
-    for task, outcome in outcomes:
-        end = task.turn.end
-        if task.request is None or (end is not None and end.status is not ExecutionStatus.CONTINUED_AS_NEW):
-            continue
-        message = codec.history_pruned_message(task.turn.execution_id, task.request.event_id, outcome)
-        messages.append((task.turn.incarnation, message))
-    if messages:
-        send(transaction, messages)
-        wake(transaction, {incarnation for incarnation, _ in messages})
