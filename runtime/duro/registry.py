@@ -2,7 +2,6 @@
 
 import inspect
 from collections.abc import Callable, Generator, Hashable
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar, get_args, get_origin, get_type_hints, overload
 
@@ -282,14 +281,14 @@ def _policy(auto_prune: AutoPrune | int | None, whose: str) -> AutoPrune | None:
 
 
 def _place(function: Callable[..., Any]) -> str:
-    """The file, below the current directory if it is there, and the line."""
+    """The file and the line. The file as its module is imported, so that workers say the same wherever they run."""
     code = getattr(inspect.unwrap(function), "__code__", None)
     if code is None:
         return ""
     file = Path(code.co_filename)
-    with suppress(ValueError, OSError):
-        file = file.relative_to(Path.cwd())
-    return f"{file}:{code.co_firstlineno}"
+    module: str = getattr(inspect.unwrap(function), "__module__", None) or ""
+    depth = module.count(".") + (2 if file.stem == "__init__" else 1)
+    return f"{Path(*file.parts[-depth:]).as_posix()}:{code.co_firstlineno}"
 
 
 def _chosen_name(name: str | None, function: object) -> str:

@@ -9,9 +9,11 @@ every step so must be their dumps, row by row, ids and counters included; and th
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from itertools import count
 from pathlib import Path
 from typing import Any, ClassVar, Final, TypeVar
+from unittest.mock import patch
 
 import msgspec
 from hypothesis import HealthCheck, settings
@@ -19,8 +21,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from duro.errors import DuroError
+from duro.model.policies import PolicyChain, PolicySources, StatedPolicy
+from duro.model.pruning import Hold, HoldTarget, PruneTrigger
 from duro.model.records import InstanceFilter, StartRequest, StoreInfo
-from duro.model.status import STORED_BLOCKS, ExecutionStatus, InstanceStatus
+from duro.model.removal import PruneBatch, PruneFilter, PruneOrder
+from duro.model.retention import NEVER, AutoPrune, Policy, PolicyKind, PolicyOrigin, PruneOptions
+from duro.model.status import STORED_BLOCKS, ChildrenPolicy, ExecutionStatus, InstanceStatus
 from duro.model.turns import (
     CommitBatch,
     CommitResult,
@@ -29,11 +35,13 @@ from duro.model.turns import (
     LeasedInstance,
     LeaseRequest,
     LeaseResult,
+    PruneTerms,
     ReleaseInstance,
     RetryActivity,
     TurnCommit,
     TurnOutcome,
 )
+from duro.retention.policy import policy_chain
 from duro.stores.base import Store, StoreDump
 from duro.stores.memory import MemoryStore
 from duro.stores.sqlite import SqliteStore
@@ -52,6 +60,7 @@ from tests.support.drawn_turns import (
     json_texts,
     names,
     often,
+    prune_options,
     versions,
 )
 
@@ -391,6 +400,188 @@ class StoresAgree(RuleBasedStateMachine):
         self.both(lambda store: store.info(), _counts)
 
 
+# --- the same with pruning -----------------------------------------------------------------------------------
+
+RUN_IDS: Final = ["run-1", "run-2"]
+SMALL_LIMITS: Final = {
+    "duro.stores.memory.pruning.TURN_PRUNE_EXECUTIONS_MAX": 3,
+    "duro.stores.sqlite.turn_pruning.TURN_PRUNE_EXECUTIONS_MAX": 3,
+    "duro.retention.transaction._REMAINING_COUNTED_MAX": 2,
+    "duro.stores.memory.pruning.MARK_RECLAIM_EVENTS_MAX": 9,
+    "duro.stores.sqlite.pruning.MARK_RECLAIM_EVENTS_MAX": 9,
+}
+"""What a real store meets after many executions, this one meets after a few."""
+
+BY_CODE: Final = PolicyOrigin(PolicyKind.CODE_DEFAULT, "app.py:1")
+BY_CLIENT: Final = PolicyOrigin(PolicyKind.INSTANCE, "a client")
+
+
+def _stated(policy: Policy) -> str:
+    return msgspec.json.encode(StatedPolicy(policy=policy, origin=BY_CLIENT)).decode()
+
+
+def _chain(policy: Policy | None, options: PruneOptions | None) -> PolicyChain:
+    stated = None if policy is None else StatedPolicy(policy=policy, origin=BY_CODE)
+    return policy_chain(PolicySources(code_default=stated), "Order", "1.0.0", turn_options=options)
+
+
+policies: st.SearchStrategy[Policy] = st.one_of(
+    st.just(NEVER),
+    st.builds(AutoPrune, keep_last=st.integers(1, 3), every_n_executions=st.integers(1, 3)),
+    st.builds(AutoPrune, keep_last=st.just(1), keep_within=st.sampled_from([0.01, 0.1])),
+)
+chains = st.builds(_chain, st.none() | policies, st.none() | st.none() | prune_options)
+terms = st.builds(
+    PruneTerms,
+    children=st.sampled_from(list(ChildrenPolicy)),
+    rollout_pause_s=st.sampled_from([0.0, 0.0, 0.1]),
+    stopped_by=st.sampled_from(["", "", "", "AutoPruneConfig(enabled=False)"]),
+)
+stated_policies = st.none() | policies.map(_stated) | st.just('{"policy":{"keep_latest":1}}')
+"""One is of a later release: nobody here can read it."""
+
+hold_targets = st.one_of(
+    st.builds(HoldTarget, instance_id=instance_ids, execution_id=st.none() | st.integers(1, 4)),
+    st.builds(HoldTarget, name=st.sampled_from(["Order", "Ch*"]), version=st.none() | versions),
+    st.builds(HoldTarget, version=versions),
+)
+prune_filters = st.builds(
+    PruneFilter,
+    instance_ids=st.none() | st.lists(instance_ids, max_size=3).map(tuple),
+    names=st.none() | st.lists(names, max_size=1).map(tuple),
+    due=st.booleans(),
+    several=st.booleans(),
+    own_policy=st.booleans(),
+)
+graces = st.sampled_from([0, 0, 0, 50, LEASE_MS])
+
+
+class StoresAgreeOnPruning(StoresAgree):
+    """Instances that mostly continue as new, and everybody who prunes them."""
+
+    HABITS: ClassVar = Habits(
+        asks=st.sampled_from(["activity", "timer", "wait", "child", "child", "detached", "cancel", "prune", "prune"]),
+        endings=st.sampled_from([*["go on"] * 3, "complete", "fail", *["continue"] * 6]),
+        policies=st.none() | chains,
+    )
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._limits = ExitStack()
+        for name, value in SMALL_LIMITS.items():
+            self._limits.enter_context(patch(name, value))
+
+    def teardown(self) -> None:
+        self._limits.close()
+        super().teardown()
+
+    def _batch(self, worker_id: str, draw: Draw) -> CommitBatch:
+        return msgspec.structs.replace(super()._batch(worker_id, draw), prune_terms=draw(terms))
+
+    # --- what is said
+
+    @rule(worker_id=worker_ids, text=st.sampled_from(["{}", "one", "two"]))
+    def publish(self, worker_id: str, text: str) -> None:
+        self.both(lambda store: store.publish(worker_id, text))
+
+    @rule(instance_id=instance_ids, policy=stated_policies)
+    def set_instance_policy(self, instance_id: str, policy: str | None) -> None:
+        self.both(lambda store: store.set_instance_policy(instance_id, policy))
+
+    @rule(held=hold_targets, number=st.integers(1, 4), until_ms=st.none() | times)
+    def add_hold(self, held: HoldTarget, number: int, until_ms: int | None) -> None:
+        hold = Hold(
+            hold_id=f"hold-{number}",
+            target=held,
+            reason="to be looked at",
+            created_at_ms=self.clock.now_ms(),
+            until_ms=None if until_ms is None else self.clock.now_ms() + until_ms,
+        )
+        self.both(lambda store: store.add_hold(hold))
+
+    @rule(number=st.integers(1, 4))
+    def remove_hold(self, number: int) -> None:
+        self.both(lambda store: store.remove_hold(f"hold-{number}"))
+
+    @rule()
+    def remove_all_holds(self) -> None:
+        for hold in self.memory.list_holds():
+            self.both(lambda store, hold=hold: store.remove_hold(hold.hold_id))  # type: ignore[misc]
+
+    # --- what is removed and brought back
+
+    @rule(data=st.data(), run_id=st.sampled_from(["", *RUN_IDS]), grace_ms=graces)
+    def prune(self, data: st.DataObject, run_id: str, grace_ms: int) -> None:
+        draw = data.draw
+        revision = self.memory.published_policies().revision
+        batch = PruneBatch(
+            orders=tuple(
+                PruneOrder(
+                    incarnation=incarnation,
+                    rules=tuple(draw(st.lists(prune_options, min_size=1, max_size=2))),
+                    origin=draw(st.sampled_from([BY_CODE, BY_CLIENT])),
+                    after=draw(st.sampled_from([0, 0, 0, 2])),
+                    only=draw(st.none() | st.frozensets(st.integers(1, 6), min_size=1)),
+                )
+                for incarnation in draw(st.lists(st.integers(1, 12), max_size=8, unique=True))
+            ),
+            trigger=PruneTrigger.MANUAL if run_id else PruneTrigger.INTERVAL,
+            executions_max=draw(st.sampled_from([2, 100])),
+            run_id=run_id,
+            by="ada",
+            reason="tidying",
+            grace_ms=grace_ms,
+            children=draw(st.sampled_from(list(ChildrenPolicy))),
+            policy_revision=draw(st.sampled_from([None, None, revision, revision - 1])),
+            swept=draw(st.booleans()),
+        )
+        self.both(lambda store: store.prune(batch))
+
+    @rule(incarnations=st.lists(st.integers(1, 12), max_size=4))
+    def note_swept(self, incarnations: list[int]) -> None:
+        self.both(lambda store: store.note_swept(incarnations))
+
+    @rule(events_max=st.sampled_from([1, 3, 1_000]))
+    def reclaim(self, events_max: int) -> None:
+        self.both(lambda store: store.reclaim(events_max))
+
+    @rule()
+    def reclaim_everything_due(self) -> None:
+        while (reclaimed := self.both(lambda store: store.reclaim(5))) is not None and reclaimed.more:
+            pass
+        assert self.memory.backlog().due_executions == 0
+
+    @rule(run_id=st.sampled_from(["", "", *RUN_IDS]), instance_id=instance_ids, ms=times)
+    def undo(self, run_id: str, instance_id: str, ms: int) -> None:
+        hold_id, until_ms = f"undo{next(self.tokens)}", self.clock.now_ms() + ms
+        self.both(lambda store: store.undo_prune(hold_id, until_ms, run_id=run_id, instance_id=instance_id, by="ada"))
+
+    # --- what is told
+
+    @rule(where=prune_filters, limit=limits, after=st.integers(0, 8), newer_max=st.sampled_from([0, 1, 3, 100]))
+    def read_for_planning(self, where: PruneFilter, limit: int, after: int, newer_max: int) -> None:
+        wanted = [(incarnation, after % 3) for incarnation in range(10)] + [(1, 0), (1, 1)]
+        self.both(lambda store: store.prunable_instances(where, limit, after))
+        self.both(lambda store: store.prune_views(wanted, limit or 3, newer_max))
+        self.both(lambda store: store.orchestration_names())
+        self.both(lambda store: store.published_policies())
+        for name in NAMES:
+            self.both(lambda store, name=name: store.versions_seen(name))  # type: ignore[misc]
+
+    @rule(instance_id=instance_ids, limit=limits)
+    def read_what_was_done(self, instance_id: str, limit: int) -> None:
+        self.both(lambda store: store.list_ledger(instance_id))
+        self.both(lambda store: store.list_prune_runs(limit))
+        self.both(lambda store: store.ledger_totals())
+        self.both(lambda store: store.backlog())
+        self.both(lambda store: (store.list_holds(), store.hold_revision()))
+        for number in range(8):
+            self.both(lambda store, number=number: store.find_pruned(instance_id, number))  # type: ignore[misc]
+
+
+# --- how they are compared -----------------------------------------------------------------------------------
+
+
 def _key(activity: LeasedActivity | FinishActivity | RetryActivity) -> tuple[int, int, int, int]:
     return activity.incarnation, activity.execution_id, activity.event_id, activity.lease_epoch
 
@@ -446,7 +637,7 @@ def _comparable(dump: StoreDump) -> StoreDump:
     return {**dump, "store": [{**row, "store_id": ""} for row in dump["store"]]}
 
 
-StoresAgree.TestCase.settings = settings(
+SETTINGS: Final = settings(
     max_examples=int(EXAMPLES or 150),
     stateful_step_count=30,
     deadline=None,
@@ -454,6 +645,9 @@ StoresAgree.TestCase.settings = settings(
     database=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
 )
+StoresAgree.TestCase.settings = SETTINGS
+StoresAgreeOnPruning.TestCase.settings = SETTINGS
 
 
 TestStoresAgree = StoresAgree.TestCase
+TestStoresAgreeOnPruning = StoresAgreeOnPruning.TestCase

@@ -1,11 +1,11 @@
 """Registries: the retention policies that orchestrations are registered with, and where each was said."""
 
 import functools
+import importlib
 import inspect
-import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
@@ -21,8 +21,11 @@ def _line_of(function: Callable[..., Any]) -> int:
     return inspect.getsourcelines(function)[1]
 
 
-def test_a_registration_keeps_its_policy_and_where_it_stands(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(Path(__file__).parent.parent)
+PLACE: Final = "/".join(__name__.split(".")) + ".py"
+"""This file, as it is imported."""
+
+
+def test_a_registration_keeps_its_policy_and_where_it_stands() -> None:
     registry = Registry()
 
     @registry.orchestration(version="2.0.0", auto_prune=AutoPrune(keep_last=5, every_n_executions=10))
@@ -31,7 +34,7 @@ def test_a_registration_keeps_its_policy_and_where_it_stands(monkeypatch: pytest
     definition = registry.find_orchestration("poll")
     assert definition is not None
     assert definition.auto_prune == AutoPrune(keep_last=5, every_n_executions=10)
-    assert definition.place == f"unit/{Path(__file__).name}:{_line_of(poll)}"
+    assert definition.place == f"{PLACE}:{_line_of(poll)}"
 
 
 def test_an_int_stands_for_keep_last() -> None:
@@ -97,22 +100,19 @@ def test_a_function_that_is_wrapped_is_shown_where_it_was_written() -> None:
     assert registry.policies[0].origin.text.endswith(f":{_line_of(_poll)}")
 
 
-def test_a_file_elsewhere_is_named_as_it_was_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_workers_say_the_same_wherever_they_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     registry = Registry()
     registry.orchestration(auto_prune=1)(_poll)
-    assert registry.policies[0].origin == PolicyOrigin(PolicyKind.REGISTRATION, f"{__file__}:{_line_of(_poll)}")
+    assert registry.policies[0].origin == PolicyOrigin(PolicyKind.REGISTRATION, f"{PLACE}:{_line_of(_poll)}")
 
 
-def test_a_working_directory_that_is_gone_stops_no_registration(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    gone = tmp_path / "gone"
-    gone.mkdir()
-    monkeypatch.chdir(gone)
-    gone.rmdir()
-    with pytest.raises(FileNotFoundError):
-        os.getcwd()  # noqa: PTH109 - what the registry would ask
+def test_a_package_is_named_by_its_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "a_shop_of_its_own" / "jobs"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("\nasync def poll(ctx): ...\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    jobs = importlib.import_module("a_shop_of_its_own.jobs")
     registry = Registry()
-    registry.orchestration(auto_prune=1)(_poll)
-    assert registry.policies[0].origin.text == f"{__file__}:{_line_of(_poll)}"
+    registry.orchestration(auto_prune=1)(jobs.poll)
+    assert registry.policies[0].origin.text == "a_shop_of_its_own/jobs/__init__.py:2"

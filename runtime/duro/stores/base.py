@@ -235,8 +235,8 @@ class Store(ABC):
         A turn the store cannot write although it is fenced correctly is REJECTED, and does not take the others down.
 
         Then the prunes of the committed turns, in order (see *Pruning in a commit*): each of ``prune_requests`` is
-        carried out, and its ``codec.history_pruned_message`` put in the instance's own queue (unless the instance has
-        ended for good), which makes it ready; a turn that continues as new prunes if
+        carried out, and its ``codec.history_pruned_message`` put in the instance's own queue (unless the execution that
+        asked has ended), which makes it ready; a turn that continues as new prunes if
         ``retention.transaction.decide_turn`` says so, from the turn's ``policies``, the instance's own policy, and the
         batch's ``prune_terms``. After such a prune ``pruned_through`` is as ``retention.triggers.pruned_through`` says
         (``prune=`` of the turn leaves it).

@@ -158,6 +158,9 @@ class Instance:
     def finished(self) -> bool:
         return self.completed_at_ms is not None
 
+    def has_ended(self, execution_id: int) -> bool:
+        return self.finished or execution_id != self.execution_id
+
     @property
     def current(self) -> Execution:
         return self.executions[self.execution_id]

@@ -17,7 +17,7 @@ from duro.errors import (
 )
 from duro.model.ledger import SEVERAL, LedgerRange, LedgerTotals
 from duro.model.limits import MARK_RECLAIM_EVENTS_MAX, TURN_PRUNE_EXECUTIONS_MAX
-from duro.model.policies import StatedPolicy
+from duro.model.policies import PruneDecision, StatedPolicy
 from duro.model.pruning import (
     ExecutionFacts,
     Hold,
@@ -101,66 +101,59 @@ class Pruning:
 
     def _prune_turns(self, batch: CommitBatch, turns: Iterable[tuple[int, TurnCommit]], result: CommitResult) -> None:
         """``turns`` are those that were committed, with their positions."""
-        waiting = list(_wanted(turns))
-        while waiting:
-            first: dict[int, Wanted] = {}
-            later = [each for each in waiting if first.setdefault(each[1].incarnation, each) is not each]
-            for each in first.values():
-                self._prune_turn(batch, each, result)
-            waiting = later
-        result.prunes.sort(key=lambda report: report.position)
-
-    def _prune_turn(self, batch: CommitBatch, wanted: Wanted, result: CommitResult) -> None:
-        position, turn, request = wanted
-        instance = self._instances[turn.incarnation]
         now = result.store_time_ms
-        if request is not None:
-            rules: tuple[PruneOptions, ...] = (request.options,)
-            origin, trigger, automatic = _CALLED, PruneTrigger.PRUNE_HISTORY, False
-        else:
-            decision = decide_turn(
-                turn.policies,
-                None if instance.prune_policy is None else _policy.decode(instance.prune_policy),
-                batch.prune_terms,
-                [at_ms for (name, _), at_ms in self._versions.items() if name == turn.name],
-                ending_execution_id=turn.execution_id,
-                pruned_through=instance.pruned_through,
-                now_ms=now,
-            )
-            if decision is None or decision.rules is None:
-                return
-            rules, origin, trigger = decision.rules, decision.origin, decision.trigger
-            automatic = origin.kind is not PolicyKind.TURN
-        try:
-            outcome = self._prune_for_turn(instance, batch.prune_terms.children, rules, origin, trigger, now)
-        except Exception as error:  # noqa: BLE001 - the turn must not fail for it
-            outcome = failed(error)
-        if automatic:
-            instance.pruned_through = pruned_through(instance.pruned_through, turn.execution_id, outcome)
-        if (outcome.remaining or outcome.error is not None) and instance.prune_due_at_ms is None:
-            instance.prune_due_at_ms = now
-        ended = turn.end is not None and turn.end.status is not ExecutionStatus.CONTINUED_AS_NEW
-        if request is not None and not ended:
-            self._send(instance, codec.history_pruned_message(turn.execution_id, request.event_id, outcome), now)
-        result.prunes.append(PruneReport(position=position, name=turn.name, trigger=trigger, result=outcome))
+        events_left = MARK_RECLAIM_EVENTS_MAX
+        for position, turn, request in _wanted(turns):
+            instance = self._instances[turn.incarnation]
+            try:
+                done = self._prune_turn(instance, batch, turn, request, now, events_left)
+            except Exception as error:  # noqa: BLE001 - the turn must not fail for it
+                done = failed(error), events_left
+            if done is None:
+                continue
+            outcome, events_left = done
+            if (outcome.remaining or outcome.error is not None) and instance.prune_due_at_ms is None:
+                instance.prune_due_at_ms = now
+            if request is not None and not instance.has_ended(turn.execution_id):
+                self._send(instance, codec.history_pruned_message(turn.execution_id, request.event_id, outcome), now)
+            trigger = PruneTrigger.CONTINUE_AS_NEW if request is None else PruneTrigger.PRUNE_HISTORY
+            result.prunes.append(PruneReport(position=position, name=turn.name, trigger=trigger, result=outcome))
 
-    def _prune_for_turn(
+    def _prune_turn(
         self,
         instance: Instance,
-        children: ChildrenPolicy,
-        rules: tuple[PruneOptions, ...],
-        origin: PolicyOrigin,
-        trigger: PruneTrigger,
+        batch: CommitBatch,
+        turn: TurnCommit,
+        request: RequestPrune | None,
         now: int,
-    ) -> PruneResult:
-        view = _view(instance, 0, TURN_PRUNE_EXECUTIONS_MAX, newer_to_count(rules))
-        marks = choose(view, rules, self._holds.values(), now)
+        events_left: int,
+    ) -> tuple[PruneResult, int] | None:
+        """One prune: what it did, and what is left of the events the commit deletes; None: it was not due."""
+        decision = _asked_for(request) if request is not None else self._decide(instance, batch, turn, now)
+        if decision is None or decision.rules is None:
+            return None
+        view = _view(instance, 0, TURN_PRUNE_EXECUTIONS_MAX, newer_to_count(decision.rules))
+        marks = choose(view, decision.rules, self._holds.values(), now)
+        outcome = marks.result()
         if marks.removed:
-            ledger = _recorded(instance, _range(marks.removed, rules, origin, trigger, now))
-            self._remove(instance, marks.removed, children, now, MARK_RECLAIM_EVENTS_MAX)
+            ledger = _recorded(instance, _range(marks.removed, decision.rules, decision.origin, decision.trigger, now))
+            events_left = self._remove(instance, marks.removed, batch.prune_terms.children, now, events_left)
             instance.ledger = ledger
         instance.live_from = max(instance.live_from, live_from(view, marks.removed, instance.live_from))
-        return marks.result()
+        if request is None and decision.origin.kind is not PolicyKind.TURN:
+            instance.pruned_through = pruned_through(instance.pruned_through, turn.execution_id, outcome)
+        return outcome, events_left
+
+    def _decide(self, instance: Instance, batch: CommitBatch, turn: TurnCommit, now: int) -> PruneDecision | None:
+        return decide_turn(
+            turn.policies,
+            None if instance.prune_policy is None else _policy.decode(instance.prune_policy),
+            batch.prune_terms,
+            [at_ms for (name, _), at_ms in self._versions.items() if name == turn.name],
+            ending_execution_id=turn.execution_id,
+            pruned_through=instance.pruned_through,
+            now_ms=now,
+        )
 
     # --- orders ------------------------------------------------------------------------------------------------
 
@@ -550,6 +543,10 @@ class Pruning:
 
 
 # --- what is there -------------------------------------------------------------------------------------------
+
+
+def _asked_for(request: RequestPrune) -> PruneDecision:
+    return PruneDecision(rules=(request.options,), origin=_CALLED, trigger=PruneTrigger.PRUNE_HISTORY, why="asked for")
 
 
 def _wanted(turns: Iterable[tuple[int, TurnCommit]]) -> Iterator[Wanted]:

@@ -207,32 +207,33 @@ class _Prunes:
         self._through.update(changes.through)
 
     def _tell(self, outcomes: Sequence[tuple[_Task, PruneResult]]) -> None:
-        """Report what was done, and answer those that asked, unless they have ended for good: with the turn that asked
-        or with a later one of the batch."""
+        """Report what was done, and answer those that asked, unless they have ended: with the turn that asked or with a
+        later one of the batch."""
         answers = []
         for task, outcome in outcomes:
             if (request := task.request) is not None:
-                message = codec.history_pruned_message(task.turn.execution_id, request.event_id, outcome)
-                answers.append((task.turn.incarnation, message))
+                answers.append((task.turn.incarnation, task.turn.execution_id, request.event_id, outcome))
         if answers:
-            ended = _ended_for_good(self._batch, self._result)
-            answers = [answer for answer in answers if answer[0] not in ended]
-            send(self._transaction, answers)
-            wake(self._transaction, {incarnation for incarnation, _ in answers})
+            ended = _ended(self._batch, self._result)
+            messages = [
+                (incarnation, codec.history_pruned_message(execution_id, event_id, outcome))
+                for incarnation, execution_id, event_id, outcome in answers
+                if (incarnation, execution_id) not in ended
+            ]
+            send(self._transaction, messages)
+            wake(self._transaction, {incarnation for incarnation, _ in messages})
         self._result.prunes += [
             PruneReport(position=task.position, name=task.turn.name, trigger=task.trigger, result=outcome)
             for task, outcome in outcomes
         ]
 
 
-def _ended_for_good(batch: CommitBatch, result: CommitResult) -> set[int]:
-    """The instances that took their last turn in the batch."""
+def _ended(batch: CommitBatch, result: CommitResult) -> set[tuple[int, int]]:
+    """The executions that took their last turn in the batch."""
     return {
-        turn.incarnation
+        (turn.incarnation, turn.execution_id)
         for turn, outcome in zip(batch.turns, result.turns, strict=True)
-        if outcome is TurnOutcome.COMMITTED
-        and turn.end is not None
-        and turn.end.status is not ExecutionStatus.CONTINUED_AS_NEW
+        if outcome is TurnOutcome.COMMITTED and turn.end is not None
     }
 
 

@@ -222,6 +222,14 @@ class TurnPruningContract(PruningContract):
         assert self.rows(store, incarnation)["executions"] == [3]
         assert store.dump()["messages"] == []
 
+    def test_a_turn_that_prunes_and_continues_as_new_leaves_its_successor_no_answer(
+        self, store: Store, worker: ScriptedWorker
+    ) -> None:
+        incarnation = self.loop(store, worker, 3)
+        worker.run(worker.take(), prune_requested(), continued_as_new())
+        assert self.rows(store, incarnation)["executions"] == [4]
+        assert store.dump()["messages"] == []
+
     def test_two_requests_of_a_turn_are_carried_out_in_order(self, store: Store, worker: ScriptedWorker) -> None:
         self.loop(store, worker, 5)
         worker.run(worker.take(), prune_requested(PruneOptions(keep_last=3)), prune_requested(ONE))
