@@ -134,6 +134,10 @@ class ExecutionPrunedError(StateError):
         self.pruned = pruned
 
 
+class NotAnOrphanError(StateError):
+    """Adopting was asked for an instance whose parent may still observe it, has observed it, or that has none."""
+
+
 class StalePlanError(StateError):
     """A plan no longer fits the store: it is of another one, or what anybody says about pruning has changed since."""
 

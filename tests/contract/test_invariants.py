@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from duro.model.families import PurgeOptions
 from duro.model.pruning import Hold, HoldTarget
 from duro.model.status import ChildrenPolicy
 from duro.stores.base import Store, StoreDump
@@ -19,7 +20,9 @@ from duro.testing.builders import (
     child_scheduled,
     completed,
     continued_as_new,
+    next_lease,
     prune_batch,
+    removal_batch,
     start_request,
     timer_created,
     wait_started,
@@ -79,6 +82,17 @@ def _prune(store: Store, worker: ScriptedWorker) -> None:
     store.prune(prune_batch((parent, 1), children=ChildrenPolicy.SETTLED))
     worker.run(worker.take("family"), wait_started("go"), waits=["go"])
     assert store.reclaim(1_000).children == 1
+    _remove(store, worker)
+
+
+def _remove(store: Store, worker: ScriptedWorker) -> None:
+    """A parent (9) and its child (10), removed as one, and not yet reclaimed."""
+    parent = store.start_instances([start_request("over")])[0].incarnation
+    leased = worker.take("over")
+    kept = next_lease(leased, worker.run(leased, child_scheduled("too"), keep_lease=True))
+    worker.run(worker.take("too"), completed())
+    worker.run(kept, child_completed(2), completed())
+    store.remove(removal_batch((parent, PurgeOptions(completed_before=10**14)), run_id="run-2", grace_ms=1_000))
 
 
 @pytest.fixture(scope="module")
@@ -182,6 +196,11 @@ DAMAGES = {
     ),
     "ledger_rows_belong_to_an_instance_and_a_run": _damage("ledger", "run_id", "run-9", run_id="run-1"),
     "runs_count_what_their_ledger_rows_count": _damage("prune_runs", "executions", 0, run_id="run-1"),
+    "nobody_is_there_and_removed": _damage("removed_instances", "incarnation", 1, instance_id="over"),
+    "children_are_younger_than_their_parents": _damage("lineage", "parent_incarnation", 2, child_incarnation=2),
+    "a_family_is_removed_as_one": _damage("lineage", "parent_incarnation", 9, child_incarnation=3),
+    "leaves_go_before_their_parents": _loss("removed_instances", instance_id="over"),
+    "a_parent_that_is_gone_was_removed": _damage("lineage", "parent_removed_at_ms", 5, child_incarnation=3),
 }
 
 

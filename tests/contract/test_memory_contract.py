@@ -17,11 +17,14 @@ from duro.testing.store_contract import (
     EndsContract,
     ExecutionReadsContract,
     ExpiryContract,
+    FamilyRemovalContract,
     HoldsContract,
     InstanceReadsContract,
     LeasingContract,
+    LineageContract,
     MailboxContract,
     PairContract,
+    ParentEndContract,
     PoliciesContract,
     PruneOrderContract,
     ReleasesContract,
@@ -139,6 +142,18 @@ class TestRemoval(MemoryStores, RemovalContract):
 
 
 class TestTurnPruning(MemoryStores, TurnPruningContract):
+    pass
+
+
+class TestLineage(MemoryStores, LineageContract):
+    pass
+
+
+class TestParentEnd(MemoryStores, ParentEndContract):
+    pass
+
+
+class TestFamilyRemoval(MemoryStores, FamilyRemovalContract):
     pass
 
 

@@ -20,11 +20,14 @@ from duro.testing.store_contract import (
     EndsContract,
     ExecutionReadsContract,
     ExpiryContract,
+    FamilyRemovalContract,
     HoldsContract,
     InstanceReadsContract,
     LeasingContract,
+    LineageContract,
     MailboxContract,
     PairContract,
+    ParentEndContract,
     PoliciesContract,
     PruneOrderContract,
     ReleasesContract,
@@ -150,6 +153,18 @@ class TestRemoval(SqliteStores, RemovalContract):
 
 
 class TestTurnPruning(SqliteStores, TurnPruningContract):
+    pass
+
+
+class TestLineage(SqliteStores, LineageContract):
+    pass
+
+
+class TestParentEnd(SqliteStores, ParentEndContract):
+    pass
+
+
+class TestFamilyRemoval(SqliteStores, FamilyRemovalContract):
     pass
 
 

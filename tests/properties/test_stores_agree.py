@@ -21,13 +21,15 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from duro.errors import DuroError
+from duro.model.families import OrphanRules, OrphanSearch, PurgeOptions, RemovalRules
 from duro.model.policies import PolicyChain, PolicySources, StatedPolicy
 from duro.model.pruning import Hold, HoldTarget, PruneTrigger
 from duro.model.records import InstanceFilter, StartRequest, StoreInfo
 from duro.model.removal import PruneBatch, PruneFilter, PruneOrder
 from duro.model.retention import NEVER, AutoPrune, Policy, PolicyKind, PolicyOrigin, PruneOptions
-from duro.model.status import STORED_BLOCKS, ChildrenPolicy, ExecutionStatus, InstanceStatus
+from duro.model.status import STORED_BLOCKS, ChildrenPolicy, ExecutionStatus, InstanceStatus, ParentPolicy
 from duro.model.turns import (
+    ChildTerms,
     CommitBatch,
     CommitResult,
     FinishActivity,
@@ -453,6 +455,21 @@ prune_filters = st.builds(
     several=st.booleans(),
     own_policy=st.booleans(),
 )
+parent_words = st.sampled_from(list(ParentPolicy))
+child_terms = st.builds(ChildTerms, on_parent_continue=parent_words, on_parent_end=parent_words)
+removal_rules: st.SearchStrategy[RemovalRules] = st.one_of(
+    st.builds(PurgeOptions, keep_last=st.integers(1, 3)),
+    st.just(PurgeOptions(completed_before=10**14)),
+    st.builds(PurgeOptions, keep_within=st.sampled_from([0.01, 0.1]), statuses=st.just((InstanceStatus.COMPLETED,))),
+    st.builds(OrphanRules, min_age_s=st.sampled_from([0.0, 0.0, 0.05])),
+)
+orphan_searches = st.builds(
+    OrphanSearch,
+    names=st.none() | st.lists(names, max_size=1).map(tuple),
+    child_status=st.none() | st.just((InstanceStatus.COMPLETED, InstanceStatus.FAILED)),
+    spawner_ended_before_ms=st.none() | times,
+    all_kinds=st.booleans(),
+)
 graces = st.sampled_from([0, 0, 0, 50, LEASE_MS])
 
 
@@ -476,7 +493,8 @@ class StoresAgreeOnPruning(StoresAgree):
         super().teardown()
 
     def _batch(self, worker_id: str, draw: Draw) -> CommitBatch:
-        return msgspec.structs.replace(super()._batch(worker_id, draw), prune_terms=draw(terms))
+        batch = super()._batch(worker_id, draw)
+        return msgspec.structs.replace(batch, prune_terms=draw(terms), child_terms=draw(child_terms))
 
     # --- what is said
 
@@ -549,12 +567,47 @@ class StoresAgreeOnPruning(StoresAgree):
     def reclaim_everything_due(self) -> None:
         while (reclaimed := self.both(lambda store: store.reclaim(5))) is not None and reclaimed.more:
             pass
-        assert self.memory.backlog().due_executions == 0
+        backlog = self.memory.backlog()
+        assert (backlog.due_executions, backlog.due_removed) == (0, 0)
 
     @rule(run_id=st.sampled_from(["", "", *RUN_IDS]), instance_id=instance_ids, ms=times)
     def undo(self, run_id: str, instance_id: str, ms: int) -> None:
         hold_id, until_ms = f"undo{next(self.tokens)}", self.clock.now_ms() + ms
         self.both(lambda store: store.undo_prune(hold_id, until_ms, run_id=run_id, instance_id=instance_id, by="ada"))
+
+    # --- families
+
+    @rule(data=st.data(), run_id=st.sampled_from(["", "", *RUN_IDS]), grace_ms=graces)
+    def remove_families(self, data: st.DataObject, run_id: str, grace_ms: int) -> None:
+        draw = data.draw
+        ended = [each.incarnation for each in self.memory.list_finished(None, 0, 0)]
+        orphans = [each.incarnation for each in self.memory.list_unobserved(OrphanSearch(), 0, 0)]
+        anyone = draw(st.lists(st.integers(1, 12), max_size=3))
+        chosen = [each for each in (*ended, *orphans) if draw(often)] + anyone
+        batch = builders.removal_batch(
+            *((each, draw(removal_rules)) for each in draw(st.permutations(chosen))),
+            trigger=draw(st.sampled_from(["purge", "orphans"])),
+            run_id=run_id,
+            by="ada",
+            reason="tidying",
+            grace_ms=grace_ms,
+        )
+        self.both(lambda store: store.remove(batch))
+
+    @rule(instance_id=instance_ids)
+    def adopt(self, instance_id: str) -> None:
+        self.both(lambda store: store.adopt(instance_id, "ada", "it stands alone"))
+
+    @rule(where=orphan_searches, limit=limits, after=st.integers(0, 8))
+    def read_families(self, where: OrphanSearch, limit: int, after: int) -> None:
+        self.both(lambda store: store.list_unobserved(where, limit, after))
+        self.both(lambda store: store.list_finished(where.names, limit, after))
+        self.both(lambda store: store.families(list(range(14))))
+        for instance_id in INSTANCE_IDS:
+            self.both(lambda store, of=instance_id: store.get_child(of))  # type: ignore[misc]
+            self.both(lambda store, of=instance_id: store.find_removed(of))  # type: ignore[misc]
+        for name in NAMES:
+            self.both(lambda store, name=name: store.newest_finished(name, limit or 1))  # type: ignore[misc]
 
     # --- what is told
 

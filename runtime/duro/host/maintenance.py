@@ -93,7 +93,7 @@ class Maintenance:
             return False
         self._seen = change
         backlog = self._store.backlog()
-        return bool(backlog.due_executions or backlog.due_instances)
+        return bool(backlog.due_executions or backlog.due_instances or backlog.due_removed)
 
     def _lease(self, now_s: float) -> bool:
         holder = self._holder()

@@ -5,6 +5,9 @@ import msgspec
 SEVERAL = "several"
 """The rule, origin or trigger of a range that was merged from different ones."""
 
+UNDO = "undo"
+"""The trigger of a row that says what came back."""
+
 
 class LedgerRange(msgspec.Struct, frozen=True, kw_only=True):
     """What automatic prunes removed of one life of one instance: ``executions`` of those from ``first_execution_id`` to

@@ -115,9 +115,12 @@ class HistoryRecord(msgspec.Struct, frozen=True, kw_only=True):
 class ChildRecord(msgspec.Struct, frozen=True, kw_only=True):
     """Lineage of one child: it lives as long as the child does, whatever is pruned of the parent.
 
-    ``spawner_ended_at_ms`` and ``spawner_end`` tell when and how the spawning execution ended. ``observed_at_ms`` is
-    when a parent turn recorded the child's end. ``completion`` says where the end of the child went:
-    None (not ended, or detached), ``sent`` (in the parent's queue or history) or ``ignored`` (nobody was there).
+    ``spawner_ended_at_ms`` and ``spawner_end`` tell when and how the spawning execution ended; ``spawner_live`` is
+    False once that execution is pruned (or gone with its instance). ``observed_at_ms`` is when a parent turn recorded
+    the child's end. ``completion`` says where the end of the child went: None (not ended, or detached), ``sent`` (in
+    the parent's queue or history) or ``ignored`` (nobody was there). ``parent_status`` and ``parent_execution_id`` are
+    the parent instance as it is now, None once it is not there; ``parent_removed_at_ms`` is when it was purged.
+    ``adopted_at_ms``: when somebody said on purpose that it stands alone; then it is ``detached``.
     """
 
     instance_id: str
@@ -125,14 +128,22 @@ class ChildRecord(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     version: str
     status: InstanceStatus
+    completed_at_ms: int | None
     parent: ParentLink
     detached: bool
     spawned_at_ms: int
     spawner_version: str
     spawner_ended_at_ms: int | None
     spawner_end: ExecutionStatus | None
+    spawner_live: bool
     observed_at_ms: int | None
     completion: str | None
+    parent_status: InstanceStatus | None
+    parent_execution_id: int | None
+    parent_removed_at_ms: int | None = None
+    adopted_at_ms: int | None = None
+    adopted_by: str = ""
+    adopted_reason: str = ""
 
 
 class InstanceFilter(msgspec.Struct, frozen=True, kw_only=True):

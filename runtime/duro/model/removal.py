@@ -128,24 +128,29 @@ class PruneReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ReclaimResult(msgspec.Struct, frozen=True, kw_only=True):
-    """What one batch of reclaiming deleted. ``children``: settled child instances that went with their spawner's
-    execution. ``more``: there is more that is due now."""
+    """What one batch of reclaiming deleted. ``children``: settled children that were removed, with all that depended on
+    them, because their spawner's execution goes. ``instances``: removed instances whose last row went. ``more``: there
+    is more that is due now."""
 
     executions: int = 0
     events: int = 0
     children: int = 0
+    instances: int = 0
     more: bool = False
 
 
 class UndoResult(msgspec.Struct, frozen=True, kw_only=True):
-    """What ``prune undo`` brought back. ``gone``: executions of the same run or instance that were reclaimed
-    already."""
+    """What ``prune undo`` brought back: ``instances`` are those with executions that are live again, and the roots of
+    whole trees, which have ``instances_restored`` instances. ``gone``: executions of the same run or instance that were
+    reclaimed already. ``taken``: roots of trees that stay removed because an id of theirs is used again."""
 
+    instances_restored: int = 0
     executions_restored: int = 0
     events_restored: int = 0
     bytes_restored: int = 0
     instances: tuple[str, ...] = ()
     gone: int = 0
+    taken: tuple[str, ...] = ()
     hold_ids: tuple[str, ...] = ()
 
 
@@ -196,9 +201,11 @@ class PublishedPolicies(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Backlog(msgspec.Struct, frozen=True, kw_only=True):
-    """What is left to do: executions marked and not reclaimed (``due_executions`` of them past their grace), and
-    instances a sweep has to look at."""
+    """What is left to do: executions marked and not reclaimed (``due_executions`` of them past their grace), instances
+    a sweep has to look at, and instances removed and not reclaimed (``due_removed`` of them past their grace)."""
 
     marked_executions: int = 0
     due_executions: int = 0
     due_instances: int = 0
+    removed_instances: int = 0
+    due_removed: int = 0

@@ -47,12 +47,12 @@ class PruneOptions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     def __post_init__(self) -> None:
         _settle_rules(self, time_given=self.completed_before is not None)
         if self.completed_before is not None:
-            time_ms = _time_ms("PruneOptions.completed_before", self.completed_before)
+            time_ms = unix_ms("PruneOptions.completed_before", self.completed_before)
             msgspec.structs.force_setattr(self, "completed_before", time_ms)
 
     @property
     def keep_within_s(self) -> float | None:
-        return _seconds(self.keep_within)
+        return seconds_of(self.keep_within)
 
     @property
     def completed_before_ms(self) -> int | None:
@@ -86,17 +86,17 @@ class AutoPrune(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, f
 
     def __post_init__(self) -> None:
         _settle_rules(self, time_given=False)
-        _check_count("AutoPrune.every_n_executions", self.every_n_executions)
+        check_keep_count("AutoPrune.every_n_executions", self.every_n_executions)
         if self.interval is not None:
-            msgspec.structs.force_setattr(self, "interval", _duration_s("AutoPrune.interval", self.interval))
+            msgspec.structs.force_setattr(self, "interval", duration_s("AutoPrune.interval", self.interval))
 
     @property
     def keep_within_s(self) -> float | None:
-        return _seconds(self.keep_within)
+        return seconds_of(self.keep_within)
 
     @property
     def interval_s(self) -> float | None:
-        return _seconds(self.interval)
+        return seconds_of(self.interval)
 
     @property
     def options(self) -> PruneOptions:
@@ -270,9 +270,9 @@ def _settle_rules(rules: PruneOptions | AutoPrune, *, time_given: bool) -> None:
     owner = type(rules).__name__
     for field in _COUNTS:
         if (count := getattr(rules, field)) is not None:
-            _check_count(f"{owner}.{field}", count)
+            check_keep_count(f"{owner}.{field}", count)
     if rules.keep_within is not None:
-        seconds = _duration_s(f"{owner}.keep_within", rules.keep_within)
+        seconds = duration_s(f"{owner}.keep_within", rules.keep_within)
         msgspec.structs.force_setattr(rules, "keep_within", seconds)
     if rules.keep_versions is not None and rules.keep_last_per_version is None:
         raise InvalidRulesError(
@@ -284,12 +284,12 @@ def _settle_rules(rules: PruneOptions | AutoPrune, *, time_given: bool) -> None:
         )
 
 
-def _check_count(what: str, count: object) -> None:
+def check_keep_count(what: str, count: object) -> None:
     if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= KEEP_COUNT_MAX:
         raise InvalidRulesError(f"{what} must be a whole number from 1 to {KEEP_COUNT_MAX}, not {_shown(count)}")
 
 
-def _duration_s(what: str, duration: object) -> float:
+def duration_s(what: str, duration: object) -> float:
     seconds = duration.total_seconds() if isinstance(duration, timedelta) else duration
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0.001 <= seconds <= RETENTION_S_MAX:
         raise InvalidRulesError(
@@ -298,7 +298,7 @@ def _duration_s(what: str, duration: object) -> float:
     return float(seconds)
 
 
-def _time_ms(what: str, time: object) -> int:
+def unix_ms(what: str, time: object) -> int:
     if isinstance(time, datetime):
         if time.utcoffset() is None:
             raise InvalidRulesError(
@@ -312,7 +312,7 @@ def _time_ms(what: str, time: object) -> int:
     return time
 
 
-def _seconds(settled: float | timedelta | None) -> float | None:
+def seconds_of(settled: float | timedelta | None) -> float | None:
     assert not isinstance(settled, timedelta), "settled when it was made"
     return settled
 

@@ -295,6 +295,14 @@ class PruneTerms(msgspec.Struct, frozen=True, kw_only=True):
     triggers: tuple[PruneTrigger, ...] = (PruneTrigger.CONTINUE_AS_NEW, PruneTrigger.INTERVAL)
 
 
+class ChildTerms(msgspec.Struct, frozen=True, kw_only=True):
+    """What a worker's settings say about the children its turns spawn, where the spawn itself says nothing: what
+    happens to those that run when the spawning execution continues as new, and when their parent ends."""
+
+    on_parent_continue: ParentPolicy = ParentPolicy.ABANDON
+    on_parent_end: ParentPolicy = ParentPolicy.CANCEL
+
+
 class CommitBatch(msgspec.Struct, kw_only=True):
     """One transaction. ``token`` is new for every batch and is left on each instance it changed, so that after an
     unknown outcome ``lookup_commit`` can tell what happened."""
@@ -307,6 +315,7 @@ class CommitBatch(msgspec.Struct, kw_only=True):
     retries: list[RetryActivity] = msgspec.field(default_factory=list)
     lease: LeaseRequest | None = None
     prune_terms: PruneTerms = PruneTerms()
+    child_terms: ChildTerms = ChildTerms()
 
 
 class LastCommit(msgspec.Struct, frozen=True, array_like=True):

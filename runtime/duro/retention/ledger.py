@@ -3,7 +3,7 @@ the oldest are merged. Whatever is merged, the sums stay. Manual prunes are rows
 
 from collections.abc import Iterable, Sequence
 
-from duro.model.ledger import SEVERAL, LedgerRange, LedgerTotals
+from duro.model.ledger import SEVERAL, UNDO, LedgerRange, LedgerTotals
 from duro.model.limits import LEDGER_RANGES_MAX
 from duro.model.pruning import ExecutionFacts, PruneTrigger
 
@@ -33,6 +33,26 @@ def ledger_range(
     )
 
 
+def removed_range(
+    first: int, last: int, size: tuple[int, int, int], *, rule: str, origin: str, trigger: str, removed_at_ms: int
+) -> LedgerRange:
+    """The range of an instance that is removed as a whole: its live executions, ``size`` of which are their number,
+    events and bytes."""
+    executions, events, history_bytes = size
+    return LedgerRange(
+        first_execution_id=first,
+        last_execution_id=last,
+        executions=executions,
+        events=events,
+        history_bytes=history_bytes,
+        rule=rule,
+        origin=origin,
+        trigger=trigger,
+        first_pruned_at_ms=removed_at_ms,
+        last_pruned_at_ms=removed_at_ms,
+    )
+
+
 def record(
     ledger: Sequence[LedgerRange], pruned: LedgerRange, *, ranges_max: int = LEDGER_RANGES_MAX
 ) -> tuple[LedgerRange, ...]:
@@ -59,10 +79,12 @@ def ranges_that_may_have(ledger: Iterable[LedgerRange], execution_id: int) -> tu
 
 
 def fold(totals: LedgerTotals, ledger: Iterable[LedgerRange]) -> LedgerTotals:
-    """``totals`` with the ledger of one more instance, when the instance is purged. An empty ledger changes nothing."""
+    """``totals`` with the ledger of one more instance, when the instance is gone. What an undo brought back does not
+    count. An empty ledger changes nothing."""
     ranges = tuple(ledger)
     if not ranges:
         return totals
+    signed = [(-1 if entry.trigger == UNDO else 1, entry) for entry in ranges]
     firsts = [entry.first_pruned_at_ms for entry in ranges]
     lasts = [entry.last_pruned_at_ms for entry in ranges]
     if totals.first_pruned_at_ms is not None:
@@ -72,9 +94,9 @@ def fold(totals: LedgerTotals, ledger: Iterable[LedgerRange]) -> LedgerTotals:
     return LedgerTotals(
         name=totals.name,
         instances=totals.instances + 1,
-        executions=totals.executions + sum(entry.executions for entry in ranges),
-        events=totals.events + sum(entry.events for entry in ranges),
-        history_bytes=totals.history_bytes + sum(entry.history_bytes for entry in ranges),
+        executions=totals.executions + sum(sign * entry.executions for sign, entry in signed),
+        events=totals.events + sum(sign * entry.events for sign, entry in signed),
+        history_bytes=totals.history_bytes + sum(sign * entry.history_bytes for sign, entry in signed),
         first_pruned_at_ms=min(firsts),
         last_pruned_at_ms=max(lasts),
     )

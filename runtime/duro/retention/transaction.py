@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-from duro.model.ledger import LedgerRange
+from duro.model.ledger import UNDO, LedgerRange
 from duro.model.limits import TURN_PRUNE_EXECUTIONS_MAX
 from duro.model.policies import PolicyChain, PolicySources, PruneDecision, StatedPolicy
 from duro.model.pruning import ExecutionFacts, Hold, PruneResult, SkippedExecution
@@ -127,10 +127,6 @@ def live_from(view: PruneView, removed: Sequence[ExecutionFacts], before: int) -
 def failed(error: BaseException) -> PruneResult:
     """The result of a prune that was undone because of ``error``."""
     return PruneResult(error=f"{type(error).__name__}: {error}")
-
-
-UNDO: Final = "undo"
-"""The trigger of a ledger row that says what came back."""
 
 
 def undone_range(sizes: Sequence[tuple[int, int, int]], *, origin: str, undone_at_ms: int) -> LedgerRange:

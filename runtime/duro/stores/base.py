@@ -47,7 +47,19 @@ does not say otherwise, counts it in the ledger, and is one transaction with the
 later, in batches. A prune without grace whose events are no more than ``limits.MARK_RECLAIM_EVENTS_MAX`` may delete
 them in the transaction that marks. An execution that is current or has not ended is never marked, nor one under a hold.
 Marking removes nothing else of the instance: queue, mailbox, custom status, waits and children stay (with
-``ChildrenPolicy.SETTLED`` its settled children go when the execution is reclaimed).
+``ChildrenPolicy.SETTLED`` its settled children are removed when the execution is reclaimed).
+
+**Families.** A whole instance is removed with all that depends on it (its children that are not detached, and theirs),
+or not at all: ``remove`` marks the family in one transaction, with a row in each ledger, after asking
+``retention.families.verdict_on``. From then on the instances are in no read and their ids are free; what was addressed
+to them is ignored. Their rows stay as they are until they are reclaimed, the leaves of a tree first; once that has
+begun, the tree cannot be brought back. What is reclaimed leaves its ledger in the totals of its orchestration.
+
+**Children of what ends.** After all turns of a commit are written (and before their prunes), in their order: what an
+execution that ended leaves unfinished, not detached, is cancelled, terminated or abandoned. By continue-as-new that is
+what this execution spawned, by the child's ``on_parent_continue``; by any other end it is what any execution of the
+instance spawned, by ``on_parent_end`` (see ``retention.parents``). Terminating goes on to the children of those that
+are terminated. ``terminate_instance`` does the same.
 
 **Pruning in a commit.** The prunes of a batch's turns are carried out after all rows of the turns are written, so they
 see the execution that was started; under a savepoint, so that one that fails is undone alone. Its failure is in
@@ -60,6 +72,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+from duro.model.families import (
+    Family,
+    FinishedInstance,
+    OrphanSearch,
+    RemovalBatch,
+    RemovalOutcome,
+    RemovedInstance,
+)
 from duro.model.ledger import LedgerTotals
 from duro.model.pruning import Hold
 from duro.model.records import (
@@ -394,21 +414,72 @@ class Store(ABC):
     def reclaim(self, events_max: int) -> ReclaimResult:
         """Delete rows of marked executions past their grace, those marked first, first: about ``events_max`` events
         in one transaction. An execution larger than that goes in several, ``reclaiming`` in between. With it goes what
-        is left of its own timers and activities, and with ``ChildrenPolicy.SETTLED`` its settled children."""
+        is left of its own timers and activities, and with ``ChildrenPolicy.SETTLED`` its settled children are removed.
+        Then removed instances past their grace, those of a tree from the leaves up."""
 
     @abstractmethod
     def undo_prune(
         self, hold_id: str, hold_until_ms: int, *, run_id: str = "", instance_id: str = "", by: str = ""
     ) -> UndoResult:
-        """Bring back every execution that is still ``pruned`` of a manual run, or of an instance (its present life):
-        live again, and each instance concerned under a hold until ``hold_until_ms`` (ids ``hold_id``, then
-        ``hold_id-2`` ...), so that the next automatic prune does not take it again. The ledger gets a row of its own,
-        with trigger ``undo``. Nothing left to bring back: an empty result, and nothing is changed. ``hold_id`` also
-        names the run of the undo.
+        """Bring back every execution that is still ``pruned`` of a manual run, or of an instance (its present life),
+        and every tree that the run removed, or, where there is no instance of this id, the one it was removed with
+        last: as far as nothing of the tree is reclaimed and all its ids are free. Live again, and each instance
+        concerned (of a tree, its root) under a hold until ``hold_until_ms`` (ids ``hold_id``, then ``hold_id-2`` ...),
+        so that the next automatic prune does not take it again. The ledger gets a row of its own, with trigger
+        ``undo``. Nothing left to bring back: an empty result, and nothing is changed. ``hold_id`` also names the run of
+        the undo.
 
         Raises:
             InstanceNotFoundError; PruneRunNotFoundError: no such run. Nothing was changed.
         """
+
+    # --- families --------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def get_child(self, instance_id: str) -> ChildRecord | None:
+        """The lineage of an instance that is there; None: it has no parent, or there is no such instance."""
+
+    @abstractmethod
+    def list_unobserved(self, where: OrphanSearch, limit: int, after: int) -> tuple[ChildRecord, ...]:
+        """Candidates for orphans, by incarnation, beginning after incarnation ``after``; ``limit`` 0 means all. Cost
+        grows with the children nobody observed (with ``all_kinds``: with the children), and reads no history."""
+
+    @abstractmethod
+    def list_finished(self, names: Sequence[str] | None, limit: int, after: int) -> tuple[FinishedInstance, ...]:
+        """Instances that have ended, by incarnation after ``after``, whose family a purge may look at: those without a
+        parent, and children whose parent has not ended (or is gone) and that were observed or never will be.
+        ``names`` are exact, None: any. ``limit`` 0 means all."""
+
+    @abstractmethod
+    def newest_finished(self, name: str, count: int) -> int | None:
+        """The incarnation at which the newest ``count`` ended instances of the orchestration begin; None: there are no
+        more than that."""
+
+    @abstractmethod
+    def families(self, incarnations: Sequence[int]) -> list[Family]:
+        """The family of each instance, in the order asked for; one that is not there is left out. One snapshot."""
+
+    @abstractmethod
+    def remove(self, batch: RemovalBatch) -> list[RemovalOutcome]:
+        """Carry out every order, in order, in one transaction; see *Families*. An instance that is gone, or went with
+        an earlier order, has ``instance_id`` "". The families that went are one row of a manual run (``run_id``).
+
+        Raises:
+            StalePlanError: ``policy_revision`` is given and is not the store's. Nothing was changed.
+        """
+
+    @abstractmethod
+    def adopt(self, instance_id: str, by: str, reason: str) -> ChildRecord:
+        """Record that an orphan, or a child of which nobody can tell, stands alone: it is detached from now on. One
+        that is detached already is left as it is.
+
+        Raises:
+            InstanceNotFoundError; NotAnOrphanError: a parent may still observe it, has, or there is none.
+        """
+
+    @abstractmethod
+    def find_removed(self, instance_id: str) -> RemovedInstance | None:
+        """The instance of this id that was removed last, while its rows are still there."""
 
     @abstractmethod
     def list_ledger(self, instance_id: str) -> tuple[LedgerEntry, ...]:

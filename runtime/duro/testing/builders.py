@@ -13,6 +13,7 @@ import msgspec
 from duro import codec
 from duro.model import events as ev
 from duro.model.failure import CANCELLED, FailureDetails
+from duro.model.families import RemovalBatch, RemovalOrder, RemovalRules
 from duro.model.messages import ActivityFailed, ActivitySucceeded, ChildFailed, ChildSucceeded
 from duro.model.options import RetryPolicy
 from duro.model.pruning import PruneTrigger
@@ -268,6 +269,13 @@ def prune_batch(*orders: tuple[int, PruneOptions | int], **fields: Any) -> Prune
         executions_max=100,
     )
     return msgspec.structs.replace(batch, **fields)
+
+
+def removal_batch(*orders: tuple[int, RemovalRules], **fields: Any) -> RemovalBatch:
+    """Orders as (incarnation, rules); ``fields`` are those of ``RemovalBatch``."""
+    origin = PolicyOrigin(PolicyKind.CALL, "")
+    made = [RemovalOrder(incarnation=incarnation, rules=rules, origin=origin) for incarnation, rules in orders]
+    return RemovalBatch(orders=tuple(made), **{"trigger": "purge", **fields})
 
 
 # --- messages ----------------------------------------------------------------------------------------------

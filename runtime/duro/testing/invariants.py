@@ -21,6 +21,7 @@ from duro.model.limits import MAILBOX_EVENTS_MAX
 from duro.model.messages import AnyMessage
 from duro.model.status import FINAL_INSTANCE_STATUSES
 from duro.stores.base import Store, StoreDump
+from duro.testing.family_invariants import FAMILY_INVARIANTS
 from duro.testing.prune_invariants import PRUNE_INVARIANTS
 
 Invariant: TypeAlias = Callable[[StoreDump], list[str]]
@@ -97,6 +98,7 @@ class _Execution:
 @dataclass(frozen=True, slots=True)
 class _View:
     instances: dict[int, Row]
+    removed: dict[int, Row]
     executions: dict[ExecutionKey, _Execution]
     children: dict[tuple[int, int, int], Row]
     messages: dict[int, list[AnyMessage]]
@@ -134,7 +136,8 @@ def _decode_message(data: str) -> AnyMessage | None:
 
 
 def _view(dump: StoreDump) -> _View:
-    whole = [row for row in dump["executions"] if row["removal"] != "reclaiming"]
+    going = {row["incarnation"] for row in dump["removed_instances"] if row["reclaiming"]}
+    whole = [row for row in dump["executions"] if row["removal"] != "reclaiming" and row["incarnation"] not in going]
     executions = {_execution_key(row): _Execution(row, {}) for row in whole}
     for row in dump["history"]:
         execution = executions.get(_execution_key(row))
@@ -147,6 +150,7 @@ def _view(dump: StoreDump) -> _View:
             messages[row["incarnation"]].append(message)
     return _View(
         instances={row["incarnation"]: row for row in dump["instances"]},
+        removed={row["incarnation"]: row for row in dump["removed_instances"]},
         executions=executions,
         children={_spawner_key(row): row for row in dump["lineage"]},
         messages=dict(messages),
@@ -165,11 +169,14 @@ def _spawner_key(row: Row) -> tuple[int, int, int]:
 
 
 def every_row_has_its_instance(dump: StoreDump) -> list[str]:
-    incarnations = {row["incarnation"] for row in dump["instances"]}
-    tables = ("executions", "history", "messages", "mailbox", "timers", "activities", "requests")
+    """What is queued belongs to one that is there; the rest may be of one that is removed and not yet reclaimed."""
+    there = {row["incarnation"] for row in dump["instances"]}
+    removed = {row["incarnation"] for row in dump["removed_instances"]}
+    owners = dict.fromkeys(("messages", "mailbox", "timers", "activities"), there)
+    owners |= dict.fromkeys(("executions", "history", "requests"), there | removed)
     return [
         f"{table} row {row} belongs to no instance"
-        for table in tables
+        for table, incarnations in owners.items()
         for row in dump[table]
         if row["incarnation"] not in incarnations
     ]
@@ -190,7 +197,7 @@ def every_instance_has_its_current_execution(dump: StoreDump) -> list[str]:
 
 
 def lineage_lives_as_long_as_the_child(dump: StoreDump) -> list[str]:
-    incarnations = {row["incarnation"] for row in dump["instances"]}
+    incarnations = {row["incarnation"] for table in ("instances", "removed_instances") for row in dump[table]}
     return [
         f"lineage of {row['child_incarnation']}, which is gone"
         for row in dump["lineage"]
@@ -495,10 +502,11 @@ def finished_children_have_told_their_parent(dump: StoreDump) -> list[str]:
     view = _view(dump)
     found = []
     for row in dump["lineage"]:
-        child = view.instances.get(row["child_incarnation"])
+        number = row["child_incarnation"]
+        child = view.instances.get(number) or view.removed.get(number)
         told = row["completion"] is not None
         ended = child is not None and child["status"] in _FINAL
-        if told != (ended and not row["detached"]):
+        if told != (ended and not row["detached"]) and row["adopted_at_ms"] is None:
             found.append(f"child {row['child_incarnation']} (ended: {ended}) has completion {row['completion']}")
         key = (row["parent_incarnation"], row["parent_execution_id"])
         parent = view.executions.get(key)
@@ -542,7 +550,7 @@ def lineage_knows_how_the_spawner_ended(dump: StoreDump) -> list[str]:
 def counters_are_beyond_every_used_id(dump: StoreDump) -> list[str]:
     (store,) = dump["store"]
     used = {
-        "next_incarnation": [row["incarnation"] for row in dump["instances"]],
+        "next_incarnation": [row["incarnation"] for row in (*dump["instances"], *dump["removed_instances"])],
         "next_message_id": [row["message_id"] for row in dump["messages"]]
         + [row["sequence"] for row in dump["mailbox"]],
     }
@@ -592,4 +600,5 @@ INVARIANTS: Final[tuple[Invariant, ...]] = (
     counters_are_beyond_every_used_id,
     arrivals_have_ids_of_their_own,
     *PRUNE_INVARIANTS,
+    *FAMILY_INVARIANTS,
 )

@@ -57,8 +57,11 @@ def kept_and_pruned_is_everything(dump: StoreDump) -> list[str]:
 
 
 def the_ledger_is_bounded(dump: StoreDump) -> list[str]:
-    """Promise 11."""
-    ranges: Counter[int] = Counter(row["incarnation"] for row in dump["ledger"] if row["run_id"] is None)
+    """Promise 11. One that is removed has a row more, which says so."""
+    removed = {row["incarnation"] for row in dump["removed_instances"]}
+    ranges: Counter[int] = Counter(
+        row["incarnation"] for row in dump["ledger"] if row["run_id"] is None and row["incarnation"] not in removed
+    )
     return [
         f"the ledger of {incarnation} has {count} automatic ranges"
         for incarnation, count in ranges.items()
@@ -67,7 +70,7 @@ def the_ledger_is_bounded(dump: StoreDump) -> list[str]:
 
 
 def ledger_rows_belong_to_an_instance_and_a_run(dump: StoreDump) -> list[str]:
-    incarnations = {row["incarnation"] for row in dump["instances"]}
+    incarnations = {row["incarnation"] for table in ("instances", "removed_instances") for row in dump[table]}
     runs = {row["run_id"] for row in dump["prune_runs"]} | {None}
     return [
         f"ledger row {row['sequence']} of {row['incarnation']} (run {row['run_id']}) belongs to nothing"

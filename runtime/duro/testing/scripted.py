@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from duro.model.events import AnyEvent
 from duro.model.turns import (
+    ChildTerms,
     CommitBatch,
     CommitResult,
     FinishActivity,
@@ -105,6 +106,7 @@ class ScriptedWorker:
         lease: LeaseRequest | None = None,
         batch_id: str | None = None,
         prune_terms: PruneTerms | None = None,
+        child_terms: ChildTerms | None = None,
     ) -> CommitResult:
         batch = CommitBatch(
             worker_id=self.worker_id,
@@ -115,6 +117,7 @@ class ScriptedWorker:
             retries=list(retries),
             lease=lease,
             prune_terms=prune_terms or PruneTerms(),
+            child_terms=child_terms or ChildTerms(),
         )
         return self.store.commit(batch)
 

@@ -66,6 +66,10 @@ class Lineage:
     spawner_end: ExecutionStatus | None = None
     observed_at_ms: int | None = None
     completion: str | None = None
+    parent_removed_at_ms: int | None = None
+    adopted_at_ms: int | None = None
+    adopted_by: str | None = None
+    adopted_reason: str | None = None
 
 
 class LedgerRow(NamedTuple):
@@ -209,6 +213,11 @@ class Instance:
                 room[event.name] -= 1
                 events.append(event)
         return tuple(events)
+
+
+def next_sequence(instance: Instance) -> int:
+    """The place of the next row in its ledger."""
+    return max((row.sequence for row in instance.ledger), default=0) + 1
 
 
 class Child(NamedTuple):

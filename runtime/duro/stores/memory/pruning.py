@@ -15,7 +15,7 @@ from duro.errors import (
     PruneRunNotFoundError,
     StalePlanError,
 )
-from duro.model.ledger import SEVERAL, LedgerRange, LedgerTotals
+from duro.model.ledger import SEVERAL, UNDO, LedgerRange, LedgerTotals
 from duro.model.limits import MARK_RECLAIM_EVENTS_MAX, TURN_PRUNE_EXECUTIONS_MAX
 from duro.model.policies import PruneDecision, StatedPolicy
 from duro.model.pruning import (
@@ -46,10 +46,8 @@ from duro.model.removal import (
 from duro.model.retention import PolicyKind, PolicyOrigin, PruneOptions
 from duro.model.status import ChildrenPolicy, ExecutionStatus, RemovalState
 from duro.model.turns import CommitBatch, CommitResult, RequestPrune, TurnCommit
-from duro.retention.holds import concerns_instance, holds_in_force
-from duro.retention.ledger import fold, ledger_range, record
+from duro.retention.ledger import ledger_range, record
 from duro.retention.transaction import (
-    UNDO,
     choose,
     decide_turn,
     entries_that_may_have,
@@ -60,10 +58,12 @@ from duro.retention.transaction import (
     undone_range,
 )
 from duro.retention.triggers import pruned_through
-from duro.stores.memory.instances import Execution, Instance, LedgerRow, RunTotals
+from duro.stores.memory.families import Families, undone
+from duro.stores.memory.instances import Execution, Instance, LedgerRow, RunTotals, next_sequence
 
 _CALLED: Final = PolicyOrigin(PolicyKind.CALL, "ctx.prune_history")
 _EXECUTIONS_A_RECLAIM: Final = 500
+_CHILDREN_A_RECLAIM: Final = 500
 
 _policy = msgspec.json.Decoder(StatedPolicy)
 
@@ -71,7 +71,7 @@ Wanted = tuple[int, TurnCommit, RequestPrune | None]
 """Position of a turn, the turn, and the request; None: what goes with continue-as-new."""
 
 
-class Pruning:
+class Pruning(Families):
     """Part of ``MemoryStore``, which has the instances and the lock."""
 
     _instances: dict[int, Instance]
@@ -194,14 +194,14 @@ class Pruning:
                 )
                 results.append(OrderResult(result=result, next_after=next_after))
             if totals.executions:
-                self._add_to_run(totals, batch, now)
+                self._add_to_run(totals, batch.run_id, batch.by, batch.reason, now)
             self._changed()
             return results
 
-    def _add_to_run(self, totals: RunTotals, batch: PruneBatch, now: int) -> None:
-        before = self._runs.get(batch.run_id)
-        added = totals.run(batch.run_id, PruneTrigger.MANUAL, by=batch.by, reason=batch.reason, started_at_ms=now)
-        self._runs[batch.run_id] = added if before is None else _sum_of_runs(before, added)
+    def _add_to_run(self, totals: RunTotals, run_id: str, by: str, reason: str, now: int) -> None:
+        before = self._runs.get(run_id)
+        added = totals.run(run_id, PruneTrigger.MANUAL, by=by, reason=reason, started_at_ms=now)
+        self._runs[run_id] = added if before is None else _sum_of_runs(before, added)
 
     def note_swept(self, incarnations: Sequence[int]) -> None:
         with self._transaction() as now:
@@ -278,9 +278,8 @@ class Pruning:
                 if (executions or children) and events + event_count > events_max:
                     break
                 if execution.takes_children:
-                    removed, their_events, more = self._remove_children(instance, execution, now, events_max - events)
-                    children += removed
-                    events += their_events
+                    taken, more = self._take_children(instance, execution, now, _CHILDREN_A_RECLAIM - children)
+                    children += taken
                     if more:
                         execution.removal = RemovalState.RECLAIMING
                         break
@@ -296,57 +295,26 @@ class Pruning:
                 executions += 1
                 del instance.executions[execution.execution_id]
             more = executions < len(due) or len(due) == _EXECUTIONS_A_RECLAIM
-            if due:
+            instances, their_events, more_instances = self._reclaim_removed(now, max(events_max - events, 0))
+            if due or instances or their_events:
                 self._changed()
-            return ReclaimResult(executions=executions, events=events, children=children, more=more)
+            return ReclaimResult(
+                executions=executions,
+                events=events + their_events,
+                children=children,
+                instances=instances,
+                more=more or more_instances,
+            )
 
     def _due(self, now: int) -> list[tuple[Instance, Execution]]:
         due = [
-            (execution.reclaim_at_ms, incarnation, execution_id)
-            for incarnation, instance in self._instances.items()
+            (execution.reclaim_at_ms, instance.incarnation, execution_id, instance, execution)
+            for instance in self._all_instances()
             for execution_id, execution in instance.executions.items()
             if execution.reclaim_at_ms is not None and execution.reclaim_at_ms <= now
         ]
-        return [(self._instances[number], self._instances[number].executions[id_]) for _, number, id_ in sorted(due)]
-
-    def _remove_children(
-        self, parent: Instance, execution: Execution, now: int, events_max: int
-    ) -> tuple[int, int, bool]:
-        """Until ``events_max`` events are deleted: how many children and events, and whether there are more."""
-        held = holds_in_force(self._holds.values(), now)
-        children = events = 0
-        for child in [*self._children.get(parent.incarnation, ())]:
-            lineage = child.lineage
-            if lineage is None or lineage.detached or lineage.parent.execution_id != execution.execution_id:
-                continue
-            family = list(self._family(child))
-            if any(not member.finished or _is_held(member, held) for member in family):
-                continue
-            if children and events >= events_max:
-                return children, events, True
-            children += 1
-            for member in family:
-                events += sum(each.event_count for each in member.executions.values())
-                self._remove_instance(member)
-        return children, events, False
-
-    def _family(self, root: Instance) -> Iterator[Instance]:
-        """``root`` and whatever it waits for, and so on."""
-        yield root
-        for child in self._children.get(root.incarnation, ()):
-            if child.lineage is not None and not child.lineage.detached:
-                yield from self._family(child)
-
-    def _remove_instance(self, instance: Instance) -> None:
-        ranges = [row.entry for row in instance.ledger if row.entry.trigger != UNDO]
-        if ranges:
-            before = self._totals.get(instance.name, LedgerTotals(name=instance.name))
-            self._totals[instance.name] = fold(before, ranges)
-        del self._instances[instance.incarnation]
-        del self._by_id[instance.instance_id]
-        if instance.lineage is not None:
-            siblings = self._children[instance.lineage.parent.incarnation]
-            siblings[:] = [each for each in siblings if each is not instance]
+        due.sort(key=lambda each: each[:3])
+        return [(instance, execution) for *_, instance, execution in due]
 
     def undo_prune(
         self, hold_id: str, hold_until_ms: int, *, run_id: str = "", instance_id: str = "", by: str = ""
@@ -354,13 +322,22 @@ class Pruning:
         with self._transaction() as now:
             if run_id and run_id not in self._runs:
                 raise PruneRunNotFoundError(f"there is no prune run {run_id!r}", hint="duroctl ledger list shows them")
-            if not run_id and instance_id not in self._by_id:
+            found = None if run_id else self._by_id.get(instance_id)
+            if not run_id and found is None and self.find_removed(instance_id) is None:
                 raise InstanceNotFoundError(f"there is no instance {instance_id!r}")
-            concerned = list(self._instances.values()) if run_id else [self._by_id[instance_id]]
+            wanted = "" if run_id or found is not None else instance_id
+            back = self._restore(run_id, wanted)
+            taken = self._whose_id_is_taken(run_id, wanted)
+            concerned = list(self._all_instances()) if run_id else [found] if found is not None else []
             gone = sum(_gone(instance, run_id) for instance in concerned)
+            if run_id:
+                ledgers = [row.entry.executions for each in concerned for row in each.ledger if row.run_id == run_id]
+                gone += self._runs[run_id].executions - sum(ledgers)
             totals = RunTotals()
             restored: list[str] = []
-            for instance in sorted(concerned, key=lambda each: each.incarnation):
+            for instance in concerned:
+                if instance.incarnation not in self._instances:
+                    continue
                 marked = [
                     each
                     for each in instance.executions.values()
@@ -373,11 +350,17 @@ class Pruning:
                     each.restore()
                 instance.live_from = min(instance.live_from, sizes[0][0])
                 entry = undone_range(sizes, origin=run_id or instance_id, undone_at_ms=now)
-                instance.ledger = [*instance.ledger, LedgerRow(_next_sequence(instance), entry, hold_id)]
+                instance.ledger = [*instance.ledger, LedgerRow(next_sequence(instance), entry, hold_id)]
                 totals.add(entry, new=True)
                 restored.append(instance.instance_id)
+            for each_back in back:
+                entry = undone(each_back, run_id or instance_id, now)
+                instance = each_back.instance
+                instance.ledger = [*instance.ledger, LedgerRow(next_sequence(instance), entry, hold_id)]
+                totals.add(entry, new=True)
+            restored = [each.instance.instance_id for each in back if each.depth == 0] + restored
             if not restored:
-                return UndoResult(gone=gone)
+                return UndoResult(gone=gone, taken=taken)
             self._runs[hold_id] = totals.run(hold_id, UNDO, by=by, reason="", started_at_ms=now)
             hold_ids = [hold_id if n == 1 else f"{hold_id}-{n}" for n in range(1, len(restored) + 1)]
             for new_id, each_id in zip(hold_ids, restored, strict=True):
@@ -392,6 +375,8 @@ class Pruning:
             self._hold_revision += 1
             self._changed()
             return UndoResult(
+                instances_restored=len(back),
+                taken=taken,
                 executions_restored=totals.executions,
                 events_restored=totals.events,
                 bytes_restored=totals.history_bytes,
@@ -531,7 +516,7 @@ class Pruning:
         with self._transaction() as now:
             marked = [
                 execution
-                for instance in self._instances.values()
+                for instance in self._all_instances()
                 for execution in instance.executions.values()
                 if execution.removal is not RemovalState.LIVE
             ]
@@ -539,6 +524,8 @@ class Pruning:
                 marked_executions=len(marked),
                 due_executions=sum(each.reclaim_at_ms is not None and each.reclaim_at_ms <= now for each in marked),
                 due_instances=sum(each.prune_due_at_ms is not None for each in self._instances.values()),
+                removed_instances=len(self._removed),
+                due_removed=sum(each.reclaim_at_ms <= now for each in self._removed.values()),
             )
 
 
@@ -612,15 +599,6 @@ def _matches(instance: Instance, where: PruneFilter) -> bool:
     )
 
 
-def _is_held(instance: Instance, holds: Iterable[Hold]) -> bool:
-    """A hold on one version keeps all of an instance that ran it."""
-    versions = {None, *(execution.version for execution in instance.executions.values())}
-    return any(
-        concerns_instance(hold, instance.instance_id, instance.name) and hold.target.version in versions
-        for hold in holds
-    )
-
-
 def _runs(numbers: Iterable[int]) -> Iterator[range]:
     """Ascending numbers as ranges without a gap."""
     run: range | None = None
@@ -648,10 +626,6 @@ def _range(
     return ledger_range(removed, rule=rules_text(rules), origin=str(origin), trigger=trigger, pruned_at_ms=now)
 
 
-def _next_sequence(instance: Instance) -> int:
-    return max((row.sequence for row in instance.ledger), default=0) + 1
-
-
 def _recorded(instance: Instance, pruned: LedgerRange) -> list[LedgerRow]:
     """The ledger with one more automatic prune."""
     automatic = [row for row in instance.ledger if row.run_id is None]
@@ -659,7 +633,7 @@ def _recorded(instance: Instance, pruned: LedgerRange) -> list[LedgerRow]:
     entries = record([row.entry for row in automatic], pruned)
     sequences = [row.sequence for row in automatic]
     if len(entries) != len(automatic) or entries[-1].first_execution_id == pruned.first_execution_id:
-        sequences = [*sequences, _next_sequence(instance)][-len(entries) :]
+        sequences = [*sequences, next_sequence(instance)][-len(entries) :]
     rows = [LedgerRow(number, entry, None) for number, entry in zip(sequences, entries, strict=True)]
     return sorted([*rows, *others], key=lambda row: row.sequence)
 
@@ -670,7 +644,7 @@ def _record_run(instance: Instance, run_id: str, pruned: LedgerRange) -> bool:
         if row.run_id == run_id:
             instance.ledger[index] = LedgerRow(row.sequence, _longer(row.entry, pruned), run_id)
             return False
-    instance.ledger.append(LedgerRow(_next_sequence(instance), pruned, run_id))
+    instance.ledger.append(LedgerRow(next_sequence(instance), pruned, run_id))
     return True
 
 

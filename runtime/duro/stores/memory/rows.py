@@ -8,6 +8,7 @@ import msgspec
 from duro.model.pruning import Hold
 from duro.model.records import WorkerRecord
 from duro.model.removal import PruneRun
+from duro.stores.memory.families import Removed
 from duro.stores.memory.instances import Instance
 
 Row = dict[str, Any]
@@ -52,6 +53,24 @@ def instance_row(instance: Instance) -> Row:
         "prune_due_at_ms": instance.prune_due_at_ms,
         "swept_at_ms": instance.swept_at_ms,
         "live_from": instance.live_from,
+    }
+
+
+_WITHOUT = ("lease_worker_id", "ready_at_ms", "waits", "blocked", "blocked_reason", "attempt_count")
+
+
+def removed_row(removed: Removed) -> Row:
+    row = {name: value for name, value in instance_row(removed.instance).items() if name not in _WITHOUT}
+    return row | {
+        "tree": removed.tree,
+        "depth": removed.depth,
+        "executions": removed.executions,
+        "events": removed.events,
+        "history_bytes": removed.history_bytes,
+        "removed_at_ms": removed.removed_at_ms,
+        "reclaim_at_ms": removed.reclaim_at_ms,
+        "run_id": removed.run_id,
+        "reclaiming": int(removed.reclaiming),
     }
 
 
@@ -144,6 +163,10 @@ def lineage_rows(instance: Instance) -> Iterator[Row]:
             "spawner_end": _text(lineage.spawner_end),
             "observed_at_ms": lineage.observed_at_ms,
             "completion": lineage.completion,
+            "parent_removed_at_ms": lineage.parent_removed_at_ms,
+            "adopted_at_ms": lineage.adopted_at_ms,
+            "adopted_by": lineage.adopted_by,
+            "adopted_reason": lineage.adopted_reason,
         }
 
 

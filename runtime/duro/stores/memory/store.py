@@ -31,7 +31,6 @@ from duro.model.events import ActivityScheduled, ParentLink
 from duro.model.failure import INSTANCE_EXISTS, TERMINATED, FailureDetails
 from duro.model.limits import MAILBOX_EVENTS_MAX
 from duro.model.records import (
-    ChildRecord,
     ExecutionPage,
     ExecutionRecord,
     HistoryRecord,
@@ -44,8 +43,9 @@ from duro.model.records import (
     StoreInfo,
     WorkerRecord,
 )
-from duro.model.status import BlockedKind, ExecutionStatus, InstanceStatus, RemovalState
+from duro.model.status import BlockedKind, ExecutionStatus, InstanceStatus, ParentPolicy, RemovalState
 from duro.model.turns import (
+    ChildTerms,
     CommitBatch,
     CommitResult,
     DueTimer,
@@ -65,12 +65,13 @@ from duro.model.turns import (
     TurnOutcome,
 )
 from duro.model.unregistered import shown_unregistered
+from duro.retention.parents import why_ended, word_for, words_of
 from duro.stores.base import Store, StoreDump
 from duro.stores.memory import rows
 from duro.stores.memory.instances import Activity, Child, Execution, Instance, Lineage
 from duro.stores.memory.pruning import Pruning
 
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
 
 T = TypeVar("T")
 Row = dict[str, Any]
@@ -109,6 +110,7 @@ class MemoryStore(Pruning, Store):
         self._unfinished: dict[int, Instance] = {}
         self._by_id: dict[str, Instance] = {}
         self._children: dict[int, list[Instance]] = defaultdict(list)
+        self._begin_families()
         self._begin_pruning()
 
     @contextmanager
@@ -280,6 +282,10 @@ class MemoryStore(Pruning, Store):
                 for position, (turn, outcome) in enumerate(zip(batch.turns, result.turns, strict=True))
                 if outcome is TurnOutcome.COMMITTED
             ]
+            for _, turn in committed:
+                if turn.end is not None:
+                    ended = self._instances[turn.incarnation]
+                    self._end_children(ended, turn.execution_id, ExecutionStatus(turn.end.status), now)
             self._prune_turns(batch, committed, result)
             result.releases = [self._commit_release(release, batch.worker_id, now) for release in batch.releases]
             result.finished = [self._commit_finished(finish, batch.worker_id, now) for finish in batch.finished]
@@ -314,7 +320,7 @@ class MemoryStore(Pruning, Store):
         self._consume(instance, turn)
         _write_work(instance, turn, batch.worker_id, now)
         for start in turn.starts:
-            self._start_from_turn(instance, turn, start, now)
+            self._start_from_turn(instance, turn, start, batch.child_terms, now)
         for cancel in turn.cancelled_children:
             for child in self._children_of(instance.incarnation, turn.execution_id):
                 if child.lineage.parent.event_id == cancel.event_id and not child.instance.finished:
@@ -342,7 +348,9 @@ class MemoryStore(Pruning, Store):
                     child.lineage.observed_at_ms = turn.at_ms
         self._ignored_messages += turn.ignored_messages
 
-    def _start_from_turn(self, spawner: Instance, turn: TurnCommit, start: StartInstance, now: int) -> None:
+    def _start_from_turn(
+        self, spawner: Instance, turn: TurnCommit, start: StartInstance, terms: ChildTerms, now: int
+    ) -> None:
         if start.instance_id in self._by_id:
             if not start.detached:
                 failure = FailureDetails(
@@ -351,6 +359,7 @@ class MemoryStore(Pruning, Store):
                 message = codec.child_failed_message(turn.execution_id, start.event_id, failure)
                 self._send(spawner, message, now)
             return
+        on_continue, on_end = words_of(start.on_parent_continue, start.on_parent_end, terms)
         lineage = Lineage(
             parent=ParentLink(
                 instance_id=spawner.instance_id,
@@ -359,8 +368,8 @@ class MemoryStore(Pruning, Store):
                 event_id=start.event_id,
             ),
             detached=start.detached,
-            on_parent_continue=start.on_parent_continue,
-            on_parent_end=start.on_parent_end,
+            on_parent_continue=None if start.detached else on_continue,
+            on_parent_end=None if start.detached else on_end,
             spawned_at_ms=turn.at_ms,
             spawner_version=turn.version,
         )
@@ -437,6 +446,39 @@ class MemoryStore(Pruning, Store):
             else:
                 instance.lineage.completion = "ignored"
                 self._ignored_messages += 1
+
+    def _end_children(self, parent: Instance, execution_id: int, status: ExecutionStatus, now: int) -> None:
+        """See *Children of what ends* in the port."""
+        reason = why_ended(parent.instance_id, status)
+        terminated = []
+        for child in self._dependents(parent):
+            assert child.lineage is not None, "it depends on its parent"
+            of_execution = child.lineage.parent.execution_id
+            if child.finished or (status is ExecutionStatus.CONTINUED_AS_NEW and of_execution != execution_id):
+                continue
+            word = word_for(status, child.lineage.on_parent_continue, child.lineage.on_parent_end)
+            if word is ParentPolicy.CANCEL:
+                _request_cancel(child, reason, now)
+            elif word is ParentPolicy.TERMINATE:
+                terminated.append(child)
+        for child in terminated:
+            self._terminate(child, reason, now)
+
+    def _terminate(self, instance: Instance, reason: str, now: int) -> None:
+        execution = instance.current
+        event = codec.terminated_event(execution.event_count + 1, now, reason)
+        execution.history.append(event)
+        execution.history_bytes += len(event.encode())
+        instance.updated_at_ms = now
+        instance.unblock()
+        message = None
+        if instance.waited_for_by is not None:
+            link = instance.waited_for_by
+            failure = FailureDetails(type=TERMINATED, message=reason)
+            message = codec.child_failed_message(link.execution_id, link.event_id, failure)
+        end = ExecutionEnd(status=ExecutionStatus.TERMINATED, parent_message=message)
+        self._end_execution(instance, end, now, now)
+        self._end_children(instance, instance.execution_id, ExecutionStatus.TERMINATED, now)
 
     # --- what a worker gives back ------------------------------------------------------------------------------
 
@@ -574,19 +616,7 @@ class MemoryStore(Pruning, Store):
             _refuse_finished(instance)
             if request_id:
                 instance.requests[request_id] = now
-            execution = instance.current
-            event = codec.terminated_event(execution.event_count + 1, now, reason)
-            execution.history.append(event)
-            execution.history_bytes += len(event.encode())
-            instance.updated_at_ms = now
-            instance.unblock()
-            message = None
-            if instance.waited_for_by is not None:
-                link = instance.waited_for_by
-                failure = FailureDetails(type=TERMINATED, message=reason)
-                message = codec.child_failed_message(link.execution_id, link.event_id, failure)
-            end = ExecutionEnd(status=ExecutionStatus.TERMINATED, parent_message=message)
-            self._end_execution(instance, end, now, now)
+            self._terminate(instance, reason, now)
             self._changed()
 
     def resume_instance(self, instance_id: str) -> bool:
@@ -712,15 +742,6 @@ class MemoryStore(Pruning, Store):
             return None
         return instance, execution
 
-    def list_children(self, incarnation: int, limit: int, after: int) -> tuple[ChildRecord, ...]:
-        with self._transaction():
-            found = [
-                _child_record(Child(instance, instance.lineage))
-                for instance in self._children.get(incarnation, ())
-                if instance.incarnation > after and instance.lineage is not None
-            ]
-            return tuple(found[:limit] if limit else found)
-
     def info(self) -> StoreInfo:
         with self._transaction():
             executions = [one for instance in self._instances.values() for one in instance.live_executions().values()]
@@ -740,10 +761,11 @@ class MemoryStore(Pruning, Store):
 
     def dump(self) -> StoreDump:
         with self._transaction():
-            instances = list(self._instances.values())
+            instances = list(self._all_instances())
             return {
                 "store": [self._store_row()],
-                "instances": [rows.instance_row(instance) for instance in instances],
+                "instances": [rows.instance_row(instance) for _, instance in sorted(self._instances.items())],
+                "removed_instances": [rows.removed_row(removed) for _, removed in sorted(self._removed.items())],
                 "executions": rows.rows_of(rows.execution_rows, instances),
                 "history": rows.rows_of(rows.history_rows, instances),
                 "messages": rows.rows_of(rows.message_rows, instances),
@@ -1038,23 +1060,4 @@ def _execution_record(instance: Instance, execution: Execution) -> ExecutionReco
         event_count=execution.event_count,
         history_bytes=execution.history_bytes,
         removal=execution.removal,
-    )
-
-
-def _child_record(child: Child) -> ChildRecord:
-    instance, lineage = child
-    return ChildRecord(
-        instance_id=instance.instance_id,
-        incarnation=instance.incarnation,
-        name=instance.name,
-        version=instance.version,
-        status=instance.status,
-        parent=lineage.parent,
-        detached=lineage.detached,
-        spawned_at_ms=lineage.spawned_at_ms,
-        spawner_version=lineage.spawner_version,
-        spawner_ended_at_ms=lineage.spawner_ended_at_ms,
-        spawner_end=lineage.spawner_end,
-        observed_at_ms=lineage.observed_at_ms,
-        completion=lineage.completion,
     )

@@ -5,14 +5,12 @@ from typing import Final
 
 import msgspec
 
-from duro import codec
 from duro.errors import InstanceFinishedError, InstanceNotFoundError, MailboxFullError
-from duro.model.failure import TERMINATED, FailureDetails
 from duro.model.limits import MAILBOX_EVENTS_MAX
 from duro.model.records import StartOutcome, StartRequest
-from duro.stores.sqlite import sql
+from duro.stores.sqlite import ending, sql
 from duro.stores.sqlite.committer import Transaction, as_json
-from duro.stores.sqlite.queues import end_facts, insert_instances, send, wake
+from duro.stores.sqlite.queues import insert_instances, wake
 
 _REQUESTS_KEPT_MS: Final = 24 * 60 * 60 * 1000
 """How long a request is remembered; nobody repeats one after that."""
@@ -87,49 +85,17 @@ def request_cancel(transaction: Transaction, instance_id: str, reason: str, requ
 
 
 def terminate(transaction: Transaction, instance_id: str, reason: str, request_id: str) -> None:
-    """As the final end of a turn nobody ran."""
-    target = transaction.row(sql.TERMINATE_TARGET, (instance_id, request_id))
+    target = transaction.row(sql.TARGET, (instance_id, request_id))
     if target is None:
         raise _not_found(instance_id)
-    incarnation, status, finished, execution_id, event_count, applied = target
+    incarnation, status, finished, _, _, applied = target
     if applied:
         return
     if finished:
         raise _finished(instance_id, status)
     if request_id:
         _remember(transaction, request_id, incarnation)
-    now = transaction.now_ms
-    event = codec.terminated_event(event_count + 1, now, reason)
-    facts = end_facts(transaction, [incarnation])[0]
-    transaction.rows(sql.INSERT_HISTORY, [(incarnation, execution_id, event_count + 1, event)])
-    transaction.run(sql.TERMINATE_EXECUTION, (incarnation, execution_id, now, len(event.encode())))
-    transaction.run(sql.TERMINATE_INSTANCE, (incarnation, now))
-    listed = (as_json([incarnation]),)
-    for statement in (
-        sql.DELETE_MESSAGES_OF,
-        sql.DELETE_MAILBOX_OF,
-        sql.DELETE_TIMERS_OF,
-        sql.DELETE_ACTIVITIES_OF,
-    ):
-        transaction.run(statement, listed)
-    transaction.rows(sql.END_SPAWNERS, [(incarnation, execution_id, now, "terminated")])
-    _tell_parent(transaction, incarnation, facts[6:], reason)
-
-
-def _tell_parent(
-    transaction: Transaction, child: int, parent: tuple[int | None, int | None, int | None, int], reason: str
-) -> None:
-    """``parent``: incarnation, execution and event that wait for the child, and whether that execution still runs."""
-    incarnation, execution_id, event_id, running = parent
-    if incarnation is None or execution_id is None or event_id is None:
-        return
-    if running:
-        failure = FailureDetails(type=TERMINATED, message=reason)
-        send(transaction, [(incarnation, codec.child_failed_message(execution_id, event_id, failure))])
-        wake(transaction, {incarnation})
-    else:
-        transaction.count_ignored(1)
-    transaction.rows(sql.COMPLETE_CHILDREN, [(child, "sent" if running else "ignored")])
+    ending.terminate(transaction, incarnation, reason)
 
 
 def resume(transaction: Transaction, instance_id: str) -> bool:

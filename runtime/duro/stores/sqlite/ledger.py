@@ -7,7 +7,6 @@ import msgspec
 
 from duro.model.ledger import SEVERAL, LedgerRange
 from duro.model.limits import LEDGER_RANGES_MAX
-from duro.model.removal import PruneBatch
 from duro.retention.ledger import record
 from duro.stores.sqlite import sql_pruning as sql
 from duro.stores.sqlite.committer import Transaction
@@ -118,16 +117,16 @@ class RunTotals:
         self.origin = pruned.origin if self.origin in ("", pruned.origin) else SEVERAL
 
 
-def add_to_run(transaction: Transaction, batch: PruneBatch, run: RunTotals) -> None:
+def add_to_run(transaction: Transaction, run: RunTotals, *, run_id: str, by: str, reason: str) -> None:
     transaction.run(
         sql.ADD_TO_RUN,
         (
-            batch.run_id,
+            run_id,
             "manual",
             run.rule,
             run.origin,
-            batch.by,
-            batch.reason,
+            by,
+            reason,
             transaction.now_ms,
             run.instances,
             run.executions,

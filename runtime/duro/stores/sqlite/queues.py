@@ -13,8 +13,8 @@ Fence = tuple[int, int, int, int, int, str, int, str | None]
 automatic prune was done, the instance's own policy."""
 
 EndFacts = tuple[int, int, int, int, int, int, int | None, int | None, int | None, int]
-"""Incarnation; whether it has messages, mailbox events, timers, activities, children; then the parent that waits for
-it, that one's execution and event, and whether they still run."""
+"""Incarnation; whether it has messages, mailbox events, timers, activities, children (of any execution); then the
+parent that waits for it, that one's execution and event, and whether they still run."""
 
 _fences = msgspec.json.Decoder(list[Fence])
 _end_facts = msgspec.json.Decoder(list[EndFacts])

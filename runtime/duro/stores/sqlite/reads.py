@@ -24,6 +24,7 @@ from duro.model.status import InstanceStatus
 from duro.model.turns import LastCommit
 from duro.model.unregistered import shown_unregistered
 from duro.stores.sqlite import sql
+from duro.stores.sqlite import sql_families as families_sql
 from duro.stores.sqlite.committer import as_json
 from duro.stores.sqlite.migrations import SCHEMA_VERSION
 
@@ -225,8 +226,8 @@ def list_children(connection: apsw.Connection, incarnation: int, limit: int, aft
     wanted = limit or _LAST
     while len(found) < wanted:
         count = min(wanted - len(found), _ROWS_A_STATEMENT)
-        position: Any = connection.execute(sql.CHILD_POSITION, (incarnation, after)).fetchone() or (0, 0)
-        part = _children.decode(_value(connection, sql.LIST_CHILDREN, (incarnation, after, *position, count)))
+        position: Any = connection.execute(families_sql.CHILD_POSITION, (incarnation, after)).fetchone() or (0, 0)
+        part = _children.decode(_value(connection, families_sql.LIST_CHILDREN, (incarnation, after, *position, count)))
         found += part
         if len(part) < count:
             break

@@ -57,7 +57,7 @@ COUNT_TABLES: Final = "SELECT count(*) FROM sqlite_schema"
 # 0x4475726F: "Duro".
 SET_APPLICATION_ID: Final = "PRAGMA application_id = 1148547695"
 # The record that migration n ran, n being its position from 1.
-SET_USER_VERSION: Final = ("PRAGMA user_version = 1", "PRAGMA user_version = 2")
+SET_USER_VERSION: Final = ("PRAGMA user_version = 1", "PRAGMA user_version = 2", "PRAGMA user_version = 3")
 
 # Changes whenever another connection, of any process, has committed.
 DATA_VERSION: Final = "PRAGMA data_version"
@@ -242,15 +242,15 @@ CROSS JOIN instances i ON i.incarnation = k.value AND i.lease_worker_id = ?2
 CROSS JOIN executions e ON e.incarnation = i.incarnation AND e.execution_id = i.execution_id
 """
 # What ended executions leave behind, and who waits for their instances. 1 or 0: messages, mailbox events, timers,
-# activities, children. Then the parent (unless detached): incarnation, execution, and whether that one still runs.
+# activities, children (of any execution). Then the parent (unless detached): incarnation, execution, and whether that
+# one still runs.
 END_FACTS: Final = """
 SELECT json_group_array(json_array(i.incarnation,
   EXISTS (SELECT 1 FROM messages m WHERE m.incarnation = i.incarnation),
   EXISTS (SELECT 1 FROM mailbox m WHERE m.incarnation = i.incarnation),
   EXISTS (SELECT 1 FROM timers t WHERE t.incarnation = i.incarnation),
   EXISTS (SELECT 1 FROM activities a WHERE a.incarnation = i.incarnation),
-  EXISTS (SELECT 1 FROM lineage c WHERE c.parent_incarnation = i.incarnation
-    AND c.parent_execution_id = i.execution_id),
+  EXISTS (SELECT 1 FROM lineage c WHERE c.parent_incarnation = i.incarnation),
   l.parent_incarnation, l.parent_execution_id, l.parent_event_id,
   coalesce(p.completed_at_ms IS NULL AND p.execution_id = l.parent_execution_id, 0)))
 FROM json_each(?1) AS k
@@ -545,24 +545,6 @@ UPDATE instances SET blocked = NULL, blocked_reason = NULL, attempt_count = 0,
   ready_at_ms = min(coalesce(ready_at_ms, ?2), ?2)
 WHERE incarnation = ?1
 """
-# What terminating needs to know: incarnation, status, finished, execution, its number of events, whether request ?2 was
-# applied.
-TERMINATE_TARGET: Final = """
-SELECT i.incarnation, i.status, i.completed_at_ms IS NOT NULL, i.execution_id, e.event_count,
-  EXISTS (SELECT 1 FROM requests r WHERE r.request_id = ?2 AND r.incarnation = i.incarnation)
-FROM instances i JOIN executions e ON e.incarnation = i.incarnation AND e.execution_id = i.execution_id
-WHERE i.instance_id = ?1
-"""
-TERMINATE_INSTANCE: Final = """
-UPDATE instances SET status = 'terminated', completed_at_ms = ?2, updated_at_ms = ?2, attempt_count = 0, waits = '[]',
-  blocked = NULL, blocked_reason = NULL, lease_worker_id = NULL, ready_at_ms = NULL
-WHERE incarnation = ?1
-"""
-TERMINATE_EXECUTION: Final = """
-UPDATE executions SET status = 'terminated', completed_at_ms = ?3, event_count = event_count + 1,
-  history_bytes = history_bytes + ?4
-WHERE incarnation = ?1 AND execution_id = ?2
-"""
 
 # --- clients: reads ------------------------------------------------------------------------------------------
 
@@ -703,37 +685,23 @@ SELECT json_group_array(json_object('instance_id', i.instance_id, 'name', i.name
     WHERE h.incarnation = i.incarnation AND h.execution_id = i.execution_id ORDER BY h.event_id DESC LIMIT 1) END))
 FROM json_each(?1) AS k CROSS JOIN instances i ON i.instance_id = k.value
 """
-# Where in the spawns of incarnation ?1 its child ?2 stands.
-CHILD_POSITION: Final = """
-SELECT parent_execution_id, parent_event_id FROM lineage WHERE child_incarnation = ?2 AND parent_incarnation = ?1
-"""
-# Children of incarnation ?1 after child ?2, which stands at (?3, ?4) or later, at most ?5. Spawns stand in the order of
-# their incarnations: both are given in the order of the commits and, in a turn, of its events.
-LIST_CHILDREN: Final = f"""
-SELECT json_group_array(json_object('instance_id', i.instance_id, 'incarnation', i.incarnation, 'name', i.name,
-  'version', i.version, 'status', i.status, 'parent', {_PARENT}, 'detached', {_DETACHED},
-  'spawned_at_ms', l.spawned_at_ms, 'spawner_version', l.spawner_version,
-  'spawner_ended_at_ms', l.spawner_ended_at_ms, 'spawner_end', l.spawner_end, 'observed_at_ms', l.observed_at_ms,
-  'completion', l.completion))
-FROM (SELECT child_incarnation FROM lineage INDEXED BY lineage_by_parent
-  WHERE parent_incarnation = ?1 AND (parent_execution_id, parent_event_id) > (?3, ?4) AND child_incarnation > ?2
-  ORDER BY parent_execution_id, parent_event_id LIMIT ?5) AS c
-CROSS JOIN lineage l ON l.child_incarnation = c.child_incarnation
-CROSS JOIN instances i ON i.incarnation = c.child_incarnation
-"""
 
 # --- the whole store -----------------------------------------------------------------------------------------
 
-# id, instances, executions, events, their bytes.
+# id, instances, executions, events, their bytes; without those of removed instances.
 INFO: Final = """
-SELECT (SELECT store_id FROM store), (SELECT count(*) FROM instances), count(*), coalesce(sum(event_count), 0),
-  coalesce(sum(history_bytes), 0)
+WITH removed AS (SELECT coalesce(sum(executions), 0) AS executions, coalesce(sum(events), 0) AS events,
+  coalesce(sum(history_bytes), 0) AS bytes FROM removed_instances)
+SELECT (SELECT store_id FROM store), (SELECT count(*) FROM instances),
+  count(*) - (SELECT executions FROM removed), coalesce(sum(event_count), 0) - (SELECT events FROM removed),
+  coalesce(sum(history_bytes), 0) - (SELECT bytes FROM removed)
 FROM executions WHERE removal = 'live'
 """
 # Every table, every row, in the order of its key.
 DUMP: Final = {
     "store": "SELECT * FROM store ORDER BY one",
     "instances": "SELECT * FROM instances ORDER BY incarnation",
+    "removed_instances": "SELECT * FROM removed_instances ORDER BY incarnation",
     "executions": "SELECT * FROM executions ORDER BY incarnation, execution_id",
     "history": "SELECT * FROM history ORDER BY incarnation, execution_id, event_id",
     "messages": "SELECT * FROM messages ORDER BY incarnation, message_id",

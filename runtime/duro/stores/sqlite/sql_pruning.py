@@ -228,7 +228,8 @@ WHERE i.incarnation = ?1
 """
 # Executions that have no row any more: of a run, in the ranges of its ledger rows, and of an instance.
 GONE_OF_RUN: Final = """
-SELECT coalesce(sum(min(l.executions, l.last_execution_id - l.first_execution_id + 1 - (
+SELECT (SELECT executions FROM prune_runs WHERE run_id = ?1) - coalesce(sum(l.executions), 0)
+  + coalesce(sum(min(l.executions, l.last_execution_id - l.first_execution_id + 1 - (
   SELECT count(*) FROM executions e WHERE e.incarnation = l.incarnation
     AND e.execution_id BETWEEN l.first_execution_id AND l.last_execution_id))), 0)
 FROM ledger l INDEXED BY ledger_by_run WHERE l.run_id = ?1
@@ -262,27 +263,7 @@ DELETE FROM history WHERE incarnation = ?1 AND execution_id = ?2 AND event_id < 
 ANY_RECLAIMABLE: Final = """
 SELECT EXISTS (SELECT 1 FROM executions INDEXED BY executions_marked WHERE removal <> 'live' AND reclaim_at_ms <= ?1)
 """
-# The children that execution ?2 of incarnation ?1 spawned after event ?3, at most ?4 of them, in that order, each with
-# all its descendants as far as those are finished. Of each one: the event, the root's first, whether it is finished,
-# incarnation, instance id, name, the versions it ran, its events.
-FAMILIES: Final = """
-WITH RECURSIVE roots (event_id, incarnation) AS (
-  SELECT parent_event_id, child_incarnation FROM lineage INDEXED BY lineage_by_parent
-  WHERE parent_incarnation = ?1 AND parent_execution_id = ?2 AND parent_event_id > ?3 AND detached = 0
-  ORDER BY parent_event_id LIMIT ?4),
-family (event_id, incarnation) AS (
-  SELECT event_id, incarnation FROM roots
-  UNION ALL
-  SELECT f.event_id, l.child_incarnation FROM family f
-  CROSS JOIN instances i ON i.incarnation = f.incarnation AND i.completed_at_ms IS NOT NULL
-  CROSS JOIN lineage l INDEXED BY lineage_by_parent ON l.parent_incarnation = f.incarnation AND l.detached = 0)
-SELECT json_group_array(json_array(f.event_id,
-  json(CASE WHEN i.completed_at_ms IS NULL THEN 'false' ELSE 'true' END), i.incarnation, i.instance_id, i.name,
-  json((SELECT json_group_array(version) FROM executions WHERE incarnation = i.incarnation)),
-  (SELECT sum(event_count) FROM executions WHERE incarnation = i.incarnation)))
-FROM family f CROSS JOIN instances i ON i.incarnation = f.incarnation
-"""
-# Everything of the instances (incarnations) ?1.
+# Everything of the removed instances (incarnations) ?1.
 DELETE_WHOLE: Final = tuple(
     f"DELETE FROM {table} WHERE {column} IN (SELECT value FROM json_each(?1))"
     for table, column in (
@@ -295,12 +276,13 @@ DELETE_WHOLE: Final = tuple(
         ("ledger", "incarnation"),
         ("requests", "incarnation"),
         ("lineage", "child_incarnation"),
-        ("instances", "incarnation"),
+        ("removed_instances", "incarnation"),
     )
 )
 BACKLOG: Final = """
 SELECT count(*), count(*) FILTER (WHERE reclaim_at_ms <= ?1),
-  (SELECT count(*) FROM instances INDEXED BY instances_prune_due WHERE prune_due_at_ms IS NOT NULL)
+  (SELECT count(*) FROM instances INDEXED BY instances_prune_due WHERE prune_due_at_ms IS NOT NULL),
+  (SELECT count(*) FROM removed_instances), (SELECT count(*) FROM removed_instances WHERE reclaim_at_ms <= ?1)
 FROM executions INDEXED BY executions_marked WHERE removal <> 'live'
 """
 

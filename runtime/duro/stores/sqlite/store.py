@@ -13,6 +13,14 @@ import apsw
 
 from duro.clock import Clock
 from duro.errors import CommitUnknownError, StoreClosedError, StoreNotFoundError, StoreReadOnlyError
+from duro.model.families import (
+    Family,
+    FinishedInstance,
+    OrphanSearch,
+    RemovalBatch,
+    RemovalOutcome,
+    RemovedInstance,
+)
 from duro.model.ledger import LedgerTotals
 from duro.model.pruning import Hold
 from duro.model.records import (
@@ -47,6 +55,7 @@ from duro.model.turns import CommitBatch, CommitResult, LastCommit, LeaseRequest
 from duro.stores.base import LeaseOffer, Store, StoreDump
 from duro.stores.sqlite import (
     clients,
+    families,
     leases,
     migrations,
     pruning,
@@ -424,6 +433,38 @@ class SqliteStore(Store):
                 transaction, hold_id, hold_until_ms, run_id=run_id, instance_id=instance_id, by=by
             )
         )
+
+    # --- families ------------------------------------------------------------------------------------------------
+
+    def get_child(self, instance_id: str) -> ChildRecord | None:
+        with self._reading() as connection:
+            return families.get_child(connection, instance_id)
+
+    def list_unobserved(self, where: OrphanSearch, limit: int, after: int) -> tuple[ChildRecord, ...]:
+        with self._reading() as connection:
+            return families.list_unobserved(connection, where, limit, after)
+
+    def list_finished(self, names: Sequence[str] | None, limit: int, after: int) -> tuple[FinishedInstance, ...]:
+        with self._reading() as connection:
+            return families.list_finished(connection, names, limit, after)
+
+    def newest_finished(self, name: str, count: int) -> int | None:
+        with self._reading() as connection:
+            return families.newest_finished(connection, name, count)
+
+    def families(self, incarnations: Sequence[int]) -> list[Family]:
+        with self._snapshot() as connection:
+            return families.families(connection, incarnations)
+
+    def remove(self, batch: RemovalBatch) -> list[RemovalOutcome]:
+        return self._write(lambda transaction: families.remove(transaction, batch))
+
+    def adopt(self, instance_id: str, by: str, reason: str) -> ChildRecord:
+        return self._write(lambda transaction: families.adopt(transaction, instance_id, by, reason))
+
+    def find_removed(self, instance_id: str) -> RemovedInstance | None:
+        with self._reading() as connection:
+            return families.find_removed(connection, instance_id)
 
     def list_ledger(self, instance_id: str) -> tuple[LedgerEntry, ...]:
         with self._snapshot() as connection:

@@ -14,15 +14,18 @@ from duro import codec
 from duro.model.failure import INSTANCE_EXISTS, FailureDetails
 from duro.model.status import ExecutionStatus
 from duro.model.turns import (
+    ChildTerms,
     CommitBatch,
     CommitResult,
     StartInstance,
     TurnCommit,
     TurnOutcome,
 )
+from duro.retention.parents import words_of
 from duro.stores.sqlite import leases, reports, sql
 from duro.stores.sqlite.committer import Transaction, as_json
 from duro.stores.sqlite.connection import concerns_the_store
+from duro.stores.sqlite.ending import end_children_of_turns
 from duro.stores.sqlite.queues import EndFacts, Fence, end_facts, fences, insert_instances, send, wake
 from duro.stores.sqlite.rows import Row
 from duro.stores.sqlite.turn_pruning import Pruning, prune_turns
@@ -35,10 +38,14 @@ def commit(transaction: Transaction, batch: CommitBatch, rotation: int) -> Commi
     result = CommitResult(store_time_ms=transaction.now_ms)
     if batch.turns:
         result.turns = [TurnOutcome.FENCED] * len(batch.turns)
+        with_children: list[TurnCommit] = []
         if transaction.careful:
-            prunes = _write_one_by_one(transaction, batch, result)
+            prunes = _write_one_by_one(transaction, batch, result, with_children)
         else:
-            prunes = [each for wave in _waves(batch.turns) for each in _Wave(transaction, batch, result).write(wave)]
+            waves = _waves(batch.turns)
+            prunes = [each for wave in waves for each in _Wave(transaction, batch, result).write(wave, with_children)]
+        if with_children:
+            end_children_of_turns(transaction, with_children)
         if prunes:
             prune_turns(transaction, batch, result, prunes)
     if batch.releases:
@@ -80,14 +87,18 @@ def _follows(before: TurnCommit, turn: TurnCommit) -> bool:
     )
 
 
-def _write_one_by_one(transaction: Transaction, batch: CommitBatch, result: CommitResult) -> list[Pruning]:
+def _write_one_by_one(
+    transaction: Transaction, batch: CommitBatch, result: CommitResult, with_children: list[TurnCommit]
+) -> list[Pruning]:
     """After a batch failed as a whole: a turn that cannot be written is rejected, the others are written."""
     prunes: list[Pruning] = []
     for position in range(len(batch.turns)):
         counters = transaction.counters()
+        ended: list[TurnCommit] = []
         transaction.run(sql.SAVEPOINT)
         try:
-            prunes += _Wave(transaction, batch, result).write([position])
+            prunes += _Wave(transaction, batch, result).write([position], ended)
+            with_children += ended
         except (apsw.Error, UnicodeError, OverflowError, TypeError, ValueError) as error:
             if isinstance(error, apsw.Error) and concerns_the_store(error):
                 raise
@@ -130,8 +141,9 @@ class _Wave:
         """Position of the turn that sends it, incarnation it goes to, data."""
         self.pruning: list[Pruning] = []
 
-    def write(self, positions: Sequence[int]) -> list[Pruning]:
-        """Returns the turns that may prune, once all are written."""
+    def write(self, positions: Sequence[int], with_children: list[TurnCommit]) -> list[Pruning]:
+        """Returns the turns that may prune, once all are written. Those that ended an execution with children are added
+        to ``with_children``, in order."""
         if not self._admit(positions):
             return []
         self._delete_consumed()
@@ -141,7 +153,8 @@ class _Wave:
         completions = self._parent_messages(facts)
         rows = self.transaction.rows
         rows(sql.INSERT_HISTORY, self.history)
-        self._delete_work_of_ended(facts)
+        rows(sql.OBSERVE_CHILDREN, self.observed)  # before their spawner ends: then they never look like orphans
+        with_children += self._delete_work_of_ended(facts)
         rows(sql.INSERT_ACTIVITIES, self.activities, (self.transaction.now_ms,))
         rows(sql.INSERT_TIMERS, self.timers)
         if self.messages:
@@ -151,7 +164,6 @@ class _Wave:
         self._start_next_executions()
         rows(sql.UPDATE_EXECUTIONS, self.executions)
         self._update_instances()
-        rows(sql.OBSERVE_CHILDREN, self.observed)
         rows(sql.COMPLETE_CHILDREN, completions)
         if self.messages:
             wake(self.transaction, {target for _, target, _ in self.messages if target not in self.members})
@@ -311,7 +323,8 @@ class _Wave:
                 self.transaction,
                 [(n, one.instance_id, one.name, one.version, turn.at_ms, "", one.input) for n, turn, one in numbered],
             )
-            self.transaction.rows(sql.INSERT_LINEAGE, [_lineage(*one) for one in numbered])
+            terms = self.batch.child_terms
+            self.transaction.rows(sql.INSERT_LINEAGE, [_lineage(*one, terms) for one in numbered])
 
     def _write_cancels(self) -> None:
         """Children that did not end before, in the order of the batch."""
@@ -352,19 +365,20 @@ class _Wave:
                 completions.append((incarnation, "ignored"))
         return completions
 
-    def _delete_work_of_ended(self, facts: list[EndFacts]) -> None:
+    def _delete_work_of_ended(self, facts: list[EndFacts]) -> list[TurnCommit]:
         """The timers and activities of ended executions, before those of their successors are written, and the word to
-        the lineage of their children."""
+        the lineage of their children. Returns the turns that ended one with children, in order."""
         if not facts:
-            return
+            return []
         run = self.transaction.run
         if of := [fact[0] for fact in facts if fact[3]]:
             run(sql.DELETE_TIMERS_OF, (as_json(of),))
         if of := [fact[0] for fact in facts if fact[4]]:
             run(sql.DELETE_ACTIVITIES_OF, (as_json(of),))
-        if of := [fact[0] for fact in facts if fact[5]]:
-            turns = [self.ended[incarnation] for incarnation in of]
-            self.transaction.rows(sql.END_SPAWNERS, [_spawner_end(turn) for turn in turns])
+        parents = {fact[0] for fact in facts if fact[5]} | {turn.incarnation for _, turn, _ in self.starts}
+        turns = [turn for incarnation, turn in self.ended.items() if incarnation in parents]
+        self.transaction.rows(sql.END_SPAWNERS, [_spawner_end(turn) for turn in turns])
+        return turns
 
     def _delete_post_of_ended(self, facts: list[EndFacts]) -> None:
         """What finished instances leave in their queues, this batch's messages included."""
@@ -400,7 +414,9 @@ def _position(message: tuple[int, int, str]) -> int:
     return message[0]
 
 
-def _lineage(child: int, turn: TurnCommit, start: StartInstance) -> Row:
+def _lineage(child: int, turn: TurnCommit, start: StartInstance, terms: ChildTerms) -> Row:
+    on_continue, on_end = words_of(start.on_parent_continue, start.on_parent_end, terms)
+    words = (None, None) if start.detached else (on_continue.value, on_end.value)
     ended = (None, None) if turn.end is None else (turn.at_ms, turn.end.status.value)
     return (
         child,
@@ -409,8 +425,7 @@ def _lineage(child: int, turn: TurnCommit, start: StartInstance) -> Row:
         turn.execution_id,
         start.event_id,
         start.detached,
-        None if start.on_parent_continue is None else start.on_parent_continue.value,
-        None if start.on_parent_end is None else start.on_parent_end.value,
+        *words,
         turn.at_ms,
         turn.version,
         *ended,

@@ -22,6 +22,7 @@ from duro.testing.store_contract.children import ChildrenContract
 from duro.testing.store_contract.commits import CommitsContract
 from duro.testing.store_contract.ends import ContinueAsNewContract, EndsContract
 from duro.testing.store_contract.expiry import ExpiryContract, WorkersContract
+from duro.testing.store_contract.families import FamilyRemovalContract, LineageContract, ParentEndContract
 from duro.testing.store_contract.leasing import LeasingContract
 from duro.testing.store_contract.mailbox import MailboxContract
 from duro.testing.store_contract.pairs import PairContract
@@ -64,6 +65,9 @@ CONTRACT: Final[tuple[type[StoreContract], ...]] = (
     RemovalContract,
     HoldsContract,
     PoliciesContract,
+    LineageContract,
+    ParentEndContract,
+    FamilyRemovalContract,
 )
 
 __all__ = [
@@ -78,11 +82,14 @@ __all__ = [
     "EndsContract",
     "ExecutionReadsContract",
     "ExpiryContract",
+    "FamilyRemovalContract",
     "HoldsContract",
     "InstanceReadsContract",
     "LeasingContract",
+    "LineageContract",
     "MailboxContract",
     "PairContract",
+    "ParentEndContract",
     "PoliciesContract",
     "PruneOrderContract",
     "ReleasesContract",

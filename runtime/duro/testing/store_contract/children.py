@@ -73,14 +73,18 @@ class ChildrenContract(StoreContract):
             name="Child",
             version="",
             status=InstanceStatus.PENDING,
+            completed_at_ms=None,
             parent=link,
             detached=False,
             spawned_at_ms=clock.now_ms(),
             spawner_version="2.0.0",
             spawner_ended_at_ms=None,
             spawner_end=None,
+            spawner_live=True,
             observed_at_ms=None,
             completion=None,
+            parent_status=InstanceStatus.RUNNING,
+            parent_execution_id=1,
         )
         assert (free.instance_id, free.detached, free.parent.event_id) == ("free", True, 3)
         rows = {row["child_incarnation"]: row for row in store.dump()["lineage"]}

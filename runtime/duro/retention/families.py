@@ -1,0 +1,276 @@
+"""Who is an orphan, and which family may be removed: functions of values, the same for the plan, the transaction that
+removes, and the listing.
+
+Who may still observe a child. A child's end is recorded by a turn of the execution that spawned it, and by no other:
+completions addressed to an execution that has ended are ignored. So as long as that execution is its instance's
+current one and has not ended, it may observe the end; after that, nobody will. What the lineage says of the spawner
+must agree with what the parent's own row says; where it does not, nobody can tell (``unknown``), and nothing is
+removed.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from duro.model.families import (
+    CLEANABLE_KINDS,
+    Family,
+    FamilyMember,
+    Orphan,
+    OrphanFilter,
+    OrphanKind,
+    OrphanRules,
+    Place,
+    PurgeOptions,
+    RemovalItem,
+    RemovalRules,
+    RemovalTotals,
+    Standing,
+)
+from duro.model.pruning import Hold, Verdict
+from duro.model.records import ChildRecord
+from duro.model.retention import PolicyOrigin, format_seconds, format_time
+from duro.model.status import FINAL_INSTANCE_STATUSES, ExecutionStatus, InstanceStatus
+from duro.retention.holds import concerns_instance, holds_in_force
+from duro.retention.names import matches
+
+# --- where a child stands ------------------------------------------------------------------------------------
+
+
+def place_of(child: ChildRecord) -> Place:
+    """Who may still observe how ``child`` ends."""
+    if child.detached:
+        adopted = child.adopted_at_ms is not None
+        return Place(standing=Standing.DETACHED, why="it was adopted" if adopted else "it was started to stand alone")
+    if child.observed_at_ms is not None:
+        return Place(standing=Standing.OBSERVED, why="its parent has recorded its end")
+    if child.parent_status is None or child.parent_execution_id is None:
+        if child.parent_removed_at_ms is None:
+            return _unknown("its parent is not there, and nothing says that it was removed")
+        since_ms = child.parent_removed_at_ms
+        return _orphan(child, OrphanKind.PARENT_MISSING, since_ms, "its parent instance was removed")
+    spawner, current = child.parent.execution_id, child.parent_execution_id
+    if spawner > current:
+        return _unknown(f"it was spawned by execution {spawner} of its parent, which is at execution {current}")
+    ended = child.spawner_ended_at_ms is not None and child.spawner_end is not None
+    if spawner == current and child.parent_status not in FINAL_INSTANCE_STATUSES:
+        if child.spawner_ended_at_ms is not None or child.spawner_end is not None:
+            return _unknown("its spawning execution runs, and is recorded as ended")
+        return Place(standing=Standing.ATTACHED, why="its spawning execution runs")
+    if not ended:
+        return _unknown("its spawning execution has ended, and when and how is not recorded")
+    continued = child.spawner_end is ExecutionStatus.CONTINUED_AS_NEW
+    if spawner == current:
+        if continued:
+            return _unknown("its spawning execution is recorded to have continued as new, and nothing came after it")
+        why = f"its parent is {child.parent_status} and never observed its end"
+        return _orphan(child, OrphanKind.PARENT_CLOSED, child.spawner_ended_at_ms, why)
+    if not continued:
+        return _unknown(f"its spawning execution is recorded as {child.spawner_end}, and another one came after it")
+    why = "its spawning execution continued as new without observing its end"
+    return _orphan(child, OrphanKind.PARENT_CONTINUED, child.spawner_ended_at_ms, why)
+
+
+def _orphan(child: ChildRecord, kind: OrphanKind, since_ms: int | None, why: str) -> Place:
+    """For how long there has been nothing to wait for: from its spawner's end, or its own if that was later."""
+    times = [time_ms for time_ms in (since_ms, child.completed_at_ms) if time_ms is not None]
+    return Place(standing=Standing.ORPHAN, why=why, kind=kind, since_ms=max(times))
+
+
+def _unknown(why: str) -> Place:
+    return Place(standing=Standing.UNKNOWN, why=why, kind=OrphanKind.UNKNOWN)
+
+
+def as_orphan(child: ChildRecord) -> Orphan | None:
+    """``child`` as an orphan, those of unknown standing included; None: it is none."""
+    place = place_of(child)
+    if place.kind is None:
+        return None
+    pruned = not child.spawner_live and child.parent_status is not None
+    return Orphan(child=child, kind=place.kind, spawner_pruned=pruned, since_ms=place.since_ms, why=place.why)
+
+
+def is_wanted(orphan: Orphan, where: OrphanFilter) -> bool:
+    """Whether ``orphan`` is one that ``where`` asks for."""
+    child = orphan.child
+    return (
+        (where.kinds is None or orphan.kind in where.kinds)
+        and (where.child_status is None or child.status in where.child_status)
+        and _parent_ended_before(child, where.parent_completed_before_ms)
+        and (where.name is None or matches(child.name, where.name))
+    )
+
+
+def _parent_ended_before(child: ChildRecord, before_ms: int | None) -> bool:
+    """Whether the execution that spawned it, or its whole parent, was over before that."""
+    ended_ms = child.spawner_ended_at_ms if child.parent_status is not None else child.parent_removed_at_ms
+    return before_ms is None or (ended_ms is not None and ended_ms < before_ms)
+
+
+# --- which family may go ---------------------------------------------------------------------------------------
+
+
+def verdict_on(
+    family: Family, rules: RemovalRules | None, holds: Iterable[Hold], now_ms: int, *, newest_from: int | None = None
+) -> Verdict:
+    """What becomes of ``family``: it goes as a whole or not at all.
+
+    ``rules`` None: never. ``newest_from``: the incarnation from which on the newest ``PurgeOptions.keep_last`` ended
+    instances of the root's orchestration begin; None: there are no more than those.
+    """
+    keeping = list(_protections(family, rules, holds, now_ms))
+    if rules is None:
+        return Verdict(True, tuple(dict.fromkeys([*keeping, "never"])))
+    beyond: list[str] = []
+    answers = (
+        _orphan_answers(family, rules, now_ms)
+        if isinstance(rules, OrphanRules)
+        else _purge_answers(family, rules, now_ms, newest_from)
+    )
+    for keeps, reason in answers:
+        (keeping if keeps else beyond).append(reason)
+    return Verdict(bool(keeping), tuple(dict.fromkeys(keeping or beyond)))
+
+
+def _protections(family: Family, rules: RemovalRules | None, holds: Iterable[Hold], now_ms: int) -> Iterator[str]:
+    for member in family.members:
+        if not member.is_finished:
+            yield f"running:{member.instance_id}"
+            break  # one says it; there may be thousands
+    held = holds_in_force(holds, now_ms) if holds else ()
+    for hold in held:
+        if any(_covers(hold, member) for member in family.members):
+            yield f"held:{hold.hold_id}"
+    if not isinstance(rules, OrphanRules):
+        yield from _not_alone(family)
+
+
+def _covers(hold: Hold, member: FamilyMember) -> bool:
+    """A hold on one version, or on one execution, keeps all of an instance that has it."""
+    version = hold.target.version
+    return concerns_instance(hold, member.instance_id, member.name) and (version is None or version in member.versions)
+
+
+def _not_alone(family: Family) -> Iterator[str]:
+    """What a purge leaves because of the root's parent."""
+    child = family.child
+    if child is None or child.detached:
+        return
+    place = place_of(child)
+    if place.standing is Standing.ATTACHED:
+        yield "observable"
+    elif place.standing is Standing.UNKNOWN:
+        yield "unknown"
+    elif child.parent_status in FINAL_INSTANCE_STATUSES:
+        yield f"with-parent:{child.parent.instance_id}"
+
+
+def _purge_answers(
+    family: Family, rules: PurgeOptions, now_ms: int, newest_from: int | None
+) -> Iterator[tuple[bool, str]]:
+    root = family.root
+    if rules.statuses is not None and root.status not in rules.statuses:
+        yield True, f"status:{root.status}"
+    if rules.keep_last is not None:
+        kept = newest_from is None or root.incarnation >= newest_from
+        yield kept, f"last:{rules.keep_last}" if kept else f"beyond-last:{rules.keep_last}"
+    ended_ms = root.completed_at_ms
+    if ended_ms is None:
+        return
+    within_s = rules.keep_within_s
+    if root.status is InstanceStatus.FAILED and rules.keep_failed_within_s is not None:
+        within_s = rules.keep_failed_within_s
+    if within_s is not None:
+        kept = ended_ms >= now_ms - round(within_s * 1000)
+        yield kept, f"{'within' if kept else 'older-than'}:{format_seconds(within_s)}"
+    if rules.completed_before_ms is not None:
+        kept = ended_ms >= rules.completed_before_ms
+        yield kept, f"{'since' if kept else 'before'}:{format_time(rules.completed_before_ms)}"
+    if family.child is not None and not family.child.detached:
+        yield False, "settled"
+
+
+def _orphan_answers(family: Family, rules: OrphanRules, now_ms: int) -> Iterator[tuple[bool, str]]:
+    child = family.child
+    if child is None:
+        yield True, "not-an-orphan:a-root"
+        return
+    place = place_of(child)
+    if place.kind is None:
+        why = "adopted" if place.standing is Standing.DETACHED and child.adopted_at_ms is not None else place.standing
+        yield True, f"not-an-orphan:{why}"
+        return
+    if place.kind not in CLEANABLE_KINDS:
+        yield True, "unknown"
+        return
+    if place.kind not in rules.kinds:
+        yield True, f"kind:{place.kind}"
+    if rules.child_status is not None and child.status not in rules.child_status:
+        yield True, f"status:{child.status}"
+    if (before_ms := rules.parent_completed_before_ms) is not None and not _parent_ended_before(child, before_ms):
+        yield True, f"parent-since:{format_time(before_ms)}"
+    if place.since_ms is None or now_ms - place.since_ms < rules.min_age_s * 1000:
+        yield True, f"young:{format_seconds(rules.min_age_s)}"
+    yield False, f"orphan:{place.kind}"
+    if not child.spawner_live and child.parent_status is not None:
+        yield False, "spawner-pruned"
+
+
+SETTLED: Final = "children"
+"""Rule, origin and trigger, in the ledger, of children that go with the execution that spawned them."""
+
+
+def settled_families(families: Iterable[Family], holds: Iterable[Hold], now_ms: int) -> Iterator[Family]:
+    """Of the children of executions that are pruned: those that go with them (``ChildrenPolicy.SETTLED``). Their
+    spawner has ended, so nobody will observe what is not observed yet: ended they must be, with all that depends on
+    them, and not be held."""
+    held = tuple(holds)
+    for family in families:
+        detached = family.child is not None and family.child.detached
+        if not detached and not any(_protections(family, _NO_PARENT, held, now_ms)):
+            yield family
+
+
+_NO_PARENT: Final = OrphanRules()
+"""Rules under which the parent of a root is not asked about."""
+
+
+# --- plans -----------------------------------------------------------------------------------------------------
+
+
+def removal_item(family: Family, rules: RemovalRules | None, origin: PolicyOrigin, verdict: Verdict) -> RemovalItem:
+    """One family of a plan."""
+    root, child = family.root, family.child
+    alone = child is None or child.detached
+    return RemovalItem(
+        instance_id=root.instance_id,
+        incarnation=root.incarnation,
+        name=root.name,
+        status=root.status,
+        completed_at_ms=root.completed_at_ms,
+        child_of="" if alone or child is None else f"{child.parent.instance_id}/{child.parent.execution_id}",
+        rules=rules,
+        origin=origin,
+        verdict=verdict,
+        instances=len(family.members),
+        executions=sum(member.executions for member in family.members),
+        events=sum(member.events for member in family.members),
+        history_bytes=sum(member.history_bytes for member in family.members),
+    )
+
+
+def removal_totals(items: Iterable[RemovalItem]) -> RemovalTotals:
+    """What goes, added up."""
+    kept, going = 0, list[RemovalItem]()
+    for item in items:
+        if item.verdict.keep:
+            kept += 1
+        else:
+            going.append(item)
+    return RemovalTotals(
+        families_kept=kept,
+        families_removed=len(going),
+        instances_removed=sum(item.instances for item in going),
+        executions_removed=sum(item.executions for item in going),
+        events_removed=sum(item.events for item in going),
+        bytes_removed=sum(item.history_bytes for item in going),
+    )

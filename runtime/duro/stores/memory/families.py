@@ -1,0 +1,459 @@
+"""Lineages and whole instances in memory: what the port promises of families, scanned where SQLite has indexes."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from duro.errors import InstanceNotFoundError, NotAnOrphanError, StalePlanError
+from duro.model.families import (
+    Family,
+    FamilyMember,
+    FinishedInstance,
+    OrphanSearch,
+    PurgeOptions,
+    RemovalBatch,
+    RemovalOrder,
+    RemovalOutcome,
+    RemovedInstance,
+    Standing,
+)
+from duro.model.ledger import UNDO, LedgerRange, LedgerTotals
+from duro.model.pruning import Hold
+from duro.model.records import ChildRecord
+from duro.model.removal import PruneRun
+from duro.model.status import RemovalState
+from duro.retention.families import SETTLED, place_of, settled_families, verdict_on
+from duro.retention.ledger import fold, removed_range
+from duro.stores.memory.instances import Execution, Instance, LedgerRow, Lineage, RunTotals, next_sequence
+
+_INSTANCES_A_RECLAIM = 500
+_CHILDREN_A_STEP = 100
+
+
+@dataclass(slots=True)
+class Removed:
+    """An instance that was removed, and with what."""
+
+    instance: Instance
+    tree: int
+    depth: int
+    removed_at_ms: int
+    reclaim_at_ms: int
+    run_id: str
+    executions: int
+    events: int
+    history_bytes: int
+    reclaiming: bool = False
+
+
+class _Going(NamedTuple):
+    family: Family
+    rule: str
+    origin: str
+
+
+class Families:
+    """Part of ``MemoryStore``, which has the instances and the lock."""
+
+    _instances: dict[int, Instance]
+    _by_id: dict[str, Instance]
+    _children: dict[int, list[Instance]]
+    _holds: dict[str, Hold]
+    _totals: dict[str, LedgerTotals]
+    _runs: dict[str, PruneRun]
+    _policy_revision: int
+    _transaction: Callable[[], AbstractContextManager[int]]
+    _changed: Callable[[], None]
+    _add_to_run: Callable[[RunTotals, str, str, str, int], None]
+
+    def _begin_families(self) -> None:
+        self._removed: dict[int, Removed] = {}
+
+    def _all_instances(self) -> Iterator[Instance]:
+        """Those that are there and those that were removed, by incarnation."""
+        removed = {number: each.instance for number, each in self._removed.items()}
+        for _, instance in sorted({**self._instances, **removed}.items()):
+            yield instance
+
+    # --- lineages ----------------------------------------------------------------------------------------------
+
+    def _child(self, instance: Instance, lineage: Lineage) -> ChildRecord:
+        parent = self._instances.get(lineage.parent.incarnation)
+        spawner = None if parent is None else parent.executions.get(lineage.parent.execution_id)
+        return ChildRecord(
+            instance_id=instance.instance_id,
+            incarnation=instance.incarnation,
+            name=instance.name,
+            version=instance.version,
+            status=instance.status,
+            completed_at_ms=instance.completed_at_ms,
+            parent=lineage.parent,
+            detached=lineage.detached,
+            spawned_at_ms=lineage.spawned_at_ms,
+            spawner_version=lineage.spawner_version,
+            spawner_ended_at_ms=lineage.spawner_ended_at_ms,
+            spawner_end=lineage.spawner_end,
+            spawner_live=spawner is not None and spawner.removal is RemovalState.LIVE,
+            observed_at_ms=lineage.observed_at_ms,
+            completion=lineage.completion,
+            parent_status=None if parent is None else parent.status,
+            parent_execution_id=None if parent is None else parent.execution_id,
+            parent_removed_at_ms=lineage.parent_removed_at_ms,
+            adopted_at_ms=lineage.adopted_at_ms,
+            adopted_by=lineage.adopted_by or "",
+            adopted_reason=lineage.adopted_reason or "",
+        )
+
+    def list_children(self, incarnation: int, limit: int, after: int) -> tuple[ChildRecord, ...]:
+        with self._transaction():
+            found = [
+                self._child(instance, instance.lineage)
+                for instance in self._children.get(incarnation, ())
+                if instance.incarnation > after and instance.lineage is not None
+            ]
+            return tuple(found[:limit] if limit else found)
+
+    def get_child(self, instance_id: str) -> ChildRecord | None:
+        with self._transaction():
+            instance = self._by_id.get(instance_id)
+            if instance is None or instance.lineage is None:
+                return None
+            return self._child(instance, instance.lineage)
+
+    def list_unobserved(self, where: OrphanSearch, limit: int, after: int) -> tuple[ChildRecord, ...]:
+        with self._transaction():
+            found = [
+                child
+                for incarnation, instance in sorted(self._instances.items())
+                if incarnation > after and instance.lineage is not None
+                for child in (self._child(instance, instance.lineage),)
+                if _is_wanted(child, where)
+            ]
+            return tuple(found[:limit] if limit else found)
+
+    def adopt(self, instance_id: str, by: str, reason: str) -> ChildRecord:
+        with self._transaction() as now:
+            instance = self._by_id.get(instance_id)
+            if instance is None:
+                raise InstanceNotFoundError(f"there is no instance {instance_id!r}")
+            lineage = instance.lineage
+            if lineage is None:
+                raise NotAnOrphanError(f"instance {instance_id!r} has no parent", hint="it stands alone already")
+            place = place_of(self._child(instance, lineage))
+            if place.standing in (Standing.ATTACHED, Standing.OBSERVED):
+                problem = f"instance {instance_id!r} is no orphan: {place.why}"
+                raise NotAnOrphanError(problem, hint="nothing was changed")
+            if place.standing is not Standing.DETACHED:
+                lineage.detached = True
+                lineage.adopted_at_ms, lineage.adopted_by, lineage.adopted_reason = now, by, reason
+                self._changed()
+            return self._child(instance, lineage)
+
+    # --- families ----------------------------------------------------------------------------------------------
+
+    def list_finished(self, names: Sequence[str] | None, limit: int, after: int) -> tuple[FinishedInstance, ...]:
+        with self._transaction():
+            found = [
+                FinishedInstance(
+                    incarnation=incarnation,
+                    instance_id=instance.instance_id,
+                    name=instance.name,
+                    status=instance.status,
+                    completed_at_ms=instance.completed_at_ms,
+                )
+                for incarnation, instance in sorted(self._instances.items())
+                if incarnation > after
+                and instance.completed_at_ms is not None
+                and (names is None or instance.name in names)
+                and self._may_go_alone(instance)
+            ]
+            return tuple(found[:limit] if limit else found)
+
+    def _may_go_alone(self, instance: Instance) -> bool:
+        lineage = instance.lineage
+        if lineage is None or lineage.detached:
+            return True
+        parent = self._instances.get(lineage.parent.incarnation)
+        settled = lineage.observed_at_ms is not None or lineage.spawner_ended_at_ms is not None
+        return (parent is None or not parent.finished) and settled
+
+    def newest_finished(self, name: str, count: int) -> int | None:
+        with self._transaction():
+            return self._newest_finished(name, count)
+
+    def _newest_finished(self, name: str, count: int) -> int | None:
+        ended = [number for number, each in self._instances.items() if each.name == name and each.finished]
+        return sorted(ended, reverse=True)[count - 1] if len(ended) >= count else None
+
+    def families(self, incarnations: Sequence[int]) -> list[Family]:
+        with self._transaction():
+            return self._families(incarnations)
+
+    def _families(self, incarnations: Iterable[int]) -> list[Family]:
+        return [self._family(self._instances[each]) for each in dict.fromkeys(incarnations) if each in self._instances]
+
+    def _family(self, root: Instance) -> Family:
+        members = [_member(root, 0)]
+        level = [root]
+        while level := [child for parent in level if parent.finished for child in self._dependents(parent)]:
+            level.sort(key=lambda each: each.incarnation)
+            members += [_member(each, members[-1].depth + 1) for each in level] if level else []
+        child = None if root.lineage is None else self._child(root, root.lineage)
+        return Family(members=tuple(members), child=child)
+
+    def _dependents(self, parent: Instance) -> list[Instance]:
+        return [
+            child
+            for child in self._children.get(parent.incarnation, ())
+            if child.lineage is not None and not child.lineage.detached
+        ]
+
+    # --- removal -----------------------------------------------------------------------------------------------
+
+    def remove(self, batch: RemovalBatch) -> list[RemovalOutcome]:
+        with self._transaction() as now:
+            if batch.policy_revision not in (None, self._policy_revision):
+                raise StalePlanError(
+                    "what is said about removing has changed since the plan was made", hint="make the plan again"
+                )
+            going: list[_Going] = []
+            outcomes = []
+            there = [order for order in batch.orders if order.incarnation in self._instances]
+            newest = {order.incarnation: self._newest_of(order) for order in there}
+            taken: set[int] = set()
+            for order in batch.orders:
+                if order.incarnation not in self._instances or order.incarnation in taken:
+                    outcomes.append(
+                        RemovalOutcome(
+                            incarnation=order.incarnation, instance_id="", name="", removed=False, reasons=()
+                        )
+                    )
+                    continue
+                whole = self._family(self._instances[order.incarnation])
+                members = tuple(each for each in whole.members if each.incarnation not in taken)
+                family = Family(members=members, child=whole.child)
+                verdict = verdict_on(
+                    family, order.rules, self._holds.values(), now, newest_from=newest[order.incarnation]
+                )
+                if not verdict.keep:
+                    taken |= {each.incarnation for each in members}
+                    going.append(_Going(family, str(order.rules), str(order.origin)))
+                outcomes.append(_outcome(family, removed=not verdict.keep, reasons=verdict.reasons))
+            run = self._mark(going, batch.trigger, now, run_id=batch.run_id, grace_ms=batch.grace_ms)
+            if batch.run_id and going:
+                self._add_to_run(run, batch.run_id, batch.by, batch.reason, now)
+            if going:
+                self._changed()
+            return outcomes
+
+    def _newest_of(self, order: RemovalOrder) -> int | None:
+        if not isinstance(order.rules, PurgeOptions) or order.rules.keep_last is None:
+            return None
+        return self._newest_finished(self._instances[order.incarnation].name, order.rules.keep_last)
+
+    def _mark(
+        self, going: Sequence[_Going], trigger: str, now: int, *, run_id: str = "", grace_ms: int = 0
+    ) -> RunTotals:
+        totals = RunTotals()
+        for family, rule, origin in going:
+            for member in family.members:
+                instance = self._instances.pop(member.incarnation)
+                del self._by_id[instance.instance_id]
+                size = (member.executions, member.events, member.history_bytes)
+                live = instance.live_executions()
+                pruned = removed_range(
+                    min(live), max(live), size, rule=rule, origin=origin, trigger=trigger, removed_at_ms=now
+                )
+                instance.ledger = [*instance.ledger, LedgerRow(next_sequence(instance), pruned, run_id or None)]
+                totals.add(pruned, new=True)
+                self._removed[member.incarnation] = Removed(
+                    instance, family.root.incarnation, member.depth, now, now + grace_ms, run_id, *size
+                )
+                self._leave_parent(instance)
+        for family, _, _ in going:
+            for member in family.members:
+                self._note_parent_removed(member.incarnation, now)
+        return totals
+
+    def _leave_parent(self, instance: Instance) -> None:
+        if instance.lineage is not None:
+            siblings = self._children[instance.lineage.parent.incarnation]
+            siblings[:] = [each for each in siblings if each is not instance]
+
+    def _note_parent_removed(self, parent: int, at_ms: int | None) -> None:
+        for child in self._children.get(parent, ()):
+            if child.lineage is not None:
+                child.lineage.parent_removed_at_ms = at_ms
+
+    def _take_children(self, parent: Instance, execution: Execution, now: int, count_max: int) -> tuple[int, bool]:
+        """Settled children of an execution that goes, until about ``count_max`` instances are removed: how many
+        families, and whether there may be more."""
+        mine = sorted(
+            (lineage.parent.event_id, child.incarnation)
+            for child in self._children.get(parent.incarnation, ())
+            if (lineage := child.lineage) is not None
+            and not lineage.detached
+            and lineage.parent.execution_id == execution.execution_id
+        )
+        taken = instances = 0
+        for first in range(0, len(mine) + 1, _CHILDREN_A_STEP):
+            step = mine[first : first + _CHILDREN_A_STEP]
+            found = self._families(number for _, number in step)
+            settled = list(settled_families(found, self._holds.values(), now))
+            self._mark([_Going(family, SETTLED, SETTLED) for family in settled], SETTLED, now)
+            taken += len(settled)
+            instances += sum(len(family.members) for family in settled)
+            if len(step) == _CHILDREN_A_STEP and instances >= count_max:
+                return taken, True
+        return taken, False
+
+    def find_removed(self, instance_id: str) -> RemovedInstance | None:
+        with self._transaction():
+            found = [each for each in self._removed.values() if each.instance.instance_id == instance_id]
+            if not found:
+                return None
+            last = max(found, key=lambda each: each.instance.incarnation)
+            return RemovedInstance(
+                instance_id=instance_id,
+                incarnation=last.instance.incarnation,
+                name=last.instance.name,
+                status=last.instance.status,
+                removed_at_ms=last.removed_at_ms,
+                reclaim_at_ms=last.reclaim_at_ms,
+                run_id=last.run_id,
+                reclaiming=last.reclaiming,
+            )
+
+    # --- reclaim and undo --------------------------------------------------------------------------------------
+
+    def _reclaim_removed(self, now: int, events_max: int) -> tuple[int, int, bool]:
+        due = sorted(
+            (each.reclaim_at_ms, each.tree, -each.depth, number)
+            for number, each in self._removed.items()
+            if each.reclaim_at_ms <= now
+        )[:_INSTANCES_A_RECLAIM]
+        events = 0
+        whole: list[int] = []
+        for _, _, _, number in due:
+            room = events_max - events
+            if room <= 0:
+                break
+            deleted = _delete_events(self._removed[number].instance, room)
+            events += deleted
+            if deleted == room:
+                break
+            whole.append(number)
+        touched = {tree for _, tree, _, _ in due[: len(whole) + 1]}
+        for each in self._removed.values():
+            each.reclaiming = each.reclaiming or each.tree in touched
+        for number in whole:
+            instance = self._removed.pop(number).instance
+            if instance.ledger:
+                before = self._totals.get(instance.name, LedgerTotals(name=instance.name))
+                self._totals[instance.name] = fold(before, [row.entry for row in instance.ledger])
+        return len(whole), events, len(whole) < len(due) or len(due) == _INSTANCES_A_RECLAIM
+
+    def _restore(self, run_id: str, instance_id: str) -> list[Removed]:
+        trees = {each.tree for each in self._removed.values() if run_id and each.run_id == run_id}
+        if instance_id:
+            of_id = [number for number, each in self._removed.items() if each.instance.instance_id == instance_id]
+            trees |= {self._removed[max(of_id)].tree} if of_id else set()
+        back = []
+        for tree in sorted(trees):
+            members = [each for each in self._removed.values() if each.tree == tree]
+            if any(each.reclaiming or each.instance.instance_id in self._by_id for each in members):
+                continue
+            members.sort(key=lambda each: (each.depth, each.instance.incarnation))
+            for each in members:
+                self._come_back(each.instance)
+            back += members
+        for each in back:
+            self._note_parent_removed(each.instance.incarnation, None)
+        return back
+
+    def _come_back(self, instance: Instance) -> None:
+        del self._removed[instance.incarnation]
+        self._instances[instance.incarnation] = instance
+        self._by_id[instance.instance_id] = instance
+        if instance.lineage is not None:
+            siblings = self._children[instance.lineage.parent.incarnation]
+            siblings.append(instance)
+            siblings.sort(key=lambda each: each.incarnation)
+
+    def _whose_id_is_taken(self, run_id: str, instance_id: str) -> tuple[str, ...]:
+        of_id = [number for number, each in self._removed.items() if each.instance.instance_id == instance_id]
+        tree = self._removed[max(of_id)].tree if of_id else 0
+        return tuple(
+            each.instance.instance_id
+            for number, each in sorted(self._removed.items())
+            if number == each.tree and not each.reclaiming and ((run_id and each.run_id == run_id) or each.tree == tree)
+        )
+
+
+def undone(each: Removed, origin: str, now: int) -> LedgerRange:
+    """What the ledger of an instance that came back says about it."""
+    live = each.instance.live_executions()
+    size = (each.executions, each.events, each.history_bytes)
+    return removed_range(min(live), max(live), size, rule="", origin=origin, trigger=UNDO, removed_at_ms=now)
+
+
+def _is_wanted(child: ChildRecord, where: OrphanSearch) -> bool:
+    if child.detached or child.observed_at_ms is not None:
+        return False
+    gone = child.parent_status is None
+    if not where.all_kinds:
+        concerned = child.spawner_ended_at_ms is not None
+    else:
+        runs = not gone and child.parent_status in ("pending", "running")
+        attached = runs and child.parent_execution_id == child.parent.execution_id
+        concerned = child.spawner_ended_at_ms is not None or child.spawner_end is not None or not attached
+    ended_ms = child.parent_removed_at_ms if gone else child.spawner_ended_at_ms
+    before_ms = where.spawner_ended_before_ms
+    return (
+        concerned
+        and (where.names is None or child.name in where.names)
+        and (where.child_status is None or child.status in where.child_status)
+        and (before_ms is None or (ended_ms is not None and ended_ms < before_ms))
+    )
+
+
+def _member(instance: Instance, depth: int) -> FamilyMember:
+    live = instance.live_executions().values()
+    return FamilyMember(
+        incarnation=instance.incarnation,
+        instance_id=instance.instance_id,
+        name=instance.name,
+        status=instance.status,
+        completed_at_ms=instance.completed_at_ms,
+        depth=depth,
+        versions=tuple(sorted({each.version for each in live if each.version})),
+        executions=len(live),
+        events=sum(each.event_count for each in live),
+        history_bytes=sum(each.history_bytes for each in live),
+    )
+
+
+def _outcome(family: Family, *, removed: bool, reasons: tuple[str, ...]) -> RemovalOutcome:
+    root = family.root
+    return RemovalOutcome(
+        incarnation=root.incarnation,
+        instance_id=root.instance_id,
+        name=root.name,
+        removed=removed,
+        reasons=reasons,
+        instances=len(family.members),
+        executions=sum(member.executions for member in family.members),
+        events=sum(member.events for member in family.members),
+        history_bytes=sum(member.history_bytes for member in family.members),
+    )
+
+
+def _delete_events(instance: Instance, events_max: int) -> int:
+    deleted = 0
+    for _, execution in sorted(instance.executions.items()):
+        part = min(events_max - deleted, len(execution.history))
+        del execution.history[:part]
+        execution.reclaimed_events += part
+        deleted += part
+    return deleted

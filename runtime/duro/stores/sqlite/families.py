@@ -1,0 +1,396 @@
+"""Lineages, and whole instances: read with all that depends on them, removed, reclaimed, brought back."""
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple, TypeAlias
+
+import apsw
+import msgspec
+
+from duro.errors import InstanceNotFoundError, NotAnOrphanError, StalePlanError
+from duro.model.families import (
+    Family,
+    FamilyMember,
+    FinishedInstance,
+    OrphanSearch,
+    PurgeOptions,
+    RemovalBatch,
+    RemovalOrder,
+    RemovalOutcome,
+    RemovedInstance,
+    Standing,
+)
+from duro.model.ledger import UNDO, LedgerRange, LedgerTotals
+from duro.model.pruning import Hold
+from duro.model.records import ChildRecord
+from duro.model.removal import LedgerEntry
+from duro.model.status import InstanceStatus
+from duro.retention.families import SETTLED, place_of, settled_families, verdict_on
+from duro.retention.ledger import fold, removed_range
+from duro.stores.sqlite import ledger, sql_pruning
+from duro.stores.sqlite import sql_families as sql
+from duro.stores.sqlite.committer import Transaction, as_json
+from duro.stores.sqlite.rows import Row
+
+_CHILDREN_A_STATEMENT = 100
+"""Children whose families one statement reads."""
+
+_INSTANCES_A_BATCH = 500
+"""Removed instances one transaction reclaims, at most."""
+
+
+class _MemberRow(NamedTuple):
+    root: int
+    depth: int
+    incarnation: int
+    instance_id: str
+    name: str
+    status: InstanceStatus
+    completed_at_ms: int | None
+    versions: tuple[str, ...]
+    executions: int
+    events: int
+    history_bytes: int
+
+
+class Restored(NamedTuple):
+    """One instance that comes back. ``tree`` is the root of what it was removed with."""
+
+    incarnation: int
+    tree: int
+    instance_id: str
+    execution_id: int
+    executions: int
+    events: int
+    history_bytes: int
+
+
+class _Going(NamedTuple):
+    """A family that goes, by which rule, on whose word."""
+
+    family: Family
+    rule: str
+    origin: str
+
+
+_Due: TypeAlias = tuple[int, str, int]
+
+_child = msgspec.json.Decoder(ChildRecord)
+_children = msgspec.json.Decoder(list[ChildRecord])
+_pairs = msgspec.json.Decoder(list[tuple[int, int]])
+_members = msgspec.json.Decoder(list[_MemberRow])
+_finished = msgspec.json.Decoder(list[FinishedInstance])
+_removed = msgspec.json.Decoder(RemovedInstance)
+_spans = msgspec.json.Decoder(list[tuple[int, int, int]])
+_due = msgspec.json.Decoder(list[_Due])
+_restored = msgspec.json.Decoder(list[Restored])
+_holds = msgspec.json.Decoder(list[Hold])
+_entries = msgspec.json.Decoder(list[LedgerEntry])
+_totals = msgspec.json.Decoder(list[LedgerTotals])
+_texts = msgspec.json.Decoder(list[str])
+
+
+def _value(connection: apsw.Connection, statement: str, values: Row) -> str:
+    row = connection.execute(statement, values).fetchone()
+    assert row is not None
+    return str(row[0])
+
+
+# --- lineages ------------------------------------------------------------------------------------------------
+
+
+def get_child(connection: apsw.Connection, instance_id: str) -> ChildRecord | None:
+    row = connection.execute(sql.GET_CHILD, (instance_id,)).fetchone()
+    return None if row is None else _child.decode(str(row[0]))
+
+
+def list_unobserved(
+    connection: apsw.Connection, where: OrphanSearch, limit: int, after: int
+) -> tuple[ChildRecord, ...]:
+    statement = sql.UNOBSERVED_OR_UNKNOWN if where.all_kinds else sql.UNOBSERVED
+    names = None if where.names is None else as_json(where.names)
+    statuses = None if where.child_status is None else as_json(where.child_status)
+    values = (after, limit or -1, names, statuses, where.spawner_ended_before_ms)
+    return tuple(_children.decode(_value(connection, statement, values)))
+
+
+def adopt(transaction: Transaction, instance_id: str, by: str, reason: str) -> ChildRecord:
+    child = get_child(transaction.connection, instance_id)
+    if child is None:
+        if transaction.row(sql_pruning.HOLD_TARGET, (instance_id, None)) is None:
+            raise InstanceNotFoundError(f"there is no instance {instance_id!r}")
+        raise NotAnOrphanError(f"instance {instance_id!r} has no parent", hint="it stands alone already")
+    place = place_of(child)
+    if place.standing is Standing.ATTACHED or place.standing is Standing.OBSERVED:
+        raise NotAnOrphanError(f"instance {instance_id!r} is no orphan: {place.why}", hint="nothing was changed")
+    if place.standing is not Standing.DETACHED:
+        transaction.run(sql.ADOPT, (child.incarnation, transaction.now_ms, by, reason))
+    adopted = get_child(transaction.connection, instance_id)
+    assert adopted is not None
+    return adopted
+
+
+# --- families ------------------------------------------------------------------------------------------------
+
+
+def families(connection: apsw.Connection, incarnations: Sequence[int]) -> list[Family]:
+    """In the order asked for; one that is gone is left out."""
+    asked = list(dict.fromkeys(incarnations))
+    listed = as_json(asked)
+    members: dict[int, list[FamilyMember]] = {}
+    for row in _members.decode(_value(connection, sql.FAMILIES, (listed,))):
+        members.setdefault(row.root, []).append(
+            FamilyMember(
+                incarnation=row.incarnation,
+                instance_id=row.instance_id,
+                name=row.name,
+                status=row.status,
+                completed_at_ms=row.completed_at_ms,
+                depth=row.depth,
+                versions=row.versions,
+                executions=row.executions,
+                events=row.events,
+                history_bytes=row.history_bytes,
+            )
+        )
+    children = {child.incarnation: child for child in _children.decode(_value(connection, sql.CHILDREN, (listed,)))}
+    return [
+        Family(members=tuple(members[root]), child=children.get(root))
+        for root in asked
+        if root in members
+    ]
+
+
+def list_finished(
+    connection: apsw.Connection, names: Sequence[str] | None, limit: int, after: int
+) -> tuple[FinishedInstance, ...]:
+    listed = None if names is None else as_json(names)
+    return tuple(_finished.decode(_value(connection, sql.FINISHED, (after, limit or -1, listed))))
+
+
+def newest_finished(connection: apsw.Connection, name: str, count: int) -> int | None:
+    row = connection.execute(sql.NEWEST_FINISHED, (name, count)).fetchone()
+    return None if row is None else int(row[0])
+
+
+# --- removal -------------------------------------------------------------------------------------------------
+
+
+def remove(transaction: Transaction, batch: RemovalBatch) -> list[RemovalOutcome]:
+    if batch.policy_revision is not None and transaction.row(sql_pruning.REVISIONS)[0] != batch.policy_revision:
+        raise StalePlanError(
+            "what is said about removing has changed since the plan was made", hint="make the plan again"
+        )
+    found = families(transaction.connection, [order.incarnation for order in batch.orders])
+    by_root = {family.root.incarnation: family for family in found}
+    holds = _holds.decode(transaction.value(sql_pruning.LIST_HOLDS))
+    newest: dict[tuple[str, int], int | None] = {}
+    taken: set[int] = set()
+    going: list[_Going] = []
+    outcomes = []
+    for order in batch.orders:
+        if order.incarnation not in by_root or order.incarnation in taken:
+            outcomes.append(_gone(order))
+            continue
+        whole = by_root[order.incarnation]
+        family = Family(
+            members=tuple(each for each in whole.members if each.incarnation not in taken), child=whole.child
+        )
+        newest_from = _newest_from(transaction, family, order, newest)
+        verdict = verdict_on(family, order.rules, holds, transaction.now_ms, newest_from=newest_from)
+        if not verdict.keep:
+            taken |= {each.incarnation for each in family.members}
+            going.append(_Going(family, str(order.rules), str(order.origin)))
+        outcomes.append(_outcome(family, removed=not verdict.keep, reasons=verdict.reasons))
+    run = _mark(transaction, going, trigger=batch.trigger, run_id=batch.run_id, grace_ms=batch.grace_ms)
+    if batch.run_id and going:
+        ledger.add_to_run(transaction, run, run_id=batch.run_id, by=batch.by, reason=batch.reason)
+    return outcomes
+
+
+def _newest_from(
+    transaction: Transaction, family: Family, order: RemovalOrder, known: dict[tuple[str, int], int | None]
+) -> int | None:
+    if not isinstance(order.rules, PurgeOptions) or order.rules.keep_last is None:
+        return None
+    key = (family.root.name, order.rules.keep_last)
+    if key not in known:
+        known[key] = newest_finished(transaction.connection, *key)
+    return known[key]
+
+
+def _gone(order: RemovalOrder) -> RemovalOutcome:
+    return RemovalOutcome(incarnation=order.incarnation, instance_id="", name="", removed=False, reasons=())
+
+
+def _outcome(family: Family, *, removed: bool, reasons: tuple[str, ...]) -> RemovalOutcome:
+    root = family.root
+    return RemovalOutcome(
+        incarnation=root.incarnation,
+        instance_id=root.instance_id,
+        name=root.name,
+        removed=removed,
+        reasons=reasons,
+        instances=len(family.members),
+        executions=sum(member.executions for member in family.members),
+        events=sum(member.events for member in family.members),
+        history_bytes=sum(member.history_bytes for member in family.members),
+    )
+
+
+def _mark(
+    transaction: Transaction, going: Sequence[_Going], *, trigger: str, run_id: str = "", grace_ms: int = 0
+) -> ledger.RunTotals:
+    """Out of sight, and into the ledger."""
+    run = ledger.RunTotals()
+    if not going:
+        return run
+    now_ms = transaction.now_ms
+    listed = as_json([member.incarnation for family, _, _ in going for member in family.members])
+    spans = {span[0]: span[1:] for span in _spans.decode(transaction.value(sql.LIVE_SPANS, (listed,)))}
+    moved: list[Row] = []
+    ranges: list[Row] = []
+    for family, rule, origin in going:
+        for member in family.members:
+            first, last = spans[member.incarnation]
+            size = (member.executions, member.events, member.history_bytes)
+            moved.append((member.incarnation, family.root.incarnation, member.depth, *size))
+            ranges.append((member.incarnation, run_id or None, first, last, *size, rule, origin, trigger, now_ms))
+            pruned = removed_range(first, last, size, rule=rule, origin=origin, trigger=trigger, removed_at_ms=now_ms)
+            run.add(pruned, new=True)
+    transaction.rows(sql.INSERT_REMOVALS, ranges)
+    transaction.rows(sql.REMOVE_INSTANCES, moved, (now_ms, now_ms + grace_ms, run_id))
+    transaction.run(sql.DELETE_INSTANCES, (listed,))
+    transaction.run(sql.NOTE_PARENT_REMOVED, (listed, now_ms))
+    return run
+
+
+def take_children(transaction: Transaction, incarnation: int, execution_id: int, count_max: int) -> tuple[int, bool]:
+    """Remove settled children of an execution that goes, until about ``count_max`` instances are: how many families,
+    and whether there may be more."""
+    taken = instances = after = 0
+    holds: list[Hold] | None = None
+    while True:
+        scope = (incarnation, execution_id, after, _CHILDREN_A_STATEMENT)
+        children = _pairs.decode(transaction.value(sql.CHILDREN_OF_EXECUTION, scope))
+        if children and holds is None:
+            holds = _holds.decode(transaction.value(sql_pruning.LIST_HOLDS))
+        found = families(transaction.connection, [child for _, child in children])
+        settled = list(settled_families(found, holds or (), transaction.now_ms))
+        _mark(transaction, [_Going(family, SETTLED, SETTLED) for family in settled], trigger=SETTLED)
+        taken += len(settled)
+        instances += sum(len(family.members) for family in settled)
+        if len(children) < _CHILDREN_A_STATEMENT:
+            return taken, False
+        after = children[-1][0]
+        if instances >= count_max:
+            return taken, True
+
+
+def find_removed(connection: apsw.Connection, instance_id: str) -> RemovedInstance | None:
+    row = connection.execute(sql.FIND_REMOVED, (instance_id,)).fetchone()
+    return None if row is None else _removed.decode(str(row[0]))
+
+
+# --- reclaim -------------------------------------------------------------------------------------------------
+
+
+def any_removed_due(connection: apsw.Connection, now_ms: int) -> bool:
+    return connection.execute(sql.ANY_REMOVED_DUE, (now_ms,)).fetchone() == (1,)
+
+
+def reclaim_removed(transaction: Transaction, events_max: int) -> tuple[int, int, bool]:
+    """Delete removed instances past their grace, the leaves first: how many instances and events, and whether there are
+    more."""
+    due = _due.decode(transaction.value(sql.REMOVED_DUE, (transaction.now_ms, _INSTANCES_A_BATCH)))
+    events = 0
+    whole: list[tuple[int, str]] = []
+    for incarnation, name, _ in due:
+        room = events_max - events
+        if room <= 0:
+            break
+        deleted = transaction.run(sql.DELETE_SOME_HISTORY, (incarnation, room))
+        events += deleted
+        if deleted == room:
+            break
+        whole.append((incarnation, name))
+    if due:
+        touched = sorted({tree for _, _, tree in due[: len(whole) + 1]})
+        transaction.run(sql.RECLAIMING_TREES, (as_json(touched),))
+        _delete_whole(transaction, whole)
+    return len(whole), events, len(whole) < len(due) or len(due) == _INSTANCES_A_BATCH
+
+
+def _delete_whole(transaction: Transaction, instances: Sequence[tuple[int, str]]) -> None:
+    """Everything of the instances (incarnation, name), in every table; what their ledgers say goes into the totals."""
+    if not instances:
+        return
+    for incarnation, name in instances:
+        _fold(transaction, incarnation, name)
+    listed = as_json([incarnation for incarnation, _ in instances])
+    for statement in sql_pruning.DELETE_WHOLE:
+        transaction.run(statement, (listed,))
+
+
+def _fold(transaction: Transaction, incarnation: int, name: str) -> None:
+    entries = _entries.decode(transaction.value(sql_pruning.LEDGER_OF, (incarnation,)))
+    if not entries:
+        return
+    before = _totals.decode(transaction.value(sql_pruning.LEDGER_TOTALS, (name,)))
+    totals = fold(before[0] if before else LedgerTotals(name=name), [entry.range for entry in entries])
+    transaction.run(
+        sql_pruning.REPLACE_TOTALS,
+        (
+            name,
+            totals.instances,
+            totals.executions,
+            totals.events,
+            totals.history_bytes,
+            totals.first_pruned_at_ms,
+            totals.last_pruned_at_ms,
+        ),
+    )
+
+
+# --- undo ----------------------------------------------------------------------------------------------------
+
+
+def restore(transaction: Transaction, run_id: str, instance_id: str) -> list[Restored]:
+    """Bring back what a run removed, or what the instance was removed with, tree by tree, as far as nothing of a tree
+    is gone and all its ids are free."""
+    found = _restored.decode(transaction.value(sql.RESTORABLE, (run_id, instance_id)))
+    if found:
+        listed = as_json([each.incarnation for each in found])
+        transaction.run(sql.RESTORE_INSTANCES, (listed,))
+        transaction.run(sql.FORGET_REMOVED, (listed,))
+        transaction.run(sql.NOTE_PARENT_REMOVED, (listed, None))
+    return found
+
+
+def whose_id_is_taken(connection: apsw.Connection, run_id: str, instance_id: str) -> tuple[str, ...]:
+    """After ``restore``: the roots of the trees that are still there and whose reclaiming has not begun."""
+    return tuple(_texts.decode(_value(connection, sql.NOT_RESTORABLE, (run_id, instance_id))))
+
+
+def undone_ranges(transaction: Transaction, restored: Sequence[Restored], origin: str) -> list[tuple[int, LedgerRange]]:
+    """What the ledgers of those that came back say about it."""
+    listed = as_json([each.incarnation for each in restored])
+    spans = {span[0]: span[1:] for span in _spans.decode(transaction.value(sql.LIVE_SPANS, (listed,)))}
+    return [
+        (
+            each.incarnation,
+            removed_range(
+                *spans[each.incarnation],
+                (each.executions, each.events, each.history_bytes),
+                rule="",
+                origin=origin,
+                trigger=UNDO,
+                removed_at_ms=transaction.now_ms,
+            ),
+        )
+        for each in restored
+    ]
+
+
+def removed_roots(restored: Iterable[Restored]) -> list[str]:
+    """The ids of the roots of the trees that came back."""
+    return [each.instance_id for each in restored if each.incarnation == each.tree]
