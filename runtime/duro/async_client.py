@@ -82,6 +82,15 @@ class AsyncClient:
     list_prune_runs = _awaitable(Client.list_prune_runs)
     ledger_totals = _awaitable(Client.ledger_totals)
     find_pruned = _awaitable(Client.find_pruned)
+    get_lineage = _awaitable(Client.get_lineage)
+    list_orphaned_instances = _awaitable(Client.list_orphaned_instances)
+    plan_orphan_cleanup = _awaitable(Client.plan_orphan_cleanup)
+    cleanup_orphaned_instances = _awaitable(Client.cleanup_orphaned_instances)
+    adopt_instance = _awaitable(Client.adopt_instance)
+    plan_purge = _awaitable(Client.plan_purge)
+    purge_instances = _awaitable(Client.purge_instances)
+    apply_removal = _awaitable(Client.apply_removal)
+    find_removed = _awaitable(Client.find_removed)
 
     async def wait_for_orchestration(self, instance_id: str, timeout: float | None = None) -> OrchestrationResult:
         """See ``Client.wait_for_orchestration``; any number of waits hold no thread."""

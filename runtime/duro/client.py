@@ -20,8 +20,8 @@ from duro.errors import (
     UsageError,
     WaitTimeoutError,
 )
-from duro.maintenance.client import Pruning
 from duro.maintenance.explaining import PolicyExplanation as PolicyExplanation
+from duro.maintenance.family_client import Families
 from duro.maintenance.pruned import was_pruned
 from duro.model.events import (
     Json,
@@ -87,7 +87,7 @@ class OrchestrationResult(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-class Client(Pruning):
+class Client(Families):
     """Reads and writes a store. Thread-safe; a context manager that closes what it opened.
 
     ``store`` is a URL, a path object or an open store (which stays open). With a ``registry`` functions may be given

@@ -6,10 +6,12 @@ Counters are plain numbers that only grow, read as a snapshot; publishing them i
 
 import logging
 import threading
+from collections.abc import Iterable
 from typing import Final
 
 import msgspec
 
+from duro.model.families import RemovalOutcome
 from duro.model.pruning import PruneResult
 
 HOST_LOGGER: Final = logging.getLogger("duro.host")
@@ -25,6 +27,7 @@ class PruneCount(msgspec.Struct, kw_only=True):
     events: int = 0
     bytes: int = 0
     failures: int = 0
+    instances: int = 0
 
 
 class PruneCounters:
@@ -41,6 +44,17 @@ class PruneCounters:
             count.events += result.events_deleted
             count.bytes += result.bytes_deleted
             count.failures += result.error is not None
+
+    def add_removals(self, trigger: str, outcomes: Iterable[RemovalOutcome]) -> None:
+        """Whole instances, counted under the orchestration of the root of their family."""
+        with self._lock:
+            for outcome in outcomes:
+                if outcome.removed:
+                    count = self._counts.setdefault((outcome.name, trigger), PruneCount())
+                    count.instances += outcome.instances
+                    count.executions += outcome.executions
+                    count.events += outcome.events
+                    count.bytes += outcome.history_bytes
 
     def snapshot(self) -> dict[tuple[str, str], PruneCount]:
         """A copy."""

@@ -175,7 +175,7 @@ async def parent_of_continuing(ctx: duro.OrchestrationContext) -> str:
 async def starts_detached_and_continues(ctx: duro.OrchestrationContext, first: bool) -> str:
     if first:
         ctx.schedule_orchestration(mixed, 20, instance_id=f"{ctx.instance_id}.detached")
-        ctx.schedule_sub_orchestration(mixed, 30, instance_id=f"{ctx.instance_id}.child")
+        ctx.schedule_sub_orchestration(mixed, 30, instance_id=f"{ctx.instance_id}.child", on_parent_end="abandon")
         await ctx.continue_as_new(False)
     return "continued"
 

@@ -7,7 +7,7 @@ import pytest
 
 from duro.model.pruning import Hold, HoldTarget
 from duro.model.status import ChildrenPolicy
-from duro.stores.sqlite import SqliteStore, reclaiming
+from duro.stores.sqlite import SqliteStore, families, reclaiming
 from duro.testing.builders import (
     child_completed,
     child_scheduled,
@@ -128,15 +128,21 @@ def hold(store: SqliteStore, hold_id: str, target: HoldTarget) -> None:
     store.add_hold(Hold(hold_id=hold_id, target=target, reason="kept", created_at_ms=1))
 
 
-def test_many_settled_children_go_in_several_transactions(store: SqliteStore, loops: Loops, clock: ManualClock) -> None:
+def test_many_settled_children_go_in_several_transactions(
+    store: SqliteStore, loops: Loops, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
     spawn(loops, 5)
     mark(store, loops, children=ChildrenPolicy.SETTLED)
     clock.advance(1_000)
+    monkeypatch.setattr(families, "_CHILDREN_A_STATEMENT", 2)
+    monkeypatch.setattr(reclaiming, "_CHILDREN_A_BATCH", 2)
     parts = [store.reclaim(4)]  # two events a child
     while parts[-1].more:
         parts.append(store.reclaim(4))
     assert [part.children for part in parts if part.children] == [2, 2, 1]
-    assert [part.executions for part in parts] == [*[0] * (len(parts) - 1), 1]
+    assert sum(part.instances for part in parts) == 5
+    assert max(part.events for part in parts) <= 4
+    assert sum(part.executions for part in parts) == 1
     assert children_there(store, 5) == []
     incarnations = {row["incarnation"] for row in store.dump()["executions"]}
     assert incarnations == {loops.incarnation("a")}
@@ -145,7 +151,7 @@ def test_many_settled_children_go_in_several_transactions(store: SqliteStore, lo
 def test_children_that_are_held_do_not_hide_those_behind_them(
     store: SqliteStore, loops: Loops, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reclaiming, "_CHILDREN_A_STATEMENT", 2)
+    monkeypatch.setattr(families, "_CHILDREN_A_STATEMENT", 2)
     spawn(loops, 6)
     for number in (0, 1, 4):
         hold(store, f"h{number}", HoldTarget(instance_id=f"c{number}"))

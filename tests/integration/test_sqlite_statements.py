@@ -10,7 +10,7 @@ import apsw
 import pytest
 
 import duro
-from duro.stores.sqlite import migrations, sql, sql_pruning
+from duro.stores.sqlite import migrations, sql, sql_families, sql_pruning
 from duro.stores.sqlite.connection import open_writer
 from duro.stores.sqlite.rows import PARAMETERS_MAX, SQL_BYTES_MAX, Rows
 
@@ -24,7 +24,8 @@ def database() -> apsw.Connection:
 
 def named_statements() -> Iterator[tuple[str, str]]:
     pruning = {f"PRUNING_{name}": value for name, value in vars(sql_pruning).items() if not name.startswith("_")}
-    for name, value in (vars(sql) | pruning).items():
+    families = {f"OF_{name}": value for name, value in vars(sql_families).items() if not name.startswith("_")}
+    for name, value in (vars(sql) | pruning | families).items():
         if name.startswith("_") or not name.isupper():
             continue
         if isinstance(value, str):
@@ -61,11 +62,11 @@ def test_every_statement_can_be_prepared(database: apsw.Connection, name: str) -
 
 
 def test_there_is_no_sql_anywhere_else() -> None:
-    """In no string of the package but those of ``sql`` and ``sql_pruning`` (docstrings aside)."""
+    """In no string of the package but those of ``sql``, ``sql_pruning`` and ``sql_families`` (docstrings aside)."""
     package = Path(duro.__path__[0])
     found = []
     for path in package.rglob("*.py"):
-        if path.name in ("sql.py", "sql_pruning.py"):
+        if path.name in ("sql.py", "sql_pruning.py", "sql_families.py"):
             continue
         tree = ast.parse(path.read_text(encoding="utf-8"))
         documentation = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
@@ -95,7 +96,9 @@ SCANS_MEANT = {
     "ledger_totals",
     "executions_marked",
     "prune_runs",
+    "removed_instances",
     "r",
+    "t",
     # the few rows of a ledger, of a family, of the names there are
     "l",
     "f",
@@ -116,6 +119,9 @@ SMALL_INDEXES = (
     "USING INDEX executions_marked",
     "USING COVERING INDEX executions_marked",
     "USING INDEX instances_prune_due",
+    "USING COVERING INDEX removed_instances_due",
+    "USING INDEX removed_instances_due",
+    "USING COVERING INDEX lineage_unobserved",
 )
 
 
@@ -153,6 +159,12 @@ SORTS_MEANT = (
     "PRUNING_PUBLISHED",
     "PRUNING_LAST_PUBLISHED",
     "PRUNING_PRUNABLE_BY_ID",
+    # what was asked for: families, the children of what ends, what comes back, the names there are
+    "OF_FAMILIES",
+    "OF_CHILDREN_TO_END",
+    "OF_RESTORABLE",
+    "OF_NOT_RESTORABLE",
+    "OF_COUNT_ORPHANS",
 )
 
 
@@ -192,7 +204,7 @@ def test_no_statement_sorts_what_an_index_has_sorted(database: apsw.Connection, 
         ),
         ("EVENTS_AFTER", ["history USING PRIMARY KEY (incarnation=? AND execution_id=? AND event_id>?)"]),
         (
-            "LIST_CHILDREN",
+            "OF_LIST_CHILDREN",
             [f"lineage {BY_PARENT} (parent_incarnation=? AND (parent_execution_id,parent_event_id)>(?,?))"],
         ),
         ("DELETE_MESSAGES(4)", ["messages USING PRIMARY KEY (incarnation=? AND message_id=?)"]),
@@ -260,13 +272,15 @@ def test_no_statement_sorts_what_an_index_has_sorted(database: apsw.Connection, 
         ("PRUNING_RECLAIMABLE", ["executions USING INDEX executions_marked (reclaim_at_ms<?)"]),
         ("PRUNING_ANY_RECLAIMABLE", ["executions USING COVERING INDEX executions_marked (reclaim_at_ms<?)"]),
         (
-            "PRUNING_FAMILIES",
-            [
-                f"lineage {OF_PARENT}=? AND parent_execution_id=? AND parent_event_id>?)",
-                f"l {OF_PARENT}=?)",
-                "executions USING PRIMARY KEY (incarnation=?)",
-            ],
+            "OF_CHILDREN_OF_EXECUTION",
+            [f"l {OF_PARENT}=? AND parent_execution_id=? AND parent_event_id>?)"],
         ),
+        ("OF_FAMILIES", [f"l {OF_PARENT}=?)", "e USING PRIMARY KEY (incarnation=?)"]),
+        ("OF_UNOBSERVED", ["l USING INDEX lineage_unobserved (child_incarnation>?)"]),
+        ("OF_UNOBSERVED_OR_UNKNOWN", ["l USING INTEGER PRIMARY KEY (rowid>?)"]),
+        ("OF_FINISHED", ["i USING INTEGER PRIMARY KEY (rowid>?)", "l USING INTEGER PRIMARY KEY (rowid=?)"]),
+        ("OF_REMOVED_DUE", ["removed_instances USING INDEX removed_instances_due (reclaim_at_ms<?)"]),
+        ("OF_CHILDREN_TO_END(4)", [f"l {OF_PARENT}=?)", "i USING INTEGER PRIMARY KEY (rowid=?)"]),
     ],
 )
 def test_the_hot_statements_find_their_rows_by_index(database: apsw.Connection, name: str, searches: list[str]) -> None:

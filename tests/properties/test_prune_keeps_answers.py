@@ -11,6 +11,7 @@ from typing import Any, Final, Literal
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 import duro
 from duro.host.policies import WorkerPolicies
@@ -153,7 +154,7 @@ def answers(home: Home) -> dict[str, Any]:
         "newest execution": client.list_executions("life", limit=1).executions,
         "history": client.read_history("life"),
         "loaded history": store.load_histories([(record.incarnation, record.execution_id)]),
-        "children": client.list_children("life"),
+        "children": [structs.replace(child, spawner_live=True) for child in client.list_children("life")],
         "waits": waits(dump),
         **{table: dump[table] for table in ("timers", "activities", "messages", "mailbox")},
     }

@@ -602,6 +602,7 @@ class StoresAgreeOnPruning(StoresAgree):
     def read_families(self, where: OrphanSearch, limit: int, after: int) -> None:
         self.both(lambda store: store.list_unobserved(where, limit, after))
         self.both(lambda store: store.list_finished(where.names, limit, after))
+        self.both(lambda store: store.count_orphans())
         self.both(lambda store: store.families(list(range(14))))
         for instance_id in INSTANCE_IDS:
             self.both(lambda store, of=instance_id: store.get_child(of))  # type: ignore[misc]

@@ -45,7 +45,8 @@ def _uncommented(text: str) -> str:
 
 def test_what_is_commented_out_in_the_default_file_can_be_taken_in() -> None:
     head, _, policies = default_file().partition("# The policy of orchestrations")
-    default, _, override = policies.partition("# The policy of one orchestration")
+    default, _, rest = policies.partition("# The policy of one orchestration")
+    override, _, purge = rest.partition("# Automatic removal of whole instances")
     assert read_settings(_uncommented(head).encode(), "f").pruning.default is not None
     rules = read_settings(_uncommented(f"#{default}").encode(), "f").pruning.default
     assert rules is not None
@@ -56,6 +57,8 @@ def test_what_is_commented_out_in_the_default_file_can_be_taken_in() -> None:
     for text in (override.replace(never, ""), f'\n[pruning.overrides."EternalProcessor"]\n{never}'):
         (policy,) = read_settings(_uncommented(f"#{text}").encode(), "f").pruning.overrides
         assert policy.name == "EternalProcessor"
+    purging = _uncommented(f"#{purge}").replace("never = true", "").encode()
+    assert [policy.name for policy in read_settings(purging, "f").purge.policies] == [None, "EternalProcessor"]
 
 
 @pytest.mark.parametrize("url", ["sqlite:////a b/duro.db", 'sqlite:///a"b\\c', "sqlite:///é\x01"])
@@ -74,6 +77,9 @@ GOOD = [
     "[pruning.default]\nkeep_last_per_version = 1\nkeep_versions = 3",
     "[pruning.overrides]\n'a.*'.never = true",
     "[pruning.rollout]\npause = '0d'",
+    "[purge]\nkeep_within = '30d'\nkeep_failed_within = '90d'\nkeep_last = 10\nenabled = false\ninterval = '5m'",
+    "[purge.overrides]\n'a.*'.never = true\nb.keep_last = 3",
+    "[orphans]\nenabled = true\nmin_age = '0s'\nchild_status = ['failed']\non_parent_continue = 'cancel'",
 ]
 BAD = [
     "x = 1",
@@ -105,6 +111,14 @@ BAD = [
     "pruning.overrides.a.never = false",
     "pruning.overrides.''.keep_last = 1",
     "pruning.rollout.cap = '0s'",
+    "purge.keep_failed_within = '90d'",
+    "purge.overrides.a = {}",
+    "purge.overrides.a = {never = true, keep_last = 1}",
+    "purge.keep_within = '0d'",
+    "purge.completed_before = '2024'",
+    "orphans.on_parent_end = 'kill'",
+    "orphans.child_status = ['running']",
+    "orphans.child_status = []",
 ]
 
 

@@ -6,7 +6,16 @@ import pytest
 
 from duro.errors import SettingsError
 from duro.settings.reading import FILE_BYTES_MAX, read_settings
-from duro.settings.values import PolicyRules, PruningSettings, RuntimeSettings, SettingsPolicy
+from duro.settings.values import (
+    OrphanSettings,
+    PolicyRules,
+    PruningSettings,
+    PurgeRules,
+    PurgeSettings,
+    RuntimeSettings,
+    SettingsPolicy,
+    SettingsPurge,
+)
 
 GOLDEN = Path(__file__).parent / "golden"
 PROPOSAL = """\
@@ -41,7 +50,14 @@ def test_an_empty_file_has_the_defaults() -> None:
         rollout_pause_s=0,
         rollout_cap_s=604_800,
     )
-    assert _read("") == RuntimeSettings("f", None, pruning)
+    ends = ("completed", "failed", "cancelled", "terminated")
+    assert _read("") == RuntimeSettings(
+        "f",
+        None,
+        pruning,
+        PurgeSettings(enabled=True, policies=(), interval_s=3_600),
+        OrphanSettings("abandon", "cancel", enabled=False, min_age_s=3_600, child_status=ends, interval_s=600),
+    )
 
 
 def test_the_example_of_the_proposal_is_read_as_it_stands() -> None:
@@ -80,6 +96,22 @@ audit.never = true
 [pruning.rollout]
 pause = "24h"
 cap = "2w"
+[purge]
+enabled = false
+keep_within = "30d"
+keep_failed_within = "90d"
+keep_last = 100
+interval = "2h"
+[purge.overrides]
+"billing.*" = { keep_last = 7 }
+audit.never = true
+[orphans]
+on_parent_continue = "cancel"
+on_parent_end = "terminate"
+enabled = true
+min_age = "0s"
+child_status = ["failed", "completed"]
+interval = "1m"
 """)
     everything = PolicyRules(
         keep_last=3,
@@ -95,7 +127,18 @@ cap = "2w"
     )
     default = SettingsPolicy(None, everything, "f", 8)
     pruning = PruningSettings(False, ("interval",), "settled", default, overrides, 86_400, 1_209_600)
-    assert settings == RuntimeSettings("f", "sqlite:///x.db", pruning)
+    days = 86_400
+    policies = (
+        SettingsPurge(
+            None, PurgeRules(keep_within_s=30 * days, keep_failed_within_s=90 * days, keep_last=100), "f", 21
+        ),
+        SettingsPurge("billing.*", PurgeRules(keep_last=7), "f", 28),
+        SettingsPurge("audit", None, "f", 29),
+    )
+    purge = PurgeSettings(enabled=False, policies=policies, interval_s=7_200)
+    orphans = OrphanSettings("cancel", "terminate", True, 0, ("failed", "completed"), 60)
+    assert settings == RuntimeSettings("f", "sqlite:///x.db", pruning, purge, orphans)
+    assert settings.purge.policies[1].origin == "f:28"
 
 
 def test_a_file_with_many_errors_is_reported_whole_in_the_order_of_the_file() -> None:
@@ -259,7 +302,7 @@ def test_a_wrong_policy_is_reported_with_its_place(text: str, problem: str) -> N
         ),
         ("[pruning.default]\nnever = true", "f:2:1: never is for overrides only; leave [pruning.default] out"),
         ("[prune]", 'f:1:2: unknown key "prune"; did you mean pruning?'),
-        ("[purge]", 'f:1:2: unknown key "purge"; known here: store, pruning'),
+        ("[purges]", 'f:1:2: unknown key "purges"; did you mean purge?'),
         (
             "[pruning]\ndefault_keep_last = 2\n[pruning.default]\nkeep_last = 3",
             "f:2:1: default_keep_last and default are both given; keep one of them",
@@ -338,13 +381,14 @@ def test_a_byte_order_mark_and_windows_line_ends_are_read_and_do_not_shift_place
     settings = _read(b"\xef\xbb\xbf[pruning]\r\ndefault_keep_last = 2\r\n")
     assert settings.pruning.default == SettingsPolicy(None, PolicyRules(keep_last=2), "f", 2)
     assert _problems(b"\xef\xbb\xbfx = 1\r\ny = 2\r\n") == [
-        'f:1:1: unknown key "x"; known here: store, pruning',
-        'f:2:1: unknown key "y"; known here: store, pruning',
+        'f:1:1: unknown key "x"; known here: store, pruning, purge, orphans',
+        'f:2:1: unknown key "y"; known here: store, pruning, purge, orphans',
     ]
 
 
 def test_a_key_of_many_parts_is_an_unknown_key() -> None:
-    assert _problems(".".join(["a"] * 900) + " = 1") == ['f:1:1: unknown key "a"; known here: store, pruning']
+    known = "store, pruning, purge, orphans"
+    assert _problems(".".join(["a"] * 900) + " = 1") == [f'f:1:1: unknown key "a"; known here: {known}']
 
 
 def test_the_hash_is_of_what_the_settings_do_and_not_of_how_they_are_written() -> None:

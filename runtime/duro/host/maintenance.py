@@ -38,7 +38,7 @@ class Maintenance:
         self._holder = holder
         self._counters = counters
         self._interval_s = interval_s
-        self.sweep = Sweep(store, self._pruned)
+        self.sweep = Sweep(store, self._pruned, counters.add_removals)
         self._held_as: str | None = None
         self._renew_at_s = 0.0
         self._round_at_s = 0.0

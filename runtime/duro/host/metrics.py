@@ -39,10 +39,12 @@ class RuntimeCollector:
         counters: Callable[[], Counters],
         pruned: Callable[[], dict[tuple[str, str], PruneCount]],
         backlog: Callable[[], Backlog],
+        orphans: Callable[[], dict[str, int]],
     ) -> None:
         self._counters = counters
         self._pruned = pruned
         self._backlog = backlog
+        self._orphans = orphans
 
     def collect(self) -> Iterator[Metric]:
         yield from self._pruning()
@@ -50,7 +52,7 @@ class RuntimeCollector:
         for field, text in _HELP.items():
             yield CounterMetricFamily(f"duro_{field}", text, value=getattr(counters, field))
         try:
-            backlog = self._backlog()
+            backlog, orphans = self._backlog(), self._orphans()
         except StoreError as error:
             HOST_LOGGER.warning("the backlog cannot be read for a scrape: %s", error)
             return
@@ -64,6 +66,15 @@ class RuntimeCollector:
             "Instances of the store that a sweep has yet to prune.",
             value=backlog.due_instances,
         )
+        yield GaugeMetricFamily(
+            "duro_removed_backlog",
+            "Instances of the store that are removed and not yet reclaimed.",
+            value=backlog.removed_instances,
+        )
+        orphaned = GaugeMetricFamily("duro_orphans", "Orphans in the store.", labels=("orchestration",))
+        for name, count in sorted(orphans.items()):
+            orphaned.add_metric((name,), count)
+        yield orphaned
 
     def _pruning(self) -> Iterator[Metric]:
         labels = ("orchestration", "trigger")
@@ -71,6 +82,7 @@ class RuntimeCollector:
             "executions": CounterMetricFamily("duro_executions_pruned", "Executions pruned.", labels=labels),
             "events": CounterMetricFamily("duro_events_pruned", "Events pruned.", labels=labels),
             "bytes": CounterMetricFamily("duro_bytes_pruned", "Bytes of histories pruned.", labels=labels),
+            "instances": CounterMetricFamily("duro_instances_removed", "Whole instances removed.", labels=labels),
             "failures": CounterMetricFamily("duro_prune_failures", "Prunes that failed and stay due.", labels=labels),
         }
         for key, count in sorted(self._pruned().items()):

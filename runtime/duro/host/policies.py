@@ -4,16 +4,19 @@ from typing import Final
 
 import msgspec
 
-from duro.model.policies import PolicyChain, PolicySources, StatedPolicy
+from duro.model.families import PurgeOptions
+from duro.model.policies import OrphanTerms, PolicyChain, PolicySources, StatedPolicy, StatedPurge
 from duro.model.pruning import PruneTrigger
 from duro.model.retention import NEVER, AutoPrune, AutoPruneConfig, Policy, PolicyKind, PolicyOrigin, PruneOptions
-from duro.model.status import ChildrenPolicy
-from duro.model.turns import PruneTerms
+from duro.model.status import ChildrenPolicy, InstanceStatus, ParentPolicy
+from duro.model.turns import ChildTerms, PruneTerms
 from duro.registry import Registry
 from duro.retention.policy import policy_chain, stated_in_code, stopped_by
-from duro.settings.values import PruningSettings, RuntimeSettings, SettingsPolicy
+from duro.settings.values import PruningSettings, RuntimeSettings, SettingsPolicy, SettingsPurge
 
 _CODE: Final = "RuntimeOptions(auto_prune=)"
+
+_DEFAULT_TERMS: Final = ChildTerms()
 
 _CHAINS_KEPT: Final = 1_000
 """Chains kept for the names, versions and options of turns: code that makes up options at every turn must not fill the
@@ -45,6 +48,15 @@ def _with_file(sources: PolicySources, settings: RuntimeSettings) -> PolicySourc
         rollout_pause_s=float(pruning.rollout_pause_s),
         rollout_cap_s=float(pruning.rollout_cap_s),
         children=ChildrenPolicy(pruning.children),
+        purge_enabled=settings.purge.enabled,
+        purges=tuple(_stated_purge(each) for each in settings.purge.policies),
+        purge_interval_s=float(settings.purge.interval_s),
+        orphans=OrphanTerms(
+            enabled=settings.orphans.enabled,
+            min_age_s=float(settings.orphans.min_age_s),
+            child_status=tuple(InstanceStatus(status) for status in settings.orphans.child_status),
+            interval_s=float(settings.orphans.interval_s),
+        ),
         settings_hash=settings.effective_hash,
     )
 
@@ -68,12 +80,34 @@ def _stated(written: SettingsPolicy, kind: PolicyKind) -> StatedPolicy:
     return StatedPolicy(policy=policy, origin=PolicyOrigin(kind, written.origin), name=written.name or "")
 
 
-class WorkerPolicies:
-    """``sources`` as a worker needs them: ``published`` for its row, ``terms`` for its batches, chains for its
-    turns."""
+def _stated_purge(written: SettingsPurge) -> StatedPurge:
+    rules = written.rules
+    kind = PolicyKind.FILE_DEFAULT if written.name is None else PolicyKind.FILE_OVERRIDE
+    options = None
+    if rules is not None:
+        options = PurgeOptions(
+            keep_within=rules.keep_within_s, keep_failed_within=rules.keep_failed_within_s, keep_last=rules.keep_last
+        )
+    return StatedPurge(options=options, origin=PolicyOrigin(kind, written.origin), name=written.name or "")
 
-    def __init__(self, sources: PolicySources) -> None:
+
+def child_terms(settings: RuntimeSettings | None) -> ChildTerms:
+    """What the file says about the children of what ends; without one, the defaults."""
+    if settings is None:
+        return ChildTerms()
+    return ChildTerms(
+        on_parent_continue=ParentPolicy(settings.orphans.on_parent_continue),
+        on_parent_end=ParentPolicy(settings.orphans.on_parent_end),
+    )
+
+
+class WorkerPolicies:
+    """``sources`` as a worker needs them: ``published`` for its row, ``terms`` and ``child_terms`` for its batches,
+    chains for its turns."""
+
+    def __init__(self, sources: PolicySources, child_terms: ChildTerms = _DEFAULT_TERMS) -> None:
         self.sources = sources
+        self.child_terms = child_terms
         self.published = msgspec.json.encode(sources).decode()
         self.terms = PruneTerms(
             children=sources.children,

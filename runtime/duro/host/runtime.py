@@ -13,7 +13,7 @@ from duro.errors import SettingsError, StoreError, UsageError
 from duro.host.activities import ThreadedActivityExecutor
 from duro.host.maintenance import Maintenance
 from duro.host.options import RuntimeOptions
-from duro.host.policies import WorkerPolicies, sources_of
+from duro.host.policies import WorkerPolicies, child_terms, sources_of
 from duro.host.scheduler import FINISHED, Loop, Scheduler, ThreadScheduler
 from duro.host.settings import WatchedSettings
 from duro.host.worker import Worker
@@ -250,7 +250,8 @@ class Runtime:
 
     def _current_policies(self) -> WorkerPolicies:
         settings = None if self._watched is None else self._watched.settings
-        return WorkerPolicies(sources_of(settings, self.options.auto_prune_config, self.registry))
+        sources = sources_of(settings, self.options.auto_prune_config, self.registry)
+        return WorkerPolicies(sources, child_terms(settings))
 
     def _watch_step(self) -> float:
         """Look at the file, and make what it says the policy of the next turn and of everybody who asks the store."""
@@ -274,7 +275,9 @@ class Runtime:
             return None
         from duro.host.metrics import MetricsServer, RuntimeCollector  # only those who are scraped pay for it
 
-        collector = RuntimeCollector(lambda: worker.counters, self._prune_counters.snapshot, self.store.backlog)
+        collector = RuntimeCollector(
+            lambda: worker.counters, self._prune_counters.snapshot, self.store.backlog, self.store.count_orphans
+        )
         return MetricsServer(collector, self.options.metrics_port, self.options.metrics_address)
 
     def _close_metrics(self) -> None:

@@ -290,6 +290,7 @@ class Worker:
             finished=self._finished,
             retries=self._retries,
             prune_terms=self._policies().terms,
+            child_terms=self._policies().child_terms,
         )
         self._releases, self._finished, self._retries = [], [], []
         return batch

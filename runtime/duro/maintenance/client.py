@@ -55,7 +55,7 @@ class Pruning:
             InstanceNotFoundError: an instance of ``scope`` does not exist.
             PolicyUnknownError: no options, and no worker has published a policy.
         """
-        return pruning.plan(self.store, _options(options), _scope(scope))
+        return pruning.plan(self.store, _options(options), checked_scope(scope))
 
     def apply_plan(
         self,
@@ -116,12 +116,12 @@ class Pruning:
             PolicyUnknownError: no options, and no worker has published a policy.
         """
         terms = self._terms(grace_s, reason, by)
-        return pruning.prune_many(self.store, _options(options), _scope(scope), terms, progress)
+        return pruning.prune_many(self.store, _options(options), checked_scope(scope), terms, progress)
 
     def undo_prune(self, run_or_instance_id: str, *, by: str | None = None) -> UndoResult:
-        """Bring back what is still there of a manual run, or of everything that was pruned of an instance, and hold
-        the instances for ``UNDO_HOLD_S`` so that the next prune does not take it again. An id that is a run's is
-        taken for the run.
+        """Bring back what is still there of a manual run (of a prune, a purge or a clean-up), or of everything that was
+        pruned of an instance, or an instance that was removed, with what it was removed with; and hold it for
+        ``UNDO_HOLD_S`` so that the next prune does not take it again. An id that is a run's is taken for the run.
 
         Raises:
             InstanceNotFoundError: there is neither such a run nor such an instance.
@@ -130,14 +130,14 @@ class Pruning:
         until_ms = self.store.now_ms() + round(UNDO_HOLD_S * 1000)
         hold_id = self._short_id("hold")
         return self.store.undo_prune(
-            hold_id, until_ms, run_id=run_id, instance_id=instance_id, by=_user() if by is None else by
+            hold_id, until_ms, run_id=run_id, instance_id=instance_id, by=user_name() if by is None else by
         )
 
     def _run_or_instance(self, asked: str) -> tuple[str, str]:
         check_instance_id(asked)
         if any(run.run_id == asked for run in self.store.list_prune_runs(0)):
             return asked, ""
-        if self.store.get_instance(asked) is None:
+        if self.store.get_instance(asked) is None and self.store.find_removed(asked) is None:
             raise InstanceNotFoundError(
                 f"there is neither a prune run nor an instance {asked!r}", hint="`duroctl ledger list` shows the runs"
             )
@@ -184,7 +184,7 @@ class Pruning:
             target=target,
             reason=reason,
             created_at_ms=now_ms,
-            by=_user() if by is None else by,
+            by=user_name() if by is None else by,
             until_ms=None if until is None else _until_ms(until, now_ms),
         )
         self.store.add_hold(hold)
@@ -265,7 +265,7 @@ class Pruning:
         return RunTerms(
             run_id=self._short_id("run"),
             grace_ms=math.ceil(grace_s * 1000),
-            by=_user() if by is None else by,
+            by=user_name() if by is None else by,
             reason=reason,
         )
 
@@ -277,7 +277,7 @@ def _options(options: PruneOptions | int | None) -> PruneOptions | None:
     return None if options is None else as_prune_options(options)
 
 
-def _scope(scope: PruneScope) -> PruneScope:
+def checked_scope(scope: PruneScope) -> PruneScope:
     if not isinstance(scope, PruneScope):
         raise UsageError(f"scope must be a PruneScope, not {scope!r}")
     for instance_id in scope.instance_ids or ():
@@ -301,7 +301,7 @@ def _until_ms(until: datetime | timedelta, now_ms: int) -> int:
     return until_ms
 
 
-def _user() -> str:
+def user_name() -> str:
     """Who runs this process; its number where the system has no name for it."""
     import getpass  # only those who write pay for it
 

@@ -1,6 +1,5 @@
 """Planning and pruning a store from outside: whole plans, their application, and prunes of any number of instances."""
 
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Final
@@ -9,6 +8,7 @@ import msgspec
 
 from duro.errors import InstanceNotFoundError, StalePlanError
 from duro.maintenance.policies import ConfiguredPolicies, Rules, asked_for, nobody_says
+from duro.maintenance.room import Room
 from duro.model.limits import MARK_RECLAIM_EVENTS_MAX, RECLAIM_EVENTS_MAX
 from duro.model.pruning import (
     ExecutionFacts,
@@ -43,15 +43,6 @@ _EXECUTIONS_A_BATCH: Final = range(20, 500)
 and is learned as it goes."""
 
 _EXECUTIONS_AT_FIRST: Final = 200
-
-_PAUSE_S: Final = 0.001
-"""Long enough for whoever waits for the write lock to see that it is free."""
-
-_BATCHES_AT_A_STRETCH: Final = 10
-"""Between two pauses, where nobody was in the way."""
-
-_POLITE_BATCHES: Final = 50
-"""For so long after somebody was in the way every batch is a small one."""
 
 _POLITE_PART: Final = 2
 """A small batch is half: about a millisecond."""
@@ -269,7 +260,7 @@ class _Run:
         self._executions_max = _EXECUTIONS_AT_FIRST
         self._events_max = MARK_RECLAIM_EVENTS_MAX
         self._events_an_execution = MARK_RECLAIM_EVENTS_MAX / _EXECUTIONS_AT_FIRST
-        self._batches = self._polite_until = 0
+        self._room = Room(store)
         self._done = PruneProgress()
         self._skipped: list[SkippedExecution] = []
         self._remaining = 0
@@ -325,23 +316,12 @@ class _Run:
                 if result.next_after is not None and (order.only is None or max(order.only) > result.next_after)
             ]
             self._add(orders, results, ended=len(orders) - len(going_on))
-            self._leave_room()
+            self._events_max = MARK_RECLAIM_EVENTS_MAX // (_POLITE_PART if self._room.leave() else 1)
             orders = going_on
             if self._progress(self._done) is False:
                 self._remaining += len(orders)
                 return False
         return True
-
-    def _leave_room(self) -> None:
-        """For other processes that write: a pause now and then, and where one was in the way, smaller batches with a
-        pause after each, so that none of them waits for much longer than it would by itself."""
-        self._batches += 1
-        if self._store.contended():
-            self._polite_until = self._batches + _POLITE_BATCHES
-        polite = self._batches < self._polite_until
-        if polite or self._batches % _BATCHES_AT_A_STRETCH == 0:
-            time.sleep(_PAUSE_S)
-        self._events_max = MARK_RECLAIM_EVENTS_MAX // (_POLITE_PART if polite else 1)
 
     def _add(self, orders: Sequence[PruneOrder], results: Sequence[OrderResult], *, ended: int) -> None:
         marked = [result.result for result in results]

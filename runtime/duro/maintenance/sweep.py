@@ -1,19 +1,23 @@
 """The sweep: what one worker of a store does so that the others need not. It reclaims what was pruned, goes on where a
-turn left something behind or failed, and prunes for the interval of policies.
+turn left something behind or failed, prunes for the interval of policies, cleans up orphans, and purges.
 
 One step is one small transaction, or a look; whoever calls it decides when to call it again.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from typing import Final
 
+from duro.maintenance import families
 from duro.maintenance.policies import ConfiguredPolicies
 from duro.maintenance.pruning import INSTANCES_A_PAGE
+from duro.model.families import OrphanFilter, RemovalBatch, RemovalOrder, RemovalOutcome
 from duro.model.limits import RECLAIM_EVENTS_MAX
 from duro.model.policies import PolicySources, StatedPolicy, UnitedPolicy
 from duro.model.pruning import PruneResult, PruneTrigger
-from duro.model.removal import PrunableInstance, PruneBatch, PruneFilter, PruneOrder
-from duro.model.retention import AutoPrune
+from duro.model.removal import PrunableInstance, PruneBatch, PruneFilter, PruneOrder, PruneScope
+from duro.model.retention import AutoPrune, PolicyKind, PolicyOrigin
+from duro.retention.purging import purge_interval_s, united_orphan_rules, united_purge
 from duro.retention.triggers import decide_in_sweep
 from duro.stores.base import Store
 
@@ -21,20 +25,32 @@ _INSTANCES_A_STEP: Final = 20
 _EXECUTIONS_A_STEP: Final = 100
 """Of each instance; together a transaction of a few milliseconds."""
 
+_FAMILIES_A_STEP: Final = 50
+"""Families one transaction of a sweep removes."""
+
 Report = Callable[[str, PruneResult], None]
 """Told of every prune: the orchestration's name and what was done."""
+
+RemovalReport = Callable[[str, Sequence[RemovalOutcome]], None]
+"""Told of every removal of families: the trigger, and what became of each."""
+
+_Pruning = list[tuple[PrunableInstance, PruneOrder]]
+_BY_FILE: Final = PolicyOrigin(PolicyKind.FILE_DEFAULT, "[orphans]")
 
 
 class Sweep:
     """The state between steps: where in its round the sweep is. It holds nothing that the store does not know: a sweep
     that another worker takes over begins a new round."""
 
-    def __init__(self, store: Store, report: Report | None = None) -> None:
+    def __init__(self, store: Store, report: Report | None = None, removal_report: RemovalReport | None = None) -> None:
         self._store = store
         self._report = report
-        self._waiting: Iterator[list[tuple[PrunableInstance, PruneOrder]]] | None = None
-        self._going_on: list[tuple[PrunableInstance, PruneOrder]] = []
+        self._removal_report = removal_report
+        self._waiting: Iterator[_Pruning | RemovalBatch] | None = None
+        self._going_on: _Pruning = []
         self._policies: ConfiguredPolicies | None = None
+        self._looked_at_ms: dict[str, int] = {}
+        """When this sweep last looked for what a trigger removes."""
         self.reclaimed_executions = 0
         self.reclaimed_events = 0
         self.rounds = 0
@@ -56,7 +72,11 @@ class Sweep:
             self._waiting = None
             self.rounds += 1
             return False
-        if batch:
+        if isinstance(batch, RemovalBatch):
+            outcomes = self._store.remove(batch)
+            if self._removal_report is not None:
+                self._removal_report(batch.trigger, outcomes)
+        elif batch:
             self._prune(batch)
         return True
 
@@ -69,10 +89,11 @@ class Sweep:
         """Begin a new round at the next step: the policies may have changed."""
         self._waiting = None
         self._going_on = []
+        self._looked_at_ms = {}
 
     # --- inside ------------------------------------------------------------------------------------------------
 
-    def _orders(self) -> Iterator[list[tuple[PrunableInstance, PruneOrder]]]:
+    def _orders(self) -> Iterator[_Pruning | RemovalBatch]:
         """A round, in pieces."""
         self._policies = policies = ConfiguredPolicies(self._store)
         yield from self._pieces(PruneFilter(due=True), lambda instance: self._due(instance, policies))
@@ -81,10 +102,42 @@ class Sweep:
         if any(_has_interval(sources) for sources in policies.sources):
             several = PruneFilter(several=True)
             yield from self._pieces(several, lambda instance: self._for_interval(instance, policies))
+        yield from self._orphans(policies)
+        yield from self._purges(policies)
 
-    def _pieces(
-        self, where: PruneFilter, order: Callable[[PrunableInstance], PruneOrder | None]
-    ) -> Iterator[list[tuple[PrunableInstance, PruneOrder]]]:
+    def _orphans(self, policies: ConfiguredPolicies) -> Iterator[RemovalBatch]:
+        """Of orphans, those the configuration lets go."""
+        wanted = united_orphan_rules(policies.sources)
+        if wanted is None or not self._is_time(families.ORPHANS, wanted[1]):
+            return
+        rules, _ = wanted
+        where = OrphanFilter(kinds=rules.kinds, child_status=rules.child_status, limit=0)
+        orders = (
+            RemovalOrder(incarnation=orphan.child.incarnation, rules=rules, origin=_BY_FILE)
+            for orphan in families.orphans(self._store, where)
+            if orphan.since_ms is not None and self._store.now_ms() - orphan.since_ms >= rules.min_age_s * 1000
+        )
+        yield from _batches(families.ORPHANS, orders)
+
+    def _purges(self, policies: ConfiguredPolicies) -> Iterator[RemovalBatch]:
+        interval_s = purge_interval_s(policies.sources)
+        if interval_s is None or not self._is_time(families.PURGE, interval_s):
+            return
+        if not all(sources.purge_enabled for sources in policies.sources):
+            return
+        orders = families.purge_orders(self._store, lambda name: united_purge(policies.sources, name), PruneScope())
+        yield from _batches(families.PURGE, orders)
+
+    def _is_time(self, trigger: str, interval_s: float) -> bool:
+        """Whether this sweep has not looked for so long."""
+        now_ms = self._store.now_ms()
+        looked_at_ms = self._looked_at_ms.get(trigger)
+        if looked_at_ms is not None and now_ms - looked_at_ms < interval_s * 1000:
+            return False
+        self._looked_at_ms[trigger] = now_ms
+        return True
+
+    def _pieces(self, where: PruneFilter, order: Callable[[PrunableInstance], PruneOrder | None]) -> Iterator[_Pruning]:
         after = 0
         while True:
             page = self._store.prunable_instances(where, INSTANCES_A_PAGE, after)
@@ -117,7 +170,7 @@ class Sweep:
         )
         return None if united is None or decision.rules is None else _order(instance, united)
 
-    def _prune(self, batch: Sequence[tuple[PrunableInstance, PruneOrder]]) -> None:
+    def _prune(self, batch: _Pruning) -> None:
         assert self._policies is not None, "orders come from a round, which read them"
         results = self._store.prune(
             PruneBatch(
@@ -137,6 +190,11 @@ class Sweep:
                     incarnation=order.incarnation, rules=order.rules, origin=order.origin, after=result.next_after
                 )
                 self._going_on.append((instance, going_on))
+
+
+def _batches(trigger: str, orders: Iterator[RemovalOrder]) -> Iterator[RemovalBatch]:
+    while part := tuple(islice(orders, _FAMILIES_A_STEP)):
+        yield RemovalBatch(orders=part, trigger=trigger)
 
 
 def _order(instance: PrunableInstance, united: UnitedPolicy) -> PruneOrder:

@@ -72,3 +72,15 @@ UNDO_HOLD_S: Final = 7 * 86_400.0
 
 LEDGER_RANGES_MAX: Final = 64
 """Ranges the ledger keeps of one instance: what was pruned costs a bounded amount, however often it happens."""
+
+ORPHAN_MIN_AGE_S: Final = 3600.0
+"""How long something must have been an orphan before it is cleaned up: whoever looks into what left it there has an
+hour, and no clock of another machine is that wrong."""
+
+ORPHAN_SWEEP_S: Final = 600.0
+PURGE_SWEEP_S: Final = 3600.0
+"""How often a sweep looks for orphans, and for instances to purge. The second look reads every ended instance."""
+
+REMOVAL_INSTANCES_MAX: Final = 200
+"""Instances one transaction takes out of sight, about: a few milliseconds that other writers wait. A family goes as
+one, however large it is."""

@@ -3,9 +3,11 @@ sources, so that sweeps and the command line decide with the same ones; a chain 
 
 import msgspec
 
+from duro.model.families import PurgeOptions
+from duro.model.limits import ORPHAN_MIN_AGE_S, ORPHAN_SWEEP_S, PURGE_SWEEP_S
 from duro.model.pruning import PruneTrigger
 from duro.model.retention import AutoPrune, Policy, PolicyOrigin, PruneOptions
-from duro.model.status import ChildrenPolicy
+from duro.model.status import FINAL_INSTANCE_STATUSES, ChildrenPolicy, InstanceStatus
 
 
 class StatedPolicy(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -18,14 +20,34 @@ class StatedPolicy(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     version: str = ""
 
 
+class StatedPurge(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A purge policy as it stands in a file. ``options`` None: never. ``name`` is an orchestration's name or a pattern,
+    "" for the default."""
+
+    options: PurgeOptions | None
+    origin: PolicyOrigin
+    name: str = ""
+
+
+class OrphanTerms(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a file says about orphans. ``enabled``: sweeps remove those that ended in one of ``child_status`` and have
+    been orphans for ``min_age_s``, looking every ``interval_s``."""
+
+    enabled: bool = False
+    min_age_s: float = ORPHAN_MIN_AGE_S
+    child_status: tuple[InstanceStatus, ...] = tuple(sorted(FINAL_INSTANCE_STATUSES))
+    interval_s: float = ORPHAN_SWEEP_S
+
+
 class PolicySources(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """All that one worker was told about automatic pruning: its file, its program, and what it registered.
 
     ``orchestrations`` are the (name, version) pairs it runs; ``registrations`` are of those that bring a policy.
     ``file_enabled`` and ``code_enabled`` must both be True for anything to be pruned automatically; ``file`` names the
     file, "" if there is none. ``triggers`` are those the file allows. ``rollout_pause_s`` and ``rollout_cap_s``: see
-    ``duro.retention.triggers``. ``children``: what becomes of the children of a pruned execution. ``settings_hash``
-    names the whole configuration ("" without a file).
+    ``duro.retention.triggers``. ``children``: what becomes of the children of a pruned execution. ``purges``: what the
+    file says about purging, looked at every ``purge_interval_s``; ``orphans``: about orphans. ``settings_hash`` names
+    the whole configuration ("" without a file).
     """
 
     orchestrations: tuple[tuple[str, str], ...] = ()
@@ -41,6 +63,10 @@ class PolicySources(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     rollout_pause_s: float = 0.0
     rollout_cap_s: float = 7 * 86_400.0
     children: ChildrenPolicy = ChildrenPolicy.KEEP
+    purge_enabled: bool = True
+    purges: tuple[StatedPurge, ...] = ()
+    purge_interval_s: float = PURGE_SWEEP_S
+    orphans: OrphanTerms = OrphanTerms()
     settings_hash: str = ""
 
 

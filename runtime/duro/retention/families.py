@@ -15,6 +15,7 @@ from duro.model.families import (
     CLEANABLE_KINDS,
     Family,
     FamilyMember,
+    FinishedInstance,
     Orphan,
     OrphanFilter,
     OrphanKind,
@@ -124,10 +125,12 @@ def verdict_on(
     answers = (
         _orphan_answers(family, rules, now_ms)
         if isinstance(rules, OrphanRules)
-        else _purge_answers(family, rules, now_ms, newest_from)
+        else _purge_answers(family.root, rules, now_ms, newest_from)
     )
     for keeps, reason in answers:
         (keeping if keeps else beyond).append(reason)
+    if isinstance(rules, PurgeOptions) and family.child is not None and not family.child.detached:
+        beyond.append("settled")
     return Verdict(bool(keeping), tuple(dict.fromkeys(keeping or beyond)))
 
 
@@ -164,10 +167,14 @@ def _not_alone(family: Family) -> Iterator[str]:
         yield f"with-parent:{child.parent.instance_id}"
 
 
+def is_kept(root: FinishedInstance, rules: PurgeOptions, now_ms: int, *, newest_from: int | None = None) -> bool:
+    """Whether ``rules`` keep it whatever its family is: what a purge need not look at any closer."""
+    return any(keeps for keeps, _ in _purge_answers(root, rules, now_ms, newest_from))
+
+
 def _purge_answers(
-    family: Family, rules: PurgeOptions, now_ms: int, newest_from: int | None
+    root: FamilyMember | FinishedInstance, rules: PurgeOptions, now_ms: int, newest_from: int | None
 ) -> Iterator[tuple[bool, str]]:
-    root = family.root
     if rules.statuses is not None and root.status not in rules.statuses:
         yield True, f"status:{root.status}"
     if rules.keep_last is not None:
@@ -185,8 +192,6 @@ def _purge_answers(
     if rules.completed_before_ms is not None:
         kept = ended_ms >= rules.completed_before_ms
         yield kept, f"{'since' if kept else 'before'}:{format_time(rules.completed_before_ms)}"
-    if family.child is not None and not family.child.detached:
-        yield False, "settled"
 
 
 def _orphan_answers(family: Family, rules: OrphanRules, now_ms: int) -> Iterator[tuple[bool, str]]:

@@ -7,7 +7,20 @@ from typing import Any, Final
 
 from duro.durations import DURATION_PATTERN
 from duro.settings.check import header, written_key, written_text, written_value
-from duro.settings.fields import COUNT_MAX, DEFAULT_POLICY, OVERRIDE, PRUNING, ROLLOUT, ROOT, STORE, Field, Section
+from duro.settings.fields import (
+    COUNT_MAX,
+    DEFAULT_POLICY,
+    ORPHANS,
+    OVERRIDE,
+    PRUNING,
+    PURGE,
+    PURGE_OVERRIDE,
+    ROLLOUT,
+    ROOT,
+    STORE,
+    Field,
+    Section,
+)
 from duro.settings.places import Path
 
 STORE_URL: Final = "sqlite:///duro.db"
@@ -29,6 +42,9 @@ def default_file(store_url: str = STORE_URL) -> str:
         (ROLLOUT, ("pruning", "rollout"), True),
         (DEFAULT_POLICY, ("pruning", "default"), False),
         (OVERRIDE, ("pruning", "overrides", _NAME), False),
+        (PURGE, ("purge",), True),
+        (PURGE_OVERRIDE, ("purge", "overrides", _NAME), False),
+        (ORPHANS, ("orphans",), True),
     ):
         blocks.append("\n".join(_section_lines(section, path, written)))
     text = "\n\n".join(blocks) + "\n"

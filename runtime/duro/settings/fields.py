@@ -179,6 +179,67 @@ PRUNING: Final = Section(
     ),
     not_both=("default_keep_last", "default"),
 )
+_PURGE_RULES: Final = (
+    Field("keep_within", "duration", "Keep what ended no longer ago than this.", example="30d"),
+    Field(
+        "keep_failed_within",
+        "duration",
+        "Keep what failed for this long instead; goes with keep_within.",
+        example="90d",
+    ),
+    Field("keep_last", "count", "Keep the newest so many of each orchestration that have ended.", example=1000),
+)
+_PURGE_NEEDS: Final = (("keep_failed_within", "keep_within"),)
+PURGE_OVERRIDE: Final = Section(
+    "NAME",
+    "The same for one orchestration, or for all whose names match; it replaces the rules above as a whole.",
+    fields=(*_PURGE_RULES, Field("never", "true", "Never purge these. Goes with no other key.", example=True)),
+    requires_one_of=("keep_within", "keep_last"),
+    alone="never",
+    needs=_PURGE_NEEDS,
+    redirects=_REDIRECTS,
+)
+PURGE: Final = Section(
+    "purge",
+    "Automatic removal of whole instances that have ended, with all that depends on them. Without a rule here nothing\n"
+    "is purged. An instance is removed only when none of the rules given keeps it.",
+    fields=(
+        Field("enabled", "boolean", "false stops all automatic purging.", default=True),
+        *_PURGE_RULES,
+        Field("interval", "duration", "How often a sweep looks.", default="1h"),
+    ),
+    sections=(Section("overrides", "Rules by name of the orchestration.", members=PURGE_OVERRIDE),),
+    needs=_PURGE_NEEDS,
+    redirects=_REDIRECTS,
+)
+_WORDS: Final = ("abandon", "cancel", "terminate")
+_ENDS: Final = ("completed", "failed", "cancelled", "terminated")
+ORPHANS: Final = Section(
+    "orphans",
+    "Children whose parent will never observe how they end.",
+    fields=(
+        Field(
+            "on_parent_continue",
+            "choice",
+            "What happens to children that run when their parent continues as new. What a spawn says itself wins.",
+            default="abandon",
+            choices=_WORDS,
+        ),
+        Field(
+            "on_parent_end",
+            "choice",
+            "What happens to children that run when their parent ends in any other way.",
+            default="cancel",
+            choices=_WORDS,
+        ),
+        Field("enabled", "boolean", "true: a sweep removes orphans that have ended.", default=False),
+        Field("min_age", "duration", "Only those that have been orphans for this long.", default="1h", minimum=0),
+        Field(
+            "child_status", "choices", "Only those that ended in one of these ways.", default=[*_ENDS], choices=_ENDS
+        ),
+        Field("interval", "duration", "How often a sweep looks.", default="10m"),
+    ),
+)
 STORE: Final = Section(
     "store",
     "Where all state lives.",
@@ -192,4 +253,4 @@ STORE: Final = Section(
         ),
     ),
 )
-ROOT: Final = Section("", "The settings of duro and duroctl.", sections=(STORE, PRUNING))
+ROOT: Final = Section("", "The settings of duro and duroctl.", sections=(STORE, PRUNING, PURGE, ORPHANS))

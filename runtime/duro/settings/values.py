@@ -44,12 +44,54 @@ class PruningSettings(NamedTuple):
     rollout_cap_s: int
 
 
+class PurgeRules(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The rules of one purge policy of the file; durations in seconds. None: not given."""
+
+    keep_within_s: int | None = None
+    keep_failed_within_s: int | None = None
+    keep_last: int | None = None
+
+
+class SettingsPurge(NamedTuple):
+    """A purge policy and where it is written, as ``SettingsPolicy``."""
+
+    name: str | None
+    rules: PurgeRules | None
+    file: str
+    line: int
+
+    @property
+    def origin(self) -> str:
+        return f"{self.file}:{self.line}"
+
+
+class PurgeSettings(NamedTuple):
+    """``[purge]``. ``policies``: the default first, if there is one, then the overrides in the order of the file."""
+
+    enabled: bool
+    policies: tuple[SettingsPurge, ...]
+    interval_s: int
+
+
+class OrphanSettings(NamedTuple):
+    """``[orphans]``."""
+
+    on_parent_continue: str
+    on_parent_end: str
+    enabled: bool
+    min_age_s: int
+    child_status: tuple[str, ...]
+    interval_s: int
+
+
 class RuntimeSettings(NamedTuple):
     """A whole runtime_config.toml. ``store_url`` is as written there; None: it names no store."""
 
     file: str
     store_url: str | None
     pruning: PruningSettings
+    purge: PurgeSettings
+    orphans: OrphanSettings
 
     @property
     def effective_hash(self) -> str:
@@ -67,6 +109,10 @@ class RuntimeSettings(NamedTuple):
             policies,
             pruning.rollout_pause_s,
             pruning.rollout_cap_s,
+            self.purge.enabled,
+            self.purge.interval_s,
+            sorted((policy.name or "", policy.rules) for policy in self.purge.policies),
+            self.orphans._replace(child_status=tuple(sorted(self.orphans.child_status))),
         ]
         return hashlib.sha256(_ENCODER.encode(effective)).hexdigest()[:32]
 
@@ -93,6 +139,35 @@ def build_settings(values: Mapping[str, Any], lines: Mapping[tuple[str, ...], in
             rollout_pause_s=pruning["rollout"]["pause"],
             rollout_cap_s=pruning["rollout"]["cap"],
         ),
+        purge=_purge(values["purge"], lines, file),
+        orphans=OrphanSettings(
+            on_parent_continue=values["orphans"]["on_parent_continue"],
+            on_parent_end=values["orphans"]["on_parent_end"],
+            enabled=values["orphans"]["enabled"],
+            min_age_s=values["orphans"]["min_age"],
+            child_status=values["orphans"]["child_status"],
+            interval_s=values["orphans"]["interval"],
+        ),
+    )
+
+
+def _purge(purge: Mapping[str, Any], lines: Mapping[tuple[str, ...], int], file: str) -> PurgeSettings:
+    policies = [
+        SettingsPurge(name, _purge_rules(table), file, lines["purge", "overrides", name])
+        for name, table in purge["overrides"].items()
+    ]
+    if any(purge[rule] is not None for rule in ("keep_within", "keep_last")):
+        policies.insert(0, SettingsPurge(None, _purge_rules(purge), file, lines["purge",]))
+    return PurgeSettings(enabled=purge["enabled"], policies=tuple(policies), interval_s=purge["interval"])
+
+
+def _purge_rules(table: Mapping[str, Any]) -> PurgeRules | None:
+    if table.get("never"):
+        return None
+    return PurgeRules(
+        keep_within_s=table["keep_within"],
+        keep_failed_within_s=table["keep_failed_within"],
+        keep_last=table["keep_last"],
     )
 
 

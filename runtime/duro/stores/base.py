@@ -445,6 +445,10 @@ class Store(ABC):
         grows with the children nobody observed (with ``all_kinds``: with the children), and reads no history."""
 
     @abstractmethod
+    def count_orphans(self) -> dict[str, int]:
+        """How many children there are, by orchestration, that nobody observed and whose spawner has ended."""
+
+    @abstractmethod
     def list_finished(self, names: Sequence[str] | None, limit: int, after: int) -> tuple[FinishedInstance, ...]:
         """Instances that have ended, by incarnation after ``after``, whose family a purge may look at: those without a
         parent, and children whose parent has not ended (or is gone) and that were observed or never will be.

@@ -252,9 +252,9 @@ def history_bytes_are_the_bytes_of_the_events(dump: StoreDump) -> list[str]:
     for row in dump["history"]:
         measured[_execution_key(row)] += len(row["data"].encode())
     return [
-        f"execution {_execution_key(row)} counts {row['history_bytes']} bytes and has {measured[_execution_key(row)]}"
-        for row in dump["executions"]
-        if row["history_bytes"] != measured[_execution_key(row)] and row["removal"] != "reclaiming"
+        f"execution {key} counts {execution.row['history_bytes']} bytes and has {measured[key]}"
+        for key, execution in _view(dump).executions.items()
+        if execution.row["history_bytes"] != measured[key]
     ]
 
 

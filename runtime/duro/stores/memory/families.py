@@ -1,5 +1,6 @@
 """Lineages and whole instances in memory: what the port promises of families, scanned where SQLite has indexes."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -131,6 +132,9 @@ class Families:
                 if _is_wanted(child, where)
             ]
             return tuple(found[:limit] if limit else found)
+
+    def count_orphans(self) -> dict[str, int]:
+        return dict(Counter(child.name for child in self.list_unobserved(OrphanSearch(), 0, 0)))
 
     def adopt(self, instance_id: str, by: str, reason: str) -> ChildRecord:
         with self._transaction() as now:
@@ -335,16 +339,17 @@ class Families:
         )[:_INSTANCES_A_RECLAIM]
         events = 0
         whole: list[int] = []
-        for _, _, _, number in due:
+        touched: set[int] = set()
+        for _, tree, _, number in due:
             room = events_max - events
             if room <= 0:
                 break
+            touched.add(tree)
             deleted = _delete_events(self._removed[number].instance, room)
             events += deleted
             if deleted == room:
                 break
             whole.append(number)
-        touched = {tree for _, tree, _, _ in due[: len(whole) + 1]}
         for each in self._removed.values():
             each.reclaiming = each.reclaiming or each.tree in touched
         for number in whole:

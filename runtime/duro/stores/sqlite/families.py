@@ -86,6 +86,7 @@ _restored = msgspec.json.Decoder(list[Restored])
 _holds = msgspec.json.Decoder(list[Hold])
 _entries = msgspec.json.Decoder(list[LedgerEntry])
 _totals = msgspec.json.Decoder(list[LedgerTotals])
+_counts = msgspec.json.Decoder(list[tuple[str, int]])
 _texts = msgspec.json.Decoder(list[str])
 
 
@@ -111,6 +112,10 @@ def list_unobserved(
     statuses = None if where.child_status is None else as_json(where.child_status)
     values = (after, limit or -1, names, statuses, where.spawner_ended_before_ms)
     return tuple(_children.decode(_value(connection, statement, values)))
+
+
+def count_orphans(connection: apsw.Connection) -> dict[str, int]:
+    return dict(_counts.decode(_value(connection, sql.COUNT_ORPHANS, ())))
 
 
 def adopt(transaction: Transaction, instance_id: str, by: str, reason: str) -> ChildRecord:
@@ -153,11 +158,7 @@ def families(connection: apsw.Connection, incarnations: Sequence[int]) -> list[F
             )
         )
     children = {child.incarnation: child for child in _children.decode(_value(connection, sql.CHILDREN, (listed,)))}
-    return [
-        Family(members=tuple(members[root]), child=children.get(root))
-        for root in asked
-        if root in members
-    ]
+    return [Family(members=tuple(members[root]), child=children.get(root)) for root in asked if root in members]
 
 
 def list_finished(
@@ -304,18 +305,19 @@ def reclaim_removed(transaction: Transaction, events_max: int) -> tuple[int, int
     due = _due.decode(transaction.value(sql.REMOVED_DUE, (transaction.now_ms, _INSTANCES_A_BATCH)))
     events = 0
     whole: list[tuple[int, str]] = []
-    for incarnation, name, _ in due:
+    touched: set[int] = set()
+    for incarnation, name, tree in due:
         room = events_max - events
         if room <= 0:
             break
+        touched.add(tree)
         deleted = transaction.run(sql.DELETE_SOME_HISTORY, (incarnation, room))
         events += deleted
         if deleted == room:
             break
         whole.append((incarnation, name))
-    if due:
-        touched = sorted({tree for _, _, tree in due[: len(whole) + 1]})
-        transaction.run(sql.RECLAIMING_TREES, (as_json(touched),))
+    if touched:
+        transaction.run(sql.RECLAIMING_TREES, (as_json(sorted(touched)),))
         _delete_whole(transaction, whole)
     return len(whole), events, len(whole) < len(due) or len(due) == _INSTANCES_A_BATCH
 

@@ -75,6 +75,12 @@ UNOBSERVED_OR_UNKNOWN: Final = _UNOBSERVED.format(
       OR p.completed_at_ms IS NOT NULL OR p.execution_id <> l.parent_execution_id)""",
     joins=_INSTANCE_AND_PARENT,
 )
+COUNT_ORPHANS: Final = """
+SELECT json_group_array(json_array(name, orphans)) FROM (
+  SELECT i.name, count(*) AS orphans FROM lineage l INDEXED BY lineage_unobserved
+  CROSS JOIN instances i ON i.incarnation = l.child_incarnation
+  WHERE l.detached = 0 AND l.observed_at_ms IS NULL AND l.spawner_ended_at_ms IS NOT NULL GROUP BY i.name)
+"""
 # Child ?1 stands alone from now (?2) on.
 ADOPT: Final = """
 UPDATE lineage SET detached = 1, adopted_at_ms = ?2, adopted_by = ?3, adopted_reason = ?4 WHERE child_incarnation = ?1
@@ -117,12 +123,12 @@ SELECT json_group_array(json_array(parent_event_id, child_incarnation)) FROM (
 FINISHED: Final = """
 SELECT json_group_array(json_object('incarnation', incarnation, 'instance_id', instance_id, 'name', name,
   'status', status, 'completed_at_ms', completed_at_ms)) FROM (
-  SELECT i.* FROM instances i NOT INDEXED LEFT JOIN lineage l ON l.child_incarnation = i.incarnation AND l.detached = 0
-  LEFT JOIN instances p ON p.incarnation = l.parent_incarnation
+  SELECT i.* FROM instances i NOT INDEXED
   WHERE i.incarnation > ?1 AND i.completed_at_ms IS NOT NULL
     AND (?3 IS NULL OR i.name IN (SELECT value FROM json_each(?3)))
-    AND (l.child_incarnation IS NULL OR ((p.incarnation IS NULL OR p.completed_at_ms IS NULL)
-      AND (l.observed_at_ms IS NOT NULL OR l.spawner_ended_at_ms IS NOT NULL)))
+    AND NOT EXISTS (SELECT 1 FROM lineage l WHERE l.child_incarnation = i.incarnation AND l.detached = 0
+      AND ((l.observed_at_ms IS NULL AND l.spawner_ended_at_ms IS NULL) OR EXISTS (SELECT 1 FROM instances p
+        WHERE p.incarnation = l.parent_incarnation AND p.completed_at_ms IS NOT NULL)))
   ORDER BY i.incarnation LIMIT ?2)
 """
 # Where the newest ?2 instances called ?1 that have ended begin.
@@ -200,7 +206,7 @@ UPDATE removed_instances SET reclaiming = 1 WHERE tree IN (SELECT value FROM jso
 # gone, and no id is taken. Of each member: incarnation, tree, id, execution, executions, events, bytes.
 RESTORABLE: Final = """
 WITH trees (tree) AS (
-  SELECT DISTINCT tree FROM removed_instances WHERE run_id = ?1 AND ?1 <> ''
+  SELECT DISTINCT tree FROM removed_instances WHERE run_id = ?1 AND run_id <> ''
   UNION
   SELECT tree FROM (SELECT tree FROM removed_instances WHERE instance_id = ?2 ORDER BY incarnation DESC LIMIT 1))
 SELECT json_group_array(json_array(r.incarnation, r.tree, r.instance_id, r.execution_id, r.executions, r.events,
@@ -213,7 +219,7 @@ SELECT json_group_array(json_array(r.incarnation, r.tree, r.instance_id, r.execu
 NOT_RESTORABLE: Final = """
 SELECT json_group_array(instance_id) FROM (
   SELECT instance_id FROM removed_instances
-  WHERE incarnation = tree AND reclaiming = 0 AND ((run_id = ?1 AND ?1 <> '') OR (tree IN (
+  WHERE incarnation = tree AND reclaiming = 0 AND ((run_id = ?1 AND run_id <> '') OR (tree IN (
     SELECT tree FROM removed_instances WHERE instance_id = ?2 ORDER BY incarnation DESC LIMIT 1)))
   ORDER BY incarnation)
 """

@@ -444,6 +444,10 @@ class SqliteStore(Store):
         with self._reading() as connection:
             return families.list_unobserved(connection, where, limit, after)
 
+    def count_orphans(self) -> dict[str, int]:
+        with self._reading() as connection:
+            return families.count_orphans(connection)
+
     def list_finished(self, names: Sequence[str] | None, limit: int, after: int) -> tuple[FinishedInstance, ...]:
         with self._reading() as connection:
             return families.list_finished(connection, names, limit, after)

@@ -1,0 +1,495 @@
+"""Whole instances from outside: which are orphans, which may be purged, and the removal of both, family by family."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Final, NamedTuple
+
+import msgspec
+
+from duro.errors import InstanceNotFoundError, PolicyUnknownError, StalePlanError, UsageError
+from duro.maintenance.policies import ConfiguredPolicies
+from duro.maintenance.pruning import Progress, PruneProgress, RunTerms, reclaim_all
+from duro.maintenance.room import Room
+from duro.model.families import (
+    CLEANABLE_KINDS,
+    Family,
+    FinishedInstance,
+    Lineage,
+    Orphan,
+    OrphanFilter,
+    OrphanKind,
+    OrphanPage,
+    OrphanRules,
+    OrphanSearch,
+    PurgeOptions,
+    RemovalBatch,
+    RemovalItem,
+    RemovalOrder,
+    RemovalOutcome,
+    RemovalPlan,
+    RemovalResult,
+    SkippedInstance,
+)
+from duro.model.limits import REMOVAL_INSTANCES_MAX
+from duro.model.pruning import Hold
+from duro.model.records import ChildRecord
+from duro.model.removal import PruneScope
+from duro.model.retention import PolicyKind, PolicyOrigin
+from duro.model.status import FINAL_INSTANCE_STATUSES
+from duro.retention.families import as_orphan, is_kept, is_wanted, place_of, removal_item, removal_totals, verdict_on
+from duro.retention.names import matches
+from duro.retention.purging import united_purge
+from duro.stores.base import Store
+
+_CHILDREN_A_READ: Final = 500
+_FAMILIES_A_READ: Final = 200
+_INSTANCES_A_PAGE: Final = 1_000
+_ANCESTORS_MAX: Final = 10_000
+"""A chain is as long as somebody nested orchestrations; beyond this it is a mistake, and is cut off."""
+
+PURGE: Final = "purge"
+ORPHANS: Final = "orphans"
+"""Triggers, in the ledger."""
+
+_CALLED: Final = PolicyOrigin(PolicyKind.CALL, "")
+
+
+# --- lineages --------------------------------------------------------------------------------------------------
+
+
+def lineage_of(store: Store, instance_id: str) -> Lineage:
+    """Who spawned the instance, who spawned that one, and so on.
+
+    Raises:
+        InstanceNotFoundError: there is no such instance.
+    """
+    record = store.get_instance(instance_id)
+    if record is None:
+        raise InstanceNotFoundError(f"there is no instance {instance_id!r}")
+    child = store.get_child(instance_id)
+    return Lineage(
+        instance_id=instance_id,
+        incarnation=record.incarnation,
+        child=child,
+        place=None if child is None else place_of(child),
+        ancestors=() if child is None else tuple(islice(_ancestors(store, child), _ANCESTORS_MAX)),
+    )
+
+
+def _ancestors(store: Store, child: ChildRecord) -> Iterator[ChildRecord]:
+    while (parent := store.get_child(child.parent.instance_id)) is not None:
+        if parent.incarnation != child.parent.incarnation:  # the id is used again: its parent is another life
+            return
+        yield parent
+        child = parent
+
+
+# --- orphans ---------------------------------------------------------------------------------------------------
+
+
+def list_orphans(store: Store, where: OrphanFilter, cursor: str | None) -> OrphanPage:
+    """A page of orphans, oldest first.
+
+    Raises:
+        UsageError: the cursor is not one this function returned.
+    """
+    found = list(islice(orphans(store, where, after=_position(cursor)), where.limit + 1 if where.limit else None))
+    page = found[: where.limit] if where.limit else found
+    more = len(page) < len(found)
+    return OrphanPage(orphans=tuple(page), next=f"o:{page[-1].child.incarnation}" if more else None)
+
+
+def _position(cursor: str | None) -> int:
+    if cursor is None:
+        return 0
+    kind, _, number = cursor.partition(":")
+    if kind != "o" or not (number.isascii() and number.isdigit() and len(number) <= 18):
+        raise UsageError(f"{cursor!a} is not a cursor of this listing", hint="take it from the page before")
+    return int(number)
+
+
+def orphans(store: Store, where: OrphanFilter, *, after: int = 0) -> Iterator[Orphan]:
+    """Those that ``where`` asks for, by incarnation."""
+    search = OrphanSearch(
+        names=None if where.name is None else _names(store, where.name),
+        child_status=where.child_status,
+        spawner_ended_before_ms=where.parent_completed_before_ms,
+        all_kinds=where.kinds is None or OrphanKind.UNKNOWN in where.kinds,
+    )
+    while True:
+        page = store.list_unobserved(search, _CHILDREN_A_READ, after)
+        for child in page:
+            orphan = as_orphan(child)
+            if orphan is not None and is_wanted(orphan, where):
+                yield orphan
+        if len(page) < _CHILDREN_A_READ:
+            return
+        after = page[-1].incarnation
+
+
+def _names(store: Store, pattern: str) -> tuple[str, ...]:
+    return tuple(name for name in store.orchestration_names() if matches(name, pattern))
+
+
+def orphan_rules(where: OrphanFilter, min_age_s: float) -> OrphanRules:
+    """The rules of a clean-up of what ``where`` asks for.
+
+    Raises:
+        UsageError: it asks for orphans of unknown standing alone, which are never removed.
+    """
+    kinds = tuple(kind for kind in where.kinds or CLEANABLE_KINDS if kind is not OrphanKind.UNKNOWN)
+    if not kinds:
+        raise UsageError("of what nobody can tell nothing is removed", hint="look at each: `duroctl orphans list`")
+    return OrphanRules(
+        kinds=kinds,
+        child_status=where.child_status,
+        parent_completed_before_ms=where.parent_completed_before_ms,
+        min_age_s=min_age_s,
+    )
+
+
+def plan_cleanup(store: Store, where: OrphanFilter, min_age_s: float) -> RemovalPlan:
+    """What a clean-up of orphans would remove, and why the others stay. Reads no history and writes nothing."""
+    rules = orphan_rules(where, min_age_s)
+    policies = ConfiguredPolicies(store)
+    hold_revision, holds, now_ms = store.hold_revision(), store.list_holds(), store.now_ms()
+    asked = msgspec.structs.replace(where, kinds=rules.kinds, limit=0)
+    items: list[RemovalItem] = []
+    running: list[str] = []
+    taken: set[int] = set()
+    found = orphans(store, asked)
+    while part := list(islice(found, _FAMILIES_A_READ)):
+        running += [orphan.child.instance_id for orphan in part if _may_be_cancelled(orphan, rules, now_ms)]
+        items += [
+            _item(family, rules, _CALLED, holds, now_ms, None, taken)
+            for family in store.families([orphan.child.incarnation for orphan in part])
+            if family.root.incarnation not in taken
+        ]
+    return RemovalPlan(
+        store_id=store.store_id(),
+        policy_revision=policies.revision,
+        hold_revision=hold_revision,
+        made_at_ms=now_ms,
+        items=tuple(items),
+        totals=removal_totals(items),
+        running_orphans=tuple(running),
+    )
+
+
+def _item(
+    family: Family,
+    rules: OrphanRules | PurgeOptions | None,
+    origin: PolicyOrigin,
+    holds: Sequence[Hold],
+    now_ms: int,
+    newest_from: int | None,
+    taken: set[int],
+) -> RemovalItem:
+    verdict = verdict_on(family, rules, holds, now_ms, newest_from=newest_from)
+    if not verdict.keep:
+        taken.update(member.incarnation for member in family.members)
+    return removal_item(family, rules, origin, verdict)
+
+
+def _may_be_cancelled(orphan: Orphan, rules: OrphanRules, now_ms: int) -> bool:
+    old = orphan.since_ms is not None and now_ms - orphan.since_ms >= rules.min_age_s * 1000
+    return old and orphan.child.status not in FINAL_INSTANCE_STATUSES
+
+
+def cleanup(
+    store: Store,
+    where: OrphanFilter,
+    min_age_s: float,
+    terms: RunTerms,
+    *,
+    cancel_running: bool,
+    progress: Progress | None,
+) -> RemovalResult:
+    """Remove orphans that have ended, in small transactions, until none is left; ask those that run to end."""
+    rules = orphan_rules(where, min_age_s)
+    asked = msgspec.structs.replace(where, kinds=rules.kinds, limit=0)
+    cancelled: list[str] = []
+
+    def orders() -> Iterator[RemovalOrder]:
+        for orphan in orphans(store, asked):
+            child = orphan.child
+            if child.status in FINAL_INSTANCE_STATUSES:
+                yield RemovalOrder(incarnation=child.incarnation, rules=rules, origin=_CALLED)
+            elif cancel_running and _may_be_cancelled(orphan, rules, store.now_ms()) and cancel(store, child):
+                cancelled.append(child.instance_id)
+
+    run = _Run(store, terms, ORPHANS, progress)
+    run.carry_out(orders())
+    return run.result(cancelled)
+
+
+def cancel(store: Store, child: ChildRecord) -> bool:
+    """Ask an orphan that runs to end, if at a second look it still is one. False: it is none any more, or has been
+    asked before."""
+    again = store.get_child(child.instance_id)
+    if again is None or again.incarnation != child.incarnation or as_orphan(again) is None:
+        return False
+    record = store.get_instance(child.instance_id)
+    if record is None or record.cancel_reason is not None or record.status in FINAL_INSTANCE_STATUSES:
+        return False
+    store.request_cancel(child.instance_id, "it is an orphan: nobody waits for it", f"orphan-{child.incarnation}")
+    return True
+
+
+# --- purge -----------------------------------------------------------------------------------------------------
+
+
+class _Rules(NamedTuple):
+    options: PurgeOptions | None
+    origin: PolicyOrigin
+
+
+def _purge_rules(store: Store, options: PurgeOptions | None) -> Callable[[str], _Rules]:
+    """What applies to an orchestration, by name."""
+    if options is not None:
+        given = _Rules(options, _CALLED)
+        return lambda _: given
+    published = ConfiguredPolicies(store).sources
+    known: dict[str, _Rules] = {}
+
+    def rules_of(name: str) -> _Rules:
+        if name not in known:
+            known[name] = _Rules(*united_purge(published, name))
+        return known[name]
+
+    return rules_of
+
+
+def finished(store: Store, scope: PruneScope) -> Iterator[FinishedInstance]:
+    """Roots of families that a purge may look at, by incarnation.
+
+    Raises:
+        InstanceNotFoundError: an instance that is named does not exist.
+    """
+    if scope.instance_ids is not None:
+        yield from _named(store, scope.instance_ids)
+        return
+    names = None if scope.name is None else _names(store, scope.name)
+    after = 0
+    while True:
+        page = store.list_finished(names, _INSTANCES_A_PAGE, after)
+        yield from page
+        if len(page) < _INSTANCES_A_PAGE:
+            return
+        after = page[-1].incarnation
+
+
+def _named(store: Store, instance_ids: Iterable[str]) -> Iterator[FinishedInstance]:
+    for instance_id in dict.fromkeys(instance_ids):
+        record = store.get_instance(instance_id)
+        if record is None:
+            raise InstanceNotFoundError(
+                f"there is no instance {instance_id!r}", hint="`duroctl instances list` shows those there are"
+            )
+        yield FinishedInstance(
+            incarnation=record.incarnation,
+            instance_id=instance_id,
+            name=record.name,
+            status=record.status,
+            completed_at_ms=record.completed_at_ms or 0,
+        )
+
+
+class _Newest:
+    """Where the newest ended instances of each orchestration begin, read once."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._known: dict[tuple[str, int], int | None] = {}
+
+    def of(self, name: str, options: PurgeOptions | None) -> int | None:
+        if options is None or options.keep_last is None:
+            return None
+        key = (name, options.keep_last)
+        if key not in self._known:
+            self._known[key] = self._store.newest_finished(*key)
+        return self._known[key]
+
+
+def plan_purge(store: Store, options: PurgeOptions | None, scope: PruneScope) -> RemovalPlan:
+    """What a purge would remove, family by family, and why the others stay. Reads no history and writes nothing.
+
+    Raises:
+        InstanceNotFoundError: an instance that is named does not exist.
+        PolicyUnknownError: no options, and nobody says what to purge.
+    """
+    revision = ConfiguredPolicies(store).revision
+    rules_of = _purge_rules(store, options)
+    hold_revision, holds, now_ms = store.hold_revision(), store.list_holds(), store.now_ms()
+    newest = _Newest(store)
+    items: list[RemovalItem] = []
+    taken: set[int] = set()
+    found = finished(store, scope)
+    while part := list(islice(found, _FAMILIES_A_READ)):
+        for family in store.families([each.incarnation for each in part]):
+            chosen, origin = rules_of(family.root.name)
+            items.append(_item(family, chosen, origin, holds, now_ms, newest.of(family.root.name, chosen), taken))
+    if options is None and items and all(item.origin.kind is PolicyKind.NONE for item in items):
+        raise _nobody_says()
+    return RemovalPlan(
+        store_id=store.store_id(),
+        policy_revision=revision,
+        hold_revision=hold_revision,
+        made_at_ms=now_ms,
+        items=tuple(items),
+        totals=removal_totals(items),
+    )
+
+
+def purge_orders(
+    store: Store, rules_of: Callable[[str], tuple[PurgeOptions | None, PolicyOrigin]], scope: PruneScope
+) -> Iterator[RemovalOrder]:
+    """Orders for what rules let go at first sight; the families are looked at in the transaction."""
+    newest, now_ms = _Newest(store), store.now_ms()
+    for each in finished(store, scope):
+        options, origin = rules_of(each.name)
+        if options is not None and not is_kept(each, options, now_ms, newest_from=newest.of(each.name, options)):
+            yield RemovalOrder(incarnation=each.incarnation, rules=options, origin=origin)
+
+
+def purge(
+    store: Store, options: PurgeOptions | None, scope: PruneScope, terms: RunTerms, progress: Progress | None
+) -> RemovalResult:
+    """Remove every family of ``scope`` that the rules let go, in small transactions.
+
+    Raises:
+        InstanceNotFoundError: an instance that is named does not exist.
+        PolicyUnknownError: no options, and nobody says what to purge.
+    """
+    rules_of = _purge_rules(store, options)
+    silent = options is None
+
+    def asked(name: str) -> _Rules:
+        nonlocal silent
+        rules = rules_of(name)
+        silent = silent and rules.origin.kind is PolicyKind.NONE
+        return rules
+
+    run = _Run(store, terms, PURGE, progress)
+    if scope.instance_ids is not None:
+        list(_named(store, scope.instance_ids))  # all of them or none
+    run.carry_out(purge_orders(store, asked, scope))
+    if silent:
+        raise _nobody_says()
+    return run.result(())
+
+
+def _nobody_says() -> PolicyUnknownError:
+    return PolicyUnknownError(
+        "no rules were given, and no worker of this store has published a policy for what is to be purged",
+        hint="give rules (keep_within, say), or start a worker whose configuration has [purge]",
+    )
+
+
+# --- carrying it out -------------------------------------------------------------------------------------------
+
+
+def apply(store: Store, made: RemovalPlan, terms: RunTerms, progress: Progress | None) -> RemovalResult:
+    """Remove the families that ``made`` shows, as far as they may still go.
+
+    Raises:
+        StalePlanError: it is a plan of another store, or what is said about removing has changed since it was made.
+    """
+    if made.store_id != store.store_id():
+        raise StalePlanError(
+            f"the plan is of another store ({made.store_id})", hint="apply it to the store it was made from"
+        )
+    configured = any(item.origin.kind is not PolicyKind.CALL for item in made.items)
+    revision = made.policy_revision if configured else None
+    if revision is not None and ConfiguredPolicies(store).revision != revision:
+        raise StalePlanError(
+            "what is said about purging has changed since the plan was made", hint="make the plan again"
+        )
+    going = [item for item in made.items if not item.verdict.keep and item.rules is not None]
+    trigger = ORPHANS if any(isinstance(item.rules, OrphanRules) for item in going) else PURGE
+    run = _Run(store, terms, trigger, progress, revision, {item.incarnation: item.instance_id for item in going})
+    run.carry_out(
+        RemovalOrder(incarnation=item.incarnation, rules=item.rules, origin=item.origin)
+        for item in going
+        if item.rules is not None
+    )
+    return run.result(())
+
+
+class _Run:
+    """One removal by hand, over many transactions. ``planned``: those whose being kept is worth a word."""
+
+    def __init__(
+        self,
+        store: Store,
+        terms: RunTerms,
+        trigger: str,
+        progress: Progress | None,
+        policy_revision: int | None = None,
+        planned: dict[int, str] | None = None,
+    ) -> None:
+        self._store = store
+        self._terms = terms
+        self._trigger = trigger
+        self._progress = progress or (lambda _: True)
+        self._policy_revision = policy_revision
+        self._planned = planned or {}
+        self._room = Room(store)
+        self._size = REMOVAL_INSTANCES_MAX
+        self._skipped: list[SkippedInstance] = []
+        self._families = self._instances = self._executions = self._events = self._bytes = 0
+        self._remaining = 0
+
+    def carry_out(self, orders: Iterable[RemovalOrder]) -> None:
+        waiting = iter(orders)
+        while batch := list(islice(waiting, self._size)):
+            self._add(
+                self._store.remove(
+                    RemovalBatch(
+                        orders=tuple(batch),
+                        trigger=self._trigger,
+                        run_id=self._terms.run_id,
+                        by=self._terms.by,
+                        reason=self._terms.reason,
+                        grace_ms=self._terms.grace_ms,
+                        policy_revision=self._policy_revision,
+                    )
+                )
+            )
+            done = PruneProgress(
+                instances=self._instances, executions=self._executions, events=self._events, bytes=self._bytes
+            )
+            if self._progress(done) is False:
+                self._remaining = sum(1 for _ in islice(waiting, 1))
+                break
+        if self._terms.grace_ms == 0:
+            reclaim_all(self._store)
+
+    def _add(self, outcomes: Sequence[RemovalOutcome]) -> None:
+        removed = [outcome for outcome in outcomes if outcome.removed]
+        self._families += len(removed)
+        self._instances += sum(outcome.instances for outcome in removed)
+        self._executions += sum(outcome.executions for outcome in removed)
+        self._events += sum(outcome.events for outcome in removed)
+        self._bytes += sum(outcome.history_bytes for outcome in removed)
+        for outcome in outcomes:
+            planned = self._planned.get(outcome.incarnation)
+            if planned is not None and not outcome.removed:
+                why = f"it is kept now: {', '.join(outcome.reasons)}" if outcome.instance_id else "it is gone already"
+                self._skipped.append(SkippedInstance(planned, why))
+        each = max(1.0, sum(outcome.instances for outcome in removed) / max(1, len(removed)))
+        size = int(REMOVAL_INSTANCES_MAX / each)
+        self._size = max(1, size // 2 if self._room.leave() else size)
+
+    def result(self, cancelled: Sequence[str]) -> RemovalResult:
+        return RemovalResult(
+            families=self._families,
+            instances=self._instances,
+            executions=self._executions,
+            events=self._events,
+            history_bytes=self._bytes,
+            cancelled=tuple(cancelled),
+            skipped=tuple(self._skipped),
+            remaining=self._remaining,
+            run_id=self._terms.run_id if self._families else "",
+        )

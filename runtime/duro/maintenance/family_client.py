@@ -1,0 +1,172 @@
+"""The client's methods about lineages, orphans and the removal of whole instances: checked arguments in, values out."""
+
+from datetime import timedelta
+from typing import Final
+
+from duro.errors import InvalidRulesError, UsageError
+from duro.maintenance import families
+from duro.maintenance.client import Pruning, checked_scope, user_name
+from duro.maintenance.pruning import Progress
+from duro.model.families import (
+    Lineage,
+    OrphanFilter,
+    OrphanPage,
+    PurgeOptions,
+    RemovalPlan,
+    RemovalResult,
+    RemovedInstance,
+)
+from duro.model.limits import ORPHAN_MIN_AGE_S, PRUNE_GRACE_S, RETENTION_S_MAX
+from duro.model.records import ChildRecord
+from duro.model.removal import PruneScope
+from duro.naming import check_instance_id, check_text
+
+_EVERYTHING: Final = PruneScope()
+_ALL_ORPHANS: Final = OrphanFilter()
+
+
+class Families(Pruning):
+    """Part of ``Client``; see there."""
+
+    # --- lineage and orphans -----------------------------------------------------------------------------------
+
+    def get_lineage(self, instance_id: str) -> Lineage:
+        """Who spawned the instance, and who spawned that one; whether anybody may still observe how it ends. The answer
+        does not depend on what was pruned of its parents.
+
+        Raises:
+            InstanceNotFoundError: there is no such instance.
+        """
+        return families.lineage_of(self.store, check_instance_id(instance_id))
+
+    def list_orphaned_instances(self, where: OrphanFilter = _ALL_ORPHANS, *, cursor: str | None = None) -> OrphanPage:
+        """Children that no parent execution will ever observe, and those of which that cannot be told
+        (``OrphanKind.UNKNOWN``), oldest first, a page at a time. Reads no history.
+
+        Raises:
+            UsageError: the cursor is not one this method returned.
+        """
+        return families.list_orphans(self.store, _filter(where), cursor)
+
+    def plan_orphan_cleanup(
+        self, where: OrphanFilter = _ALL_ORPHANS, *, min_age: float | timedelta = ORPHAN_MIN_AGE_S
+    ) -> RemovalPlan:
+        """What ``cleanup_orphaned_instances`` would remove, and why the others stay. Changes nothing."""
+        return families.plan_cleanup(self.store, _filter(where), _age_s(min_age))
+
+    def cleanup_orphaned_instances(
+        self,
+        where: OrphanFilter = _ALL_ORPHANS,
+        *,
+        cancel_running: bool = False,
+        min_age: float | timedelta = ORPHAN_MIN_AGE_S,
+        grace_s: float = PRUNE_GRACE_S,
+        reason: str = "",
+        by: str | None = None,
+        progress: Progress | None = None,
+    ) -> RemovalResult:
+        """Remove orphans that have ended, each with all that depends on it, if all of that has ended, too.
+
+        Only those that have been orphans for ``min_age`` (seconds, or a ``timedelta``). ``where.limit`` does not count
+        here. ``cancel_running``: those that run are asked to end, and a later call removes them. An orphan is looked at
+        twice: here, and again in the transaction that removes it. ``UNKNOWN`` ones are never removed. See
+        ``prune_executions_bulk`` for the other arguments.
+
+        Raises:
+            UsageError, InvalidRulesError: an argument is wrong. Nothing was changed.
+        """
+        terms = self._terms(grace_s, reason, by)
+        return families.cleanup(
+            self.store, _filter(where), _age_s(min_age), terms, cancel_running=cancel_running, progress=progress
+        )
+
+    def adopt_instance(self, instance_id: str, *, reason: str, by: str | None = None) -> ChildRecord:
+        """Say on purpose that an orphan stands alone: it is none from now on, and goes with nobody.
+
+        Raises:
+            InstanceNotFoundError: there is no such instance.
+            NotAnOrphanError: its parent may still observe it, has observed it, or it has none.
+            UsageError: no reason is given.
+        """
+        check_instance_id(instance_id)
+        check_text(reason, "the reason")
+        if not reason.strip():
+            raise UsageError("an adoption needs a reason", hint="say why, for whoever finds it in a year")
+        return self.store.adopt(instance_id, user_name() if by is None else by, reason)
+
+    # --- purge -------------------------------------------------------------------------------------------------
+
+    def plan_purge(self, options: PurgeOptions | None = None, *, scope: PruneScope = _EVERYTHING) -> RemovalPlan:
+        """What a purge would remove and keep, family by family, with the reasons. Changes nothing, reads no history.
+
+        ``options`` None: the ``[purge]`` configured for each orchestration.
+
+        Raises:
+            InstanceNotFoundError: an instance of ``scope`` does not exist.
+            PolicyUnknownError: no options, and no worker has published any.
+        """
+        return families.plan_purge(self.store, _purge_options(options), checked_scope(scope))
+
+    def purge_instances(
+        self,
+        options: PurgeOptions | None = None,
+        *,
+        scope: PruneScope = _EVERYTHING,
+        grace_s: float = PRUNE_GRACE_S,
+        reason: str = "",
+        by: str | None = None,
+        progress: Progress | None = None,
+    ) -> RemovalResult:
+        """Remove whole instances of ``scope`` that have ended, each with all that depends on it, and what is settled
+        below parents that live. What a parent has yet to observe, and a family with a member that runs or is held,
+        stays. See ``prune_executions_bulk`` for the other arguments; ``undo_prune`` brings back what is not reclaimed.
+
+        Raises:
+            UsageError, InvalidRulesError: an argument is wrong. Nothing was changed.
+            InstanceNotFoundError: an instance of ``scope`` does not exist.
+            PolicyUnknownError: no options, and no worker has published any.
+        """
+        terms = self._terms(grace_s, reason, by)
+        return families.purge(self.store, _purge_options(options), checked_scope(scope), terms, progress)
+
+    def apply_removal(
+        self,
+        plan: RemovalPlan,
+        *,
+        grace_s: float = PRUNE_GRACE_S,
+        reason: str = "",
+        by: str | None = None,
+        progress: Progress | None = None,
+    ) -> RemovalResult:
+        """Remove the families that ``plan`` (of a purge, or of orphans) shows, as far as they may still go; the rest is
+        in ``RemovalResult.skipped``, with why.
+
+        Raises:
+            StalePlanError: it is of another store, or its policies have changed since.
+        """
+        if not isinstance(plan, RemovalPlan):
+            raise UsageError(f"plan must be a RemovalPlan, not {plan!r}", hint="client.plan_purge makes one")
+        return families.apply(self.store, plan, self._terms(grace_s, reason, by), progress)
+
+    def find_removed(self, instance_id: str) -> RemovedInstance | None:
+        """What is known of an instance that was removed and not yet reclaimed; None: nothing."""
+        return self.store.find_removed(check_instance_id(instance_id))
+
+
+def _filter(where: OrphanFilter) -> OrphanFilter:
+    if not isinstance(where, OrphanFilter):
+        raise UsageError(f"where must be an OrphanFilter, not {where!r}")
+    return where
+
+
+def _purge_options(options: PurgeOptions | None) -> PurgeOptions | None:
+    if options is not None and not isinstance(options, PurgeOptions):
+        raise InvalidRulesError(f"options must be PurgeOptions, not {options!r}")
+    return options
+
+
+def _age_s(min_age: float | timedelta) -> float:
+    seconds = min_age.total_seconds() if isinstance(min_age, timedelta) else min_age
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 <= seconds <= RETENTION_S_MAX:
+        raise UsageError(f"min_age must be seconds or a timedelta, 0 or more, not {min_age!r}")
+    return float(seconds)

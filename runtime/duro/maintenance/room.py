@@ -1,0 +1,34 @@
+"""Room for other processes that write: a pause now and then, and where one was in the way, smaller batches with a pause
+after each, so that none of them waits for much longer than it would by itself."""
+
+import time
+from typing import Final
+
+from duro.stores.base import Store
+
+_PAUSE_S: Final = 0.001
+"""Long enough for whoever waits for the write lock to see that it is free."""
+
+_BATCHES_AT_A_STRETCH: Final = 10
+"""Between two pauses, where nobody was in the way."""
+
+_POLITE_BATCHES: Final = 50
+"""For so long after somebody was in the way every batch is a small one."""
+
+
+class Room:
+    """The manners of one long piece of work."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._batches = self._polite_until = 0
+
+    def leave(self) -> bool:
+        """After a batch. True: the next one is to be a small one."""
+        self._batches += 1
+        if self._store.contended():
+            self._polite_until = self._batches + _POLITE_BATCHES
+        polite = self._batches < self._polite_until
+        if polite or self._batches % _BATCHES_AT_A_STRETCH == 0:
+            time.sleep(_PAUSE_S)
+        return polite
