@@ -26,6 +26,7 @@ COMMANDS: Final = {
     "executions": "executions",
     "history": "history",
     "prune": "prune",
+    "orphans": "orphans",
     "holds": "holds",
     "ledger": "ledger",
     "policy": "policy",

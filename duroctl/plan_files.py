@@ -2,14 +2,19 @@
 
 import os
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 
 from duro.errors import UsageError
+from duro.model.families import RemovalPlan
 from duro.model.pruning import PrunePlan
 from duroctl.render.plans import PLAN_SCHEMA, plan_json
 from duroctl.render.records import encode
+from duroctl.render.removals import PLAN_SCHEMA as REMOVAL_SCHEMA
+from duroctl.render.removals import plan_json as removal_json
+
+T = TypeVar("T")
 
 _FILE_BYTES_MAX: Final = 1024 * 1024 * 1024
 
@@ -19,13 +24,27 @@ def plan_document(plan: PrunePlan) -> dict[str, Any]:
     return {"schema": PLAN_SCHEMA, **plan_json(plan)}
 
 
+def removal_document(plan: RemovalPlan) -> dict[str, Any]:
+    """The same for a plan of whole instances."""
+    return {"schema": REMOVAL_SCHEMA, **removal_json(plan)}
+
+
 def write_plan(file: str, plan: PrunePlan) -> None:
     """Raises UsageError: there is such a file already, or it cannot be written."""
+    _write(file, plan_document(plan))
+
+
+def write_removal_plan(file: str, plan: RemovalPlan) -> None:
+    """Raises UsageError: there is such a file already, or it cannot be written."""
+    _write(file, removal_document(plan))
+
+
+def _write(file: str, document: dict[str, Any]) -> None:
     path = Path(file)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with open(temporary, "x", encoding="utf-8", opener=_private) as opened:
-            opened.write(encode(plan_document(plan)) + "\n")
+            opened.write(encode(document) + "\n")
             opened.flush()
             os.fsync(opened.fileno())
         os.link(temporary, path)
@@ -38,7 +57,17 @@ def write_plan(file: str, plan: PrunePlan) -> None:
 
 
 def read_plan(file: str) -> PrunePlan:
-    """Raises UsageError: the file cannot be read, or is no plan."""
+    """Raises UsageError: the file cannot be read, or is no plan of a prune."""
+    return _read(file, PLAN_SCHEMA, PrunePlan, "duroctl prune --plan-out writes one")
+
+
+def read_removal_plan(file: str) -> RemovalPlan:
+    """Raises UsageError: the file cannot be read, or is no plan of whole instances."""
+    hint = "duroctl instances purge --plan-out and duroctl orphans cleanup --plan-out write one"
+    return _read(file, REMOVAL_SCHEMA, RemovalPlan, hint)
+
+
+def _read(file: str, schema: str, kind: type[T], hint: str) -> T:
     try:
         with open(file, "rb") as opened:  # noqa: PTH123
             data = opened.read(_FILE_BYTES_MAX)
@@ -47,17 +76,14 @@ def read_plan(file: str) -> PrunePlan:
         raise UsageError(f"--apply {file!r} cannot be read: {reason}", hint="check the path") from error
     try:
         document = msgspec.json.decode(data)
-        schema = document.pop("schema", None) if isinstance(document, dict) else None
-        if schema != PLAN_SCHEMA:
-            raise UsageError(
-                f"--apply {file!r} is no plan: its schema is {schema!r}, not {PLAN_SCHEMA!r}",
-                hint="duroctl prune --plan-out writes one",
-            )
-        return msgspec.convert(document, PrunePlan)
+        found = document.pop("schema", None) if isinstance(document, dict) else None
+        if found != schema:
+            raise UsageError(f"--apply {file!r} is no plan: its schema is {found!r}, not {schema!r}", hint=hint)
+        return msgspec.convert(document, kind)
     except (msgspec.DecodeError, ValueError) as error:
         if isinstance(error, UsageError):
             raise
-        raise UsageError(f"--apply {file!r} is no plan: {error}", hint="duroctl prune --plan-out writes one") from error
+        raise UsageError(f"--apply {file!r} is no plan: {error}", hint=hint) from error
 
 
 def _private(path: str, flags: int) -> int:

@@ -6,17 +6,37 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from types import FrameType
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from duro.errors import UsageError
 from duro.maintenance.pruning import PruneProgress
+from duro.model.families import PurgeOptions
+from duro.model.limits import PRUNE_GRACE_S
 from duro.model.pruning import PrunePlan, PruneResult
 from duro.model.retention import PruneOptions
+from duro.model.status import FINAL_INSTANCE_STATUSES, InstanceStatus
 from duroctl.parsing import parse_count, parse_duration
 
 if TYPE_CHECKING:
     from duro.client import Client
     from duroctl.session import Session
+
+
+WORK_FOUND: Final = 20
+"""The exit code of ``--check`` that says so."""
+
+
+def grace_of(*, now: bool, grace: str | None) -> float:
+    """Seconds.
+
+    Raises:
+        UsageError: both are given, or it is no duration.
+    """
+    if now and grace is not None:
+        raise UsageError("--now and --grace do not go together", hint="choose one")
+    if now:
+        return 0.0
+    return PRUNE_GRACE_S if grace is None else parse_duration(grace, "--grace")
 
 
 class Rules(NamedTuple):
@@ -48,6 +68,38 @@ def parse_rules(rules: Rules, now_ms: int) -> PruneOptions | None:
     )
 
 
+class PurgeRules(NamedTuple):
+    """As they were typed; None: not given."""
+
+    keep_within: str | None
+    keep_failed_within: str | None
+    completed_before: str | None
+    keep_last: str | None
+    statuses: tuple[str, ...]
+
+
+def parse_purge_rules(rules: PurgeRules, now_ms: int) -> PurgeOptions | None:
+    """The options that the rules make; None without any.
+
+    Raises:
+        UsageError: one of them cannot be read. InvalidRulesError: together they name nothing to keep.
+    """
+    if not any(rules):
+        return None
+    before, statuses = rules.completed_before, rules.statuses
+    if wrong := [each for each in statuses if each not in FINAL_INSTANCE_STATUSES]:
+        known = ", ".join(sorted(FINAL_INSTANCE_STATUSES))
+        raise UsageError(f"--status {wrong[0]!r} is no end", hint=f"choose from {known}")
+    within, failed = rules.keep_within, rules.keep_failed_within
+    return PurgeOptions(
+        keep_within=None if within is None else parse_duration(within, "--keep-within"),
+        keep_failed_within=None if failed is None else parse_duration(failed, "--keep-failed-within"),
+        completed_before=None if before is None else parse_time_ms(before, "--completed-before", now_ms),
+        keep_last=_count(rules.keep_last, "--keep-last"),
+        statuses=tuple(InstanceStatus(each) for each in statuses) or None,
+    )
+
+
 def _count(text: str | None, option: str) -> int | None:
     return None if text is None else parse_count(text, option)
 
@@ -76,7 +128,7 @@ def apply_with_progress(
     session: "Session", client: "Client", plan: PrunePlan, grace_s: float, reason: str
 ) -> tuple[PruneResult, bool]:
     """Carry the plan out, with a bar on a terminal. Ctrl-C ends it after the batch; the second value says so."""
-    with _interruptible() as interrupted, _bar(session, plan.totals.executions_removed) as advance:
+    with interruptible() as interrupted, progress_bar(session, plan.totals.executions_removed, "pruning") as advance:
 
         def progress(done: PruneProgress) -> bool:
             advance(done.executions)
@@ -93,16 +145,17 @@ class _Advance:
 
 
 @contextmanager
-def _bar(session: "Session", total: int) -> "Iterator[_Advance]":
+def progress_bar(session: "Session", total: int, word: str) -> "Iterator[_Advance]":
+    """On a terminal; call what it gives with the number of executions done."""
     if session.options.quiet or not sys.stderr.isatty():
         yield _Advance()
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = (TextColumn("pruning"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (TextColumn(word), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(file=sys.stderr), transient=True) as shown:
-        task = shown.add_task("pruning", total=total)
+        task = shown.add_task(word, total=total)
 
         class Shown(_Advance):
             def __call__(self, executions: int) -> None:
@@ -112,7 +165,7 @@ def _bar(session: "Session", total: int) -> "Iterator[_Advance]":
 
 
 @contextmanager
-def _interruptible() -> Iterator[list[int]]:
+def interruptible() -> Iterator[list[int]]:
     """The list gets the number of the signal that came; a second one interrupts as always."""
     came: list[int] = []
 

@@ -32,23 +32,28 @@ def one_id(ids: Sequence[str]) -> str:
     return ids[0]
 
 
-def walk_tree(client: "Client", instance_id: str, nodes_max: int) -> tuple[list[Node], bool]:
-    """The tree below an instance in printing order, at most ``nodes_max`` nodes (0: all), and whether it was cut.
+def walk_tree(client: "Client", instance_id: str, nodes_max: int, depth_max: int = 0) -> tuple[list[Node], bool]:
+    """The tree below an instance in printing order, at most ``nodes_max`` nodes (0: all) and ``depth_max`` levels below
+    it (0: all), and whether it was cut.
 
     Raises:
         InstanceNotFoundError: there is no such instance.
     """
     nodes: list[Node] = []
     waiting = [Node(0, client.get_instance(instance_id), None, True)]
+    cut = False
     while waiting:
         if nodes_max and len(nodes) == nodes_max:
             return nodes, True
         node = waiting.pop()
         nodes.append(node)
         children = _children(client, node.record.instance_id)
+        if children and node.depth == depth_max > 0:
+            cut = True
+            continue
         last = len(children) - 1
         waiting += [Node(node.depth + 1, child, child, i == last) for i, child in reversed(list(enumerate(children)))]
-    return nodes, False
+    return nodes, cut
 
 
 def _children(client: "Client", instance_id: str) -> list[ChildRecord]:

@@ -6,14 +6,25 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from duroctl.options import CursorOption, LimitOption, command, new_group
+from duroctl.removal_options import (
+    ApplyOption,
+    CheckOption,
+    DryRunOption,
+    GraceOption,
+    NowOption,
+    PlanOutOption,
+    YesOption,
+)
+from duroctl.removal_options import ReasonOption as PurgeReasonOption
 from duroctl.session import Session
 
 if TYPE_CHECKING:
     from duro.client import Client, OrchestrationResult
+    from duro.model.families import RemovalPlan
     from duro.model.records import InstanceFilter, InstanceRecord
     from duroctl.render.tables import View
 
-app = new_group("List, show, end and resume instances.")
+app = new_group("List, show, end, resume and purge instances.")
 
 StatusOption = Annotated[
     list[str] | None,
@@ -32,7 +43,37 @@ IdArgument = Annotated[
     str, typer.Argument(metavar="INSTANCE", help="An instance id; - reads one from standard input.", show_default=False)
 ]
 ReasonOption = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Kept in the history.")]
-YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+_MaybeIdsArgument = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[INSTANCE...]",
+        help="The instances to purge; - reads their ids from standard input.",
+        show_default=False,
+    ),
+]
+_KeepWithinOption = Annotated[
+    str | None, typer.Option("--keep-within", metavar="DURATION", help="Keep what ended no longer ago (90s 12h 30d).")
+]
+_KeepFailedWithinOption = Annotated[
+    str | None, typer.Option("--keep-failed-within", metavar="DURATION", help="The same for what failed.")
+]
+_CompletedBeforeOption = Annotated[
+    str | None,
+    typer.Option("--completed-before", metavar="TIME", help="Keep what ended then or later (ISO-8601 with zone, now)."),
+]
+_KeepLastOption = Annotated[
+    str | None,
+    typer.Option("--keep-last", metavar="N", help="Keep the newest N of each orchestration that have ended."),
+]
+_EndStatusOption = Annotated[
+    list[str] | None,
+    typer.Option("--status", metavar="STATUS", help="Only what ended so: completed, failed, cancelled, terminated."),
+]
+_DepthOption = Annotated[str, typer.Option("--depth", metavar="N", help="Levels below it at most; 0 for all.")]
+_GlobOption = Annotated[
+    str | None, typer.Option("--name", metavar="GLOB", help="All instances of orchestrations with such a name.")
+]
+_AllOption = Annotated[bool, typer.Option("--all", help="All instances of the store.")]
 
 
 @command(
@@ -106,7 +147,10 @@ def show(session: Session, instance: IdsArgument) -> None:
 
     ids = expand_ids(instance, session.stdin_lines)
     with session.client(read_only=True) as client:
-        found = [Detailed(client.get_instance(each), _result(session, client, each)) for each in ids]
+        found = [
+            Detailed(client.get_instance(each), _result(session, client, each), client.get_lineage(each))
+            for each in ids
+        ]
         now_ms = client.store.now_ms() if session.output.terminal else None
     if instance == ids and len(ids) == 1:
         session.output.result(INSTANCE, found[0], detail_lines(found[0], now_ms))
@@ -127,22 +171,30 @@ def _result(session: Session, client: "Client", instance_id: str) -> "Orchestrat
         return None
 
 
-@command(app, "tree", examples=("instances tree orders-2026", "instances tree orders-2026 --limit 0 --output json"))
-def tree(session: Session, instance: IdArgument, limit: LimitOption = "1000") -> None:
+@command(
+    app,
+    "tree",
+    examples=(
+        "instances tree orders-2026",
+        "instances tree orders-2026 --depth 2",
+        "instances tree orders-2026 --limit 0 --output json",
+    ),
+)
+def tree(session: Session, instance: IdArgument, limit: LimitOption = "1000", depth: _DepthOption = "0") -> None:
     """Show the instances that an instance started, and those that they started.
 
-    Children of all its executions, also of pruned ones, and detached ones.
+    Children of all its executions, also of pruned ones, and detached ones; orphans are marked.
     """
     from duroctl.parsing import expand_ids, parse_count
     from duroctl.render.tree import TREE, tree_lines
     from duroctl.walking import one_id, walk_tree
 
-    nodes_max = parse_count(limit, "--limit")
+    nodes_max, depth_max = parse_count(limit, "--limit"), parse_count(depth, "--depth")
     instance_id = one_id(expand_ids([instance], session.stdin_lines))
     with session.client(read_only=True) as client:
-        nodes, cut = walk_tree(client, instance_id, nodes_max)
+        nodes, cut = walk_tree(client, instance_id, nodes_max, depth_max)
     if cut:
-        session.note(f"there are more: this is the first {len(nodes)} (--limit 0 shows all)")
+        session.note(f"there are more: this is the first {len(nodes)} (--limit 0 --depth 0 shows all)")
     if session.output.terminal:
         session.output.lines(tree_lines(nodes))
     elif session.output.format == "json":
@@ -228,6 +280,64 @@ def terminate(session: Session, instance: IdsArgument, reason: ReasonOption = ""
                 (f"  {visible(r.instance_id)}  {visible(r.name)}  {r.status}" for r in unfinished),
             )
         _to_each(session, records, lambda each: client.terminate(each, reason), TERMINATED)
+
+
+@command(
+    app,
+    "purge",
+    examples=(
+        "instances purge --all --keep-within 30d --keep-failed-within 90d --dry-run",
+        "instances purge orders-2026 --completed-before now",
+        "instances purge --name 'report.*' --keep-last 100 --plan-out plan.json",
+        "instances purge --apply plan.json --yes",
+    ),
+)
+def purge(
+    session: Session,
+    instance: _MaybeIdsArgument = None,
+    keep_within: _KeepWithinOption = None,
+    keep_failed_within: _KeepFailedWithinOption = None,
+    completed_before: _CompletedBeforeOption = None,
+    keep_last: _KeepLastOption = None,
+    status: _EndStatusOption = None,
+    name: _GlobOption = None,
+    all_instances: _AllOption = False,
+    dry_run: DryRunOption = False,
+    plan_out: PlanOutOption = None,
+    apply_file: ApplyOption = None,
+    check: CheckOption = False,
+    now: NowOption = False,
+    grace: GraceOption = None,
+    reason: PurgeReasonOption = "",
+    yes: YesOption = False,
+) -> None:
+    """Remove whole instances that have ended, each with all that depends on it.
+
+    What runs stays, and so does all above it; what is held; and a child whose parent has yet to observe its end. An
+    instance goes only if none of the rules given keeps it. Without rules, the configured [purge] applies. On a terminal
+    the plan is shown and you are asked; elsewhere --yes is needed.
+    """
+    from duro.errors import UsageError
+    from duro.model.removal import PruneScope
+    from duroctl.parsing import expand_ids
+    from duroctl.pruning import PurgeRules, parse_purge_rules
+    from duroctl.removing import Modes, run
+
+    rules = PurgeRules(keep_within, keep_failed_within, completed_before, keep_last, tuple(status or ()))
+    if all_instances and (instance or name is not None):
+        raise UsageError("--all does not go with instances or --name", hint="choose one")
+    chooses = bool(instance) or all_instances or name is not None
+    if apply_file is not None and (chooses or any(rules)):
+        raise UsageError("--apply takes neither instances nor rules: the plan has both", hint="leave them out")
+    if apply_file is None and not chooses:
+        raise UsageError("which instances?", hint="name some, or give --name GLOB or --all")
+
+    def plan(client: "Client") -> "RemovalPlan":
+        ids = tuple(expand_ids(instance, session.stdin_lines)) if instance else None
+        options = parse_purge_rules(rules, client.store.now_ms())
+        return client.plan_purge(options, scope=PruneScope(instance_ids=ids, name=name))
+
+    run(session, Modes(dry_run, plan_out, apply_file, check, now, grace, reason, yes), "instances purge", plan)
 
 
 def _to_each(

@@ -1,10 +1,20 @@
 """``duroctl prune``: remove old executions inside instances, show what would go, and bring it back."""
 
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from duroctl.options import command, new_command_app
+from duroctl.removal_options import (
+    ApplyOption,
+    CheckOption,
+    DryRunOption,
+    GraceOption,
+    NowOption,
+    PlanOutOption,
+    ReasonOption,
+    YesOption,
+)
 from duroctl.session import Session
 
 if TYPE_CHECKING:
@@ -13,8 +23,6 @@ if TYPE_CHECKING:
     from duro.model.retention import PruneOptions
 
 app = new_command_app()
-
-_WORK_FOUND: Final = 20
 
 _IdsArgument = Annotated[
     list[str] | None,
@@ -45,22 +53,6 @@ _NameOption = Annotated[
     str | None, typer.Option("--name", metavar="GLOB", help="All instances of orchestrations with such a name.")
 ]
 _AllOption = Annotated[bool, typer.Option("--all", help="All instances of the store.")]
-_DryRunOption = Annotated[bool, typer.Option("--dry-run", "-n", help="Show the plan with its reasons; change nothing.")]
-_PlanOutOption = Annotated[
-    str | None, typer.Option("--plan-out", metavar="FILE", help="Write the plan to a new file; change nothing.")
-]
-_ApplyOption = Annotated[
-    str | None, typer.Option("--apply", metavar="FILE", help="Remove exactly what a plan shows, as far as it may go.")
-]
-_CheckOption = Annotated[
-    bool, typer.Option("--check", help="For cron: change nothing, exit with 20 if there is something to prune.")
-]
-_NowOption = Annotated[bool, typer.Option("--now", help="No grace: it cannot be undone.")]
-_GraceOption = Annotated[
-    str | None, typer.Option("--grace", metavar="DURATION", help="How long it can be undone; 1h by default.")
-]
-_ReasonOption = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Kept in the ledger.")]
-_YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 
 @command(
@@ -84,14 +76,14 @@ def prune(
     keep_versions: _VersionsOption = None,
     name: _NameOption = None,
     all_instances: _AllOption = False,
-    dry_run: _DryRunOption = False,
-    plan_out: _PlanOutOption = None,
-    apply_file: _ApplyOption = None,
-    check: _CheckOption = False,
-    now: _NowOption = False,
-    grace: _GraceOption = None,
-    reason: _ReasonOption = "",
-    yes: _YesOption = False,
+    dry_run: DryRunOption = False,
+    plan_out: PlanOutOption = None,
+    apply_file: ApplyOption = None,
+    check: CheckOption = False,
+    now: NowOption = False,
+    grace: GraceOption = None,
+    reason: ReasonOption = "",
+    yes: YesOption = False,
 ) -> None:
     """Remove old executions inside instances. The current one always stays, and so does what is held.
 
@@ -99,7 +91,7 @@ def prune(
     applies. On a terminal the plan is shown and you are asked; elsewhere --yes is needed.
     """
     from duro.errors import UsageError
-    from duroctl.pruning import Rules, parse_rules
+    from duroctl.pruning import Rules, grace_of, parse_rules
 
     rules = Rules(keep_last, keep_within, completed_before, keep_last_per_version, keep_versions)
     modes = [
@@ -122,7 +114,7 @@ def prune(
         return
     if apply_file is not None and (instance or chooses):
         raise UsageError("--apply takes neither instances nor rules: the plan has both", hint="leave them out")
-    grace_s = _grace_s(now=now, grace=grace)
+    grace_s = grace_of(now=now, grace=grace)
     with session.client(read_only=dry_run or check or plan_out is not None) as client:
         if apply_file is not None:
             from duroctl.plan_files import read_plan
@@ -139,18 +131,6 @@ def prune(
             _show(session, plan)
         else:
             _carry_out(session, client, plan, grace_s, reason, yes=yes)
-
-
-def _grace_s(*, now: bool, grace: str | None) -> float:
-    from duro.errors import UsageError
-    from duro.model.limits import PRUNE_GRACE_S
-    from duroctl.parsing import parse_duration
-
-    if now and grace is not None:
-        raise UsageError("--now and --grace do not go together", hint="choose one")
-    if now:
-        return 0.0
-    return PRUNE_GRACE_S if grace is None else parse_duration(grace, "--grace")
 
 
 def _plan(
@@ -175,6 +155,7 @@ def _plan(
 
 
 def _check(session: Session, plan: "PrunePlan") -> None:
+    from duroctl.pruning import WORK_FOUND
     from duroctl.render.plans import totals_lines
 
     if session.output.format in ("json", "jsonl"):
@@ -183,7 +164,7 @@ def _check(session: Session, plan: "PrunePlan") -> None:
     else:
         session.output.line(totals_lines(plan)[0])
     if plan.totals.executions_removed:
-        raise typer.Exit(_WORK_FOUND)
+        raise typer.Exit(WORK_FOUND)
 
 
 def _write(session: Session, file: str, plan: "PrunePlan") -> None:

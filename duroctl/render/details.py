@@ -4,8 +4,9 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final, NamedTuple
 
 from duro.client import OrchestrationResult
+from duro.model.families import Lineage
 from duro.model.records import InstanceRecord
-from duroctl.render.records import encode, instance_json
+from duroctl.render.records import encode, instance_json, lineage_json
 from duroctl.render.results import failure_json, failure_line
 from duroctl.render.tables import INSTANCE_COLUMNS, Column, View
 from duroctl.render.text import visible
@@ -13,10 +14,11 @@ from duroctl.render.units import iso, relative, size
 
 
 class Detailed(NamedTuple):
-    """An instance and how it ended (None: it has not, or its history cannot be read)."""
+    """An instance, how it ended (None: it has not, or its history cannot be read), and who its parents are."""
 
     record: InstanceRecord
     result: OrchestrationResult | None
+    lineage: Lineage | None = None
 
 
 class Touched(NamedTuple):
@@ -32,6 +34,7 @@ def detailed_json(detailed: Detailed) -> dict[str, Any]:
         **instance_json(detailed.record),
         "output": result.output if result else None,
         "failure": failure_json(result.failure) if result else None,
+        "lineage": lineage_json(detailed.lineage),
     }
 
 
@@ -68,6 +71,9 @@ def _pairs(detailed: Detailed, now_ms: int | None) -> Iterator[tuple[str, str]]:
     if parent := record.parent:
         what = "started (detached) by" if record.detached else "child of"
         yield "lineage", visible(f"{what} {parent.instance_id}/{parent.execution_id}, event {parent.event_id}")
+    if detailed.lineage is not None and detailed.lineage.place is not None:
+        place = detailed.lineage.place
+        yield "stands", visible(f"{place.kind or place.standing}: {place.why}")
     yield from _outcome(detailed.result)
 
 

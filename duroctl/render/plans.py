@@ -105,11 +105,11 @@ def totals_lines(plan: PrunePlan) -> list[str]:
     instances = sum(any(not item.verdict.keep for item in each.items) for each in plan.instances)
     return [
         (
-            f"to remove: {_executions(totals.executions_removed)} of {_count(instances, 'instance')}, "
-            f"{_count(totals.events_removed, 'event')}, {size(totals.bytes_removed)}"
+            f"to remove: {_executions(totals.executions_removed)} of {counted(instances, 'instance')}, "
+            f"{counted(totals.events_removed, 'event')}, {size(totals.bytes_removed)}"
         ),
         (
-            f"to keep:   {_executions(totals.executions_kept)}, {_count(totals.events_kept, 'event')}, "
+            f"to keep:   {_executions(totals.executions_kept)}, {counted(totals.events_kept, 'event')}, "
             f"{size(totals.bytes_kept)}"
         ),
     ]
@@ -118,11 +118,11 @@ def totals_lines(plan: PrunePlan) -> list[str]:
 def result_lines(result: PruneResult, grace_s: float) -> Iterator[str]:
     """What was done, how long it can be undone, and what was not."""
     yield (
-        f"pruned {_executions(result.executions_deleted)} of {_count(result.instances_processed, 'instance')}: "
-        f"{_count(result.events_deleted, 'event')}, {size(result.bytes_deleted)}"
+        f"pruned {_executions(result.executions_deleted)} of {counted(result.instances_processed, 'instance')}: "
+        f"{counted(result.events_deleted, 'event')}, {size(result.bytes_deleted)}"
     )
     if result.run_id and grace_s:
-        yield f"`duroctl prune undo {result.run_id}` brings them back, for the next {_duration(grace_s)}"
+        yield f"`duroctl prune undo {result.run_id}` brings them back, for the next {grace_text(grace_s)}"
     for skipped in result.skipped[:INSTANCES_SHOWN]:
         yield visible(f"skipped {skipped.instance_id}/{skipped.execution_id}: {skipped.why}")
     if len(result.skipped) > INSTANCES_SHOWN:
@@ -131,25 +131,28 @@ def result_lines(result: PruneResult, grace_s: float) -> Iterator[str]:
 
 def undo_lines(undone: UndoResult) -> Iterator[str]:
     where = f" of {', '.join(undone.instances[:5])}" if undone.instances else ""
-    yield visible(f"brought back {_executions(undone.executions_restored)}{where}")
+    whole = f" and {counted(undone.instances_restored, 'whole instance')}" if undone.instances_restored else ""
+    yield visible(f"brought back {_executions(undone.executions_restored)}{whole}{where}")
     if undone.hold_ids:
         yield visible(f"held by {', '.join(undone.hold_ids)} for 7 d, so that no prune takes them again meanwhile")
+    for taken in undone.taken[:INSTANCES_SHOWN]:
+        yield visible(f"{taken} stays removed: its id, or one below it, is used again")
     if undone.gone:
         yield f"{_executions(undone.gone)} had been reclaimed and cannot come back"
 
 
-def _duration(seconds: float) -> str:
+def grace_text(seconds: float) -> str:
     from duro.model.retention import format_seconds
 
     return format_seconds(seconds)
 
 
 def _executions(number: int) -> str:
-    return _count(number, "execution")
+    return counted(number, "execution")
 
 
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+def counted(number: int, noun: str, plural: str = "") -> str:
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
 RESULT: Final = View(
@@ -179,6 +182,7 @@ UNDONE: Final = View(
     "duroctl.prune_undo/1",
     "undo",
     (
+        Column("instances_restored", None, "number", lambda r: r.instances_restored),
         Column("executions_restored", None, "number", lambda r: r.executions_restored),
         Column("events_restored", None, "number", lambda r: r.events_restored),
         Column("bytes_restored", None, "bytes", lambda r: r.bytes_restored),

@@ -5,7 +5,9 @@ from typing import Any, Final
 import msgspec
 
 from duro.model.events import ParentLink
+from duro.model.families import Lineage
 from duro.model.records import ChildRecord, ExecutionRecord, InstanceRecord
+from duro.retention.families import place_of
 from duroctl.render.tables import BLOCKED_COLUMNS, EXECUTION_COLUMNS, INSTANCE_COLUMNS, View
 from duroctl.render.text import json_safe
 from duroctl.render.units import iso
@@ -71,6 +73,24 @@ def child_json(record: ChildRecord) -> dict[str, Any]:
         "spawner_ended_at": _time(record.spawner_ended_at_ms),
         "spawner_end": record.spawner_end,
         "observed_at": _time(record.observed_at_ms),
+        "spawner_pruned": not record.spawner_live,
+        "completion": record.completion,
+        "adopted_at": _time(record.adopted_at_ms),
+        "adopted_by": record.adopted_by or None,
+        "adopted_reason": record.adopted_reason or None,
+        "orphan": place_of(record).kind,
+    }
+
+
+def lineage_json(lineage: Lineage | None) -> dict[str, Any] | None:
+    """Who spawned an instance, where that leaves it, and who spawned its parents; None: nobody did."""
+    if lineage is None or lineage.child is None or lineage.place is None:
+        return None
+    return {
+        **child_json(lineage.child),
+        "standing": lineage.place.standing,
+        "why": lineage.place.why,
+        "ancestors": [child_json(ancestor) for ancestor in lineage.ancestors],
     }
 
 

@@ -1,9 +1,10 @@
 """A tree of instances: drawn for a terminal, as rows with a depth elsewhere."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from duro.model.records import ChildRecord, InstanceRecord
+from duro.retention.families import place_of
 from duroctl.render.records import child_json, instance_json
 from duroctl.render.tables import Column, View
 from duroctl.render.text import visible
@@ -29,7 +30,27 @@ def _label(node: Any) -> str:
     child: ChildRecord | None = node.child
     if child is None:
         return text
-    return f"{text}  [exec {child.parent.execution_id}{', detached' if child.detached else ''}]"
+    return f"{text}  [{', '.join(_marks(child))}]"
+
+
+def _marks(child: ChildRecord) -> Iterator[str]:
+    """Which execution spawned it, and what is out of the ordinary."""
+    pruned = " (pruned)" if not child.spawner_live else ""
+    yield f"exec {child.parent.execution_id}{pruned}"
+    if child.adopted_at_ms is not None:
+        yield "adopted"
+    elif child.detached:
+        yield "detached"
+    if (kind := place_of(child).kind) is not None:
+        yield "UNKNOWN whether it is an orphan" if kind == "unknown" else f"ORPHAN: {kind}"
+
+
+def _spawner_pruned(node: Any) -> str | None:
+    return None if node.child is None else str(not node.child.spawner_live).lower()
+
+
+def _orphan(node: Any) -> str | None:
+    return None if node.child is None else place_of(node.child).kind
 
 
 def _json(node: Any) -> dict[str, Any]:
@@ -62,6 +83,8 @@ TREE: Final = View(
         Column("parent_execution_id", None, "number", _parent("execution_id")),
         Column("spawned_at", None, "time", _lineage("spawned_at_ms")),
         Column("observed_at", None, "time", _lineage("observed_at_ms")),
+        Column("spawner_pruned", None, "text", _spawner_pruned),
+        Column("orphan", None, "text", _orphan),
     ),
     _json,
     lambda node: str(node.record.instance_id),

@@ -22,7 +22,7 @@ from duro.errors import (
 )
 from duro.maintenance.explaining import PolicyExplanation as PolicyExplanation
 from duro.maintenance.family_client import Families
-from duro.maintenance.pruned import was_pruned
+from duro.maintenance.pruned import was_pruned, was_removed
 from duro.model.events import (
     Json,
     OrchestrationCancelled,
@@ -318,10 +318,12 @@ class Client(Families):
     # --- reading ---------------------------------------------------------------------------------------------
 
     def get_instance(self, instance_id: str) -> InstanceRecord:
-        """Raises InstanceNotFoundError: there is no such instance."""
+        """Raises InstanceNotFoundError: there is no such instance; InstanceRemovedError, which is one, too: there
+        was."""
         record = self.store.get_instance(check_instance_id(instance_id))
         if record is None:
-            raise _no_instance(instance_id)
+            removed = self.store.find_removed(instance_id)
+            raise _no_instance(instance_id) if removed is None else was_removed(removed, self.store.now_ms())
         return record
 
     def list_instances(

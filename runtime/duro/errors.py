@@ -96,6 +96,12 @@ class InstanceNotFoundError(StateError):
     exit_code = 7
 
 
+class InstanceRemovedError(InstanceNotFoundError):
+    """The instance was there and has been removed as a whole; its rows are not yet reclaimed."""
+
+    exit_code = 8
+
+
 class ExecutionNotFoundError(StateError):
     exit_code = 7
 

@@ -389,8 +389,10 @@ def _nobody_says() -> PolicyUnknownError:
 # --- carrying it out -------------------------------------------------------------------------------------------
 
 
-def apply(store: Store, made: RemovalPlan, terms: RunTerms, progress: Progress | None) -> RemovalResult:
-    """Remove the families that ``made`` shows, as far as they may still go.
+def apply(
+    store: Store, made: RemovalPlan, terms: RunTerms, progress: Progress | None, *, cancel_running: bool = False
+) -> RemovalResult:
+    """Remove the families that ``made`` shows, as far as they may still go; ask the running orphans it shows to end.
 
     Raises:
         StalePlanError: it is a plan of another store, or what is said about removing has changed since it was made.
@@ -413,7 +415,9 @@ def apply(store: Store, made: RemovalPlan, terms: RunTerms, progress: Progress |
         for item in going
         if item.rules is not None
     )
-    return run.result(())
+    asked = made.running_orphans if cancel_running else ()
+    children = [child for each in asked if (child := store.get_child(each)) is not None]
+    return run.result([child.instance_id for child in children if cancel(store, child)])
 
 
 class _Run:

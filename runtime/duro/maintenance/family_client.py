@@ -133,20 +133,22 @@ class Families(Pruning):
         self,
         plan: RemovalPlan,
         *,
+        cancel_running: bool = False,
         grace_s: float = PRUNE_GRACE_S,
         reason: str = "",
         by: str | None = None,
         progress: Progress | None = None,
     ) -> RemovalResult:
         """Remove the families that ``plan`` (of a purge, or of orphans) shows, as far as they may still go; the rest is
-        in ``RemovalResult.skipped``, with why.
+        in ``RemovalResult.skipped``, with why. ``cancel_running``: ask the running orphans it shows to end.
 
         Raises:
             StalePlanError: it is of another store, or its policies have changed since.
         """
         if not isinstance(plan, RemovalPlan):
             raise UsageError(f"plan must be a RemovalPlan, not {plan!r}", hint="client.plan_purge makes one")
-        return families.apply(self.store, plan, self._terms(grace_s, reason, by), progress)
+        terms = self._terms(grace_s, reason, by)
+        return families.apply(self.store, plan, terms, progress, cancel_running=cancel_running)
 
     def find_removed(self, instance_id: str) -> RemovedInstance | None:
         """What is known of an instance that was removed and not yet reclaimed; None: nothing."""

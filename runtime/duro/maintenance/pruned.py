@@ -1,6 +1,7 @@
 """What is said of an execution that was pruned. Pure."""
 
-from duro.errors import ExecutionPrunedError
+from duro.errors import ExecutionPrunedError, InstanceRemovedError
+from duro.model.families import RemovedInstance
 from duro.model.ledger import LedgerRange
 from duro.model.removal import LedgerEntry, PrunedExecution
 from duro.model.retention import format_time
@@ -13,6 +14,18 @@ def was_pruned(pruned: PrunedExecution, now_ms: int) -> ExecutionPrunedError:
     entry = pruned.entries[0] if pruned.entries else None
     told = "" if entry is None else f" {_when(entry.range)}{_how(entry)}"
     return ExecutionPrunedError(f"{where} was pruned{told}", pruned, hint=_hint(pruned, now_ms))
+
+
+def was_removed(removed: RemovedInstance, now_ms: int) -> InstanceRemovedError:
+    """The error that tells when an instance was removed, and whether it can be brought back."""
+    run = f" in {removed.run_id}" if removed.run_id else ""
+    message = f"instance {removed.instance_id!r} was removed at {format_time(removed.removed_at_ms)}{run}"
+    if removed.reclaiming:
+        return InstanceRemovedError(message, hint="it is being deleted and cannot come back")
+    again = f"`duroctl prune undo {removed.run_id or removed.instance_id}`"
+    if removed.reclaim_at_ms > now_ms:
+        return InstanceRemovedError(message, hint=f"until {format_time(removed.reclaim_at_ms)}, {again} brings it back")
+    return InstanceRemovedError(message, hint=f"{again} may still bring it back")
 
 
 def _when(entry: LedgerRange) -> str:

@@ -1,0 +1,186 @@
+"""``duroctl orphans``: children that no parent will ever observe."""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from duroctl.options import CursorOption, LimitOption, command, new_group
+from duroctl.removal_options import (
+    ApplyOption,
+    CheckOption,
+    DryRunOption,
+    GraceOption,
+    NowOption,
+    PlanOutOption,
+    ReasonOption,
+    YesOption,
+)
+from duroctl.session import Session
+
+if TYPE_CHECKING:
+    from duro.model.families import OrphanFilter
+
+app = new_group("Find children that nobody waits for any more, and clean them up.")
+
+_KindOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--kind",
+        metavar="KIND",
+        help="Only these: parent-missing, parent-closed, parent-continued, unknown. May be repeated.",
+    ),
+]
+_StatusOption = Annotated[
+    list[str] | None,
+    typer.Option("--status", metavar="STATUS", help="Only with this status of their own. May be repeated."),
+]
+_ParentOption = Annotated[
+    str | None,
+    typer.Option(
+        "--parent-completed-before",
+        metavar="TIME",
+        help="Only those whose spawning execution ended before (ISO-8601 with zone, now, or 7d ago).",
+    ),
+]
+_NameOption = Annotated[
+    str | None, typer.Option("--name", metavar="GLOB", help="Only of orchestrations with such a name.")
+]
+_AllOption = Annotated[bool, typer.Option("--all", help="All orphans of the store.")]
+_MinAgeOption = Annotated[
+    str, typer.Option("--min-age", metavar="DURATION", help="Only those that have been orphans for so long.")
+]
+_CancelOption = Annotated[
+    bool, typer.Option("--cancel-running", help="Ask those that run to end; a later run removes them.")
+]
+_IdsArgument = Annotated[
+    list[str], typer.Argument(metavar="INSTANCE...", help="Instance ids; - reads them from standard input.")
+]
+_WhyOption = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why, for whoever finds it in a year.")]
+
+
+@command(
+    app,
+    "list",
+    examples=("orphans list", "orphans list --status running --parent-completed-before 7d", "orphans list -o json"),
+)
+def list_orphans(
+    session: Session,
+    kind: _KindOption = None,
+    status: _StatusOption = None,
+    parent_completed_before: _ParentOption = None,
+    name: _NameOption = None,
+    limit: LimitOption = "100",
+    cursor: CursorOption = None,
+) -> None:
+    """List orphans, the oldest first: children whose parent will never observe how they end.
+
+    Of an unknown one the evidence is missing; it is listed, and never cleaned up.
+    """
+    import msgspec
+
+    from duroctl.output import Pages
+    from duroctl.parsing import parse_count
+    from duroctl.render.removals import ORPHANS
+
+    rows_max = parse_count(limit, "--limit")
+    with session.client(read_only=True) as client:
+        where = _filter(kind, status, parent_completed_before, name, client.store.now_ms())
+
+        def fetch(size: int, after: str | None) -> tuple[tuple[Any, ...], str | None]:
+            page = client.list_orphaned_instances(msgspec.structs.replace(where, limit=size), cursor=after)
+            return page.orphans, page.next
+
+        pages = Pages(fetch, rows_max, cursor)
+        session.output.listing(ORPHANS, pages, client.store.now_ms)
+        session.note_more(pages.next)
+
+
+def _filter(
+    kinds: list[str] | None, statuses: list[str] | None, before: str | None, name: str | None, now_ms: int
+) -> "OrphanFilter":
+    from duro.errors import UsageError
+    from duro.model.families import OrphanFilter, OrphanKind
+    from duro.model.status import InstanceStatus
+    from duroctl.pruning import parse_time_ms
+
+    for flag, given, known in (("--kind", kinds, OrphanKind), ("--status", statuses, InstanceStatus)):
+        for each in given or ():
+            if each not in list(known):
+                raise UsageError(f"{flag} {each!r} is none", hint=f"choose from {', '.join(known)}")
+    return OrphanFilter(
+        kinds=tuple(OrphanKind(each) for each in kinds) if kinds else None,
+        child_status=tuple(InstanceStatus(each) for each in statuses) if statuses else None,
+        parent_completed_before=None if before is None else parse_time_ms(before, "--parent-completed-before", now_ms),
+        name=name,
+    )
+
+
+@command(
+    app,
+    "cleanup",
+    examples=(
+        "orphans cleanup --all --dry-run",
+        "orphans cleanup --name 'download.*' --min-age 7d --cancel-running",
+        "orphans cleanup --all --plan-out plan.json",
+        "orphans cleanup --apply plan.json --yes",
+    ),
+)
+def cleanup(
+    session: Session,
+    kind: _KindOption = None,
+    status: _StatusOption = None,
+    parent_completed_before: _ParentOption = None,
+    name: _NameOption = None,
+    all_orphans: _AllOption = False,
+    min_age: _MinAgeOption = "1h",
+    cancel_running: _CancelOption = False,
+    dry_run: DryRunOption = False,
+    plan_out: PlanOutOption = None,
+    apply_file: ApplyOption = None,
+    check: CheckOption = False,
+    now: NowOption = False,
+    grace: GraceOption = None,
+    reason: ReasonOption = "",
+    yes: YesOption = False,
+) -> None:
+    """Remove orphans that have ended, each with all that depends on it.
+
+    One that is held, or has a descendant that runs, stays. On a terminal the plan is shown and you are asked;
+    elsewhere --yes is needed.
+    """
+    from duro.errors import UsageError
+    from duroctl.parsing import parse_duration
+    from duroctl.removing import Modes, run
+
+    if all_orphans and name is not None:
+        raise UsageError("--all does not go with --name", hint="choose one")
+    chooses = all_orphans or name is not None
+    if apply_file is not None and (chooses or kind or status or parent_completed_before):
+        raise UsageError("--apply takes no filters: the plan has them", hint="leave them out")
+    if apply_file is None and not chooses:
+        raise UsageError("which orphans?", hint="give --name GLOB or --all")
+    age_s = parse_duration(min_age, "--min-age")
+    modes = Modes(dry_run, plan_out, apply_file, check, now, grace, reason, yes, cancel_running)
+
+    def plan(client: Any) -> Any:
+        where = _filter(kind, status, parent_completed_before, name, client.store.now_ms())
+        return client.plan_orphan_cleanup(where, min_age=age_s)
+
+    run(session, modes, "orphans cleanup", plan)
+
+
+@command(app, "adopt", examples=("orphans adopt import-17 --reason 'it is on its own now'",))
+def adopt(session: Session, instance: _IdsArgument, reason: _WhyOption = "") -> None:
+    """Say on purpose that orphans stand alone: they are none from now on, and nobody cleans them up as such."""
+    from duro.errors import UsageError
+    from duroctl.parsing import expand_ids
+    from duroctl.render.removals import ADOPTED
+
+    if not reason.strip():
+        raise UsageError("an adoption needs a reason", hint="--reason 'it is on its own now'")
+    ids = expand_ids(instance, session.stdin_lines)
+    with session.client() as client:
+        for each in ids:
+            client.get_lineage(each)  # all of them are there, or none is adopted
+        adopted = [client.adopt_instance(each, reason=reason) for each in ids]
+        session.output.listing(ADOPTED, adopted, client.store.now_ms)

@@ -1,0 +1,22 @@
+"""Options of the commands that remove something, declared once."""
+
+from typing import Annotated
+
+import typer
+
+DryRunOption = Annotated[bool, typer.Option("--dry-run", "-n", help="Show the plan with its reasons; change nothing.")]
+PlanOutOption = Annotated[
+    str | None, typer.Option("--plan-out", metavar="FILE", help="Write the plan to a new file; change nothing.")
+]
+ApplyOption = Annotated[
+    str | None, typer.Option("--apply", metavar="FILE", help="Remove exactly what a plan shows, as far as it may go.")
+]
+CheckOption = Annotated[
+    bool, typer.Option("--check", help="For cron: change nothing, exit with 20 if there is something to remove.")
+]
+NowOption = Annotated[bool, typer.Option("--now", help="No grace: it cannot be undone.")]
+GraceOption = Annotated[
+    str | None, typer.Option("--grace", metavar="DURATION", help="How long it can be undone; 1h by default.")
+]
+ReasonOption = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Kept in the ledger.")]
+YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]

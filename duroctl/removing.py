@@ -1,0 +1,120 @@
+"""What ``instances purge`` and ``orphans cleanup`` do with a plan: show it, write it, check it, carry it out."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
+
+import typer
+
+from duro.errors import UsageError
+from duro.maintenance.pruning import PruneProgress
+from duro.model.families import RemovalPlan, RemovalResult
+from duroctl.errors import PartlyDoneError
+from duroctl.plan_files import read_removal_plan, removal_document, write_removal_plan
+from duroctl.pruning import WORK_FOUND, grace_of, interruptible, progress_bar
+from duroctl.render.removals import PLANNED, RESULT, plan_lines, removed_only, result_lines, totals_lines
+
+if TYPE_CHECKING:
+    from duro.client import Client
+    from duroctl.session import Session
+
+
+class Modes(NamedTuple):
+    """How a removal was asked for."""
+
+    dry_run: bool
+    plan_out: str | None
+    apply_file: str | None
+    check: bool
+    now: bool
+    grace: str | None
+    reason: str
+    yes: bool
+    cancel_running: bool = False
+
+    @property
+    def only_reads(self) -> bool:
+        return self.dry_run or self.check or self.plan_out is not None
+
+
+def run(session: "Session", modes: Modes, command: str, make_plan: "Callable[[Client], RemovalPlan]") -> None:
+    """``command`` is what --apply is a part of. Raises UsageError: modes that do not go together."""
+    given = [
+        flag
+        for flag, is_given in (
+            ("--dry-run", modes.dry_run),
+            ("--plan-out", modes.plan_out is not None),
+            ("--apply", modes.apply_file is not None),
+            ("--check", modes.check),
+        )
+        if is_given
+    ]
+    if len(given) > 1:
+        raise UsageError(f"{' and '.join(given)} do not go together", hint="choose one")
+    grace_s = grace_of(now=modes.now, grace=modes.grace)
+    with session.client(read_only=modes.only_reads) as client:
+        plan = make_plan(client) if modes.apply_file is None else read_removal_plan(modes.apply_file)
+        if modes.check:
+            _check(session, plan)
+        elif modes.plan_out is not None:
+            write_removal_plan(modes.plan_out, plan)
+            for line in totals_lines(plan):
+                session.note(line)
+            file = modes.plan_out
+            session.note(f"the plan is in {file}; `duroctl {command} --apply {file}` carries it out")
+        elif modes.dry_run:
+            _show(session, plan)
+        else:
+            _carry_out(session, client, plan, modes, grace_s)
+
+
+def _check(session: "Session", plan: RemovalPlan) -> None:
+    if session.output.format in ("json", "jsonl"):
+        totals = {"instances_removed": plan.totals.instances_removed, "running_orphans": len(plan.running_orphans)}
+        session.output.json({"schema": "duroctl.removal_check/1", **totals})
+    else:
+        session.output.line(totals_lines(plan)[0])
+    if plan.totals.instances_removed:
+        raise typer.Exit(WORK_FOUND)
+
+
+def _show(session: "Session", plan: RemovalPlan) -> None:
+    match session.output.format:
+        case "json":
+            session.output.json(removal_document(plan))
+        case "table" if session.output.terminal:
+            session.output.lines(plan_lines(plan, kept=True))
+        case "ids":
+            session.output.listing(PLANNED, removed_only(plan), lambda: 0)
+        case _:
+            session.output.listing(PLANNED, plan.items, lambda: 0)
+
+
+def _carry_out(session: "Session", client: "Client", plan: RemovalPlan, modes: Modes, grace_s: float) -> None:
+    to_cancel = plan.running_orphans if modes.cancel_running else ()
+    if not plan.totals.instances_removed and not to_cancel:
+        session.output.result(RESULT, RemovalResult(), ["nothing to remove"])
+        if plan.running_orphans:
+            session.note(f"{len(plan.running_orphans):,} orphans run; --cancel-running asks them to end")
+        return
+    if not modes.yes:
+        undo = "" if grace_s else " It cannot be undone."
+        why = f"this removes {plan.totals.instances_removed:,} instances"
+        cancels = f" and ask {len(to_cancel):,} to end" if to_cancel else ""
+        session.confirm(f"Remove them{cancels}?{undo}", plan_lines(plan), why)
+    with interruptible() as interrupted, progress_bar(session, plan.totals.executions_removed, "removing") as advance:
+
+        def progress(done: PruneProgress) -> bool:
+            advance(done.executions)
+            return not interrupted
+
+        result = client.apply_removal(
+            plan, cancel_running=modes.cancel_running, grace_s=grace_s, reason=modes.reason, progress=progress
+        )
+    session.output.result(RESULT, result, result_lines(result, grace_s))
+    if interrupted:
+        session.note("interrupted; what is above was done, and the rest was not")
+        raise typer.Exit(130)
+    if result.skipped or result.remaining:
+        raise PartlyDoneError(
+            f"{len(result.skipped)} families were skipped, because they may no longer go", hint="a new plan says why"
+        )

@@ -1,0 +1,178 @@
+"""Orphans, and plans and results of removing whole instances, as lines, rows and documents. Pure."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any, Final
+
+import msgspec
+
+from duro.model.families import Orphan, RemovalItem, RemovalPlan, RemovalResult
+from duroctl.render.plans import counted, grace_text
+from duroctl.render.records import child_json
+from duroctl.render.tables import Column, View
+from duroctl.render.text import visible
+from duroctl.render.units import size
+
+PLAN_SCHEMA: Final = "duroctl.removal_plan/1"
+
+FAMILIES_SHOWN: Final = 20
+"""Families a person is shown of a plan; the totals are of all."""
+
+
+def _orphan_json(orphan: Orphan) -> dict[str, Any]:
+    from duroctl.render.units import iso
+
+    return {
+        "kind": orphan.kind,
+        "spawner_pruned": orphan.spawner_pruned,
+        "since": None if orphan.since_ms is None else iso(orphan.since_ms),
+        "why": orphan.why,
+        **child_json(orphan.child),
+    }
+
+
+ORPHANS: Final = View(
+    "duroctl.orphans/1",
+    "orphans",
+    (
+        Column("instance_id", "INSTANCE", "id", lambda o: o.child.instance_id),
+        Column("name", "NAME", "id", lambda o: o.child.name),
+        Column("status", "STATUS", "text", lambda o: o.child.status),
+        Column("kind", "KIND", "text", lambda o: o.kind),
+        Column("parent", "PARENT", "id", lambda o: f"{o.child.parent.instance_id}/{o.child.parent.execution_id}"),
+        Column("spawner_pruned", "PRUNED", "text", lambda o: "yes" if o.spawner_pruned else "no"),
+        Column("since", "SINCE", "time", lambda o: o.since_ms),
+        Column("why", None, "text", lambda o: o.why),
+    ),
+    _orphan_json,
+    lambda o: str(o.child.instance_id),
+)
+
+
+def plan_json(plan: RemovalPlan) -> dict[str, Any]:
+    document: dict[str, Any] = msgspec.to_builtins(plan)
+    return document
+
+
+PLANNED: Final = View(
+    PLAN_SCHEMA,
+    "families",
+    (
+        Column("instance_id", "INSTANCE", "id", lambda item: item.instance_id),
+        Column("name", "NAME", "id", lambda item: item.name),
+        Column("status", "STATUS", "text", lambda item: item.status),
+        Column("verdict", "VERDICT", "text", lambda item: "keep" if item.verdict.keep else "remove"),
+        Column("reasons", "REASONS", "text", lambda item: " ".join(item.verdict.reasons)),
+        Column("child_of", None, "id", lambda item: item.child_of),
+        Column("instances", "INSTANCES", "number", lambda item: item.instances),
+        Column("executions", "EXECS", "number", lambda item: item.executions),
+        Column("events", None, "number", lambda item: item.events),
+        Column("history_bytes", "SIZE", "bytes", lambda item: item.history_bytes),
+        Column("completed_at", None, "time", lambda item: item.completed_at_ms),
+    ),
+    msgspec.to_builtins,
+    lambda item: str(item.instance_id),
+)
+
+
+# --- for people --------------------------------------------------------------------------------------------------
+
+
+def plan_lines(plan: RemovalPlan, *, families_max: int = FAMILIES_SHOWN, kept: bool = False) -> Iterator[str]:
+    """What goes, with ``kept`` also what stays; then the totals."""
+    going = [item for item in plan.items if not item.verdict.keep]
+    staying = [item for item in plan.items if item.verdict.keep] if kept or not going else []
+    yield from _item_lines(going, families_max)
+    yield from _item_lines(staying, families_max)
+    if plan.running_orphans:
+        ids = ", ".join(plan.running_orphans[:5])
+        more = f" and {len(plan.running_orphans) - 5:,} more" if len(plan.running_orphans) > 5 else ""
+        yield visible(f"running orphans: {ids}{more} (--cancel-running asks them to end)")
+    yield from totals_lines(plan)
+
+
+def _item_lines(items: list[RemovalItem], families_max: int) -> Iterator[str]:
+    shown = items[:families_max]
+    width = max((len(visible(item.instance_id)) for item in shown), default=0)
+    for item in shown:
+        verdict = "keep  " if item.verdict.keep else "REMOVE"
+        below = f", with {counted(item.instances - 1, 'instance')} below it" if item.instances > 1 else ""
+        where = f", child of {item.child_of}" if item.child_of else ""
+        text = f"{item.name}  {item.status}  {verdict}  {' '.join(item.verdict.reasons)}{where}{below}"
+        yield f"  {visible(item.instance_id):<{width}}  {visible(text)}"
+    if len(items) > len(shown):
+        word = "kept" if items[0].verdict.keep else "to remove"
+        yield f"  ... and {len(items) - len(shown):,} more {word} (-o csv lists everything)"
+
+
+def totals_lines(plan: RemovalPlan) -> list[str]:
+    totals = plan.totals
+    return [
+        (
+            f"to remove: {counted(totals.instances_removed, 'instance')} in "
+            f"{counted(totals.families_removed, 'family', 'families')}, "
+            f"{counted(totals.executions_removed, 'execution')}, {counted(totals.events_removed, 'event')}, "
+            f"{size(totals.bytes_removed)}"
+        ),
+        f"to keep:   {counted(totals.families_kept, 'family', 'families')}",
+    ]
+
+
+def result_lines(result: RemovalResult, grace_s: float) -> Iterator[str]:
+    """What was done, how long it can be undone, and what was not."""
+    yield (
+        f"removed {counted(result.instances, 'instance')} in {counted(result.families, 'family', 'families')}: "
+        f"{counted(result.executions, 'execution')}, {counted(result.events, 'event')}, {size(result.history_bytes)}"
+    )
+    if result.cancelled:
+        yield f"asked {counted(len(result.cancelled), 'running orphan')} to end; a later run removes what has ended"
+    if result.run_id and grace_s:
+        yield f"`duroctl prune undo {result.run_id}` brings them back, for the next {grace_text(grace_s)}"
+    for skipped in result.skipped[:FAMILIES_SHOWN]:
+        yield visible(f"skipped {skipped.instance_id}: {skipped.why}")
+    if len(result.skipped) > FAMILIES_SHOWN:
+        yield f"... and {len(result.skipped) - FAMILIES_SHOWN:,} more were skipped"
+
+
+RESULT: Final = View(
+    "duroctl.removal_result/1",
+    "result",
+    (
+        Column("families", None, "number", lambda r: r.families),
+        Column("instances", None, "number", lambda r: r.instances),
+        Column("executions", None, "number", lambda r: r.executions),
+        Column("events", None, "number", lambda r: r.events),
+        Column("history_bytes", None, "bytes", lambda r: r.history_bytes),
+        Column("cancelled", None, "number", lambda r: len(r.cancelled)),
+        Column("skipped", None, "number", lambda r: len(r.skipped)),
+        Column("remaining", None, "number", lambda r: r.remaining),
+        Column("run_id", None, "id", lambda r: r.run_id),
+    ),
+    lambda result: {
+        "families": result.families,
+        "instances": result.instances,
+        "executions": result.executions,
+        "events": result.events,
+        "history_bytes": result.history_bytes,
+        "cancelled": list(result.cancelled),
+        "skipped": msgspec.to_builtins(result.skipped),
+        "remaining": result.remaining,
+        "run_id": result.run_id,
+    },
+    lambda result: result.run_id,
+)
+ADOPTED: Final = View(
+    "duroctl.adopted/1",
+    "adopted",
+    (
+        Column("instance_id", "ADOPTED", "id", lambda child: child.instance_id),
+        Column("adopted_at", "AT", "time", lambda child: child.adopted_at_ms),
+        Column("adopted_by", "BY", "text", lambda child: child.adopted_by),
+        Column("adopted_reason", "REASON", "text", lambda child: child.adopted_reason),
+    ),
+    child_json,
+    lambda child: str(child.instance_id),
+)
+
+
+def removed_only(plan: RemovalPlan) -> Iterable[RemovalItem]:
+    return (item for item in plan.items if not item.verdict.keep)
