@@ -11,7 +11,7 @@ from duro.model.families import RemovalPlan, RemovalResult
 from duroctl.errors import PartlyDoneError
 from duroctl.plan_files import read_removal_plan, removal_document, write_removal_plan
 from duroctl.pruning import WORK_FOUND, grace_of, interruptible, progress_bar
-from duroctl.render.removals import PLANNED, RESULT, plan_lines, removed_only, result_lines, totals_lines
+from duroctl.render.removals import PLANNED, RESULT, kept_lines, plan_lines, removed_only, result_lines, totals_lines
 
 if TYPE_CHECKING:
     from duro.client import Client
@@ -92,7 +92,7 @@ def _show(session: "Session", plan: RemovalPlan) -> None:
 def _carry_out(session: "Session", client: "Client", plan: RemovalPlan, modes: Modes, grace_s: float) -> None:
     to_cancel = plan.running_orphans if modes.cancel_running else ()
     if not plan.totals.instances_removed and not to_cancel:
-        session.output.result(RESULT, RemovalResult(), ["nothing to remove"])
+        session.output.result(RESULT, RemovalResult(), ["nothing to remove", *kept_lines(plan)])
         if plan.running_orphans:
             session.note(f"{len(plan.running_orphans):,} orphans run; --cancel-running asks them to end")
         return

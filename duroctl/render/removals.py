@@ -90,6 +90,11 @@ def plan_lines(plan: RemovalPlan, *, families_max: int = FAMILIES_SHOWN, kept: b
     yield from totals_lines(plan)
 
 
+def kept_lines(plan: RemovalPlan, *, families_max: int = FAMILIES_SHOWN) -> Iterator[str]:
+    """What stays, and why."""
+    yield from _item_lines([item for item in plan.items if item.verdict.keep], families_max)
+
+
 def _item_lines(items: list[RemovalItem], families_max: int) -> Iterator[str]:
     shown = items[:families_max]
     width = max((len(visible(item.instance_id)) for item in shown), default=0)

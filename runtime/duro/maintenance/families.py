@@ -8,6 +8,7 @@ import msgspec
 
 from duro.errors import InstanceNotFoundError, PolicyUnknownError, StalePlanError, UsageError
 from duro.maintenance.policies import ConfiguredPolicies
+from duro.maintenance.pruned import was_removed
 from duro.maintenance.pruning import Progress, PruneProgress, RunTerms, reclaim_all
 from duro.maintenance.room import Room
 from duro.model.families import (
@@ -65,7 +66,7 @@ def lineage_of(store: Store, instance_id: str) -> Lineage:
     """
     record = store.get_instance(instance_id)
     if record is None:
-        raise InstanceNotFoundError(f"there is no instance {instance_id!r}")
+        raise _not_there(store, instance_id)
     child = store.get_child(instance_id)
     return Lineage(
         instance_id=instance_id,
@@ -73,6 +74,15 @@ def lineage_of(store: Store, instance_id: str) -> Lineage:
         child=child,
         place=None if child is None else place_of(child),
         ancestors=() if child is None else tuple(islice(_ancestors(store, child), _ANCESTORS_MAX)),
+    )
+
+
+def _not_there(store: Store, instance_id: str) -> InstanceNotFoundError:
+    removed = store.find_removed(instance_id)
+    if removed is not None:
+        return was_removed(removed, store.now_ms())
+    return InstanceNotFoundError(
+        f"there is no instance {instance_id!r}", hint="`duroctl instances list` shows those there are"
     )
 
 
@@ -283,9 +293,7 @@ def _named(store: Store, instance_ids: Iterable[str]) -> Iterator[FinishedInstan
     for instance_id in dict.fromkeys(instance_ids):
         record = store.get_instance(instance_id)
         if record is None:
-            raise InstanceNotFoundError(
-                f"there is no instance {instance_id!r}", hint="`duroctl instances list` shows those there are"
-            )
+            raise _not_there(store, instance_id)
         yield FinishedInstance(
             incarnation=record.incarnation,
             instance_id=instance_id,
