@@ -8,7 +8,7 @@ BIN    := $(VENV)/bin
 comma  := ,
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test check lint types layers pytest setup format properties kill soak bench bench-pruning generated clean
+.PHONY: demo test check lint types layers pytest setup format properties families kill soak bench bench-pruning generated clean
 
 demo: setup
 	$(BIN)/duroctl demo
@@ -42,6 +42,11 @@ pytest: setup
 # The property tests with many more examples than `make test` takes time for.
 properties: setup
 	DURO_PROPERTY_EXAMPLES=5000 $(BIN)/python -m pytest tests/properties
+
+# Random families against a model of who may still observe whom: DURO_FAMILIES of them (`make test` has 300).
+DURO_FAMILIES ?= 10000
+families: setup
+	DURO_FAMILIES=$(DURO_FAMILIES) $(BIN)/python -m pytest tests/properties/test_families.py
 
 # Worker processes killed at random moments under load: DURO_KILLS times (`make test` has a short form).
 DURO_KILLS ?= 200

@@ -78,9 +78,13 @@ COMMANDS = [
     ("instances", "cancel"),
     ("instances", "resume"),
     ("instances", "terminate"),
+    ("instances", "purge"),
     ("executions", "list"),
     ("history", "show"),
     ("prune",),
+    ("orphans", "list"),
+    ("orphans", "cleanup"),
+    ("orphans", "adopt"),
     ("holds", "list"),
     ("holds", "add"),
     ("holds", "remove"),
@@ -103,7 +107,7 @@ def _listed(help_text: str) -> list[str]:
 def test_the_list_of_commands_above_is_complete(cli: Cli) -> None:
     names = _listed(cli("--help").out)
     assert names == list(dict.fromkeys(command[0] for command in COMMANDS))
-    for group in ("instances", "executions", "history", "holds", "ledger", "policy"):
+    for group in ("instances", "executions", "history", "orphans", "holds", "ledger", "policy"):
         assert _listed(cli(group, "--help").out) == [command[1] for command in COMMANDS if command[0] == group]
 
 

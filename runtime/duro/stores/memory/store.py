@@ -422,9 +422,12 @@ class MemoryStore(Pruning, Store):
         instance.timers.clear()
         instance.activities.clear()
         instance.waits.clear()
-        for child in self._children_of(instance.incarnation, instance.execution_id):
-            child.lineage.spawner_ended_at_ms = at_ms
-            child.lineage.spawner_end = end.status
+        here = (instance.incarnation, instance.execution_id)
+        for each in self._all_instances():  # also those that were removed, and may come back
+            lineage = each.lineage
+            if lineage is not None and (lineage.parent.incarnation, lineage.parent.execution_id) == here:
+                lineage.spawner_ended_at_ms = at_ms
+                lineage.spawner_end = end.status
         if end.status is ExecutionStatus.CONTINUED_AS_NEW:
             _start_next_execution(instance, end, at_ms)
         else:

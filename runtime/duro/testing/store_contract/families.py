@@ -544,6 +544,20 @@ class FamilyRemovalContract(FamilyContract):
         assert totals == {"Child": (2, 3), "Order": (2, 2)}
         assert store.undo_prune("hold-2", 10**15, run_id="run-1").gone == 5
 
+    def test_one_that_comes_back_knows_what_became_of_its_parent_meanwhile(
+        self, store: Store, worker: ScriptedWorker, clock: ManualClock
+    ) -> None:
+        self.spawn(store, worker, "c")
+        self.end(worker, "c")
+        leased = self.take(worker, "a")
+        self.kept["a"] = next_lease(leased, worker.run(leased, child_completed(2), keep_lease=True))
+        clock.advance(1_000)
+        assert self.remove(store, (self.number(store, "c"), OLD), grace_ms=5_000)[0].removed
+        self.end(worker, "a", continued_as_new())
+        store.undo_prune("hold-1", 10**15, instance_id="c")
+        back = self.child(store, "c")
+        assert (back.spawner_ended_at_ms, back.spawner_end) == (clock.now_ms(), ExecutionStatus.CONTINUED_AS_NEW)
+
     def test_an_instance_is_brought_back_by_its_id(
         self, store: Store, worker: ScriptedWorker, clock: ManualClock
     ) -> None:

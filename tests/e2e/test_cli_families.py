@@ -1,0 +1,225 @@
+"""duroctl orphans, instances purge and instances tree: what they print, what they change, and what they leave alone."""
+
+import pytest
+
+import duro
+from duro.testing.builders import (
+    child_completed,
+    child_scheduled,
+    completed,
+    continued_as_new,
+    failed,
+    prune_batch,
+    start_request,
+    wait_started,
+)
+from duro.testing.scripted import ScriptedWorker
+from tests.e2e.cli_support import Cli, Ran
+
+
+@pytest.fixture
+def families(cli_with_store: Cli) -> Cli:
+    """``loop`` in its second execution, the first of which is pruned and left three orphans: ``done`` (ended, with a
+    child ``below``), ``bad`` (failed) and ``busy`` (runs); ``seen`` it has observed. ``over`` has ended, ``late``
+    failed."""
+    with duro.Client(cli_with_store.store) as client:
+        store, worker = client.store, ScriptedWorker(client.store)
+        store.start_instances([start_request("loop")])
+        loop = worker.take("loop")
+        worker.run(loop, *(child_scheduled(each) for each in ("done", "bad", "busy", "seen")), keep_lease=True)
+        children = {each.instance_id: each for each in worker.lease().instances}
+        worker.run(children["seen"], completed())
+        worker.run(worker.take("loop"), child_completed(5), continued_as_new())
+        worker.run(worker.take("loop"), wait_started("go"), waits=["go"])
+        worker.run(children["busy"], wait_started("go"), waits=["go"])
+        worker.run(children["done"], child_scheduled("below"), keep_lease=True)
+        worker.run(worker.take("below"), completed())
+        worker.run(worker.take("done"), child_completed(2), completed())
+        worker.run(children["bad"], failed())
+        store.prune(prune_batch((loop.incarnation, 1)))
+        store.start_instances([start_request("over"), start_request("late")])
+        ended = {each.instance_id: each for each in worker.lease().instances}
+        worker.run(ended["over"], completed())
+        worker.run(ended["late"], failed())
+        store.release_worker(worker.worker_id)
+    return cli_with_store
+
+
+def there(cli: Cli) -> set[str]:
+    return set(cli("instances", "list", "-o", "ids").lines)
+
+
+def refused(cli: Cli, *arguments: str, code: int) -> Ran:
+    """What was printed, after checking that nothing changed."""
+    before = cli.dump()
+    done = cli(*arguments)
+    assert (done.code, done.out) == (code, ""), done
+    assert cli.dump() == before
+    return done
+
+
+def test_orphans_are_listed_the_oldest_first(families: Cli) -> None:
+    rows = families("orphans", "list").rows()
+    assert [(row["instance_id"], row["status"], row["kind"], row["parent"]) for row in rows] == [
+        ("done", "completed", "parent-continued", "loop/1"),
+        ("bad", "failed", "parent-continued", "loop/1"),
+        ("busy", "running", "parent-continued", "loop/1"),
+    ]
+    assert {row["spawner_pruned"] for row in rows} == {"yes"}
+    first = families("orphans", "list", "--limit", "2", "-o", "json").json
+    assert [each["instance_id"] for each in first["orphans"]] == ["done", "bad"]
+    rest = families("orphans", "list", "--cursor", first["next"], "-o", "ids")
+    assert rest.lines == ["busy"]
+    assert families("orphans", "list", "--status", "failed", "-o", "ids").lines == ["bad"]
+    assert families("orphans", "list", "--kind", "parent-closed", "-o", "ids").lines == []
+    assert families("orphans", "list", "--name", "Nobody*", "-o", "ids").lines == []
+    assert families("orphans", "list", "--parent-completed-before", "1d", "-o", "ids").lines == []
+    shown = families.on_terminal("orphans", "list", width=120).out
+    assert "loop/1" in shown
+    assert "SINCE" in shown
+
+
+def test_a_tree_shows_what_was_pruned_and_who_is_left_alone(families: Cli) -> None:
+    shown = families.on_terminal("instances", "tree", "loop", width=120).out.splitlines()
+    assert shown == [
+        "loop  Order 1.0.0  running",
+        "├── done  Child 1.0.0  completed  [exec 1 (pruned), ORPHAN: parent-continued]",
+        "│   └── below  Child 1.0.0  completed  [exec 1]",
+        "├── bad  Child 1.0.0  failed  [exec 1 (pruned), ORPHAN: parent-continued]",
+        "├── busy  Child 1.0.0  running  [exec 1 (pruned), ORPHAN: parent-continued]",
+        "└── seen  Child 1.0.0  completed  [exec 1 (pruned)]",
+    ]
+    rows = families("instances", "tree", "loop", "--depth", "1").rows()
+    assert [(row["instance_id"], row["spawner_pruned"], row["orphan"]) for row in rows[:3]] == [
+        ("loop", "", ""),
+        ("done", "true", "parent-continued"),
+        ("bad", "true", "parent-continued"),
+    ]
+    assert "below" not in [row["instance_id"] for row in rows]
+    lineage = families("instances", "show", "below", "-o", "json").json["lineage"]
+    assert lineage["standing"] == "observed"
+    assert [each["instance_id"] for each in lineage["ancestors"]] == ["done"]
+    assert lineage["ancestors"][0]["orphan"] == "parent-continued"
+
+
+def test_a_dry_run_says_what_would_go_and_why_and_changes_nothing(families: Cli) -> None:
+    before = families.dump()
+    rows = families("orphans", "cleanup", "--all", "--min-age", "0s", "-n").rows()
+    assert [(row["instance_id"], row["verdict"], row["reasons"], row["instances"]) for row in rows] == [
+        ("done", "remove", "orphan:parent-continued spawner-pruned", "2"),
+        ("bad", "remove", "orphan:parent-continued spawner-pruned", "1"),
+        ("busy", "keep", "running:busy", "1"),
+    ]
+    young = families("orphans", "cleanup", "--all", "-n").rows()
+    assert [row["reasons"] for row in young] == ["young:1h", "young:1h", "running:busy young:1h"]
+    shown = families.on_terminal("orphans", "cleanup", "--all", "--min-age", "0s", "-n", width=120).out
+    assert "child of loop/1, with 1 instance below it" in shown
+    assert "running orphans: busy (--cancel-running asks them to end)" in shown
+    assert "to remove: 3 instances in 2 families, 3 executions" in shown
+    assert families("orphans", "cleanup", "--all", "--min-age", "0s", "--check").code == 20
+    assert families("orphans", "cleanup", "--all", "--check").code == 0
+    assert families.dump() == before
+
+
+def test_orphans_are_cleaned_up_and_brought_back(families: Cli) -> None:
+    done = families("orphans", "cleanup", "--all", "--min-age", "0s", "--cancel-running", "-y", "-o", "json").json
+    assert (done["families"], done["instances"], done["cancelled"]) == (2, 3, ["busy"])
+    assert there(families) == {"loop", "busy", "seen", "over", "late"}
+    assert families("instances", "show", "busy", "-o", "json").json["cancel_reason"].startswith("it is an orphan")
+    gone = families("instances", "show", "done")
+    assert gone.code == 8
+    assert "was removed at" in gone.err
+    assert f"`duroctl prune undo {done['run_id']}` brings it back" in gone.err
+    again = families("orphans", "cleanup", "--all", "--min-age", "0s", "--cancel-running", "-y", "-o", "json").json
+    assert (again["families"], again["cancelled"]) == (0, [])
+    undone = families("prune", "undo", done["run_id"])
+    assert "brought back 3 executions and 3 whole instances of done, bad" in undone.out
+    assert there(families) == {"loop", "done", "bad", "below", "busy", "seen", "over", "late"}
+    kept = families("orphans", "cleanup", "--all", "--min-age", "0s", "-y")
+    assert "keep    held:hold-" in kept.out
+
+
+def test_an_orphan_is_adopted_with_a_reason(families: Cli) -> None:
+    refused(families, "orphans", "adopt", "busy", code=2)
+    refused(families, "orphans", "adopt", "busy", "nobody", "--reason", "why", code=7)
+    refused(families, "orphans", "adopt", "seen", "--reason", "why", code=1)
+    (row,) = families("orphans", "adopt", "busy", "--reason", "it is on its own").rows()
+    assert (row["instance_id"], row["adopted_reason"]) == ("busy", "it is on its own")
+    assert families("orphans", "list", "-o", "ids").lines == ["done", "bad"]
+    assert "[exec 1 (pruned), adopted]" in families.on_terminal("instances", "tree", "loop", width=120).out
+
+
+def test_instances_are_purged_root_and_tree_together(families: Cli) -> None:
+    rows = families("instances", "purge", "--all", "--completed-before", "now", "-n").rows()
+    assert [(row["instance_id"], row["verdict"]) for row in rows] == [
+        ("done", "remove"),
+        ("bad", "remove"),
+        ("seen", "remove"),
+        ("over", "remove"),
+        ("late", "remove"),
+    ]
+    assert rows[2]["reasons"].endswith(" settled")
+    assert "running:loop" in families("instances", "purge", "loop", "--completed-before", "now", "-n").out
+    kept = families("instances", "purge", "--all", "--keep-within", "1s", "--keep-failed-within", "1d", "-n").rows()
+    assert [row["reasons"] for row in kept if row["instance_id"] == "late"] == ["within:1d"]
+    only = families("instances", "purge", "--all", "--completed-before", "now", "--status", "failed", "-n", "-o", "ids")
+    assert only.lines == ["bad", "late"]
+    done = families("instances", "purge", "--name", "Ord*", "--completed-before", "now", "-y", "--now", "-o", "json")
+    assert done.json["instances"] == 2
+    assert there(families) == {"loop", "done", "bad", "below", "busy", "seen"}
+    assert families.dump()["removed_instances"] == []
+    assert families("prune", "undo", done.json["run_id"]).lines[-1].startswith("2 executions had been reclaimed")
+
+
+def test_a_plan_is_carried_out_as_far_as_it_still_holds(families: Cli) -> None:
+    plan = families.directory / "plan.json"
+    made = families("instances", "purge", "--all", "--completed-before", "now", "--plan-out", str(plan))
+    assert (made.code, made.out) == (0, "")
+    families("holds", "add", "below", "--reason", "to see")
+    applied = families("instances", "purge", "--apply", str(plan), "-y")
+    assert applied.code == 3
+    assert "skipped done: it is kept now: held:hold-" in applied.out
+    assert there(families) == {"loop", "done", "below", "busy"}
+    refused(families, "prune", "--apply", str(plan), "-y", code=2)
+    other = families.directory / "other.json"
+    other.write_text("{}")
+    refused(families, "instances", "purge", "--apply", str(other), "-y", code=2)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("instances", "purge"), "which instances?"),
+        (("instances", "purge", "--all"), "no rules were given"),
+        (("instances", "purge", "--all", "over", "--keep-last", "1"), "--all does not go with instances"),
+        (("instances", "purge", "--all", "--keep-last", "0"), "PurgeOptions.keep_last must be a whole number from 1"),
+        (("instances", "purge", "--all", "--keep-failed-within", "9d"), "says nothing of those that did not fail"),
+        (("instances", "purge", "--all", "--status", "running", "--keep-last", "1"), "--status 'running' is no end"),
+        (("instances", "purge", "--all", "--keep-last", "1"), "there is no terminal to ask on"),
+        (("orphans", "cleanup"), "which orphans?"),
+        (("orphans", "cleanup", "--all", "--kind", "lost"), "--kind 'lost' is none"),
+        (("orphans", "cleanup", "--all", "--kind", "unknown", "-n"), "nothing is removed"),
+        (("orphans", "cleanup", "--all", "--now", "--grace", "1h"), "do not go together"),
+        (("orphans", "cleanup", "--all", "--check", "-n"), "--dry-run and --check do not go together"),
+        (("orphans", "list", "--cursor", "i:7"), "is not a cursor of this listing"),
+    ],
+)
+def test_bad_input_is_refused_and_changes_nothing(families: Cli, arguments: tuple[str, ...], said: str) -> None:
+    assert said in refused(families, *arguments, code=2).err
+
+
+def test_a_person_is_shown_the_plan_and_asked(families: Cli) -> None:
+    command = ("instances", "purge", "over", "--completed-before", "now")
+    declined = families.on_terminal(*command, typed="n\n")
+    assert declined.code == 4
+    assert "over  Order  completed  REMOVE  before:" in declined.out
+    assert "over" in there(families)
+    assert families.on_terminal(*command, typed="y\n").code == 0
+    assert "over" not in there(families)
+
+
+def test_a_configuration_may_purge(cli_with_store: Cli) -> None:
+    cli_with_store.directory.joinpath("runtime_config.toml").write_text(
+        '[store]\nurl = "sqlite:///duro.db"\n[purge]\nkeep_last = 1\n'
+    )
+    assert cli_with_store("policy", "check", "runtime_config.toml").code == 0

@@ -1,0 +1,378 @@
+"""Who is an orphan, which family may go, and which purge policy applies."""
+
+from typing import Any
+
+import pytest
+
+from duro.errors import InvalidRulesError
+from duro.model.events import ParentLink
+from duro.model.families import (
+    CLEANABLE_KINDS,
+    Family,
+    FamilyMember,
+    FinishedInstance,
+    OrphanFilter,
+    OrphanKind,
+    OrphanRules,
+    Place,
+    PurgeOptions,
+    RemovalRules,
+    Standing,
+)
+from duro.model.policies import OrphanTerms, PolicySources, StatedPurge
+from duro.model.pruning import Hold, HoldTarget
+from duro.model.records import ChildRecord
+from duro.model.retention import PolicyKind, PolicyOrigin
+from duro.model.status import ExecutionStatus, InstanceStatus
+from duro.retention.families import (
+    as_orphan,
+    is_kept,
+    is_wanted,
+    place_of,
+    removal_item,
+    removal_totals,
+    settled_families,
+    verdict_on,
+)
+from duro.retention.purging import purge_interval_s, purge_policy, union, united_orphan_rules, united_purge
+
+NOW_MS = 100_000_000
+RUNNING, COMPLETED, FAILED = InstanceStatus.RUNNING, InstanceStatus.COMPLETED, InstanceStatus.FAILED
+CONTINUED = ExecutionStatus.CONTINUED_AS_NEW
+
+
+def child(**fields: Any) -> ChildRecord:
+    """A finished child that execution 2 of its parent spawned, which is its current one and runs."""
+    whole: dict[str, Any] = {
+        "instance_id": "c",
+        "incarnation": 7,
+        "name": "Child",
+        "version": "1.0.0",
+        "status": COMPLETED,
+        "completed_at_ms": 5_000,
+        "parent": ParentLink(instance_id="p", incarnation=3, execution_id=2, event_id=4),
+        "detached": False,
+        "spawned_at_ms": 1_000,
+        "spawner_version": "1.0.0",
+        "spawner_ended_at_ms": None,
+        "spawner_end": None,
+        "spawner_live": True,
+        "observed_at_ms": None,
+        "completion": None,
+        "parent_status": RUNNING,
+        "parent_execution_id": 2,
+    }
+    return ChildRecord(**{**whole, **fields})
+
+
+LEFT: dict[str, Any] = {"spawner_ended_at_ms": 4_000, "spawner_end": CONTINUED, "parent_execution_id": 3}
+CLOSED: dict[str, Any] = {
+    "spawner_ended_at_ms": 6_000,
+    "spawner_end": ExecutionStatus.FAILED,
+    "parent_status": InstanceStatus.FAILED,
+}
+
+
+@pytest.mark.parametrize(
+    ("fields", "standing", "kind"),
+    [
+        ({}, Standing.ATTACHED, None),
+        ({"status": RUNNING, "completed_at_ms": None}, Standing.ATTACHED, None),
+        ({"observed_at_ms": 9}, Standing.OBSERVED, None),
+        ({**LEFT, "observed_at_ms": 9}, Standing.OBSERVED, None),
+        ({**LEFT, "detached": True}, Standing.DETACHED, None),
+        ({"detached": True, "parent_status": None, "parent_execution_id": None}, Standing.DETACHED, None),
+        (LEFT, Standing.ORPHAN, OrphanKind.PARENT_CONTINUED),
+        ({**LEFT, "parent_status": COMPLETED}, Standing.ORPHAN, OrphanKind.PARENT_CONTINUED),
+        ({**LEFT, "spawner_live": False}, Standing.ORPHAN, OrphanKind.PARENT_CONTINUED),
+        (CLOSED, Standing.ORPHAN, OrphanKind.PARENT_CLOSED),
+        (
+            {"parent_status": None, "parent_execution_id": None, "parent_removed_at_ms": 8_000},
+            Standing.ORPHAN,
+            OrphanKind.PARENT_MISSING,
+        ),
+        # the evidence is missing, or contradicts itself
+        ({"parent_status": None, "parent_execution_id": None}, Standing.UNKNOWN, OrphanKind.UNKNOWN),
+        ({"parent_execution_id": 1}, Standing.UNKNOWN, OrphanKind.UNKNOWN),
+        ({"spawner_ended_at_ms": 9}, Standing.UNKNOWN, OrphanKind.UNKNOWN),
+        ({"parent_execution_id": 3}, Standing.UNKNOWN, OrphanKind.UNKNOWN),
+        ({**LEFT, "spawner_ended_at_ms": None}, Standing.UNKNOWN, OrphanKind.UNKNOWN),
+        ({**LEFT, "spawner_end": ExecutionStatus.COMPLETED}, Standing.UNKNOWN, OrphanKind.UNKNOWN),
+        ({**CLOSED, "spawner_end": CONTINUED}, Standing.UNKNOWN, OrphanKind.UNKNOWN),
+        ({"parent_status": COMPLETED}, Standing.UNKNOWN, OrphanKind.UNKNOWN),
+    ],
+)
+def test_where_a_child_stands(fields: dict[str, Any], standing: Standing, kind: OrphanKind | None) -> None:
+    place = place_of(child(**fields))
+    assert (place.standing, place.kind) == (standing, kind)
+    assert place.why
+    orphan = as_orphan(child(**fields))
+    assert (None if orphan is None else orphan.kind) == kind
+
+
+@pytest.mark.parametrize("status", [RUNNING, COMPLETED, FAILED])
+@pytest.mark.parametrize("pruned", [False, True])
+def test_the_table_of_the_proposal(status: InstanceStatus, pruned: bool) -> None:
+    """Whatever its own state is, and whether the execution that spawned it is pruned: it is the same orphan."""
+    orphan = as_orphan(child(**LEFT, status=status, spawner_live=not pruned))
+    assert orphan is not None
+    assert (orphan.kind, orphan.spawner_pruned, orphan.child.status) == (OrphanKind.PARENT_CONTINUED, pruned, status)
+
+
+def test_an_orphan_is_one_since_its_spawner_or_itself_ended() -> None:
+    assert place_of(child(**LEFT)).since_ms == 5_000
+    assert place_of(child(**LEFT, completed_at_ms=None, status=RUNNING)).since_ms == 4_000
+    assert place_of(child(**CLOSED)).since_ms == 6_000
+
+
+def test_a_filter_asks_for_all_that_it_names() -> None:
+    orphan = as_orphan(child(**LEFT))
+    assert orphan is not None
+    assert is_wanted(orphan, OrphanFilter())
+    assert is_wanted(orphan, OrphanFilter(kinds=(OrphanKind.PARENT_CONTINUED,), child_status=(COMPLETED,), name="Ch*"))
+    for where in (
+        OrphanFilter(kinds=(OrphanKind.PARENT_CLOSED,)),
+        OrphanFilter(child_status=(FAILED,)),
+        OrphanFilter(name="Par*"),
+        OrphanFilter(parent_completed_before=4_000),
+    ):
+        assert not is_wanted(orphan, where)
+    assert is_wanted(orphan, OrphanFilter(parent_completed_before=4_001))
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"kinds": ("lost",)},
+        {"kinds": ()},
+        {"kinds": "unknown"},
+        {"child_status": ("done",)},
+        {"parent_completed_before": -1},
+        {"name": ""},
+        {"limit": -1},
+        {"limit": True},
+    ],
+)
+def test_a_filter_that_means_nothing_is_refused(fields: dict[str, Any]) -> None:
+    with pytest.raises(InvalidRulesError, match=r"^OrphanFilter"):
+        OrphanFilter(**fields)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"statuses": (COMPLETED,)},
+        {"keep_last": 0},
+        {"keep_last": True},
+        {"keep_within": 0},
+        {"keep_within": float("nan")},
+        {"keep_failed_within": 5},
+        {"keep_failed_within": 5, "keep_last": 3},
+        {"completed_before": 10**18},
+        {"keep_last": 1, "statuses": (RUNNING,)},
+    ],
+)
+def test_purge_options_that_name_nothing_to_keep_are_refused(fields: dict[str, Any]) -> None:
+    with pytest.raises(InvalidRulesError, match=r"^PurgeOptions"):
+        PurgeOptions(**fields)
+
+
+def member(depth: int = 0, **fields: Any) -> FamilyMember:
+    whole: dict[str, Any] = {
+        "incarnation": 7 + depth,
+        "instance_id": f"m{depth}",
+        "name": "Order",
+        "status": COMPLETED,
+        "completed_at_ms": NOW_MS - 60_000,
+        "depth": depth,
+        "versions": ("1.0.0",),
+        "executions": 2,
+        "events": 10,
+        "history_bytes": 100,
+    }
+    return FamilyMember(**{**whole, **fields})
+
+
+def family(*members: FamilyMember, of: ChildRecord | None = None) -> Family:
+    return Family(members=members or (member(),), child=of)
+
+
+OLD = PurgeOptions(keep_within=30)
+OPEN = child()
+SETTLED = child(observed_at_ms=9)
+
+
+def held(**target: Any) -> Hold:
+    until_ms = target.pop("until_ms", None)
+    return Hold(hold_id="h", target=HoldTarget(**target), reason="", created_at_ms=0, until_ms=until_ms)
+
+
+@pytest.mark.parametrize(
+    ("of", "rules", "holds", "keep", "reasons"),
+    [
+        (family(), OLD, (), False, "older-than:30s"),
+        (family(), PurgeOptions(keep_within=90), (), True, "within:90s"),
+        (family(), PurgeOptions(completed_before=NOW_MS), (), False, "before:1970-01-02T03:46:40Z"),
+        (family(), PurgeOptions(completed_before=1), (), True, "since:1970-01-01T00:00:00.001Z"),
+        (family(), PurgeOptions(keep_last=3), (), True, "last:3"),
+        (family(), PurgeOptions(keep_last=3, keep_within=30), (), True, "last:3"),
+        (family(), PurgeOptions(keep_within=30, statuses=(FAILED,)), (), True, "status:completed"),
+        (family(member(status=FAILED)), PurgeOptions(keep_within=30, keep_failed_within=90), (), True, "within:90s"),
+        (family(), None, (), True, "never"),
+        (family(member(), member(1, status=RUNNING)), OLD, (), True, "running:m1"),
+        (family(), OLD, (held(instance_id="m0"),), True, "held:h"),
+        (family(member(), member(1)), OLD, (held(instance_id="m1", execution_id=1),), True, "held:h"),
+        (family(), OLD, (held(name="Or*", version="2.0.0"),), False, "older-than:30s"),
+        (family(), OLD, (held(version="1.0.0"),), True, "held:h"),
+        (family(), OLD, (held(instance_id="m0", until_ms=NOW_MS),), False, "older-than:30s"),
+        (family(of=OPEN), OLD, (), True, "observable"),
+        (family(of=SETTLED), OLD, (), False, "older-than:30s settled"),
+        (family(of=child(**LEFT)), OLD, (), False, "older-than:30s settled"),
+        (family(of=child(observed_at_ms=9, parent_status=COMPLETED)), OLD, (), True, "with-parent:p"),
+        (family(of=child(parent_status=None, parent_execution_id=None)), OLD, (), True, "unknown"),
+        (family(of=child(detached=True)), OLD, (), False, "older-than:30s"),
+        (family(), OrphanRules(), (), True, "not-an-orphan:a-root"),
+        (family(of=OPEN), OrphanRules(), (), True, "not-an-orphan:attached"),
+        (family(of=SETTLED), OrphanRules(), (), True, "not-an-orphan:observed"),
+        (family(of=child(detached=True, adopted_at_ms=1)), OrphanRules(), (), True, "not-an-orphan:adopted"),
+        (family(of=child(parent_execution_id=1)), OrphanRules(), (), True, "unknown"),
+        (family(of=child(**LEFT)), OrphanRules(), (), False, "orphan:parent-continued"),
+        (
+            family(of=child(**LEFT, spawner_live=False)),
+            OrphanRules(),
+            (),
+            False,
+            "orphan:parent-continued spawner-pruned",
+        ),
+        (family(of=child(**LEFT)), OrphanRules(kinds=(OrphanKind.PARENT_CLOSED,)), (), True, "kind:parent-continued"),
+        (family(of=child(**LEFT)), OrphanRules(child_status=(FAILED,)), (), True, "status:completed"),
+        (family(of=child(**LEFT)), OrphanRules(min_age_s=NOW_MS / 1000), (), True, "young:100000s"),
+        (
+            family(of=child(**LEFT)),
+            OrphanRules(parent_completed_before_ms=4_000),
+            (),
+            True,
+            "parent-since:1970-01-01T00:00:04Z",
+        ),
+        (family(member(), member(1, status=RUNNING), of=child(**LEFT)), OrphanRules(), (), True, "running:m1"),
+    ],
+)
+def test_what_becomes_of_a_family(
+    of: Family, rules: RemovalRules | None, holds: tuple[Hold, ...], keep: bool, reasons: str
+) -> None:
+    verdict = verdict_on(of, rules, holds, NOW_MS)
+    assert (verdict.keep, " ".join(verdict.reasons)) == (keep, reasons)
+    root = of.root
+    if isinstance(rules, PurgeOptions) and root.completed_at_ms is not None:
+        ended = FinishedInstance(
+            incarnation=root.incarnation,
+            instance_id=root.instance_id,
+            name=root.name,
+            status=root.status,
+            completed_at_ms=root.completed_at_ms,
+        )
+        if is_kept(ended, rules, NOW_MS):
+            assert verdict.keep
+
+
+def test_the_newest_are_counted_by_where_they_begin() -> None:
+    rules = PurgeOptions(keep_last=2)
+    assert [verdict_on(family(), rules, (), NOW_MS, newest_from=number).keep for number in (7, 8)] == [True, False]
+
+
+def test_a_plan_adds_up() -> None:
+    origin = PolicyOrigin(PolicyKind.CALL, "")
+    items = [
+        removal_item(each, OLD, origin, verdict_on(each, OLD, (), NOW_MS))
+        for each in (family(member(), member(1)), family(of=OPEN), family(of=SETTLED))
+    ]
+    assert [item.child_of for item in items] == ["", "p/2", "p/2"]
+    totals = removal_totals(items)
+    assert (totals.families_removed, totals.families_kept) == (2, 1)
+    assert (totals.instances_removed, totals.executions_removed, totals.events_removed) == (3, 6, 30)
+    assert totals.bytes_removed == 300
+
+
+def test_children_settle_when_all_below_them_has_ended_and_nothing_is_held() -> None:
+    going = family(of=child(**LEFT))
+    stays = [
+        family(member(), member(1, status=RUNNING), of=child(**LEFT)),
+        family(of=child(detached=True)),
+        family(member(instance_id="kept"), of=child(**LEFT)),
+    ]
+    assert list(settled_families([going, *stays], [held(instance_id="kept")], NOW_MS)) == [going]
+
+
+# --- policies --------------------------------------------------------------------------------------------------
+
+
+def stated(options: PurgeOptions | None, name: str = "", line: int = 1) -> StatedPurge:
+    kind = PolicyKind.FILE_OVERRIDE if name else PolicyKind.FILE_DEFAULT
+    return StatedPurge(options=options, origin=PolicyOrigin(kind, f"f:{line}"), name=name)
+
+
+def test_the_exact_name_wins_then_the_longest_pattern_then_the_default() -> None:
+    last = {number: PurgeOptions(keep_last=number) for number in (1, 2, 3, 4)}
+    sources = PolicySources(
+        purges=(stated(last[1]), stated(last[2], "a.*"), stated(last[3], "a.b*"), stated(last[4], "a.bc"))
+    )
+    found = [purge_policy(sources, name) for name in ("a.bc", "a.bd", "a.x", "z")]
+    assert [each.options for each in found if each is not None] == [last[4], last[3], last[2], last[1]]
+    assert purge_policy(PolicySources(), "a") is None
+
+
+def test_workers_that_differ_unite_their_keeps() -> None:
+    one = PolicySources(purges=(stated(PurgeOptions(keep_within=10, keep_failed_within=90), line=1),))
+    two = PolicySources(purges=(stated(PurgeOptions(keep_within=20, keep_last=3), line=2),))
+    options, origin = united_purge([one, two], "a")
+    assert options == PurgeOptions(keep_within=20, keep_failed_within=90, keep_last=3)
+    assert origin.text == "file_default: f:1; file_default: f:2"
+    never = PolicySources(purges=(stated(None, line=3),))
+    assert united_purge([one, never], "a")[0] is None
+    options, origin = united_purge([one, PolicySources()], "a")
+    assert (options, origin.kind) == (None, PolicyKind.NONE)
+    assert united_purge([], "a")[1].kind is PolicyKind.NONE
+
+
+def test_a_union_keeps_what_any_of_them_keeps() -> None:
+    several = [
+        PurgeOptions(keep_within=30),
+        PurgeOptions(keep_last=3),
+        PurgeOptions(keep_within=10, keep_failed_within=90),
+    ]
+    united = union(several)
+    for status in (COMPLETED, FAILED):
+        for age_ms in (5_000, 20_000, 60_000, 120_000):
+            for newest_from in (7, 8):
+                root = member(status=status, completed_at_ms=NOW_MS - age_ms)
+                kept = [verdict_on(family(root), each, (), NOW_MS, newest_from=newest_from).keep for each in several]
+                assert verdict_on(family(root), united, (), NOW_MS, newest_from=newest_from).keep == any(kept)
+
+
+def test_orphans_are_swept_when_all_workers_want_it() -> None:
+    ends = tuple(sorted(each for each in InstanceStatus if each not in (RUNNING, InstanceStatus.PENDING)))
+    one = PolicySources(orphans=OrphanTerms(enabled=True, min_age_s=60, child_status=ends, interval_s=30))
+    two = PolicySources(orphans=OrphanTerms(enabled=True, min_age_s=90, child_status=(FAILED,), interval_s=50))
+    assert united_orphan_rules([one, two]) == (OrphanRules(min_age_s=90, child_status=(FAILED,)), 30)
+    assert united_orphan_rules([one, PolicySources()]) is None
+    assert united_orphan_rules([]) is None
+    assert OrphanRules().kinds == CLEANABLE_KINDS
+
+
+def test_purges_are_looked_for_as_often_as_the_most_eager_wants() -> None:
+    rules = (stated(PurgeOptions(keep_last=1)),)
+    often = PolicySources(purges=rules, purge_interval_s=60)
+    seldom = PolicySources(purges=rules, purge_interval_s=600)
+    assert purge_interval_s([often, seldom, PolicySources()]) == 60
+    assert purge_interval_s([PolicySources()]) is None
+    assert purge_interval_s([PolicySources(purges=rules, purge_enabled=False)]) is None
+
+
+def test_a_place_says_why() -> None:
+    assert place_of(child(**LEFT)) == Place(
+        standing=Standing.ORPHAN,
+        why="its spawning execution continued as new without observing its end",
+        kind=OrphanKind.PARENT_CONTINUED,
+        since_ms=5_000,
+    )
