@@ -61,7 +61,11 @@ _WhyOption = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why, 
 @command(
     app,
     "list",
-    examples=("orphans list", "orphans list --status running --parent-completed-before 7d", "orphans list -o json"),
+    examples=(
+        "orphans list",
+        "orphans list --status running --parent-completed-before 7d",
+        "orphans list --output json",
+    ),
 )
 def list_orphans(
     session: Session,

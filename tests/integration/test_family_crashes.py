@@ -78,6 +78,11 @@ def _reclaim(store: SqliteStore) -> None:
         pass
 
 
+def _remove_and_reclaim(store: SqliteStore) -> None:
+    _remove(store)
+    _reclaim(store)
+
+
 def _terminate(store: SqliteStore) -> None:
     if store.get_instance("loop").completed_at_ms is None:  # type: ignore[union-attr]
         store.terminate_instance("loop", "enough", "once")
@@ -88,7 +93,7 @@ OPERATIONS: Final[dict[str, Callable[[SqliteStore], object]]] = {
     "adopt": lambda store: store.adopt("orphan", "ada", "it stands alone"),
     "undo": lambda store: store.undo_prune("hold-1", 10**15, run_id="run-1") if not store.list_holds() else None,
     "reclaim a family": _reclaim,
-    "remove and reclaim": lambda store: (_remove(store), _reclaim(store)),
+    "remove and reclaim": _remove_and_reclaim,
     "end a parent": _terminate,
 }
 

@@ -205,7 +205,7 @@ class World:
         if not (there := self._there()):
             return
         person = self.random.choice(there)
-        rules: RemovalRules = self.random.choice([EVERYTHING, OrphanRules()])
+        rules: RemovalRules = EVERYTHING if self.random.random() < 0.5 else OrphanRules()
         record = self.store.get_instance(person.name)
         assert record is not None
         (outcome,) = self.store.remove(removal_batch((record.incarnation, rules)))

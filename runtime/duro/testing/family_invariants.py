@@ -34,12 +34,11 @@ def a_family_is_removed_as_one(dump: StoreDump) -> list[str]:
 
 def leaves_go_before_their_parents(dump: StoreDump) -> list[str]:
     """Of a tree that is being reclaimed, nobody is left whose parent is gone."""
-    removed = {row["incarnation"]: row for row in dump["removed_instances"]}
+    levels = {(row["tree"], row["depth"]) for row in dump["removed_instances"]}
     return [
-        f"{number} of tree {row['tree']} is left, and nobody above it"
-        for number, row in removed.items()
-        if row["depth"] > 0
-        and not any(each["tree"] == row["tree"] and each["depth"] == row["depth"] - 1 for each in removed.values())
+        f"{row['incarnation']} of tree {row['tree']} is left, and nobody above it"
+        for row in dump["removed_instances"]
+        if row["depth"] > 0 and (row["tree"], row["depth"] - 1) not in levels
     ]
 
 

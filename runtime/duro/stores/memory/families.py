@@ -274,16 +274,14 @@ class Families:
                 self._removed[member.incarnation] = Removed(
                     instance, family.root.incarnation, member.depth, now, now + grace_ms, run_id, *size
                 )
-                self._leave_parent(instance)
-        for family, _, _ in going:
-            for member in family.members:
-                self._note_parent_removed(member.incarnation, now)
+        gone = [member.incarnation for family, _, _ in going for member in family.members]
+        parents = {lineage.parent.incarnation for each in gone if (lineage := self._removed[each].instance.lineage)}
+        for parent in parents:
+            siblings = self._children[parent]
+            siblings[:] = [each for each in siblings if each.incarnation in self._instances]
+        for incarnation in gone:
+            self._note_parent_removed(incarnation, now)
         return totals
-
-    def _leave_parent(self, instance: Instance) -> None:
-        if instance.lineage is not None:
-            siblings = self._children[instance.lineage.parent.incarnation]
-            siblings[:] = [each for each in siblings if each is not instance]
 
     def _note_parent_removed(self, parent: int, at_ms: int | None) -> None:
         for child in self._children.get(parent, ()):
@@ -373,6 +371,9 @@ class Families:
             for each in members:
                 self._come_back(each.instance)
             back += members
+        parents = {lineage.parent.incarnation for each in back if (lineage := each.instance.lineage) is not None}
+        for parent in parents:
+            self._children[parent].sort(key=lambda each: each.incarnation)
         for each in back:
             self._note_parent_removed(each.instance.incarnation, None)
         return back
@@ -382,9 +383,7 @@ class Families:
         self._instances[instance.incarnation] = instance
         self._by_id[instance.instance_id] = instance
         if instance.lineage is not None:
-            siblings = self._children[instance.lineage.parent.incarnation]
-            siblings.append(instance)
-            siblings.sort(key=lambda each: each.incarnation)
+            self._children[instance.lineage.parent.incarnation].append(instance)
 
     def _whose_id_is_taken(self, run_id: str, instance_id: str) -> tuple[str, ...]:
         of_id = [number for number, each in self._removed.items() if each.instance.instance_id == instance_id]

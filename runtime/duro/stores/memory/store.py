@@ -423,7 +423,8 @@ class MemoryStore(Pruning, Store):
         instance.activities.clear()
         instance.waits.clear()
         here = (instance.incarnation, instance.execution_id)
-        for each in self._all_instances():  # also those that were removed, and may come back
+        removed = [each.instance for each in self._removed.values()]  # they may come back
+        for each in (*self._children.get(instance.incarnation, ()), *removed):
             lineage = each.lineage
             if lineage is not None and (lineage.parent.incarnation, lineage.parent.execution_id) == here:
                 lineage.spawner_ended_at_ms = at_ms
