@@ -30,19 +30,20 @@ COMMANDS: Final = {
     "holds": "holds",
     "ledger": "ledger",
     "policy": "policy",
+    "doctor": "doctor",
 }
 """Command -> module of duroctl.commands, in the order of the help."""
 
 EXIT_CODES: Final = """\b
 Exit codes:
-    0  done                            8  it was there, and has been pruned
-    1  error                          10  no store
-    2  wrong usage                    11  the store is locked
-    3  partly done                    12  the store was written by a newer duro
-    4  declined                       20  work found (prune --check)
-    5  the plan is stale             130  interrupted
-    6  the configuration is invalid  141  the reader of the output went away
-    7  no such instance or execution"""
+    0  done                             8  it was there, and has been pruned or removed
+    1  error                            9  doctor found something
+    2  wrong usage                     10  no store
+    3  partly done                     11  the store is locked
+    4  declined                        12  the store was written by a newer duro
+    5  the plan is stale               20  work found (--check)
+    6  the configuration is invalid   130  interrupted
+    7  no such instance or execution  141  the reader of the output went away"""
 
 _SUMMARY = """Durable orchestrations from the command line.
 

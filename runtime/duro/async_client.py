@@ -91,6 +91,8 @@ class AsyncClient:
     purge_instances = _awaitable(Client.purge_instances)
     apply_removal = _awaitable(Client.apply_removal)
     find_removed = _awaitable(Client.find_removed)
+    checkup = _awaitable(Client.checkup)
+    repair = _awaitable(Client.repair)
 
     async def wait_for_orchestration(self, instance_id: str, timeout: float | None = None) -> OrchestrationResult:
         """See ``Client.wait_for_orchestration``; any number of waits hold no thread."""

@@ -1,5 +1,6 @@
 """duroctl orphans, instances purge and instances tree: what they print, what they change, and what they leave alone."""
 
+import apsw
 import pytest
 
 import duro
@@ -223,3 +224,32 @@ def test_a_configuration_may_purge(cli_with_store: Cli) -> None:
         '[store]\nurl = "sqlite:///duro.db"\n[purge]\nkeep_last = 1\n'
     )
     assert cli_with_store("policy", "check", "runtime_config.toml").code == 0
+
+
+def test_the_doctor_looks_and_repairs_when_told_to(families: Cli) -> None:
+    healthy = families("doctor")
+    assert healthy.code == 0
+    assert {row["severity"] for row in healthy.rows()} == {"ok", "note"}
+    connection = apsw.Connection(str(families.store))
+    connection.execute("INSERT INTO requests VALUES ('r', 99, 5)")
+    connection.close()
+    before = families.dump()
+    told = families("doctor", "-o", "json")
+    assert told.code == 9
+    (ill,) = [each for each in told.json["checks"] if each["count"] and each["severity"] == "error"]
+    assert (ill["name"], ill["findings"][0]["subject"]) == ("requests-without-instance", "incarnation 99")
+    shown = families.on_terminal("doctor", width=120)
+    assert (shown.code, shown.out.splitlines()[0]) == (
+        9,
+        "error: requests-without-instance: 1 found: request ids of instances that are gone",
+    )
+    refused(families, "doctor", "--repair", code=2)
+    assert families.dump() == before
+    repaired = families("doctor", "--repair", "--yes")
+    assert (repaired.code, repaired.out) == (0, "deleted 1 rows: requests-without-instance\n")
+    assert families("doctor").code == 0
+    assert "nothing to repair" in families("doctor", "--repair", "--yes").err
+    (families.directory / "runtime_config.toml").write_text("[pruning]\nkeep_lst = 1\n")
+    broken = families("doctor", "--store", "sqlite:///duro.db", "-o", "json")
+    assert broken.code == 9
+    assert broken.json["checks"][0]["findings"][0]["subject"] == "runtime_config.toml:2:1"

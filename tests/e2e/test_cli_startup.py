@@ -96,6 +96,7 @@ COMMANDS = [
     ("policy", "show"),
     ("policy", "set"),
     ("policy", "unset"),
+    ("doctor",),
 ]
 
 
@@ -128,7 +129,7 @@ def test_every_command_has_a_summary_and_examples_with_long_options(cli: Cli, co
 
 def test_the_exit_codes_stand_in_the_help(cli: Cli) -> None:
     shown = cli("--help").out
-    for code in (0, 1, 2, 3, 4, 5, 6, 7, 8, 10, 11, 12, 130, 141):
+    for code in (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 20, 130, 141):
         assert re.search(rf"(^|  ) *{code}  [a-z]", shown, re.MULTILINE)
 
 

@@ -18,6 +18,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[duro.Store
     opened = duro.open_store(url)
     yield opened
     check_invariants(opened)
+    assert [each for each in opened.checkup() if each.count and each.severity == "error"] == []
     opened.close()
 
 

@@ -47,6 +47,7 @@ def test_what_is_found_and_cleaned_up_is_what_the_model_says(kind: str) -> None:
             try:
                 world.live(STEPS)
                 world.finish()
+                assert [each for each in store.checkup() if each.count and each.severity == "error"] == []
             except BaseException as error:
                 error.add_note(f"family {world.random!r} of seed {seed * 2 + (kind == 'sqlite')}")
                 raise

@@ -1,5 +1,7 @@
-"""The client's methods about lineages, orphans and the removal of whole instances: checked arguments in, values out."""
+"""The client's methods about lineages, orphans, the removal of whole instances, and checks: checked arguments in,
+values out."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Final
 
@@ -7,6 +9,7 @@ from duro.errors import InvalidRulesError, UsageError
 from duro.maintenance import families
 from duro.maintenance.client import Pruning, checked_scope, user_name
 from duro.maintenance.pruning import Progress
+from duro.model.checkup import CheckResult, Repair
 from duro.model.families import (
     Lineage,
     OrphanFilter,
@@ -93,6 +96,24 @@ class Families(Pruning):
         if not reason.strip():
             raise UsageError("an adoption needs a reason", hint="say why, for whoever finds it in a year")
         return self.store.adopt(instance_id, user_name() if by is None else by, reason)
+
+    # --- checks ------------------------------------------------------------------------------------------------
+
+    def checkup(self, *, deep: bool = False) -> tuple[CheckResult, ...]:
+        """Named checks of the whole store, each with what it found and what to do about it. Changes nothing, and runs
+        beside workers. ``deep`` reads everything there is, and may take long."""
+        return tuple(self.store.checkup(deep=deep))
+
+    def repair(self, names: Sequence[str]) -> list[Repair]:
+        """Delete what these checks found, of those that are ``repairable``: rows that nothing can reach.
+
+        Raises:
+            UsageError: one of the names is no check, or nothing that could be repaired.
+        """
+        repairable = {result.name for result in self.store.checkup() if result.repairable}
+        if wrong := [name for name in names if name not in repairable]:
+            raise UsageError(f"{wrong[0]!r} cannot be repaired", hint=f"these can: {', '.join(sorted(repairable))}")
+        return self.store.repair(names)
 
     # --- purge -------------------------------------------------------------------------------------------------
 

@@ -69,9 +69,10 @@ something behind, the instance is due for a sweep, too.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
+from duro.model.checkup import CheckResult, Repair
 from duro.model.families import (
     Family,
     FinishedInstance,
@@ -546,6 +547,17 @@ class Store(ABC):
     @abstractmethod
     def info(self) -> StoreInfo:
         """The store, counted. May read a whole index: for people, not for loops."""
+
+    def checkup(self, *, deep: bool = False) -> Iterator[CheckResult]:
+        """Look for what must not be, check by check, beside whatever runs: nothing is changed, no history is read but
+        for last events. ``deep`` reads everything there is. A store in memory has nothing that could be damaged."""
+        del deep
+        return iter(())
+
+    def repair(self, names: Sequence[str]) -> list[Repair]:
+        """Delete what the repairable checks of these names find, in one transaction."""
+        del names
+        return []
 
     @abstractmethod
     def dump(self) -> StoreDump:

@@ -13,6 +13,7 @@ import apsw
 
 from duro.clock import Clock
 from duro.errors import CommitUnknownError, StoreClosedError, StoreNotFoundError, StoreReadOnlyError
+from duro.model.checkup import CheckResult, Repair
 from duro.model.families import (
     Family,
     FinishedInstance,
@@ -54,6 +55,7 @@ from duro.model.removal import (
 from duro.model.turns import CommitBatch, CommitResult, LastCommit, LeaseRequest, LeaseResult
 from duro.stores.base import LeaseOffer, Store, StoreDump
 from duro.stores.sqlite import (
+    checking,
     clients,
     families,
     leases,
@@ -523,6 +525,13 @@ class SqliteStore(Store):
     def info(self) -> StoreInfo:
         with self._snapshot() as connection:
             return reads.info(connection, self.url, self._path)
+
+    def checkup(self, *, deep: bool = False) -> Iterator[CheckResult]:
+        with self._reading() as connection:
+            yield from checking.checkup(connection, self._path, self._clock.now_ms(), deep=deep)
+
+    def repair(self, names: Sequence[str]) -> list[Repair]:
+        return self._write(lambda transaction: checking.repair(transaction, names))
 
     def dump(self) -> StoreDump:
         with self._snapshot() as connection:

@@ -30,6 +30,7 @@ class StoreContract:
         try:
             yield store
             check_invariants(store)
+            assert [each for each in store.checkup() if each.count and each.severity == "error"] == []
         finally:
             store.close()
 

@@ -1,0 +1,83 @@
+"""``duroctl doctor``: look for what must not be, and mend what can be mended."""
+
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from duroctl.options import command, new_command_app
+from duroctl.removal_options import YesOption
+from duroctl.session import Session
+
+if TYPE_CHECKING:
+    from duro.model.checkup import CheckResult
+
+app = new_command_app()
+
+_FOUND: Final = 9
+
+_DeepOption = Annotated[bool, typer.Option("--deep", help="Let SQLite compare every page and index; may take long.")]
+_RepairOption = Annotated[
+    bool, typer.Option("--repair", help="Delete rows that nothing can reach; shows which, and asks.")
+]
+
+
+@command(
+    app,
+    "doctor",
+    examples=("doctor", "doctor --deep --output json", "doctor --repair"),
+)
+def doctor(session: Session, deep: _DeepOption = False, repair: _RepairOption = False, yes: YesOption = False) -> None:
+    """Check the store and its configuration: promises that are broken, work that is stuck, settings that are unsafe.
+
+    Changes nothing without --repair, and runs beside workers. Exit status 9: something is wrong.
+    """
+    from duroctl.render.checks import CHECKS, REPAIRS, check_lines, is_ill, repair_lines
+
+    with session.client(read_only=not repair) as client:
+        results = [*_configuration(session), *client.checkup(deep=deep)]
+        if repair:
+            ill = [each.name for each in results if each.repairable and each.count]
+            if ill and not yes:
+                found = check_lines([each for each in results if each.name in ill])
+                session.confirm("Delete these rows?", found, f"this deletes what {len(ill)} checks found")
+            repairs = client.repair(ill) if ill else []
+            if session.output.format == "table":
+                session.output.lines(repair_lines(repairs))
+            else:
+                session.output.listing(REPAIRS, repairs, lambda: 0)
+            if not ill:
+                session.note("nothing to repair")
+            results = [each for each in client.checkup() if each.name in ill]
+        elif session.output.terminal:
+            session.output.lines(check_lines(results))
+        else:
+            session.output.listing(CHECKS, results, lambda: 0)
+    session.output.flush()
+    if any(is_ill(each) for each in results):
+        raise typer.Exit(_FOUND)
+
+
+def _configuration(session: Session) -> "list[CheckResult]":
+    """Whether the configuration that commands here use can be used by a worker."""
+    from duro.errors import SettingsError
+    from duro.model.checkup import CheckResult, Finding, Severity
+    from duro.settings.files import load_settings
+
+    found: list[Finding] = []
+    try:
+        file = session.config_file
+        if file is None:
+            return []
+        load_settings(file, str(file))
+    except SettingsError as error:
+        found = [Finding(problem.place, problem.message) for problem in error.problems]
+    return [
+        CheckResult(
+            name="configuration",
+            severity=Severity.ERROR,
+            looks_for="problems of the configuration file (workers keep the last good settings)",
+            remedy="mend the file; `duroctl policy check` says more",
+            count=len(found),
+            findings=tuple(found),
+        )
+    ]

@@ -1,0 +1,310 @@
+"""The SQL statements of the checks of a store; see ``sql`` for the rules that hold for them.
+
+A check answers with the number of its findings and the first ``?1`` of them as (subject, text), in one statement: what
+it compares is of one moment. None reads a history, but for the last event of an execution. ``?2`` is now. A repair
+deletes what its check finds and nothing else.
+"""
+
+# ruff: noqa: S608
+
+from typing import Final, NamedTuple
+
+
+class Check(NamedTuple):
+    """``select`` gives (subject, text) rows. ``deletes``: statements that remove what it finds."""
+
+    name: str
+    severity: str
+    looks_for: str
+    remedy: str
+    select: str
+    deletes: tuple[str, ...] = ()
+
+
+_COUNTED: Final = """
+WITH found (subject, text) AS ({select})
+SELECT (SELECT count(*) FROM found),
+  (SELECT json_group_array(json_array(subject, text)) FROM (SELECT subject, text FROM found LIMIT ?1)), ?2
+"""
+
+
+def counted(check: Check) -> str:
+    return _COUNTED.format(select=check.select)
+
+
+_REPAIR: Final = "`duroctl doctor --repair` deletes the rows: nothing can reach them"
+_DAMAGED: Final = "keep a copy of the file and report it; restore a backup if work is missing"
+_THERE: Final = "(SELECT incarnation FROM instances UNION ALL SELECT incarnation FROM removed_instances)"
+_UNFINISHED: Final = "(SELECT incarnation FROM instances WHERE completed_at_ms IS NULL)"
+
+
+def _rows_of_nobody(name: str, table: str, column: str, owners: str, looks_for: str) -> Check:
+    where = f"{column} NOT IN {owners}"
+    return Check(
+        name,
+        "error",
+        looks_for,
+        _REPAIR,
+        f"""
+SELECT 'incarnation ' || {column}, count(*) || ' rows of {table}' FROM {table} WHERE {where} GROUP BY {column}""",
+        (f"DELETE FROM {table} WHERE {where}",),
+    )
+
+
+# From each execution that has a history to the next along the key, however long the histories are.
+_NEXT: Final = """(SELECT n.{column} FROM history n
+      WHERE (n.incarnation, n.execution_id) > (s.incarnation, s.execution_id)
+      ORDER BY n.incarnation, n.execution_id LIMIT 1)"""
+_HISTORIES: Final = f"""
+WITH RECURSIVE steps (incarnation, execution_id) AS (
+  SELECT * FROM (SELECT incarnation, execution_id FROM history ORDER BY incarnation, execution_id LIMIT 1)
+  UNION ALL
+  SELECT {_NEXT.format(column="incarnation")}, {_NEXT.format(column="execution_id")}
+  FROM steps s WHERE s.incarnation IS NOT NULL)
+SELECT 'incarnation ' || s.incarnation || '/' || s.execution_id, 'a history without its execution' FROM steps s
+WHERE s.incarnation IS NOT NULL
+  AND NOT EXISTS (SELECT 1 FROM executions e WHERE e.incarnation = s.incarnation AND e.execution_id = s.execution_id)
+"""
+_END_EVENTS: Final = """CASE i.status WHEN 'completed' THEN 'OrchestrationCompleted'
+  WHEN 'failed' THEN 'OrchestrationFailed' WHEN 'cancelled' THEN 'OrchestrationCancelled'
+  ELSE 'OrchestrationTerminated' END"""
+_LAST_EVENT: Final = """(SELECT h.data ->> 'type' FROM history h WHERE h.incarnation = i.incarnation
+  AND h.execution_id = i.execution_id ORDER BY h.event_id DESC LIMIT 1)"""
+_EXECUTION: Final = "i.instance_id || '/' || e.execution_id"
+
+CHECKS: Final = (
+    _rows_of_nobody(
+        "executions-without-instance", "executions", "incarnation", _THERE, "executions whose instance is gone"
+    ),
+    Check(
+        "history-without-execution",
+        "error",
+        "histories whose execution is gone",
+        _REPAIR,
+        _HISTORIES,
+        (
+            """DELETE FROM history WHERE NOT EXISTS (SELECT 1 FROM executions e
+  WHERE e.incarnation = history.incarnation AND e.execution_id = history.execution_id)""",
+        ),
+    ),
+    _rows_of_nobody("messages-to-nobody", "messages", "incarnation", _UNFINISHED, "messages nobody will ever read"),
+    _rows_of_nobody("mailbox-of-nobody", "mailbox", "incarnation", _UNFINISHED, "events nobody will ever wait for"),
+    Check(
+        "timers-of-nobody",
+        "error",
+        "timers of executions that are not running",
+        _REPAIR,
+        """
+SELECT 'incarnation ' || t.incarnation || '/' || t.execution_id, count(*) || ' timers' FROM timers t
+WHERE NOT EXISTS (SELECT 1 FROM instances i WHERE i.incarnation = t.incarnation AND i.completed_at_ms IS NULL
+  AND i.execution_id = t.execution_id) GROUP BY t.incarnation, t.execution_id""",
+        (
+            """DELETE FROM timers WHERE NOT EXISTS (SELECT 1 FROM instances i WHERE i.incarnation = timers.incarnation
+  AND i.completed_at_ms IS NULL AND i.execution_id = timers.execution_id)""",
+        ),
+    ),
+    Check(
+        "activities-of-nobody",
+        "error",
+        "queued activities of executions that are not running",
+        _REPAIR,
+        """
+SELECT 'incarnation ' || a.incarnation || '/' || a.execution_id, count(*) || ' activities' FROM activities a
+WHERE NOT EXISTS (SELECT 1 FROM instances i WHERE i.incarnation = a.incarnation AND i.completed_at_ms IS NULL
+  AND i.execution_id = a.execution_id) GROUP BY a.incarnation, a.execution_id""",
+        (
+            """DELETE FROM activities WHERE NOT EXISTS (SELECT 1 FROM instances i
+  WHERE i.incarnation = activities.incarnation AND i.completed_at_ms IS NULL
+    AND i.execution_id = activities.execution_id)""",
+        ),
+    ),
+    _rows_of_nobody(
+        "requests-without-instance", "requests", "incarnation", _THERE, "request ids of instances that are gone"
+    ),
+    _rows_of_nobody("ledger-without-instance", "ledger", "incarnation", _THERE, "ledgers whose instance is gone"),
+    _rows_of_nobody("lineage-without-child", "lineage", "child_incarnation", _THERE, "lineages whose child is gone"),
+    Check(
+        "instance-without-execution",
+        "error",
+        "instances whose current execution is missing",
+        _DAMAGED,
+        """
+SELECT i.instance_id, 'its current execution ' || i.execution_id || ' is missing' FROM instances i
+WHERE NOT EXISTS (SELECT 1 FROM executions e
+  WHERE e.incarnation = i.incarnation AND e.execution_id = i.execution_id AND e.removal = 'live')""",
+    ),
+    Check(
+        "status-against-execution",
+        "error",
+        "instances that say another status than their current execution",
+        _DAMAGED,
+        """
+SELECT i.instance_id, 'it is ' || i.status || ', its execution ' || e.execution_id || ' is ' || e.status
+FROM instances i CROSS JOIN executions e ON e.incarnation = i.incarnation AND e.execution_id = i.execution_id
+WHERE e.status <> i.status AND NOT (i.status = 'running' AND e.status = 'pending')""",
+    ),
+    Check(
+        "status-against-history",
+        "error",
+        "instances that ended otherwise than their history says",
+        _DAMAGED,
+        f"""
+SELECT i.instance_id, 'it is ' || i.status || ', and its history ends with ' || coalesce({_LAST_EVENT}, 'nothing')
+FROM instances i WHERE i.completed_at_ms IS NOT NULL AND {_LAST_EVENT} IS NOT {_END_EVENTS}""",
+    ),
+    Check(
+        "events-against-count",
+        "error",
+        "executions whose history is shorter or longer than they count",
+        _DAMAGED,
+        f"""
+SELECT {_EXECUTION}, 'it counts ' || e.event_count || ' events, and the last one is ' || coalesce(
+  (SELECT max(event_id) FROM history h WHERE h.incarnation = e.incarnation AND h.execution_id = e.execution_id), 0)
+FROM instances i CROSS JOIN executions e ON e.incarnation = i.incarnation AND e.removal <> 'reclaiming'
+WHERE e.event_count <> coalesce(
+  (SELECT max(event_id) FROM history h WHERE h.incarnation = e.incarnation AND h.execution_id = e.execution_id), 0)""",
+    ),
+    Check(
+        "ledger-against-executions",
+        "error",
+        "executions that are neither live nor in the ledger",
+        _DAMAGED,
+        """
+SELECT instance_id, execution_id || ' executions there were: ' || live || ' are live, ' || pruned || ' in the ledger'
+FROM (SELECT i.instance_id, i.execution_id,
+  (SELECT count(*) FROM executions e WHERE e.incarnation = i.incarnation AND e.removal = 'live') AS live,
+  coalesce((SELECT sum(CASE l.trigger WHEN 'undo' THEN -l.executions ELSE l.executions END) FROM ledger l
+    WHERE l.incarnation = i.incarnation), 0) AS pruned FROM instances i WHERE i.execution_id > 1)
+WHERE live + pruned <> execution_id""",
+    ),
+    Check(
+        "lineage-evidence",
+        "error",
+        "children of which nobody can tell whether a parent may still observe them (they are never cleaned up)",
+        "look at each (`duroctl instances tree`), then `duroctl orphans adopt` it, or end it",
+        """
+SELECT i.instance_id, 'spawned by ' || l.parent_instance_id || '/' || l.parent_execution_id || CASE
+    WHEN p.incarnation IS NULL THEN ', which is not there'
+    ELSE ', which is ' || p.status || ' in execution ' || p.execution_id END ||
+  ', ended ' || coalesce(l.spawner_end, '(not recorded)')
+FROM lineage l CROSS JOIN instances i ON i.incarnation = l.child_incarnation
+LEFT JOIN instances p ON p.incarnation = l.parent_incarnation
+WHERE l.detached = 0 AND l.observed_at_ms IS NULL AND CASE
+  WHEN p.incarnation IS NULL THEN l.parent_removed_at_ms IS NULL
+  WHEN l.parent_execution_id > p.execution_id THEN 1
+  WHEN l.parent_execution_id = p.execution_id AND p.completed_at_ms IS NULL
+    THEN l.spawner_ended_at_ms IS NOT NULL OR l.spawner_end IS NOT NULL
+  WHEN l.spawner_ended_at_ms IS NULL OR l.spawner_end IS NULL THEN 1
+  WHEN l.parent_execution_id = p.execution_id THEN l.spawner_end = 'continued_as_new'
+  ELSE l.spawner_end <> 'continued_as_new' END""",
+    ),
+    Check(
+        "observed-without-end",
+        "error",
+        "children that were observed and have not ended",
+        _DAMAGED,
+        """
+SELECT i.instance_id, 'its parent has recorded its end, and it is ' || i.status
+FROM lineage l CROSS JOIN instances i ON i.incarnation = l.child_incarnation
+WHERE l.observed_at_ms IS NOT NULL AND i.completed_at_ms IS NULL""",
+    ),
+    Check(
+        "family-removed-in-part",
+        "error",
+        "children that are there although their parent was removed",
+        "`duroctl prune undo` brings the parent back while that is possible; else `duroctl orphans adopt` the child",
+        """
+SELECT i.instance_id, 'its parent ' || r.instance_id || ' was removed'
+FROM removed_instances r CROSS JOIN lineage l INDEXED BY lineage_by_parent ON l.parent_incarnation = r.incarnation
+  AND l.detached = 0 CROSS JOIN instances i ON i.incarnation = l.child_incarnation""",
+    ),
+    Check(
+        "counters",
+        "error",
+        "numbers of the store that were given already",
+        _DAMAGED,
+        """
+SELECT 'store', 'the next incarnation is ' || s.next_incarnation || ', and ' || m.highest || ' is in use'
+FROM store s, (SELECT max(incarnation) AS highest FROM instances) m WHERE m.highest >= s.next_incarnation""",
+    ),
+    Check(
+        "leases-of-the-dead",
+        "warning",
+        "instances leased to workers that are gone",
+        "start a worker: whichever runs takes them back",
+        """
+SELECT i.instance_id, 'leased to ' || i.lease_worker_id ||
+  coalesce(', gone since ' || ((?2 - w.lease_until_ms) / 1000) || ' s', '')
+FROM instances i INDEXED BY instances_leased LEFT JOIN workers w ON w.worker_id = i.lease_worker_id
+WHERE i.lease_worker_id IS NOT NULL AND coalesce(w.lease_until_ms, 0) < ?2 - 60000""",
+    ),
+    Check(
+        "blocked",
+        "warning",
+        "instances that get no further",
+        "`duroctl instances show` says why; deploy code that matches, then `duroctl instances resume`",
+        """
+SELECT instance_id, blocked || ': ' || coalesce(blocked_reason, '') FROM instances INDEXED BY instances_blocked
+WHERE blocked IS NOT NULL""",
+    ),
+    Check(
+        "workers-differ",
+        "warning",
+        "workers that were told different things about retention (what any of them keeps is kept)",
+        "give all workers the same configuration; `duroctl policy explain` shows what each says",
+        """
+SELECT group_concat(worker_id, ' '), 'published the same, which differs from the others' FROM workers
+WHERE lease_until_ms > ?2 AND (SELECT count(DISTINCT published) FROM workers WHERE lease_until_ms > ?2) > 1
+GROUP BY published""",
+    ),
+    Check(
+        "nobody-works",
+        "warning",
+        "work that is ready while no worker lives",
+        "start a worker: `duroctl worker MODULE:REGISTRY`",
+        """
+SELECT name, count(*) || ' instances are ready' FROM instances INDEXED BY instances_ready
+WHERE ready_at_ms <= ?2 AND NOT EXISTS (SELECT 1 FROM workers WHERE lease_until_ms > ?2) GROUP BY name""",
+    ),
+    Check(
+        "nobody-sweeps",
+        "warning",
+        "rows that wait to be reclaimed while no worker lives",
+        "start a worker, or prune anything with --now: both reclaim",
+        """
+SELECT 'store', executions || ' executions and ' || instances || ' instances are past their grace' FROM (
+  SELECT (SELECT count(*) FROM executions INDEXED BY executions_marked
+      WHERE removal <> 'live' AND reclaim_at_ms <= ?2) AS executions,
+    (SELECT count(*) FROM removed_instances WHERE reclaim_at_ms <= ?2) AS instances)
+WHERE executions + instances > 0 AND NOT EXISTS (SELECT 1 FROM workers WHERE lease_until_ms > ?2)""",
+    ),
+    Check(
+        "prunes-overdue",
+        "warning",
+        "instances that a sweep should have pruned an hour ago",
+        "see the log of the workers, and `duroctl policy explain` of one of them",
+        """
+SELECT instance_id, 'due for ' || ((?2 - prune_due_at_ms) / 1000) || ' s' FROM instances INDEXED BY instances_prune_due
+WHERE prune_due_at_ms IS NOT NULL AND prune_due_at_ms < ?2 - 3600000""",
+    ),
+    Check(
+        "orphans",
+        "note",
+        "children that no parent will ever observe",
+        "`duroctl orphans list` shows them, `duroctl orphans cleanup` removes them",
+        """
+SELECT i.instance_id, i.status || ', spawned by ' || l.parent_instance_id || '/' || l.parent_execution_id
+FROM lineage l INDEXED BY lineage_unobserved CROSS JOIN instances i ON i.incarnation = l.child_incarnation
+WHERE l.detached = 0 AND l.observed_at_ms IS NULL AND l.spawner_ended_at_ms IS NOT NULL""",
+    ),
+    Check(
+        "holds-expired",
+        "note",
+        "holds that hold nothing any more",
+        "`duroctl holds remove` them",
+        "SELECT hold_id, reason FROM holds WHERE until_ms <= ?2",
+    ),
+)
+
+# ?1 problems of the file itself, or 'ok'.
+INTEGRITY_CHECK: Final = "SELECT * FROM pragma_integrity_check LIMIT ?1"

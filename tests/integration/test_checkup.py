@@ -1,0 +1,192 @@
+"""The checks of a store: a healthy one passes, each kind of damage is found by the check that is for it, and a repair
+takes nothing that anybody could reach."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import apsw
+import pytest
+
+import duro
+from duro.model.checkup import CheckResult, Severity
+from duro.model.families import PurgeOptions
+from duro.model.pruning import Hold, HoldTarget
+from duro.stores.sqlite import SqliteStore
+from duro.stores.sqlite.sql_checks import CHECKS
+from duro.testing import ManualClock, check_invariants
+from duro.testing.builders import (
+    activity_scheduled,
+    child_completed,
+    child_scheduled,
+    completed,
+    continued_as_new,
+    next_lease,
+    prune_batch,
+    removal_batch,
+    start_request,
+    timer_created,
+    wait_started,
+)
+from duro.testing.scripted import ScriptedWorker
+from tests.support.pruning import open_sqlite
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture
+def store(tmp_path: Path, clock: ManualClock) -> SqliteStore:
+    """A parent (1) that waits for a running child (3) and has observed another (2); a loop (4) with a pruned execution;
+    a removed parent (5) with its child (6)."""
+    store = open_sqlite(tmp_path / "duro.db", clock)
+    worker = ScriptedWorker(store)
+    store.start_instances([start_request("parent")])
+    leased = worker.take("parent")
+    kept = next_lease(leased, worker.run(leased, child_scheduled("seen"), child_scheduled("runs"), keep_lease=True))
+    children = {each.instance_id: each for each in worker.lease().instances}
+    worker.run(children["seen"], completed())
+    waiting = (child_completed(2), timer_created(10**14), activity_scheduled(), wait_started("go"))
+    worker.run(worker.take("parent"), *waiting, waits=["go"])
+    worker.run(children["runs"], wait_started("go"), waits=["go"])
+    assert kept.instance_id == "parent"
+    store.start_instances([start_request("loop")])
+    for _ in range(2):
+        worker.run(worker.take("loop"), continued_as_new())
+    worker.run(worker.take("loop"), wait_started("go"), waits=["go"])
+    store.prune(prune_batch((4, 2)))
+    store.start_instances([start_request("gone")])
+    leased = worker.take("gone")
+    kept = next_lease(leased, worker.run(leased, child_scheduled("too"), keep_lease=True))
+    worker.run(worker.take("too"), completed())
+    worker.run(worker.take("gone"), child_completed(2), completed())
+    store.start_instances([start_request("ended")])
+    worker.run(worker.take("ended"), completed())
+    rules = PurgeOptions(completed_before=10**14)
+    assert store.remove(removal_batch((5, rules), grace_ms=10**9))[0].removed
+    return store
+
+
+def found(store: SqliteStore, *, deep: bool = False) -> dict[str, CheckResult]:
+    return {result.name: result for result in store.checkup(deep=deep) if result.count}
+
+
+def damage(*statements: str) -> Callable[[apsw.Connection], None]:
+    def do(connection: apsw.Connection) -> None:
+        connection.execute("PRAGMA ignore_check_constraints = 1")
+        for statement in statements:
+            connection.execute(statement)
+            assert connection.changes(), statement
+
+    return do
+
+
+LEFT: Final = "UPDATE instances SET execution_id = 2, live_from = 1 WHERE incarnation = 1"
+DAMAGES: Final[dict[str, Callable[[apsw.Connection], None]]] = {
+    "executions-without-instance": damage("DELETE FROM instances WHERE incarnation = 7"),
+    "history-without-execution": damage("DELETE FROM executions WHERE incarnation = 2"),
+    "messages-to-nobody": damage("INSERT INTO messages VALUES (2, 99, '{}')"),
+    "mailbox-of-nobody": damage("INSERT INTO mailbox VALUES (99, 'go', 98, '{}')"),
+    "timers-of-nobody": damage("INSERT INTO timers VALUES (2, 1, 2, 5)"),
+    "activities-of-nobody": damage("UPDATE activities SET execution_id = 7"),
+    "requests-without-instance": damage("INSERT INTO requests VALUES ('r', 99, 5)"),
+    "ledger-without-instance": damage("UPDATE ledger SET incarnation = 99 WHERE incarnation = 4"),
+    "lineage-without-child": damage("UPDATE lineage SET child_incarnation = 99 WHERE child_incarnation = 2"),
+    "instance-without-execution": damage("UPDATE instances SET execution_id = 9 WHERE incarnation = 7"),
+    "status-against-execution": damage("UPDATE executions SET status = 'failed' WHERE incarnation = 7"),
+    "status-against-history": damage(
+        "UPDATE instances SET status = 'failed' WHERE incarnation = 7",
+        "UPDATE executions SET status = 'failed' WHERE incarnation = 7",
+    ),
+    "events-against-count": damage("DELETE FROM history WHERE incarnation = 1 AND event_id = 7"),
+    "ledger-against-executions": damage("UPDATE ledger SET executions = 5 WHERE incarnation = 4"),
+    "lineage-evidence": damage("UPDATE lineage SET spawner_end = 'failed' WHERE child_incarnation = 3"),
+    "observed-without-end": damage("UPDATE lineage SET observed_at_ms = 5 WHERE child_incarnation = 3"),
+    "family-removed-in-part": damage("UPDATE lineage SET parent_incarnation = 5 WHERE child_incarnation = 3"),
+    "counters": damage("UPDATE store SET next_incarnation = 3"),
+    "leases-of-the-dead": damage("UPDATE instances SET lease_worker_id = 'w9', lease_epoch = 1 WHERE incarnation = 3"),
+    "blocked": damage("UPDATE instances SET blocked = 'poison', blocked_reason = 'dies' WHERE incarnation = 3"),
+    "workers-differ": damage(
+        "INSERT INTO workers SELECT 'w2', host, process_id, started_at_ms, lease_until_ms, duro_version, '{\"a\":1}' "
+        "FROM workers"
+    ),
+    "nobody-works": damage(
+        "UPDATE instances SET ready_at_ms = 5 WHERE incarnation = 3", "UPDATE workers SET lease_until_ms = 5"
+    ),
+    "nobody-sweeps": damage("UPDATE removed_instances SET reclaim_at_ms = 5", "UPDATE workers SET lease_until_ms = 5"),
+    "prunes-overdue": damage("UPDATE instances SET prune_due_at_ms = 5 WHERE incarnation = 4"),
+    "orphans": damage(
+        "UPDATE lineage SET spawner_ended_at_ms = 5, spawner_end = 'continued_as_new' WHERE child_incarnation = 3",
+        LEFT,
+        "UPDATE executions SET execution_id = 2 WHERE incarnation = 1",
+    ),
+    "holds-expired": damage("UPDATE holds SET until_ms = 5"),
+}
+
+
+def test_a_healthy_store_passes(store: SqliteStore) -> None:
+    assert found(store, deep=True) == {}
+    results = {result.name for result in store.checkup(deep=True)}
+    assert results == {check.name for check in CHECKS} | {"sqlite-version", "file-permissions", "pages"}
+    check_invariants(store)
+
+
+@pytest.mark.parametrize("name", DAMAGES)
+def test_damage_is_found_by_the_check_that_is_for_it(
+    name: str, store: SqliteStore, tmp_path: Path, clock: ManualClock
+) -> None:
+    store.add_hold(Hold(hold_id="h", target=HoldTarget(instance_id="loop"), reason="see", created_at_ms=0))
+    healthy = store.dump()
+    with_damage = apsw.Connection(str(tmp_path / "duro.db"))
+    DAMAGES[name](with_damage)
+    with_damage.close()
+    result = found(store)[name]
+    assert result.count >= 1
+    assert len(result.findings) == min(result.count, 20)
+    assert all(each.subject and each.text for each in result.findings)
+    assert result.remedy
+    if not result.repairable:
+        return
+    repaired = store.repair([name])
+    assert [each.name for each in repaired] == [name]
+    assert sum(each.rows for each in repaired) >= 1
+    assert name not in found(store)
+    reachable = {row["incarnation"] for row in healthy["instances"]} - {7 if name.startswith("executions") else 2}
+    for table in ("executions", "history", "messages", "mailbox", "timers"):
+        kept = [row for row in store.dump()[table] if row["incarnation"] in reachable]
+        assert kept == [row for row in healthy[table] if row["incarnation"] in reachable], table
+
+
+def test_every_check_is_shown_to_find_something() -> None:
+    assert list(DAMAGES) == [check.name for check in CHECKS]
+
+
+def test_what_is_found_often_is_counted_and_shown_in_part(store: SqliteStore, tmp_path: Path) -> None:
+    connection = apsw.Connection(str(tmp_path / "duro.db"))
+    for number in range(100, 130):
+        connection.execute("INSERT INTO requests VALUES ('r', ?, 5)", (number,))
+    connection.close()
+    result = found(store)["requests-without-instance"]
+    assert (result.count, len(result.findings)) == (30, 20)
+
+
+def test_files_that_others_may_read_are_found(store: SqliteStore, tmp_path: Path) -> None:
+    (tmp_path / "duro.db").chmod(0o644)
+    result = found(store)["file-permissions"]
+    assert result.severity is Severity.WARNING
+    assert result.findings[0].text == "others may use it: -rw-r--r--"
+
+
+def test_a_client_repairs_only_what_can_be_repaired(store: SqliteStore) -> None:
+    client = duro.Client(store)
+    assert client.repair([]) == []
+    with pytest.raises(duro.UsageError, match="'counters' cannot be repaired"):
+        client.repair(["counters"])
+    assert {result.name for result in client.checkup()} >= {"counters", "orphans"}
+
+
+def test_a_store_in_memory_has_nothing_to_check() -> None:
+    with duro.Client("memory:") as client:
+        assert client.checkup() == ()
