@@ -8,7 +8,7 @@ BIN    := $(VENV)/bin
 comma  := ,
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test check lint types layers pytest setup format properties families kill soak bench bench-pruning generated clean
+.PHONY: demo test check lint types layers pytest setup format properties families kill soak bench bench-pruning bench-families generated clean
 
 demo: setup
 	$(BIN)/duroctl demo
@@ -69,6 +69,10 @@ bench: setup $(if $(QUICK),,$(PEERS)/.installed)
 bench-pruning: setup $(if $(QUICK),,$(PEERS)/.installed)
 	$(BIN)/python -m benchmarks.pruning --only '$(ONLY)' $(if $(QUICK),--quick --rounds 1,--rounds $(ROUNDS)) \
 	  $(if $(QUICK)$(ONLY),,--write docs/pruning.md)
+
+# What finding and removing whole instances costs (docs/families.md). QUICK=1: small.
+bench-families: setup
+	$(BIN)/python -m benchmarks.families $(if $(QUICK),--quick --rounds 1,--rounds $(ROUNDS) --write docs/families.md)
 
 $(PEERS)/.installed: benchmarks/peers.txt
 	test -x $(PEERS)/bin/python || $(PYTHON) -m venv $(PEERS)

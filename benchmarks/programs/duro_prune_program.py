@@ -211,14 +211,20 @@ def writes(client: duro.Client, until: threading.Event) -> dict[str, Any]:
 def writer(setting: str, size: int, directory: Path) -> dict[str, Any]:
     """Undisturbed (``alone``), or beside the prune of the whole store by another process (``beside``)."""
     url = make_store(directory, size)
+    beside = ["benchmarks.programs.duro_prune_program", "prune", "default", str(size), str(directory)]
+    return write_beside(url, None if setting == "alone" else beside)
+
+
+def write_beside(url: str, program: list[str] | None) -> dict[str, Any]:
+    """A client that writes: for a while (None), or beside a program that says when it is ready and ends by itself."""
     until = threading.Event()
-    command = [sys.executable, "-m", "benchmarks.programs.duro_prune_program", "prune", "default", str(size)]
     with duro.Client(url) as client:
         watch = Stopwatch()
-        if setting == "alone":
+        if program is None:
             threading.Timer(WRITER_S, until.set).start()
         else:
-            process = subprocess.Popen([*command, str(directory)], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+            command = [sys.executable, "-m", *program]
+            process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
             assert process.stdout is not None
             assert process.stdin is not None
             process.stdout.readline()
@@ -226,7 +232,7 @@ def writer(setting: str, size: int, directory: Path) -> dict[str, Any]:
             process.stdin.flush()
             threading.Thread(target=_when_ended, args=(process, until)).start()
         found = writes(client, until)
-        if setting != "alone":
+        if program is not None:
             assert process.returncode == 0
         return watch.figures(found["writes"]) | found
 

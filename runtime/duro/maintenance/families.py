@@ -45,6 +45,9 @@ from duro.stores.base import Store
 _CHILDREN_A_READ: Final = 500
 _FAMILIES_A_READ: Final = 200
 _INSTANCES_A_PAGE: Final = 1_000
+_POLITE_PART: Final = 2
+"""Where somebody else writes, a batch is half."""
+
 _ANCESTORS_MAX: Final = 10_000
 """A chain is as long as somebody nested orchestrations; beyond this it is a mistake, and is cut off."""
 
@@ -491,7 +494,7 @@ class _Run:
                 self._skipped.append(SkippedInstance(planned, why))
         each = max(1.0, sum(outcome.instances for outcome in removed) / max(1, len(removed)))
         size = int(REMOVAL_INSTANCES_MAX / each)
-        self._size = max(1, size // 2 if self._room.leave() else size)
+        self._size = max(1, size // _POLITE_PART if self._room.leave() else size)
 
     def result(self, cancelled: Sequence[str]) -> RemovalResult:
         return RemovalResult(

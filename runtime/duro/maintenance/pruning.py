@@ -349,12 +349,15 @@ class _Run:
 def reclaim_all(store: Store, events_max: int = RECLAIM_EVENTS_MAX) -> ReclaimResult:
     """Reclaim whatever is past its grace, batch by batch; the sums."""
     total = ReclaimResult()
+    room = Room(store)
     while True:
         part = store.reclaim(events_max)
         total = ReclaimResult(
             executions=total.executions + part.executions,
             events=total.events + part.events,
             children=total.children + part.children,
+            instances=total.instances + part.instances,
         )
         if not part.more:
             return total
+        room.leave()

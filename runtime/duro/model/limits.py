@@ -70,6 +70,9 @@ PRUNE_GRACE_S: Final = 3600.0
 UNDO_HOLD_S: Final = 7 * 86_400.0
 """How long what an undo brought back is held: a week is enough to mend the policy that would take it again."""
 
+RECLAIM_INSTANCE_EVENTS: Final = 20
+"""What deleting an instance costs beside its events, counted in events: its other rows and its ledger."""
+
 LEDGER_RANGES_MAX: Final = 64
 """Ranges the ledger keeps of one instance: what was pruned costs a bounded amount, however often it happens."""
 
@@ -81,6 +84,6 @@ ORPHAN_SWEEP_S: Final = 600.0
 PURGE_SWEEP_S: Final = 3600.0
 """How often a sweep looks for orphans, and for instances to purge. The second look reads every ended instance."""
 
-REMOVAL_INSTANCES_MAX: Final = 200
+REMOVAL_INSTANCES_MAX: Final = 60
 """Instances one transaction takes out of sight, about: a few milliseconds that other writers wait. A family goes as
 one, however large it is."""

@@ -20,6 +20,7 @@ from duro.model.families import (
     Standing,
 )
 from duro.model.ledger import UNDO, LedgerRange, LedgerTotals
+from duro.model.limits import RECLAIM_INSTANCE_EVENTS
 from duro.model.pruning import Hold
 from duro.model.records import ChildRecord
 from duro.model.removal import PruneRun
@@ -339,14 +340,17 @@ class Families:
         whole: list[int] = []
         touched: set[int] = set()
         for _, tree, _, number in due:
-            room = events_max - events
+            room = events_max - events - RECLAIM_INSTANCE_EVENTS * len(whole)
             if room <= 0:
                 break
             touched.add(tree)
-            deleted = _delete_events(self._removed[number].instance, room)
-            events += deleted
-            if deleted == room:
-                break
+            if self._removed[number].events > room:
+                deleted = _delete_events(self._removed[number].instance, room)
+                events += deleted
+                if deleted == room:
+                    break
+            else:
+                events += self._removed[number].events
             whole.append(number)
         for each in self._removed.values():
             each.reclaiming = each.reclaiming or each.tree in touched

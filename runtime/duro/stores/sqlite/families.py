@@ -19,13 +19,13 @@ from duro.model.families import (
     RemovedInstance,
     Standing,
 )
-from duro.model.ledger import UNDO, LedgerRange, LedgerTotals
+from duro.model.ledger import UNDO, LedgerRange
+from duro.model.limits import RECLAIM_INSTANCE_EVENTS
 from duro.model.pruning import Hold
 from duro.model.records import ChildRecord
-from duro.model.removal import LedgerEntry
 from duro.model.status import InstanceStatus
 from duro.retention.families import SETTLED, place_of, settled_families, verdict_on
-from duro.retention.ledger import fold, removed_range
+from duro.retention.ledger import removed_range
 from duro.stores.sqlite import ledger, sql_pruning
 from duro.stores.sqlite import sql_families as sql
 from duro.stores.sqlite.committer import Transaction, as_json
@@ -72,7 +72,7 @@ class _Going(NamedTuple):
     origin: str
 
 
-_Due: TypeAlias = tuple[int, str, int]
+_Due: TypeAlias = tuple[int, int, int]
 
 _child = msgspec.json.Decoder(ChildRecord)
 _children = msgspec.json.Decoder(list[ChildRecord])
@@ -84,8 +84,6 @@ _spans = msgspec.json.Decoder(list[tuple[int, int, int]])
 _due = msgspec.json.Decoder(list[_Due])
 _restored = msgspec.json.Decoder(list[Restored])
 _holds = msgspec.json.Decoder(list[Hold])
-_entries = msgspec.json.Decoder(list[LedgerEntry])
-_totals = msgspec.json.Decoder(list[LedgerTotals])
 _counts = msgspec.json.Decoder(list[tuple[str, int]])
 _texts = msgspec.json.Decoder(list[str])
 
@@ -304,53 +302,28 @@ def reclaim_removed(transaction: Transaction, events_max: int) -> tuple[int, int
     more."""
     due = _due.decode(transaction.value(sql.REMOVED_DUE, (transaction.now_ms, _INSTANCES_A_BATCH)))
     events = 0
-    whole: list[tuple[int, str]] = []
+    whole: list[int] = []
     touched: set[int] = set()
-    for incarnation, name, tree in due:
-        room = events_max - events
+    for incarnation, tree, size in due:
+        room = events_max - events - RECLAIM_INSTANCE_EVENTS * len(whole)
         if room <= 0:
             break
         touched.add(tree)
-        deleted = transaction.run(sql.DELETE_SOME_HISTORY, (incarnation, room))
-        events += deleted
-        if deleted == room:
-            break
-        whole.append((incarnation, name))
+        if size > room:
+            deleted = transaction.run(sql.DELETE_SOME_HISTORY, (incarnation, room))
+            events += deleted
+            if deleted == room:
+                break
+        else:
+            events += size
+        whole.append(incarnation)
     if touched:
         transaction.run(sql.RECLAIMING_TREES, (as_json(sorted(touched)),))
-        _delete_whole(transaction, whole)
+    if whole:
+        listed = as_json(whole)
+        for statement in (sql.FOLD_LEDGERS, *sql_pruning.DELETE_WHOLE):
+            transaction.run(statement, (listed,))
     return len(whole), events, len(whole) < len(due) or len(due) == _INSTANCES_A_BATCH
-
-
-def _delete_whole(transaction: Transaction, instances: Sequence[tuple[int, str]]) -> None:
-    """Everything of the instances (incarnation, name), in every table; what their ledgers say goes into the totals."""
-    if not instances:
-        return
-    for incarnation, name in instances:
-        _fold(transaction, incarnation, name)
-    listed = as_json([incarnation for incarnation, _ in instances])
-    for statement in sql_pruning.DELETE_WHOLE:
-        transaction.run(statement, (listed,))
-
-
-def _fold(transaction: Transaction, incarnation: int, name: str) -> None:
-    entries = _entries.decode(transaction.value(sql_pruning.LEDGER_OF, (incarnation,)))
-    if not entries:
-        return
-    before = _totals.decode(transaction.value(sql_pruning.LEDGER_TOTALS, (name,)))
-    totals = fold(before[0] if before else LedgerTotals(name=name), [entry.range for entry in entries])
-    transaction.run(
-        sql_pruning.REPLACE_TOTALS,
-        (
-            name,
-            totals.instances,
-            totals.executions,
-            totals.events,
-            totals.history_bytes,
-            totals.first_pruned_at_ms,
-            totals.last_pruned_at_ms,
-        ),
-    )
 
 
 # --- undo ----------------------------------------------------------------------------------------------------

@@ -188,11 +188,27 @@ SELECT json_object('instance_id', instance_id, 'incarnation', incarnation, 'name
 FROM removed_instances WHERE instance_id = ?1 ORDER BY incarnation DESC LIMIT 1
 """
 ANY_REMOVED_DUE: Final = "SELECT EXISTS (SELECT 1 FROM removed_instances WHERE reclaim_at_ms <= ?1)"
-# Removed instances due at ?1, at most ?2, the leaves of a tree first: incarnation, name, tree.
+# Removed instances due at ?1, at most ?2, the leaves of a tree first: incarnation, tree, events.
 REMOVED_DUE: Final = """
-SELECT json_group_array(json_array(incarnation, name, tree)) FROM (
-  SELECT incarnation, name, tree FROM removed_instances INDEXED BY removed_instances_due
+SELECT json_group_array(json_array(incarnation, tree, events)) FROM (
+  SELECT incarnation, tree, events FROM removed_instances INDEXED BY removed_instances_due
   WHERE reclaim_at_ms <= ?1 ORDER BY reclaim_at_ms, tree, depth DESC, incarnation LIMIT ?2)
+"""
+# What the ledgers of the removed instances ?1 say, added to the totals of their orchestrations; what an undo brought
+# back does not count.
+FOLD_LEDGERS: Final = """
+INSERT INTO ledger_totals (name, instances, executions, events, history_bytes, first_pruned_at_ms, last_pruned_at_ms)
+SELECT r.name, count(DISTINCT l.incarnation), sum(iif(l.trigger = 'undo', -l.executions, l.executions)),
+  sum(iif(l.trigger = 'undo', -l.events, l.events)), sum(iif(l.trigger = 'undo', -l.history_bytes, l.history_bytes)),
+  min(l.first_pruned_at_ms), max(l.last_pruned_at_ms)
+FROM json_each(?1) AS k CROSS JOIN removed_instances r ON r.incarnation = k.value
+CROSS JOIN ledger l ON l.incarnation = r.incarnation
+WHERE true GROUP BY r.name
+ON CONFLICT (name) DO UPDATE SET instances = instances + excluded.instances,
+  executions = executions + excluded.executions, events = events + excluded.events,
+  history_bytes = history_bytes + excluded.history_bytes,
+  first_pruned_at_ms = min(first_pruned_at_ms, excluded.first_pruned_at_ms),
+  last_pruned_at_ms = max(last_pruned_at_ms, excluded.last_pruned_at_ms)
 """
 # Up to ?2 events of incarnation ?1.
 DELETE_SOME_HISTORY: Final = """

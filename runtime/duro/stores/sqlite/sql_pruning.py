@@ -195,13 +195,6 @@ SELECT json_group_array(json_object('name', name, 'instances', instances, 'execu
   'history_bytes', history_bytes, 'first_pruned_at_ms', first_pruned_at_ms, 'last_pruned_at_ms', last_pruned_at_ms))
 FROM (SELECT * FROM ledger_totals WHERE ?1 IS NULL OR name = ?1 ORDER BY name)
 """
-REPLACE_TOTALS: Final = """
-INSERT INTO ledger_totals (name, instances, executions, events, history_bytes, first_pruned_at_ms, last_pruned_at_ms)
-VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
-ON CONFLICT (name) DO UPDATE SET instances = excluded.instances, executions = excluded.executions,
-  events = excluded.events, history_bytes = excluded.history_bytes,
-  first_pruned_at_ms = excluded.first_pruned_at_ms, last_pruned_at_ms = excluded.last_pruned_at_ms
-"""
 # An execution that may have been pruned: incarnation, the current execution, and its row's state if there is a row.
 REMOVAL_OF: Final = """
 SELECT i.incarnation, i.execution_id, e.removal, e.pruned_at_ms, e.reclaim_at_ms
