@@ -83,6 +83,10 @@ def _instance_lines(instance: InstancePlan) -> Iterator[str]:
     for (keep, _), group in groupby(instance.items, key=_alike):
         items = list(group)
         yield f"  {_span(items):>11}  {'keep  ' if keep else 'REMOVE'}  {visible(_reasons(items))}"
+    if instance.children:
+        shown = ", ".join(child.instance_id for child in instance.children[:5])
+        more = f" and {len(instance.children) - 5:,} more" if len(instance.children) > 5 else ""
+        yield visible(f"   with them, settled children: {shown}{more}")
 
 
 def _alike(item: PlanItem) -> tuple[bool, tuple[str, ...]]:
@@ -103,11 +107,20 @@ def _reasons(items: list[PlanItem]) -> str:
 def totals_lines(plan: PrunePlan) -> list[str]:
     totals = plan.totals
     instances = sum(any(not item.verdict.keep for item in each.items) for each in plan.instances)
+    children = []
+    if totals.children_removed:
+        children = [
+            (
+                f"with them: {counted(totals.children_removed, 'settled child', 'settled children')} and below, "
+                f"{counted(totals.child_events_removed, 'event')}, {size(totals.child_bytes_removed)}, once reclaimed"
+            )
+        ]
     return [
         (
             f"to remove: {_executions(totals.executions_removed)} of {counted(instances, 'instance')}, "
             f"{counted(totals.events_removed, 'event')}, {size(totals.bytes_removed)}"
         ),
+        *children,
         (
             f"to keep:   {_executions(totals.executions_kept)}, {counted(totals.events_kept, 'event')}, "
             f"{size(totals.bytes_kept)}"

@@ -264,6 +264,30 @@ def test_large_families_are_found_removed_and_brought_back(store: Store, shape: 
     check_invariants(dump)
 
 
+def test_a_plan_shows_the_settled_children_that_go_with_an_execution(
+    store: Store, options: duro.RuntimeOptions, tmp_path: Path
+) -> None:
+    """And when it is reclaimed, those go; one that is held stays."""
+    config = tmp_path / "runtime_config.toml"
+    config.write_text('[pruning]\nchildren = "settled"\n')
+    with duro.Runtime(store, make_registry(), options, config=config) as runtime:
+        client = runtime.client
+        forget(client)
+        client.raise_event("p.forgotten", "end", "x")
+        until(lambda: status(client, "p.forgotten.below") in FINAL_INSTANCE_STATUSES, "it runs")
+        plan = client.plan_prune(1)
+        (instance,) = [each for each in plan.instances if each.instance_id == "p"]
+        shown = {child.instance_id: (child.execution_id, child.instances) for child in instance.children}
+        assert shown == {"p.awaited": (1, 1), "p.forgotten": (1, 2)}
+        assert plan.totals.children_removed == 3
+        hold = client.add_hold("p.forgotten.below", reason="to see")
+        (held,) = [each for each in client.plan_prune(1).instances if each.instance_id == "p"]
+        assert [child.instance_id for child in held.children] == ["p.awaited"]
+        client.remove_hold(hold.hold_id)
+        client.apply_plan(plan, grace_s=0)
+        assert {each.instance_id for each in client.list_instances().instances} == {"p"}
+
+
 # --- by itself -------------------------------------------------------------------------------------------------
 
 

@@ -12,6 +12,9 @@ from duro.maintenance.room import Room
 from duro.model.limits import MARK_RECLAIM_EVENTS_MAX, RECLAIM_EVENTS_MAX
 from duro.model.pruning import (
     ExecutionFacts,
+    Hold,
+    InstancePlan,
+    PlannedChild,
     PrunePlan,
     PruneResult,
     PruneTrigger,
@@ -28,6 +31,7 @@ from duro.model.removal import (
 )
 from duro.model.retention import PolicyKind, PruneOptions
 from duro.model.status import ChildrenPolicy
+from duro.retention.families import settled_families
 from duro.retention.names import matches
 from duro.retention.plan import instance_plan, prune_plan
 from duro.stores.base import Store
@@ -135,6 +139,8 @@ def plan(store: Store, options: PruneOptions | None, scope: PruneScope) -> Prune
     ]
     if options is None and planned and all(each.origin.kind is PolicyKind.NONE for each in planned):
         raise nobody_says()
+    if policies.children is ChildrenPolicy.SETTLED:
+        planned = [_with_children(store, each, holds, now_ms) for each in planned]
     return prune_plan(
         planned,
         store_id=store.store_id(),
@@ -142,6 +148,36 @@ def plan(store: Store, options: PruneOptions | None, scope: PruneScope) -> Prune
         hold_revision=hold_revision,
         made_at_ms=now_ms,
     )
+
+
+def _with_children(store: Store, planned: InstancePlan, holds: Sequence[Hold], now_ms: int) -> InstancePlan:
+    """``planned`` with the settled children that go with what it removes."""
+    removed = {item.execution.execution_id for item in planned.items if not item.verdict.keep}
+    if not removed:
+        return planned
+    spawners: dict[int, int] = {}
+    after = 0
+    while page := store.list_children(planned.incarnation, INSTANCES_A_PAGE, after):
+        for child in page:
+            if not child.detached and child.completed_at_ms is not None and child.parent.execution_id in removed:
+                spawners[child.incarnation] = child.parent.execution_id
+        after = page[-1].incarnation
+    waiting = iter(spawners)
+    children: list[PlannedChild] = []
+    while part := list(islice(waiting, INSTANCES_A_PAGE)):
+        children += [
+            PlannedChild(
+                instance_id=family.root.instance_id,
+                incarnation=family.root.incarnation,
+                execution_id=spawners[family.root.incarnation],
+                instances=len(family.members),
+                executions=sum(member.executions for member in family.members),
+                events=sum(member.events for member in family.members),
+                history_bytes=sum(member.history_bytes for member in family.members),
+            )
+            for family in settled_families(store.families(part), holds, now_ms)
+        ]
+    return msgspec.structs.replace(planned, children=tuple(children))
 
 
 def facts_of(

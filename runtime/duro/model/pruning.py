@@ -161,9 +161,23 @@ class PlanItem(msgspec.Struct, frozen=True, gc=False):
     verdict: Verdict
 
 
+class PlannedChild(msgspec.Struct, frozen=True, kw_only=True):
+    """A settled child that goes, with all that depends on it, when ``execution_id``, which spawned it, is reclaimed.
+    The counts are of all of them."""
+
+    instance_id: str
+    incarnation: int
+    execution_id: int
+    instances: int
+    executions: int
+    events: int
+    history_bytes: int
+
+
 class InstancePlan(msgspec.Struct, frozen=True, kw_only=True):
     """One instance: what it was planned with, and its live executions, oldest first. Several ``rules`` are united: an
-    execution goes only if each of them lets it go. None: never prune."""
+    execution goes only if each of them lets it go. None: never prune. ``children``: the settled children of what goes
+    that go with it, as they are now; those that settle before it is reclaimed go, too."""
 
     instance_id: str
     incarnation: int
@@ -171,15 +185,22 @@ class InstancePlan(msgspec.Struct, frozen=True, kw_only=True):
     rules: tuple[PruneOptions, ...] | None
     origin: PolicyOrigin
     items: tuple[PlanItem, ...]
+    children: tuple[PlannedChild, ...] = ()
 
 
 class PlanTotals(msgspec.Struct, frozen=True, kw_only=True):
+    """``children_removed`` are instances (settled children and what depends on them), with their events and bytes; the
+    other counts are of the instances that are pruned."""
+
     executions_kept: int = 0
     executions_removed: int = 0
     events_kept: int = 0
     events_removed: int = 0
     bytes_kept: int = 0
     bytes_removed: int = 0
+    children_removed: int = 0
+    child_events_removed: int = 0
+    child_bytes_removed: int = 0
 
 
 class WarningCode(StrEnum):

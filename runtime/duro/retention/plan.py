@@ -24,6 +24,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import Final, NamedTuple, TypeAlias
 
+import msgspec
+
 from duro.model.limits import TURN_PRUNE_EXECUTIONS_MAX
 from duro.model.pruning import (
     ExecutionFacts,
@@ -32,6 +34,7 @@ from duro.model.pruning import (
     NewerExecutions,
     NewerVersion,
     PlanItem,
+    PlannedChild,
     PlanTotals,
     PlanWarning,
     PrunePlan,
@@ -306,7 +309,10 @@ def prune_plan(
         hold_revision=hold_revision,
         made_at_ms=made_at_ms,
         instances=planned,
-        totals=plan_totals(item for instance in planned for item in instance.items),
+        totals=_with_children(
+            plan_totals(item for instance in planned for item in instance.items),
+            [child for instance in planned for child in instance.children],
+        ),
         warnings=tuple(_warnings(planned)),
     )
 
@@ -326,6 +332,17 @@ def plan_totals(items: Iterable[PlanItem]) -> PlanTotals:
         events_removed=events[0],
         bytes_kept=sizes[1],
         bytes_removed=sizes[0],
+    )
+
+
+def _with_children(totals: PlanTotals, children: Sequence[PlannedChild]) -> PlanTotals:
+    if not children:
+        return totals
+    return msgspec.structs.replace(
+        totals,
+        children_removed=sum(child.instances for child in children),
+        child_events_removed=sum(child.events for child in children),
+        child_bytes_removed=sum(child.history_bytes for child in children),
     )
 
 
