@@ -94,7 +94,8 @@ class Client(Families):
     instead of names, and inputs and results are checked against their annotations.
 
     Every write has a ``request_id``; a caller who does not know whether a write happened repeats it under the same
-    id, and it is applied once. None takes a new one; one that is not storable is an ``InvalidIdError``.
+    id, and it is applied once. None takes a new one; one that is not storable is an ``InvalidIdError``. ``by_hand``
+    False: what is pruned and removed is coalesced in the ledger, like automatic prunes, and is no run of its own.
 
     Raises (the constructor): StoreUrlError, StoreError.
     """
@@ -107,6 +108,7 @@ class Client(Families):
         ids: Callable[[], str] = new_id,
         notifier: FinishNotifier | None = None,
         after_write: Callable[[], None] = lambda: None,
+        by_hand: bool = True,
     ) -> None:
         self._owned = not isinstance(store, Store)
         self.store: Store = store if isinstance(store, Store) else open_store(store)
@@ -114,6 +116,7 @@ class Client(Families):
         self._ids = ids
         self._notifier = notifier or FinishNotifier()
         self._after_write = after_write
+        self._by_hand = by_hand
 
     def close(self) -> None:
         """Close the store if this client opened it."""

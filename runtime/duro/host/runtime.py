@@ -35,6 +35,14 @@ _WATCH_S: Final = 1.0
 """How often the configuration file is looked at."""
 
 
+class ActivityClients:
+    """The clients of activities: what they prune is coalesced in the ledger."""
+
+    def __init__(self, client: Client) -> None:
+        self.client = client
+        self.async_client = AsyncClient(client)
+
+
 class Runtime:
     """Runs the orchestrations and activities of a registry on a store, in threads of its own.
 
@@ -83,10 +91,19 @@ class Runtime:
         self._prune_counters = PruneCounters()
         self._metrics: MetricsServer | None = None
         self._executor: ThreadedActivityExecutor | None = None
-        self.client = Client(
-            self.store, registry=registry, ids=ids, notifier=self._notifier, after_write=self._after_write
-        )
+        self.client = self._make_client(ids, by_hand=True)
         self.async_client = AsyncClient(self.client)
+        self._of_activities = ActivityClients(self._make_client(ids, by_hand=False))
+
+    def _make_client(self, ids: Callable[[], str], *, by_hand: bool) -> Client:
+        return Client(
+            self.store,
+            registry=self.registry,
+            ids=ids,
+            notifier=self._notifier,
+            after_write=self._after_write,
+            by_hand=by_hand,
+        )
 
     # --- life ------------------------------------------------------------------------------------------------
 
@@ -112,7 +129,7 @@ class Runtime:
         )
         self._worker = worker
         self._executor = ThreadedActivityExecutor(
-            self, worker.report, self.options.max_activity_threads, self._new_event_loop
+            self._of_activities, worker.report, self.options.max_activity_threads, self._new_event_loop
         )
         try:
             self._metrics = self._serve_metrics(worker)
@@ -156,6 +173,7 @@ class Runtime:
             self._executor.close()
             self._loop = self._renewal = None
         self.async_client.close_threads()
+        self._of_activities.async_client.close_threads()
         if self._owned:
             self.store.close()
 

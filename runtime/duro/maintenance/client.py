@@ -41,6 +41,7 @@ class Pruning:
 
     store: Store
     _ids: Callable[[], str]
+    _by_hand: bool
 
     # --- pruning -----------------------------------------------------------------------------------------------
 
@@ -85,7 +86,8 @@ class Pruning:
         reason: str = "",
         by: str | None = None,
     ) -> PruneResult:
-        """Prune one instance; see ``prune_executions_bulk``. An activity may prune its own (``ctx.client``).
+        """Prune one instance; see ``prune_executions_bulk``. An activity may prune its own (``ctx.client``): the ledger
+        coalesces what activities prune, so it is no run, and ``undo_prune`` takes the instance's id.
 
         Raises:
             InstanceNotFoundError: there is no such instance.
@@ -263,7 +265,7 @@ class Pruning:
             raise UsageError(f"grace_s must be seconds, 0 or more, not {grace_s!r}")
         check_text(reason, "the reason")
         return RunTerms(
-            run_id=self._short_id("run"),
+            run_id=self._short_id("run") if self._by_hand else "",
             grace_ms=math.ceil(grace_s * 1000),
             by=user_name() if by is None else by,
             reason=reason,

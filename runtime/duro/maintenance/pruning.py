@@ -66,7 +66,7 @@ Progress = Callable[[PruneProgress], bool | None]
 
 
 class RunTerms(msgspec.Struct, frozen=True, kw_only=True):
-    """Who prunes by hand, and how: see ``PruneBatch``."""
+    """Who prunes by hand, and how: see ``PruneBatch``. Without a ``run_id`` it is an activity that does."""
 
     run_id: str
     grace_ms: int
@@ -336,7 +336,7 @@ class _Run:
             results = self._store.prune(
                 PruneBatch(
                     orders=tuple(orders),
-                    trigger=PruneTrigger.MANUAL,
+                    trigger=PruneTrigger.MANUAL if self._terms.run_id else PruneTrigger.ACTIVITY,
                     executions_max=self._executions_max,
                     run_id=self._terms.run_id,
                     by=self._terms.by,

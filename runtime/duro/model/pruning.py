@@ -252,6 +252,8 @@ class PruneTrigger(StrEnum):
     """With continue-as-new: its ``prune=``, or the automatic policy; the policy's origin says which."""
     INTERVAL = "interval"
     """A sweep."""
+    ACTIVITY = "activity"
+    """An activity, through its client."""
     MANUAL = "manual"
     """A client or the command line."""
 
