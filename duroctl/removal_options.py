@@ -20,3 +20,11 @@ GraceOption = Annotated[
 ]
 ReasonOption = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Kept in the ledger.")]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+CompletedBeforeOption = Annotated[
+    str | None,
+    typer.Option("--completed-before", metavar="TIME", help="Keep what ended then or later (ISO-8601 with zone, now)."),
+]
+NameOption = Annotated[
+    str | None, typer.Option("--name", metavar="GLOB", help="All instances of orchestrations with such a name.")
+]
+AllOption = Annotated[bool, typer.Option("--all", help="All instances of the store.")]

@@ -7,14 +7,17 @@ import typer
 
 from duroctl.options import CursorOption, LimitOption, command, new_group
 from duroctl.removal_options import (
+    AllOption,
     ApplyOption,
     CheckOption,
+    CompletedBeforeOption,
     DryRunOption,
     GraceOption,
     NowOption,
     PlanOutOption,
     YesOption,
 )
+from duroctl.removal_options import NameOption as GlobOption
 from duroctl.removal_options import ReasonOption as PurgeReasonOption
 from duroctl.session import Session
 
@@ -57,10 +60,6 @@ _KeepWithinOption = Annotated[
 _KeepFailedWithinOption = Annotated[
     str | None, typer.Option("--keep-failed-within", metavar="DURATION", help="The same for what failed.")
 ]
-_CompletedBeforeOption = Annotated[
-    str | None,
-    typer.Option("--completed-before", metavar="TIME", help="Keep what ended then or later (ISO-8601 with zone, now)."),
-]
 _KeepLastOption = Annotated[
     str | None,
     typer.Option("--keep-last", metavar="N", help="Keep the newest N of each orchestration that have ended."),
@@ -70,10 +69,6 @@ _EndStatusOption = Annotated[
     typer.Option("--status", metavar="STATUS", help="Only what ended so: completed, failed, cancelled, terminated."),
 ]
 _DepthOption = Annotated[str, typer.Option("--depth", metavar="N", help="Levels below it at most; 0 for all.")]
-_GlobOption = Annotated[
-    str | None, typer.Option("--name", metavar="GLOB", help="All instances of orchestrations with such a name.")
-]
-_AllOption = Annotated[bool, typer.Option("--all", help="All instances of the store.")]
 
 
 @command(
@@ -297,11 +292,11 @@ def purge(
     instance: _MaybeIdsArgument = None,
     keep_within: _KeepWithinOption = None,
     keep_failed_within: _KeepFailedWithinOption = None,
-    completed_before: _CompletedBeforeOption = None,
+    completed_before: CompletedBeforeOption = None,
     keep_last: _KeepLastOption = None,
     status: _EndStatusOption = None,
-    name: _GlobOption = None,
-    all_instances: _AllOption = False,
+    name: GlobOption = None,
+    all_instances: AllOption = False,
     dry_run: DryRunOption = False,
     plan_out: PlanOutOption = None,
     apply_file: ApplyOption = None,

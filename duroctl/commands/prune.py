@@ -6,10 +6,13 @@ import typer
 
 from duroctl.options import command, new_command_app
 from duroctl.removal_options import (
+    AllOption,
     ApplyOption,
     CheckOption,
+    CompletedBeforeOption,
     DryRunOption,
     GraceOption,
+    NameOption,
     NowOption,
     PlanOutOption,
     ReasonOption,
@@ -39,20 +42,12 @@ _KeepLastOption = Annotated[
 _KeepWithinOption = Annotated[
     str | None, typer.Option("--keep-within", metavar="DURATION", help="Keep what ended no longer ago (90s 12h 7d).")
 ]
-_CompletedBeforeOption = Annotated[
-    str | None,
-    typer.Option("--completed-before", metavar="TIME", help="Keep what ended then or later (ISO-8601 with zone, now)."),
-]
 _PerVersionOption = Annotated[
     str | None, typer.Option("--keep-last-per-version", metavar="N", help="Keep the newest N of each version.")
 ]
 _VersionsOption = Annotated[
     str | None, typer.Option("--keep-versions", metavar="N", help="... of the N versions used last.")
 ]
-_NameOption = Annotated[
-    str | None, typer.Option("--name", metavar="GLOB", help="All instances of orchestrations with such a name.")
-]
-_AllOption = Annotated[bool, typer.Option("--all", help="All instances of the store.")]
 
 
 @command(
@@ -71,11 +66,11 @@ def prune(
     instance: _IdsArgument = None,
     keep_last: _KeepLastOption = None,
     keep_within: _KeepWithinOption = None,
-    completed_before: _CompletedBeforeOption = None,
+    completed_before: CompletedBeforeOption = None,
     keep_last_per_version: _PerVersionOption = None,
     keep_versions: _VersionsOption = None,
-    name: _NameOption = None,
-    all_instances: _AllOption = False,
+    name: NameOption = None,
+    all_instances: AllOption = False,
     dry_run: DryRunOption = False,
     plan_out: PlanOutOption = None,
     apply_file: ApplyOption = None,

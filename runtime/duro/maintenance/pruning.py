@@ -171,9 +171,9 @@ def _with_children(store: Store, planned: InstancePlan, holds: Sequence[Hold], n
                 incarnation=family.root.incarnation,
                 execution_id=spawners[family.root.incarnation],
                 instances=len(family.members),
-                executions=sum(member.executions for member in family.members),
-                events=sum(member.events for member in family.members),
-                history_bytes=sum(member.history_bytes for member in family.members),
+                executions=family.executions,
+                events=family.events,
+                history_bytes=family.history_bytes,
             )
             for family in settled_families(store.families(part), holds, now_ms)
         ]

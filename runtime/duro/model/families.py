@@ -195,6 +195,18 @@ class Family(msgspec.Struct, frozen=True, kw_only=True):
     def root(self) -> FamilyMember:
         return self.members[0]
 
+    @property
+    def executions(self) -> int:
+        return sum(member.executions for member in self.members)
+
+    @property
+    def events(self) -> int:
+        return sum(member.events for member in self.members)
+
+    @property
+    def history_bytes(self) -> int:
+        return sum(member.history_bytes for member in self.members)
+
 
 class FinishedInstance(msgspec.Struct, frozen=True, kw_only=True):
     """An instance that has ended and may be the root of a family to be purged."""

@@ -23,6 +23,7 @@ from duro.model.families import (
     Place,
     PurgeOptions,
     RemovalItem,
+    RemovalOutcome,
     RemovalRules,
     RemovalTotals,
     Standing,
@@ -257,10 +258,30 @@ def removal_item(family: Family, rules: RemovalRules | None, origin: PolicyOrigi
         origin=origin,
         verdict=verdict,
         instances=len(family.members),
-        executions=sum(member.executions for member in family.members),
-        events=sum(member.events for member in family.members),
-        history_bytes=sum(member.history_bytes for member in family.members),
+        executions=family.executions,
+        events=family.events,
+        history_bytes=family.history_bytes,
     )
+
+
+def removal_outcome(family: Family, *, removed: bool, reasons: tuple[str, ...]) -> RemovalOutcome:
+    """What a store answers about one order."""
+    root = family.root
+    return RemovalOutcome(
+        incarnation=root.incarnation,
+        instance_id=root.instance_id,
+        name=root.name,
+        removed=removed,
+        reasons=reasons,
+        instances=len(family.members),
+        executions=family.executions,
+        events=family.events,
+        history_bytes=family.history_bytes,
+    )
+
+
+NOTHING_THERE: Final = RemovalOutcome(incarnation=0, instance_id="", name="", removed=False, reasons=())
+"""The answer about an instance that is gone, but for its incarnation."""
 
 
 def removal_totals(items: Iterable[RemovalItem]) -> RemovalTotals:

@@ -6,6 +6,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import msgspec
+
 from duro.errors import InstanceNotFoundError, NotAnOrphanError, StalePlanError
 from duro.model.families import (
     Family,
@@ -25,7 +27,14 @@ from duro.model.pruning import Hold
 from duro.model.records import ChildRecord
 from duro.model.removal import PruneRun
 from duro.model.status import RemovalState
-from duro.retention.families import SETTLED, place_of, settled_families, verdict_on
+from duro.retention.families import (
+    NOTHING_THERE,
+    SETTLED,
+    place_of,
+    removal_outcome,
+    settled_families,
+    verdict_on,
+)
 from duro.retention.ledger import fold, removed_range
 from duro.stores.memory.instances import Execution, Instance, LedgerRow, Lineage, RunTotals, next_sequence
 
@@ -229,11 +238,7 @@ class Families:
             taken: set[int] = set()
             for order in batch.orders:
                 if order.incarnation not in self._instances or order.incarnation in taken:
-                    outcomes.append(
-                        RemovalOutcome(
-                            incarnation=order.incarnation, instance_id="", name="", removed=False, reasons=()
-                        )
-                    )
+                    outcomes.append(msgspec.structs.replace(NOTHING_THERE, incarnation=order.incarnation))
                     continue
                 whole = self._family(self._instances[order.incarnation])
                 members = tuple(each for each in whole.members if each.incarnation not in taken)
@@ -244,7 +249,7 @@ class Families:
                 if not verdict.keep:
                     taken |= {each.incarnation for each in members}
                     going.append(_Going(family, str(order.rules), str(order.origin)))
-                outcomes.append(_outcome(family, removed=not verdict.keep, reasons=verdict.reasons))
+                outcomes.append(removal_outcome(family, removed=not verdict.keep, reasons=verdict.reasons))
             run = self._mark(going, batch.trigger, now, run_id=batch.run_id, grace_ms=batch.grace_ms)
             if batch.run_id and going:
                 self._add_to_run(run, batch.run_id, batch.by, batch.reason, now)
@@ -439,21 +444,6 @@ def _member(instance: Instance, depth: int) -> FamilyMember:
         executions=len(live),
         events=sum(each.event_count for each in live),
         history_bytes=sum(each.history_bytes for each in live),
-    )
-
-
-def _outcome(family: Family, *, removed: bool, reasons: tuple[str, ...]) -> RemovalOutcome:
-    root = family.root
-    return RemovalOutcome(
-        incarnation=root.incarnation,
-        instance_id=root.instance_id,
-        name=root.name,
-        removed=removed,
-        reasons=reasons,
-        instances=len(family.members),
-        executions=sum(member.executions for member in family.members),
-        events=sum(member.events for member in family.members),
-        history_bytes=sum(member.history_bytes for member in family.members),
     )
 
 

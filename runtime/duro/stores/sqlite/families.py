@@ -24,7 +24,14 @@ from duro.model.limits import RECLAIM_INSTANCE_EVENTS
 from duro.model.pruning import Hold
 from duro.model.records import ChildRecord
 from duro.model.status import InstanceStatus
-from duro.retention.families import SETTLED, place_of, settled_families, verdict_on
+from duro.retention.families import (
+    NOTHING_THERE,
+    SETTLED,
+    place_of,
+    removal_outcome,
+    settled_families,
+    verdict_on,
+)
 from duro.retention.ledger import removed_range
 from duro.stores.sqlite import ledger, sql_pruning
 from duro.stores.sqlite import sql_families as sql
@@ -188,7 +195,7 @@ def remove(transaction: Transaction, batch: RemovalBatch) -> list[RemovalOutcome
     outcomes = []
     for order in batch.orders:
         if order.incarnation not in by_root or order.incarnation in taken:
-            outcomes.append(_gone(order))
+            outcomes.append(msgspec.structs.replace(NOTHING_THERE, incarnation=order.incarnation))
             continue
         whole = by_root[order.incarnation]
         family = Family(
@@ -199,7 +206,7 @@ def remove(transaction: Transaction, batch: RemovalBatch) -> list[RemovalOutcome
         if not verdict.keep:
             taken |= {each.incarnation for each in family.members}
             going.append(_Going(family, str(order.rules), str(order.origin)))
-        outcomes.append(_outcome(family, removed=not verdict.keep, reasons=verdict.reasons))
+        outcomes.append(removal_outcome(family, removed=not verdict.keep, reasons=verdict.reasons))
     run = _mark(transaction, going, trigger=batch.trigger, run_id=batch.run_id, grace_ms=batch.grace_ms)
     if batch.run_id and going:
         ledger.add_to_run(transaction, run, run_id=batch.run_id, by=batch.by, reason=batch.reason)
@@ -215,25 +222,6 @@ def _newest_from(
     if key not in known:
         known[key] = newest_finished(transaction.connection, *key)
     return known[key]
-
-
-def _gone(order: RemovalOrder) -> RemovalOutcome:
-    return RemovalOutcome(incarnation=order.incarnation, instance_id="", name="", removed=False, reasons=())
-
-
-def _outcome(family: Family, *, removed: bool, reasons: tuple[str, ...]) -> RemovalOutcome:
-    root = family.root
-    return RemovalOutcome(
-        incarnation=root.incarnation,
-        instance_id=root.instance_id,
-        name=root.name,
-        removed=removed,
-        reasons=reasons,
-        instances=len(family.members),
-        executions=sum(member.executions for member in family.members),
-        events=sum(member.events for member in family.members),
-        history_bytes=sum(member.history_bytes for member in family.members),
-    )
 
 
 def _mark(
