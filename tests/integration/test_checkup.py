@@ -108,6 +108,7 @@ DAMAGES: Final[dict[str, Callable[[apsw.Connection], None]]] = {
     "counters": damage("UPDATE store SET next_incarnation = 3"),
     "leases-of-the-dead": damage("UPDATE instances SET lease_worker_id = 'w9', lease_epoch = 1 WHERE incarnation = 3"),
     "blocked": damage("UPDATE instances SET blocked = 'poison', blocked_reason = 'dies' WHERE incarnation = 3"),
+    "durability": damage('UPDATE workers SET published = \'{"weakened":"synchronous=NORMAL"}\''),
     "workers-differ": damage(
         "INSERT INTO workers SELECT 'w2', host, process_id, started_at_ms, lease_until_ms, duro_version, '{\"a\":1}' "
         "FROM workers"
@@ -170,6 +171,15 @@ def test_what_is_found_often_is_counted_and_shown_in_part(store: SqliteStore, tm
     connection.close()
     result = found(store)["requests-without-instance"]
     assert (result.count, len(result.findings)) == (30, 20)
+
+
+def test_a_worker_whose_store_is_weakened_says_so(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/duro.db"
+    weak = duro.open_store(url, synchronous="NORMAL")
+    with duro.Runtime(weak, duro.Registry()) as runtime:
+        (told,) = [each for each in runtime.client.checkup() if each.count]
+    weak.close()
+    assert (told.name, told.findings[0].text) == ("durability", "it runs with synchronous=NORMAL")
 
 
 def test_files_that_others_may_read_are_found(store: SqliteStore, tmp_path: Path) -> None:

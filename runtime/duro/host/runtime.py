@@ -7,6 +7,8 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Final
 
+import msgspec
+
 from duro.async_client import AsyncClient
 from duro.client import Client
 from duro.errors import SettingsError, StoreError, UsageError
@@ -75,8 +77,8 @@ class Runtime:
         self.registry = registry
         self.options = options or RuntimeOptions()
         self._watched = None if config is None else WatchedSettings(config, self._scheduler.clock)
-        self._policies = self._current_policies()
         self.store: Store = store if isinstance(store, Store) else self._open(store)
+        self._policies = self._current_policies()
         self._ids = ids
         self._new_event_loop = new_event_loop
         self._notifier = FinishNotifier()
@@ -269,6 +271,7 @@ class Runtime:
     def _current_policies(self) -> WorkerPolicies:
         settings = None if self._watched is None else self._watched.settings
         sources = sources_of(settings, self.options.auto_prune_config, self.registry)
+        sources = msgspec.structs.replace(sources, weakened=self.store.weakened)
         return WorkerPolicies(sources, child_terms(settings))
 
     def _watch_step(self) -> float:

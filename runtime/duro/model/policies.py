@@ -47,7 +47,7 @@ class PolicySources(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     file, "" if there is none. ``triggers`` are those the file allows. ``rollout_pause_s`` and ``rollout_cap_s``: see
     ``duro.retention.triggers``. ``children``: what becomes of the children of a pruned execution. ``purges``: what the
     file says about purging, looked at every ``purge_interval_s``; ``orphans``: about orphans. ``settings_hash`` names
-    the whole configuration ("" without a file).
+    the whole configuration ("" without a file). ``weakened`` is what its store gave up for speed ("" nothing).
     """
 
     orchestrations: tuple[tuple[str, str], ...] = ()
@@ -68,6 +68,7 @@ class PolicySources(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     purge_interval_s: float = PURGE_SWEEP_S
     orphans: OrphanTerms = OrphanTerms()
     settings_hash: str = ""
+    weakened: str = ""
 
 
 class PolicyLink(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -127,9 +127,11 @@ class LeaseOffer(NamedTuple):
 
 
 class Store(ABC):
-    """The port. See the module's text for the rules that hold for every method."""
+    """The port. See the module's text for the rules that hold for every method. ``weakened``: which promise was given
+    up for speed when this store was opened, by its setting; "": none."""
 
     url: str
+    weakened: str = ""
 
     # --- life ------------------------------------------------------------------------------------------------
 

@@ -248,14 +248,24 @@ SELECT instance_id, blocked || ': ' || coalesce(blocked_reason, '') FROM instanc
 WHERE blocked IS NOT NULL""",
     ),
     Check(
+        "durability",
+        "warning",
+        "workers that gave up durability for speed: what they acknowledge may be lost when the power fails",
+        "open the store without a weaker setting, unless that is meant",
+        """
+SELECT worker_id, 'it runs with ' || (published ->> '$.weakened') FROM workers
+WHERE lease_until_ms > ?2 AND published ->> '$.weakened' IS NOT NULL""",
+    ),
+    Check(
         "workers-differ",
         "warning",
         "workers that were told different things about retention (what any of them keeps is kept)",
         "give all workers the same configuration; `duroctl policy explain` shows what each says",
         """
 SELECT group_concat(worker_id, ' '), 'published the same, which differs from the others' FROM workers
-WHERE lease_until_ms > ?2 AND (SELECT count(DISTINCT published) FROM workers WHERE lease_until_ms > ?2) > 1
-GROUP BY published""",
+WHERE lease_until_ms > ?2 AND (SELECT count(DISTINCT json_remove(published, '$.weakened')) FROM workers
+  WHERE lease_until_ms > ?2) > 1
+GROUP BY json_remove(published, '$.weakened')""",
     ),
     Check(
         "nobody-works",

@@ -166,7 +166,9 @@ class SqliteStore(Store):
             if isinstance(error, apsw.Error):
                 raise store_error(error, resolved) from error
             raise
-        return cls(resolved, url=url, clock=clock, writer=writer, watcher=watcher, busy_timeout_ms=busy_timeout_ms)
+        store = cls(resolved, url=url, clock=clock, writer=writer, watcher=watcher, busy_timeout_ms=busy_timeout_ms)
+        store.weakened = "synchronous=NORMAL" if synchronous == "NORMAL" and not read_only else ""
+        return store
 
     # --- life ----------------------------------------------------------------------------------------------------
 
