@@ -161,7 +161,6 @@ SORTS_MEANT = (
     "PRUNING_PRUNABLE_BY_ID",
     # what was asked for: families, the children of what ends, what comes back, the names there are
     "OF_FAMILIES",
-    "OF_CHILDREN_TO_END",
     "OF_RESTORABLE",
     "OF_NOT_RESTORABLE",
     "OF_COUNT_ORPHANS",
@@ -280,7 +279,14 @@ def test_no_statement_sorts_what_an_index_has_sorted(database: apsw.Connection, 
         ("OF_UNOBSERVED_OR_UNKNOWN", ["l USING INTEGER PRIMARY KEY (rowid>?)"]),
         ("OF_FINISHED", ["i USING INTEGER PRIMARY KEY (rowid>?)", "l USING INTEGER PRIMARY KEY (rowid=?)"]),
         ("OF_REMOVED_DUE", ["removed_instances USING INDEX removed_instances_due (reclaim_at_ms<?)"]),
-        ("OF_CHILDREN_TO_END(4)", [f"l {OF_PARENT}=?)", "i USING INTEGER PRIMARY KEY (rowid=?)"]),
+        (
+            "OF_CHILDREN_TO_END(4)",
+            [
+                f"l {OF_PARENT}=? AND parent_execution_id=?)",
+                f"l {OF_PARENT}=?)",
+                "i USING INTEGER PRIMARY KEY (rowid=?)",
+            ],
+        ),
     ],
 )
 def test_the_hot_statements_find_their_rows_by_index(database: apsw.Connection, name: str, searches: list[str]) -> None:

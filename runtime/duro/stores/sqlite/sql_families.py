@@ -250,17 +250,19 @@ FORGET_REMOVED: Final = "DELETE FROM removed_instances WHERE incarnation IN (SEL
 # Children of (incarnation, execution), or of every execution where it is NULL, that have not ended and do not stand
 # alone, with the word that is theirs: when their spawner continues as new, or when their parent ends. The position is
 # the caller's.
+_LEFT_RUNNING: Final = """l.detached = 0 AND l.observed_at_ms IS NULL
+  CROSS JOIN instances i ON i.incarnation = l.child_incarnation AND i.completed_at_ms IS NULL"""
 CHILDREN_TO_END: Final = Rows(
     "position incarnation execution_id",
-    """
+    f"""
 SELECT json_group_array(json_array(position, child, word)) FROM (
-  SELECT v.position, l.child_incarnation AS child, CASE WHEN v.execution_id IS NULL
-    THEN coalesce(l.on_parent_end, 'cancel') ELSE coalesce(l.on_parent_continue, 'abandon') END AS word
+  SELECT v.position, l.child_incarnation AS child, coalesce(l.on_parent_continue, 'abandon') AS word
   FROM v CROSS JOIN lineage l INDEXED BY lineage_by_parent ON l.parent_incarnation = v.incarnation
-    AND (v.execution_id IS NULL OR l.parent_execution_id = v.execution_id) AND l.detached = 0
-    AND l.observed_at_ms IS NULL
-  CROSS JOIN instances i ON i.incarnation = l.child_incarnation AND i.completed_at_ms IS NULL
-  ORDER BY v.position, l.child_incarnation)
+    AND l.parent_execution_id = v.execution_id AND {_LEFT_RUNNING}
+  UNION ALL
+  SELECT v.position, l.child_incarnation, coalesce(l.on_parent_end, 'cancel')
+  FROM v CROSS JOIN lineage l INDEXED BY lineage_by_parent ON l.parent_incarnation = v.incarnation
+    AND v.execution_id IS NULL AND {_LEFT_RUNNING})
 WHERE word <> 'abandon'
 """,
 )
