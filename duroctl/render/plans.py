@@ -84,8 +84,8 @@ def _instance_lines(instance: InstancePlan) -> Iterator[str]:
         items = list(group)
         yield f"  {_span(items):>11}  {'keep  ' if keep else 'REMOVE'}  {visible(_reasons(items))}"
     if instance.children:
-        shown = ", ".join(child.instance_id for child in instance.children[:5])
-        more = f" and {len(instance.children) - 5:,} more" if len(instance.children) > 5 else ""
+        shown = ", ".join(child.instance_id for child in instance.children[:3])
+        more = f" and {len(instance.children) - 3:,} more" if len(instance.children) > 3 else ""
         yield visible(f"   with them, settled children: {shown}{more}")
 
 
