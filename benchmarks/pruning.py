@@ -48,8 +48,8 @@ def plan(quick: bool) -> list[Run]:
     return [*runs, Run("duro", "growth", "registration", growth)]
 
 
-def measure(run: Run) -> Mapping[str, float]:
-    """What the program says in a process of its own."""
+def measure(run: Run) -> Mapping[str, float] | None:
+    """What the program says in a process of its own; None: a peer could not do it this time."""
     with tempfile.TemporaryDirectory(prefix="duro-bench-") as directory:
         arguments = [run.workload, run.setting, str(run.size), directory]
         command = [sys.executable, "-m", f"benchmarks.programs.{run.system}_prune_program", *arguments]
@@ -58,6 +58,8 @@ def measure(run: Run) -> Mapping[str, float]:
         done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, cwd=HERE.parent, check=False)
     said = [line for line in done.stdout.splitlines() if line.startswith("{")]
     if done.returncode or not said:
+        if run.system != "duro":
+            return None
         raise SystemExit(f"{run} failed:\n{done.stderr[-2000:]}")
     figures: dict[str, float] = json.loads(said[-1])
     return figures
@@ -140,6 +142,9 @@ def main() -> None:
             if run.workload == "growth" and number > 1:
                 continue
             figures = measure(run)
+            if figures is None:
+                print(f"round {number}  {run.system} {run.workload}: it failed", flush=True)
+                continue
             results.setdefault(run, []).append(figures)
             said = {key: shown(figure) for key, figure in figures.items()}
             print(f"round {number}  {run.system} {run.workload} {run.setting} {run.size}: {said}", flush=True)
