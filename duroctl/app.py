@@ -147,7 +147,8 @@ def _report(error: Exception, arguments: Sequence[str]) -> int:
     if _wants_json(arguments):
         sys.stderr.write(_problem_json(error, problem) + "\n")
     else:
-        text = f"{problem.message}; {problem.hint}" if problem.hint else problem.message
+        joint = " " if problem.message.endswith("?") else "; "
+        text = f"{problem.message}{joint}{problem.hint}" if problem.hint else problem.message
         sys.stderr.write(f"duroctl: error: {visible(text)}\n")
     return problem.exit_code
 
@@ -194,6 +195,8 @@ def _wants_json(arguments: Sequence[str]) -> bool:
             chosen = arguments[position + 1] if position + 1 < len(arguments) else ""
         elif argument.startswith("--output="):
             chosen = argument.removeprefix("--output=")
+        elif argument == "--json":
+            chosen = "json"
         elif argument.startswith("-o"):
             chosen = argument.removeprefix("-o").removeprefix("=")
     return chosen in ("json", "jsonl")

@@ -29,8 +29,10 @@ def parse_count(text: str, option: str) -> int:
     Raises:
         UsageError: it is anything else.
     """
-    if not (text.isascii() and text.isdigit() and len(text) <= _COUNT_DIGITS_MAX):
+    if not (text.isascii() and text.isdigit()):
         raise UsageError(f"{option} must be a whole number of at least 0, not {text!r}")
+    if len(text) > _COUNT_DIGITS_MAX:
+        raise UsageError(f"{option} {text!r} is too large", hint=f"at most {_COUNT_DIGITS_MAX} digits")
     return int(text)
 
 

@@ -104,8 +104,10 @@ def _count(text: str | None, option: str) -> int | None:
     return None if text is None else parse_count(text, option)
 
 
-def parse_time_ms(text: str, option: str, now_ms: int) -> int:
+def parse_time_ms(text: str, option: str, now_ms: int, others: str = "now, or 7d (ago)") -> int:
     """Unix milliseconds of a time with a zone in ISO-8601, of ``now``, or of a duration ago (``7d``).
+
+    ``others``: what the error proposes beside a time.
 
     Raises:
         UsageError: it is none of these.
@@ -117,7 +119,7 @@ def parse_time_ms(text: str, option: str, now_ms: int) -> int:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError as error:
-        hint = "write it like 2026-11-25T10:00:00Z, now, or 7d (ago)"
+        hint = f"write it like 2026-11-25T10:00:00Z, {others}"
         raise UsageError(f"{option} {text!r} is no time", hint=hint) from error
     if moment.utcoffset() is None:
         raise UsageError(f"{option} {text!r} has no time zone", hint=f"write {text}Z for UTC")

@@ -38,6 +38,10 @@ class Session:
         self.options = options
         self.output = Output(options.output or "table", sys.stdout)
 
+    def print_json(self) -> None:
+        """A command was asked for JSON in a way of its own."""
+        self.output = Output("json", sys.stdout)
+
     @cached_property
     def store_choice(self) -> "StoreChoice":
         """The store this command works on.

@@ -20,19 +20,29 @@ _RepairOption = Annotated[
     bool, typer.Option("--repair", help="Delete rows that nothing can reach; shows which, and asks.")
 ]
 
+_JsonOption = Annotated[bool, typer.Option("--json", help="The same as --output json.")]
+
 
 @command(
     app,
     "doctor",
-    examples=("doctor", "doctor --deep --output json", "doctor --repair"),
+    examples=("doctor", "doctor --deep --json", "doctor --repair"),
 )
-def doctor(session: Session, deep: _DeepOption = False, repair: _RepairOption = False, yes: YesOption = False) -> None:
+def doctor(
+    session: Session,
+    deep: _DeepOption = False,
+    repair: _RepairOption = False,
+    yes: YesOption = False,
+    json: _JsonOption = False,
+) -> None:
     """Check the store and its configuration: promises that are broken, work that is stuck, settings that are unsafe.
 
     Changes nothing without --repair, and runs beside workers. Exit status 9: something is wrong.
     """
     from duroctl.render.checks import CHECKS, REPAIRS, check_lines, is_ill, repair_lines
 
+    if json:
+        session.print_json()
     with session.client(read_only=not repair) as client:
         results = [*_configuration(session), *client.checkup(deep=deep)]
         if repair:

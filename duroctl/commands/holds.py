@@ -73,7 +73,9 @@ def add(
         if until is not None and until[-1:] in "smhdw":
             ends = timedelta(seconds=parse_duration(until, "--until"))
         elif until is not None:
-            ends = datetime.fromtimestamp(parse_time_ms(until, "--until", client.store.now_ms()) / 1000, UTC)
+            now_ms = client.store.now_ms()
+            ends_ms = parse_time_ms(until, "--until", now_ms, others="or 2w (from now)")
+            ends = datetime.fromtimestamp(ends_ms / 1000, UTC)
         hold = client.add_hold(
             found.instance_id or None, found.execution_id, name=name, version=version, reason=reason, until=ends
         )

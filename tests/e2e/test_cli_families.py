@@ -190,14 +190,14 @@ def test_a_plan_is_carried_out_as_far_as_it_still_holds(families: Cli) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("instances", "purge"), "which instances?"),
+        (("instances", "purge"), "which instances? name some"),
         (("instances", "purge", "--all"), "no rules were given"),
         (("instances", "purge", "--all", "over", "--keep-last", "1"), "--all does not go with instances"),
         (("instances", "purge", "--all", "--keep-last", "0"), "PurgeOptions.keep_last must be a whole number from 1"),
         (("instances", "purge", "--all", "--keep-failed-within", "9d"), "says nothing of those that did not fail"),
         (("instances", "purge", "--all", "--status", "running", "--keep-last", "1"), "--status 'running' is no end"),
         (("instances", "purge", "--all", "--keep-last", "1"), "there is no terminal to ask on"),
-        (("orphans", "cleanup"), "which orphans?"),
+        (("orphans", "cleanup"), "which orphans? give"),
         (("orphans", "cleanup", "--all", "--kind", "lost"), "--kind 'lost' is none"),
         (("orphans", "cleanup", "--all", "--kind", "unknown", "-n"), "nothing is removed"),
         (("orphans", "cleanup", "--all", "--now", "--grace", "1h"), "do not go together"),
@@ -238,6 +238,7 @@ def test_the_doctor_looks_and_repairs_when_told_to(families: Cli) -> None:
     assert told.code == 9
     (ill,) = [each for each in told.json["checks"] if each["count"] and each["severity"] == "error"]
     assert (ill["name"], ill["findings"][0]["subject"]) == ("requests-without-instance", "incarnation 99")
+    assert families("doctor", "--json").out == told.out
     shown = families.on_terminal("doctor", width=120)
     assert (shown.code, shown.out.splitlines()[0]) == (
         9,

@@ -155,6 +155,7 @@ def test_it_asks_on_a_terminal_and_needs_yes_elsewhere(loops: Cli) -> None:
         (("holds", "add", "queue-1"), "a hold needs a reason"),
         (("holds", "add", "--reason", "x"), "names nothing to hold"),
         (("holds", "add", "queue-1", "--reason", "x", "--until", "2001-01-01T00:00:00Z"), "not in the future"),
+        (("holds", "add", "queue-1", "--reason", "x", "--until", "soon"), "or 2w (from now)"),
         (("policy", "explain"), "takes an instance id or an orchestration's name"),
         (("policy", "set", "--instance", "queue-1"), "names nothing to keep"),
     ],
