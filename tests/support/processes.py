@@ -77,6 +77,8 @@ class WorkerProcess:
         """Stop the process where it stands, but never inside a transaction: there it would stop everybody."""
         while True:
             self.send(signal.SIGSTOP)
+            # the signal alone has stopped nothing yet: a thread on another core may still begin a transaction
+            os.waitid(os.P_PID, self.process_id, os.WSTOPPED)
             with contextlib.closing(apsw.Connection(os.fspath(store))) as connection:
                 try:
                     connection.execute("BEGIN IMMEDIATE; ROLLBACK")
