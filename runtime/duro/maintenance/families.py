@@ -468,7 +468,8 @@ class _Run:
                         reason=self._terms.reason,
                         grace_ms=self._terms.grace_ms,
                         policy_revision=self._policy_revision,
-                    )
+                    ),
+                    durable=self._room.durable,
                 )
             )
             done = PruneProgress(
@@ -479,6 +480,7 @@ class _Run:
                 break
         if self._terms.grace_ms == 0:
             reclaim_all(self._store)
+        self._room.end()
 
     def _add(self, outcomes: Sequence[RemovalOutcome]) -> None:
         removed = [outcome for outcome in outcomes if outcome.removed]

@@ -310,6 +310,7 @@ class _Run:
                 break
         if self._terms.grace_ms == 0:
             reclaim_all(self._store)
+        self._room.end()
         done = self._done
         return PruneResult(
             executions_deleted=done.executions,
@@ -344,7 +345,8 @@ class _Run:
                     grace_ms=self._terms.grace_ms,
                     children=self._children,
                     policy_revision=self._policy_revision,
-                )
+                ),
+                durable=self._room.durable,
             )
             going_on = [
                 msgspec.structs.replace(order, after=result.next_after)

@@ -17,11 +17,22 @@ _POLITE_BATCHES: Final = 50
 
 
 class Room:
-    """The manners of one long piece of work."""
+    """The manners of one long piece of work. Its first batch is durable when it returns, for most work is one batch;
+    the following ones are together, at the end: a sync each is what its neighbours would wait for most."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._batches = self._polite_until = 0
+
+    @property
+    def durable(self) -> bool:
+        """Whether the next batch is to be durable by itself."""
+        return self._batches == 0
+
+    def end(self) -> None:
+        """When all batches are done: they are durable."""
+        if self._batches > 1:
+            self._store.sync()
 
     def leave(self) -> bool:
         """After a batch. True: the next one is to be a small one."""

@@ -394,11 +394,11 @@ class Store(ABC):
         otherwise ``versions`` is None. One snapshot. An instance that is gone has an empty view. Reads no history."""
 
     @abstractmethod
-    def prune(self, batch: PruneBatch) -> list[OrderResult]:
+    def prune(self, batch: PruneBatch, *, durable: bool = True) -> list[OrderResult]:
         """Carry out every order, in order, in one transaction; see *Removal*. Each one is planned here, with the holds
         as they are, by ``retention.transaction.choose``. An instance that is gone gives an empty result. With
         ``grace_ms`` 0, settled reclaiming in the same transaction is allowed. Orders of one run may come in many
-        batches.
+        batches. Not ``durable``: a cut of power before the next durable write or ``sync`` may undo it whole.
 
         Raises:
             StalePlanError: ``policy_revision`` is given and is not the store's. Nothing was changed.
@@ -407,6 +407,10 @@ class Store(ABC):
     @abstractmethod
     def note_swept(self, incarnations: Sequence[int]) -> None:
         """A sweep has looked at these instances and has nothing to do: they are no longer due."""
+
+    @abstractmethod
+    def sync(self) -> None:
+        """Everything committed before is durable when this returns."""
 
     def contended(self) -> bool:
         """Whether another process has stood in the way of a write since this was asked last. Long work that could be
@@ -418,7 +422,8 @@ class Store(ABC):
         """Delete rows of marked executions past their grace, those marked first, first: about ``events_max`` events
         in one transaction. An execution larger than that goes in several, ``reclaiming`` in between. With it goes what
         is left of its own timers and activities, and with ``ChildrenPolicy.SETTLED`` its settled children are removed.
-        Then removed instances past their grace, those of a tree from the leaves up."""
+        Then removed instances past their grace, those of a tree from the leaves up. Durable at the next ``sync`` or
+        durable commit only: what a cut of power brings back is due again."""
 
     @abstractmethod
     def undo_prune(
@@ -467,9 +472,10 @@ class Store(ABC):
         """The family of each instance, in the order asked for; one that is not there is left out. One snapshot."""
 
     @abstractmethod
-    def remove(self, batch: RemovalBatch) -> list[RemovalOutcome]:
-        """Carry out every order, in order, in one transaction; see *Families*. An instance that is gone, or went with
-        an earlier order, has ``instance_id`` "". The families that went are one row of a manual run (``run_id``).
+    def remove(self, batch: RemovalBatch, *, durable: bool = True) -> list[RemovalOutcome]:
+        """Carry out every order, in order, in one transaction, ``durable`` or not as with ``prune``; see *Families*. An
+        instance that is gone, or went with an earlier order, has ``instance_id`` "". The families that went are one row
+        of a manual run (``run_id``).
 
         Raises:
             StalePlanError: ``policy_revision`` is given and is not the store's. Nothing was changed.

@@ -225,7 +225,7 @@ class Families:
 
     # --- removal -----------------------------------------------------------------------------------------------
 
-    def remove(self, batch: RemovalBatch) -> list[RemovalOutcome]:
+    def remove(self, batch: RemovalBatch, *, durable: bool = True) -> list[RemovalOutcome]:  # noqa: ARG002 - nothing is
         with self._transaction() as now:
             if batch.policy_revision not in (None, self._policy_revision):
                 raise StalePlanError(

@@ -157,7 +157,7 @@ class Pruning(Families):
 
     # --- orders ------------------------------------------------------------------------------------------------
 
-    def prune(self, batch: PruneBatch) -> list[OrderResult]:
+    def prune(self, batch: PruneBatch, *, durable: bool = True) -> list[OrderResult]:  # noqa: ARG002 - nothing is
         with self._transaction() as now:
             if batch.policy_revision not in (None, self._policy_revision):
                 raise StalePlanError(
@@ -202,6 +202,9 @@ class Pruning(Families):
         before = self._runs.get(run_id)
         added = totals.run(run_id, PruneTrigger.MANUAL, by=by, reason=reason, started_at_ms=now)
         self._runs[run_id] = added if before is None else _sum_of_runs(before, added)
+
+    def sync(self) -> None:
+        """There is no disk."""
 
     def note_swept(self, incarnations: Sequence[int]) -> None:
         with self._transaction() as now:

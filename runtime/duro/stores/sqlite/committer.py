@@ -8,6 +8,12 @@ that is queued by then in one transaction and hands out the results, so that man
 and every operation of it runs again alone and ``careful``. So an operation may run twice and must take what it returns
 from the database.
 
+**Bulk.** A long removal writes many transactions and acknowledges them at its end. They need not be durable one by
+one: each goes into the log without a sync (``synchronous=NORMAL``), and the next durable commit of anybody, or
+``sync``, makes all of them so, for the log is one file in one order. They also copy the log into the file earlier, a
+little at a time, so that those who write beside them wait less (docs/pruning.md has the figures). A transaction that
+holds one durable operation is durable.
+
 **Fault points**, for tests: ``faults("commit.before")`` is called when everything is written, and
 ``faults("commit.after")`` when SQLite has reported the commit as done. What the hook raises is taken as the failure of
 that step: before the commit it proves that nothing happened, after it the outcome is unknown.
@@ -25,7 +31,7 @@ import msgspec
 from duro.clock import Clock
 from duro.errors import CommitUnknownError, DuroError, StoreClosedError, StoreError
 from duro.stores.sqlite import sql
-from duro.stores.sqlite.connection import FaultHook, concerns_the_store, store_error
+from duro.stores.sqlite.connection import FaultHook, Synchronous, concerns_the_store, set_bulk, store_error
 from duro.stores.sqlite.rows import Row, Rows, Value
 
 T = TypeVar("T")
@@ -127,10 +133,11 @@ Operation = Callable[[Transaction], T]
 class _Job(Generic[T]):
     """One queued operation and, once ``done``, what came of it."""
 
-    __slots__ = ("done", "error", "operation", "result")
+    __slots__ = ("done", "durable", "error", "operation", "result")
 
-    def __init__(self, operation: Operation[T]) -> None:
+    def __init__(self, operation: Operation[T], *, durable: bool) -> None:
         self.operation = operation
+        self.durable = durable
         self.result: T | None = None
         self.error: BaseException | None = None
         self.done = False
@@ -152,8 +159,18 @@ class _Job(Generic[T]):
 class Committer:
     """The writer of one store object. Thread-safe."""
 
-    def __init__(self, connection: apsw.Connection, path: Path, clock: Clock, faults: FaultHook | None) -> None:
+    def __init__(
+        self,
+        connection: apsw.Connection,
+        path: Path,
+        clock: Clock,
+        faults: FaultHook | None,
+        synchronous: Synchronous = "FULL",
+    ) -> None:
         self.commits = 0
+        self._synchronous: Synchronous = synchronous
+        self._bulk = False
+        self._unsynced = False
         self._connection = connection
         self._path = path
         self._clock = clock
@@ -162,8 +179,8 @@ class Committer:
         self._queue: deque[_Job[Any]] = deque()
         self._closed = False
 
-    def run(self, operation: Operation[T]) -> T:
-        """``operation`` in a transaction, and its result once that is durable.
+    def run(self, operation: Operation[T], *, durable: bool = True) -> T:
+        """``operation`` in a transaction, and its result once that is durable (else: once it is committed).
 
         Raises:
             DuroError: what the operation raised. Nothing of it happened.
@@ -171,7 +188,7 @@ class Committer:
             CommitUnknownError: it may have happened.
             StoreError: nothing happened.
         """
-        job = _Job(operation)
+        job = _Job(operation, durable=durable)
         self._queue.append(job)
         with self._lock:
             if not job.done:
@@ -179,6 +196,15 @@ class Committer:
         if job.error is not None:
             raise job.error
         return cast("T", job.result)
+
+    def sync(self) -> None:
+        """All that was committed before is durable when this returns.
+
+        Raises: as ``run``; ``CommitUnknownError``: as much of it as a cut of power would leave is there.
+        """
+        if self._unsynced:
+            # something must be written for SQLite to sync the log; an id that nobody gets harms nobody
+            self.run(lambda transaction: transaction.take_message_ids(1))
 
     @property
     def connection(self) -> apsw.Connection:
@@ -216,7 +242,7 @@ class Committer:
         """One transaction for all jobs. False: something unexpected happened, all of it was undone, and the jobs should
         run one by one. A careful attempt gives that error to its job instead."""
         try:
-            self._begin()
+            self._begin(bulk=not any(job.durable for job in jobs))
             transaction = Transaction(self._connection, self._clock.now_ms(), careful=careful)
             for job in jobs:
                 job.run(transaction)
@@ -234,6 +260,7 @@ class Committer:
         try:
             self._connection.execute(sql.COMMIT)
             self.commits += 1
+            self._unsynced = self._bulk
             self._fault("commit.after")
         except Exception as error:  # noqa: BLE001 - handed to those who wait
             self._give(jobs, self._failed_commit(error))
@@ -241,7 +268,10 @@ class Committer:
             job.done = True
         return True
 
-    def _begin(self) -> None:
+    def _begin(self, *, bulk: bool) -> None:
+        if bulk is not self._bulk:
+            set_bulk(self._connection, self._synchronous, bulk=bulk)
+            self._bulk = bulk
         self._connection.execute(sql.BEGIN_WRITE)
 
     def _fault(self, point: str) -> None:

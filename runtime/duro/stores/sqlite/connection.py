@@ -29,6 +29,9 @@ FaultHook: TypeAlias = Callable[[str], None]
 _SYNCHRONOUS_LEVEL: Final = {"NORMAL": 1, "FULL": 2, "EXTRA": 3}
 _INCREMENTAL: Final = 2
 _AUTOCHECKPOINT_PAGES: Final = 8000
+_AUTOCHECKPOINT_PAGES_OF_BULK: Final = 2000
+"""8 MiB. Less made the neighbours wait no less, more made them wait longer (docs/pruning.md)."""
+
 _JOURNAL_SIZE_LIMIT_BYTES: Final = 64 * 1024 * 1024
 _STATEMENTS_CACHED: Final = 500
 
@@ -120,6 +123,12 @@ def open_writer(path: Path, *, busy_timeout_ms: int, synchronous: Synchronous, n
         connection.close()
         raise
     return connection
+
+
+def set_bulk(connection: apsw.Connection, synchronous: Synchronous, *, bulk: bool) -> None:
+    """Between transactions: the following ones are of long work that syncs at its end, or of ``synchronous`` again."""
+    connection.execute(sql.SET_SYNCHRONOUS["NORMAL" if bulk else synchronous])
+    connection.wal_autocheckpoint(_AUTOCHECKPOINT_PAGES_OF_BULK if bulk else _AUTOCHECKPOINT_PAGES)
 
 
 class BusyWait:

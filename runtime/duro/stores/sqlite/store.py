@@ -157,7 +157,7 @@ class SqliteStore(Store):
                 connection = open_writer(
                     resolved, busy_timeout_ms=busy_timeout_ms, synchronous=synchronous, new=inspection.new
                 )
-                writer = Committer(connection, resolved, clock, faults)
+                writer = Committer(connection, resolved, clock, faults, synchronous)
                 migrations.migrate(connection, new_id(), clock.now_ms())
             watcher = open_reader(resolved, busy_timeout_ms=busy_timeout_ms, read_only=read_only)
         except BaseException as error:
@@ -209,12 +209,12 @@ class SqliteStore(Store):
         if self._closed:
             raise _closed()
 
-    def _write(self, operation: Callable[[Transaction], T]) -> T:
+    def _write(self, operation: Callable[[Transaction], T], *, durable: bool = True) -> T:
         self._check()
         if self._writer is None:
             raise StoreReadOnlyError(f"{self._path} was opened read-only", hint="open it for writing")
         self._check_file()
-        return self._writer.run(operation)
+        return self._writer.run(operation, durable=durable)
 
     def _write_work(self, operation: Callable[[Transaction], T]) -> T:
         """A write of a client that may make something ready; a worker that waits gets it in the same transaction."""
@@ -411,11 +411,16 @@ class SqliteStore(Store):
         with self._snapshot() as connection:
             return pruning.views(connection, wanted, limit, newer_max)
 
-    def prune(self, batch: PruneBatch) -> list[OrderResult]:
-        return self._write(lambda transaction: pruning.prune(transaction, batch))
+    def prune(self, batch: PruneBatch, *, durable: bool = True) -> list[OrderResult]:
+        return self._write(lambda transaction: pruning.prune(transaction, batch), durable=durable)
 
     def note_swept(self, incarnations: Sequence[int]) -> None:
         self._write(lambda transaction: pruning.note_swept(transaction, incarnations))
+
+    def sync(self) -> None:
+        self._check()
+        if self._writer is not None:
+            self._writer.sync()
 
     def contended(self) -> bool:
         if self._busy is None or not self._busy.happened:
@@ -427,7 +432,7 @@ class SqliteStore(Store):
         with self._reading() as connection:
             if not reclaiming.any_due(connection, self._clock.now_ms()):
                 return ReclaimResult()
-        return self._write(lambda transaction: reclaiming.reclaim(transaction, events_max))
+        return self._write(lambda transaction: reclaiming.reclaim(transaction, events_max), durable=False)
 
     def undo_prune(
         self, hold_id: str, hold_until_ms: int, *, run_id: str = "", instance_id: str = "", by: str = ""
@@ -464,8 +469,8 @@ class SqliteStore(Store):
         with self._snapshot() as connection:
             return families.families(connection, incarnations)
 
-    def remove(self, batch: RemovalBatch) -> list[RemovalOutcome]:
-        return self._write(lambda transaction: families.remove(transaction, batch))
+    def remove(self, batch: RemovalBatch, *, durable: bool = True) -> list[RemovalOutcome]:
+        return self._write(lambda transaction: families.remove(transaction, batch), durable=durable)
 
     def adopt(self, instance_id: str, by: str, reason: str) -> ChildRecord:
         return self._write(lambda transaction: families.adopt(transaction, instance_id, by, reason))
