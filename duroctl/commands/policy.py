@@ -1,44 +1,67 @@
 """``duroctl policy``: the settings that say how long executions are kept."""
 
-from typing import Annotated
+import contextlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from duroctl.options import command, new_group
+from duroctl.removal_options import DryRunOption, YesOption
 from duroctl.session import Session
 
-app = new_group("Explain, show and check what says how long executions are kept.")
+if TYPE_CHECKING:
+    from duro.client import Client
 
-_FileArgument = Annotated[str, typer.Argument(metavar="FILE", help="A runtime_config.toml.", show_default=False)]
+app = new_group("Explain, show, check and change what says how long executions are kept.")
+
+_FileArgument = Annotated[
+    str | None, typer.Argument(metavar="[FILE]", help="A runtime_config.toml; by default the one here.")
+]
+_StrictOption = Annotated[
+    bool, typer.Option("--strict", help="Also what is said in vain, and workers that run with other settings.")
+]
 
 
 @command(
-    app, "check", examples=("policy check config/runtime_config.toml", "policy check runtime_config.toml --output json")
+    app,
+    "check",
+    examples=("policy check", "policy check --strict", "policy check config/runtime_config.toml --output json"),
 )
-def check(session: Session, file: _FileArgument) -> None:
+def check(session: Session, file: _FileArgument = None, strict: _StrictOption = False) -> None:
     """Report everything that is wrong with a runtime_config.toml, each with its line and column.
 
-    The exit status is 6 if there is anything.
+    With --strict also rules that nothing would apply, overrides for orchestrations that the store does not know, and
+    workers that were told something else. The exit status is 6 if there is anything.
     """
-    from pathlib import Path
-
     from duro.errors import SettingsError
-    from duro.settings.files import load_settings
+    from duro.model.problem import FileProblem
+    from duro.settings.files import read_file
+    from duro.settings.reading import read_settings
+    from duroctl.policy_files import found_file, vain_in_store
     from duroctl.render.problems import PROBLEMS, problem_line
     from duroctl.render.text import visible
 
+    path = Path(file) if file is not None else found_file(session)
+    name = str(path) if file is None else file
+    problems: tuple[FileProblem, ...] = ()
+    found = ""
     try:
-        settings = load_settings(Path(file), file)
+        data = read_file(path, name)
+        settings = read_settings(data, name)
+        found = settings.effective_hash
+        if strict:
+            problems = tuple(vain_in_store(session, data, settings))
     except SettingsError as error:
-        if session.output.format == "table":
-            session.output.lines(problem_line(problem) for problem in error.problems)
-        else:
-            session.output.listing(PROBLEMS, error.problems, lambda: 0)
-        raise typer.Exit(error.exit_code) from error
-    if session.output.format == "table":
-        session.output.line(visible(f"{file}: valid, settings {settings.effective_hash}"))
+        problems = error.problems
+    if session.output.format != "table":
+        session.output.listing(PROBLEMS, problems, lambda: 0)
+    elif problems:
+        session.output.lines(problem_line(problem) for problem in problems)
     else:
-        session.output.listing(PROBLEMS, (), lambda: 0)
+        session.output.line(visible(f"{name}: valid, settings {found}"))
+    if problems:
+        raise typer.Exit(SettingsError.exit_code)
 
 
 @command(app, "schema", examples=("policy schema > runtime_config.schema.json",))
@@ -62,47 +85,113 @@ _VersionOption = Annotated[str, typer.Option("--version", metavar="V", help="...
 def explain(
     session: Session, instance: _InstanceArgument = None, name: _NameOption = None, version: _VersionOption = ""
 ) -> None:
-    """Say which policy prunes an instance automatically: every place that could say so, which one applies, and why.
+    """Say which policy prunes an instance automatically: every place that could say so, which one applies, and why;
+    and why each of its executions stays or goes.
 
     Workers publish what they were told; this needs none of their files.
     """
     import msgspec
 
+    from duro.errors import PolicyUnknownError
+    from duro.model.removal import PruneScope
+    from duroctl.render.plans import plan_lines
     from duroctl.render.policies import EXPLANATION, explanation_lines
 
+    plan = None
     with session.client(read_only=True) as client:
         told = client.explain_policy(instance, name=name, version=version)
+        if instance is not None:
+            with contextlib.suppress(PolicyUnknownError):  # nobody says anything, and the chain says so
+                plan = client.plan_prune(scope=PruneScope(instance_ids=(instance,)))
     if session.output.format in ("json", "jsonl"):
-        session.output.json({"schema": EXPLANATION.schema, **msgspec.to_builtins(told)})
+        items = () if plan is None else plan.instances[0].items if plan.instances else ()
+        executions = [
+            {
+                "execution_id": item.execution.execution_id,
+                "keep": item.verdict.keep,
+                "reasons": item.verdict.reasons,
+                "event_count": item.execution.event_count,
+                "history_bytes": item.execution.history_bytes,
+            }
+            for item in items
+        ]
+        session.output.json({"schema": EXPLANATION.schema, **msgspec.to_builtins(told), "executions": executions})
     elif session.output.format == "table":
         session.output.lines(explanation_lines(told))
+        if plan is not None:
+            session.output.line("what a prune by it would do now:")
+            session.output.lines(plan_lines(plan))
     else:
         session.output.listing(EXPLANATION, [link for chain in told.chains for link in chain.links], lambda: 0)
 
 
-@command(app, "show", examples=("policy show", "policy show --output json"))
-def show(session: Session) -> None:
-    """List every policy that workers publish: of files, programs and registrations."""
+_OrchestrationArgument = Annotated[
+    str | None, typer.Argument(metavar="[NAME]", help="An orchestration.", show_default=False)
+]
+_PublishedOption = Annotated[
+    bool, typer.Option("--published", help="Every policy any worker was told, worker by worker.")
+]
+
+
+@command(app, "show", examples=("policy show", "policy show queue", "policy show --published --output json"))
+def show(session: Session, name: _OrchestrationArgument = None, published: _PublishedOption = False) -> None:
+    """Show what prunes each orchestration, each version of it, and where that is said (FILE:LINE)."""
+    from duro.errors import UsageError
     from duro.maintenance.policies import decode_sources
-    from duroctl.render.policies import PUBLISHED, published_policies
+    from duroctl.render.policies import EFFECTIVE, PUBLISHED, published_policies
 
+    if published and name is not None:
+        raise UsageError("--published shows all; it takes no NAME", hint="leave one of them out")
     with session.client(read_only=True) as client:
+        if not published:
+            told = [client.explain_policy(name=each, version=version) for each, version in _versions(client, name)]
+            session.output.listing(EFFECTIVE, told, client.store.now_ms)
+            return
         workers = [worker for worker in client.list_workers() if worker.published != "{}"]
-        published = [
-            row
-            for worker in workers
-            for sources in decode_sources([worker.published])
-            for row in published_policies(worker.worker_id, sources)
-        ]
-    session.output.listing(PUBLISHED, published, lambda: 0)
+        session.output.listing(
+            PUBLISHED,
+            [
+                row
+                for worker in workers
+                for sources in decode_sources([worker.published])
+                for row in published_policies(worker.worker_id, sources)
+            ],
+            client.store.now_ms,
+        )
 
 
-_OwnerOption = Annotated[str, typer.Option("--instance", metavar="INSTANCE", help="The instance.", show_default=False)]
+def _versions(client: "Client", name: str | None) -> "list[tuple[str, str]]":
+    """Every orchestration (or only ``name``) that workers run or the store has instances of, with each version that is
+    run; "" where none is."""
+    from duro.maintenance.policies import decode_sources
+
+    sources = decode_sources(client.store.published_policies().sources)
+    run = {pair for each in sources for pair in each.orchestrations}
+    known = {*client.store.orchestration_names(), *(each for each, _ in run)}
+    if name is not None:
+        known = {name}
+    return sorted((each, version) for each in known for version in ({its for of, its in run if of == each} or {""}))
+
+
+_NameArgument = Annotated[
+    str | None,
+    typer.Argument(metavar="[NAME]", help="An orchestration, or a pattern: 'monitor.*'.", show_default=False),
+]
+_OwnerOption = Annotated[
+    str | None, typer.Option("--instance", metavar="INSTANCE", help="One instance, kept in the store.")
+]
+_DefaultOption = Annotated[bool, typer.Option("--default", help="All that nothing more specific names.")]
 _KeepLastOption = Annotated[str | None, typer.Option("--keep-last", metavar="N", help="Keep the newest N.")]
 _KeepWithinOption = Annotated[
     str | None, typer.Option("--keep-within", metavar="DURATION", help="Keep what ended no longer ago.")
 ]
-_EveryOption = Annotated[str, typer.Option("--every", metavar="N", help="Prune at every N-th continue-as-new.")]
+_PerVersionOption = Annotated[
+    str | None, typer.Option("--keep-last-per-version", metavar="N", help="Keep the newest N of each version.")
+]
+_VersionsOption = Annotated[
+    str | None, typer.Option("--keep-versions", metavar="N", help="... of the N versions used last.")
+]
+_EveryOption = Annotated[str | None, typer.Option("--every", metavar="N", help="Prune at every N-th continue-as-new.")]
 _IntervalOption = Annotated[
     str | None, typer.Option("--interval", metavar="DURATION", help="Also in a sweep, this often.")
 ]
@@ -112,45 +201,163 @@ _NeverOption = Annotated[bool, typer.Option("--never", help="Never prune it auto
 @command(
     app,
     "set",
-    examples=("policy set --instance queue-1 --keep-last 10", "policy set --instance queue-1 --never"),
+    examples=(
+        "policy set queue --keep-last 3",
+        "policy set 'monitor.*' --keep-within 7d --interval 1h --dry-run",
+        "policy set --default --keep-last 10",
+        "policy set --instance queue-1 --never",
+    ),
 )
 def set_policy(
     session: Session,
-    instance: _OwnerOption,
+    name: _NameArgument = None,
+    instance: _OwnerOption = None,
+    default: _DefaultOption = False,
     keep_last: _KeepLastOption = None,
     keep_within: _KeepWithinOption = None,
-    every: _EveryOption = "1",
+    keep_last_per_version: _PerVersionOption = None,
+    keep_versions: _VersionsOption = None,
+    every: _EveryOption = None,
     interval: _IntervalOption = None,
     never: _NeverOption = False,
+    dry_run: DryRunOption = False,
+    yes: YesOption = False,
 ) -> None:
-    """Give an instance an automatic policy of its own. It goes before every configuration."""
-    from duro.errors import UsageError
+    """Set the automatic policy of an orchestration in the runtime_config.toml, or of one instance in the store.
+
+    What was said for the same name is replaced; everything else in the file stays as it is, to the letter. If more may
+    be removed than before, you are asked first.
+    """
+    from duro.settings.edit import edit_policy
+    from duroctl.policy_files import change_by_options, policy_table
+
+    _only_one(name, instance, default=default)
+    counts = {
+        "keep_last": keep_last,
+        "keep_last_per_version": keep_last_per_version,
+        "keep_versions": keep_versions,
+        "every_n_executions": every,
+    }
+    table = policy_table(counts, {"keep_within": keep_within, "interval": interval}, never=never)
+    if instance is not None:
+        _set_of_instance(session, instance, table, dry_run=dry_run)
+        return
+    change_by_options(
+        session,
+        lambda data: edit_policy(data, str(session.config_file), name, table),
+        dry_run=dry_run,
+        yes=yes,
+        unchanged="it says so already",
+    )
+
+
+def _set_of_instance(session: Session, instance: str, table: "dict[str, Any]", *, dry_run: bool) -> None:
     from duro.model.retention import AutoPrune
-    from duroctl.parsing import parse_count, parse_duration
+    from duroctl.parsing import parse_duration
     from duroctl.render.text import visible
 
-    if never and not (keep_last is None and keep_within is None and interval is None):
-        raise UsageError("--never does not go with rules", hint="choose one")
-    with session.client() as client:
-        if never:
-            client.set_instance_policy(instance, "never")
-            session.note(visible(f"{instance} is never pruned automatically"))
-            return
+    policy: AutoPrune | str = "never"
+    if "never" not in table:
+        durations = ("keep_within", "interval")
         policy = AutoPrune(
-            keep_last=None if keep_last is None else parse_count(keep_last, "--keep-last"),
-            keep_within=None if keep_within is None else parse_duration(keep_within, "--keep-within"),
-            every_n_executions=parse_count(every, "--every"),
-            interval=None if interval is None else parse_duration(interval, "--interval"),
+            **{key: parse_duration(each, key) if key in durations else each for key, each in table.items()}
         )
-        client.set_instance_policy(instance, policy)
-        session.note(visible(f"{instance} is pruned by {policy}"))
+    if dry_run:
+        session.output.line(visible(f"{instance} would be pruned by {policy}"))
+        return
+    with session.client() as client:
+        client.set_instance_policy(instance, "never" if isinstance(policy, str) else policy)
+    says = "is never pruned automatically" if isinstance(policy, str) else f"is pruned by {policy}"
+    session.note(visible(f"{instance} {says}"))
 
 
-@command(app, "unset", examples=("policy unset --instance queue-1",))
-def unset_policy(session: Session, instance: _OwnerOption) -> None:
-    """Take an instance's own policy away; what is configured applies to it again."""
+@command(
+    app,
+    "unset",
+    examples=("policy unset queue", "policy unset --default", "policy unset --instance queue-1"),
+)
+def unset_policy(
+    session: Session,
+    name: _NameArgument = None,
+    instance: _OwnerOption = None,
+    default: _DefaultOption = False,
+    dry_run: DryRunOption = False,
+    yes: YesOption = False,
+) -> None:
+    """Take the policy of an orchestration out of the runtime_config.toml, or an instance's own out of the store.
+
+    What is less specific applies again.
+    """
+    from duro.settings.edit import edit_policy
+    from duroctl.policy_files import change_by_options
     from duroctl.render.text import visible
 
-    with session.client() as client:
-        client.set_instance_policy(instance, None)
-    session.note(visible(f"{instance} has no policy of its own"))
+    _only_one(name, instance, default=default)
+    if instance is None:
+        change_by_options(
+            session,
+            lambda data: edit_policy(data, str(session.config_file), name, None),
+            dry_run=dry_run,
+            yes=yes,
+            unchanged=f"it has no policy for {'all others' if name is None else name}",
+        )
+    elif dry_run:
+        session.output.line(visible(f"{instance} would have no policy of its own"))
+    else:
+        with session.client() as client:
+            client.set_instance_policy(instance, None)
+        session.note(visible(f"{instance} has no policy of its own"))
+
+
+def _only_one(name: str | None, instance: str | None, *, default: bool) -> None:
+    """Raises UsageError: not exactly one of them says whose policy it is."""
+    from duro.errors import UsageError
+
+    if sum((name is not None, instance is not None, default)) != 1:
+        raise UsageError("whose policy?", hint="name an orchestration, or give --instance INSTANCE or --default")
+
+
+@command(app, "edit", examples=("policy edit", "policy edit --config config/runtime_config.toml"))
+def edit(session: Session, yes: YesOption = False) -> None:
+    """Edit the runtime_config.toml in $VISUAL or $EDITOR. It is saved only if it can be used.
+
+    An edit with an error is kept and opened again at its line. What the change lets go is shown; if that is more than
+    before, you are asked.
+    """
+    from duroctl.policy_files import change_in_editor
+
+    change_in_editor(session, yes=yes)
+
+
+_PolicyOption = Annotated[
+    str | None,
+    typer.Option("--policy", metavar="FILE", help="A runtime_config.toml; by default the one here."),
+]
+_OfNameOption = Annotated[
+    str | None, typer.Option("--name", metavar="GLOB", help="Only orchestrations with such a name.")
+]
+
+
+@command(
+    app,
+    "simulate",
+    examples=("policy simulate --policy new.toml", "policy simulate --policy new.toml --name 'queue*' --output json"),
+)
+def simulate(session: Session, policy: _PolicyOption = None, name: _OfNameOption = None) -> None:
+    """Show what would be removed if all workers read another runtime_config.toml, orchestration by orchestration.
+
+    Changes nothing and reads no histories. Policies of the code and of instances count as they would then.
+    """
+    from duroctl.policy_files import found_file
+    from duroctl.render.simulation import SIMULATED, simulation_json, total_line
+
+    file = policy if policy is not None else str(found_file(session))
+    with session.client(read_only=True) as client:
+        simulated = client.simulate_policies(file, name=name)
+        if session.output.format == "json":
+            session.output.json({"schema": SIMULATED.schema, **simulation_json(simulated)})
+            return
+        session.output.listing(SIMULATED, simulated.names, client.store.now_ms)
+    if not simulated.published:
+        session.note("no worker has published what it was told, so nothing is removed automatically now")
+    session.note(total_line(simulated))

@@ -7,7 +7,7 @@ import msgspec
 
 from duro.maintenance.explaining import PolicyExplanation
 from duro.model.policies import PolicyChain, PolicyLink, PolicySources, StatedPolicy
-from duro.model.retention import PolicyKind
+from duro.model.retention import PolicyKind, PolicyOrigin
 from duroctl.render.tables import Column, View
 from duroctl.render.text import visible
 from duroctl.render.units import iso
@@ -124,3 +124,45 @@ PUBLISHED: Final = View(
     published_json,
     lambda row: row.stated.name,
 )
+
+
+def _policy(told: PolicyExplanation) -> str:
+    united = told.united
+    if united is None or united.policies is None:
+        return "never"
+    return " and ".join(map(str, united.policies))
+
+
+def _effective_json(told: PolicyExplanation) -> dict[str, Any]:
+    united = told.united
+    return {
+        "name": told.name,
+        "version": told.version,
+        "policies": None if united is None else msgspec.to_builtins(united.policies),
+        "origin": None if united is None else msgspec.to_builtins(united.origin),
+        "triggers": [] if united is None else list(united.triggers),
+        "why": "nobody says what to prune" if united is None else united.why,
+        "workers_differ": united is not None and united.workers_differ,
+        "paused_until_ms": told.paused_until_ms,
+    }
+
+
+EFFECTIVE: Final = View(
+    "duroctl.effective_policies/1",
+    "policies",
+    (
+        Column("name", "NAME", "id", lambda told: told.name),
+        Column("version", "VERSION", "text", lambda told: told.version),
+        Column("policy", "POLICY", "text", _policy),
+        Column("kind", "SAID BY", "text", lambda told: _CALLED[_origin(told).kind]),
+        Column("origin", "WHERE", "text", lambda told: _origin(told).text),
+        Column("why", None, "text", lambda told: "" if told.united is None else told.united.why),
+        Column("paused_until", "PAUSED UNTIL", "time", lambda told: told.paused_until_ms),
+    ),
+    _effective_json,
+    lambda told: told.name,
+)
+
+
+def _origin(told: PolicyExplanation) -> PolicyOrigin:
+    return PolicyOrigin(PolicyKind.NONE, "") if told.united is None else told.united.origin

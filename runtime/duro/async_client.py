@@ -78,6 +78,7 @@ class AsyncClient:
     remove_hold = _awaitable(Client.remove_hold)
     set_instance_policy = _awaitable(Client.set_instance_policy)
     explain_policy = _awaitable(Client.explain_policy)
+    simulate_policies = _awaitable(Client.simulate_policies)
     list_ledger = _awaitable(Client.list_ledger)
     list_prune_runs = _awaitable(Client.list_prune_runs)
     ledger_totals = _awaitable(Client.ledger_totals)

@@ -157,7 +157,7 @@ def test_it_asks_on_a_terminal_and_needs_yes_elsewhere(loops: Cli) -> None:
         (("holds", "add", "queue-1", "--reason", "x", "--until", "2001-01-01T00:00:00Z"), "not in the future"),
         (("holds", "add", "queue-1", "--reason", "x", "--until", "soon"), "or 2w (from now)"),
         (("policy", "explain"), "takes an instance id or an orchestration's name"),
-        (("policy", "set", "--instance", "queue-1"), "names nothing to keep"),
+        (("policy", "set", "--instance", "queue-1"), "which policy?"),
     ],
 )
 def test_bad_input_is_refused_and_changes_nothing(loops: Cli, arguments: tuple[str, ...], said: str) -> None:
@@ -189,7 +189,7 @@ def test_an_instance_with_nothing_but_its_current_execution_is_pointed_to_purge(
 
 
 def test_what_workers_publish_is_shown_and_explained(loops: Cli) -> None:
-    assert loops("policy", "show").rows() == []
+    assert loops("policy", "show", "--published").rows() == []
     with duro.Client(loops.store) as client:
         registry = duro.Registry()
 
@@ -197,7 +197,7 @@ def test_what_workers_publish_is_shown_and_explained(loops: Cli) -> None:
         async def order(ctx: duro.OrchestrationContext) -> None: ...
 
         with duro.Runtime(client.store, registry, duro.RuntimeOptions(auto_prune=6)):
-            shown = loops("policy", "show").rows()
+            shown = loops("policy", "show", "--published").rows()
             assert [(row["name"], row["policy"], row["kind"]) for row in shown] == [
                 ("Order", "keep_last=4 every_n_executions=2", "registration"),
                 ("(default)", "keep_last=6", "default of the program"),

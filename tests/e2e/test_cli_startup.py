@@ -96,6 +96,8 @@ COMMANDS = [
     ("policy", "show"),
     ("policy", "set"),
     ("policy", "unset"),
+    ("policy", "edit"),
+    ("policy", "simulate"),
     ("doctor",),
 ]
 

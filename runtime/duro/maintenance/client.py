@@ -4,6 +4,7 @@ import math
 import os
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Final, Literal
 
 import msgspec
@@ -12,6 +13,7 @@ from duro.errors import HoldNotFoundError, InstanceNotFoundError, InvalidRulesEr
 from duro.maintenance import pruning
 from duro.maintenance.explaining import PolicyExplanation, explain
 from duro.maintenance.pruning import Progress, RunTerms
+from duro.maintenance.simulating import PolicySimulation, simulate
 from duro.model.ledger import LedgerTotals
 from duro.model.limits import PRUNE_GRACE_S, RETENTION_S_MAX, UNDO_HOLD_S
 from duro.model.policies import StatedPolicy
@@ -28,6 +30,7 @@ from duro.model.retention import (
     as_prune_options,
 )
 from duro.naming import check_instance_id, check_name, check_text
+from duro.settings.values import RuntimeSettings
 from duro.stores.base import Store
 
 _EVERYTHING: Final = PruneScope()
@@ -233,6 +236,26 @@ class Pruning:
         if instance_id is not None:
             return explain(self.store, check_instance_id(instance_id), None, "")
         return explain(self.store, None, check_name(name or "", "orchestration name"), version)
+
+    def simulate_policies(
+        self,
+        settings: RuntimeSettings | str | os.PathLike[str],
+        *,
+        name: str | None = None,
+        instead_of: RuntimeSettings | None = None,
+    ) -> PolicySimulation:
+        """What automatic pruning would remove at once if every worker read this runtime_config.toml (a path, or
+        settings that were read), beside what it may remove now (``instead_of``: beside what those settings
+        would let go). Changes nothing. ``name``: only orchestrations of this name or pattern.
+
+        Raises:
+            SettingsError: the file is not there or cannot be used.
+        """
+        if not isinstance(settings, RuntimeSettings):
+            from duro.settings.files import load_settings  # reading TOML costs a program that does not 12 ms
+
+            settings = load_settings(Path(settings), os.fspath(settings))
+        return simulate(self.store, settings, name=name, instead_of=instead_of)
 
     # --- the ledger --------------------------------------------------------------------------------------------
 

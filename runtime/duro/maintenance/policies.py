@@ -1,6 +1,6 @@
 """The automatic policies as all workers of a store see them."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import msgspec
 
@@ -29,13 +29,18 @@ def decode_override(text: str | None) -> StatedPolicy | None:
 
 
 class ConfiguredPolicies:
-    """What is published, read once; ``revision`` is the store's as it was then."""
+    """What is published, read once; ``revision`` is the store's as it was then. ``instead``: what each worker's
+    publication is taken for."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(
+        self, store: Store, instead: Callable[[tuple[PolicySources, ...]], tuple[PolicySources, ...]] | None = None
+    ) -> None:
         published = store.published_policies()
         self._store = store
         self.revision = published.revision
         self.sources = decode_sources(published.sources)
+        if instead is not None:
+            self.sources = instead(self.sources)
         self._united: dict[tuple[str, str], UnitedPolicy | None] = {}
         self._paused: dict[str, int | None] = {}
 

@@ -183,7 +183,7 @@ def _choices(field: Field, chosen: list[Any]) -> tuple[str, ...]:
 
 
 def _not_a_choice(field: Field, value: object, wrong: object) -> ValueError:
-    meant = _closest(wrong, field.choices) if isinstance(wrong, str) else None
+    meant = closest(wrong, field.choices) if isinstance(wrong, str) else None
     hint = f'did you mean "{meant}"?' if meant else _example(field)
     return ValueError(f"must be {field.expected}, not {_shown(value)}", hint)
 
@@ -224,7 +224,7 @@ def _unknown(section: Section, path: Path, key: str) -> Finding:
         if key == name:
             return Finding(here, True, message, hint)
     known = [field.name for field in section.fields] + [child.name for child in section.sections]
-    if meant := _closest(key, known):
+    if meant := closest(key, known):
         hint = f"did you mean {meant}?"
     elif homes := [header(home) for home, each in _homes(ROOT, ()) if each == key]:
         hint = f"it belongs in {' or '.join(homes)}"
@@ -233,7 +233,8 @@ def _unknown(section: Section, path: Path, key: str) -> Finding:
     return Finding(here, True, f"unknown key {_shown(key)}{where}", hint)
 
 
-def _closest(word: str, known: list[str] | tuple[str, ...]) -> str | None:
+def closest(word: str, known: list[str] | tuple[str, ...]) -> str | None:
+    """The one of ``known`` that was probably meant."""
     import difflib  # only a wrong file pays for it
 
     return next(iter(difflib.get_close_matches(word, known, n=1)), None)

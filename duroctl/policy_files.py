@@ -1,0 +1,258 @@
+"""Changing a runtime_config.toml: by options or in an editor, shown before it is done, and done whole or not at all."""
+
+import difflib
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from duro.errors import DuroError, EditRefusedError, SettingsError, StoreNotFoundError, UsageError
+from duro.model.problem import FileProblem
+from duro.settings.files import edit_file, read_file
+from duro.settings.reading import read_settings
+from duro.settings.values import RuntimeSettings
+from duroctl.errors import DeclinedError
+from duroctl.parsing import parse_count, parse_duration
+from duroctl.render.problems import problem_line
+from duroctl.render.simulation import change_lines
+from duroctl.render.text import visible
+
+if TYPE_CHECKING:
+    from duro.maintenance.simulating import PolicySimulation
+    from duroctl.session import Session
+
+_PLUS_LINE: Final = frozenset(
+    ("vi", "vim", "nvim", "view", "nano", "pico", "emacs", "emacsclient", "micro", "kak", "joe", "mg", "ne", "gedit")
+)
+_COLON_LINE: Final = frozenset(["hx", "helix", "subl", "zed"])
+_GOTO_LINE: Final = frozenset(["code", "codium", "code-insiders", "cursor"])
+
+
+def policy_table(
+    counts: Mapping[str, str | None], durations: Mapping[str, str | None], *, never: bool
+) -> dict[str, Any]:
+    """A policy as a file writes it, of what was typed (key -> text, None: not given).
+
+    Raises:
+        UsageError: one of them cannot be read, nothing was given, or ``never`` with something.
+    """
+    table: dict[str, Any] = {}
+    for key, text in counts.items():
+        if text is not None:
+            table[key] = parse_count(text, _option(key))
+    for key, text in durations.items():
+        if text is not None:
+            parse_duration(text, _option(key))
+            table[key] = text
+    if never:
+        if table:
+            raise UsageError("--never does not go with rules", hint="choose one")
+        return {"never": True}
+    if not table:
+        raise UsageError("which policy?", hint="give --keep-last N, --keep-within 7d or --never")
+    return table
+
+
+def _option(key: str) -> str:
+    return {"every_n_executions": "--every"}.get(key, "--" + key.replace("_", "-"))
+
+
+def found_file(session: "Session") -> Path:
+    """The configuration file of this command.
+
+    Raises:
+        UsageError: there is none. SettingsError: the one that was named is not there.
+    """
+    found = session.config_file
+    if found is None:
+        raise UsageError(
+            "there is no runtime_config.toml here", hint="make one with `duroctl init`, or name one with --config FILE"
+        )
+    return found
+
+
+def change_by_options(
+    session: "Session", edit: Callable[[bytes], bytes], *, dry_run: bool, yes: bool, unchanged: str
+) -> None:
+    """Carry out ``edit`` on the configuration file. ``unchanged``: what to say where it changes nothing."""
+    path = found_file(session)
+    file = str(path)
+    before = read_file(path, file)
+    try:
+        after = edit(before)
+    except EditRefusedError as error:
+        if error.snippet:
+            session.note(f"write this into {file}:")
+            sys.stderr.writelines(f"    {visible(line)}\n" for line in error.snippet.splitlines())
+        raise
+    if after == before:
+        session.note(visible(f"{file}: {unchanged}"))
+        return
+    _save(session, path, before, after, dry_run=dry_run, yes=yes)
+
+
+def change_in_editor(session: "Session", *, yes: bool) -> None:
+    """Open a copy of the configuration file in the editor until it can be used, then put it in the file's place."""
+    path = found_file(session)
+    file = str(path)
+    before = read_file(path, file)
+    directory = Path(tempfile.mkdtemp(prefix="duroctl-edit-"))
+    copy = directory / path.name
+    copy.write_bytes(before)
+    kept = f"your edit is kept in {copy}"
+    try:
+        after = _edited(copy, file, kept)
+        if after == before:
+            session.note("nothing was changed")
+        else:
+            _save(session, path, before, after, dry_run=False, yes=yes)
+    except DeclinedError as error:
+        raise DeclinedError(f"{error.message}; {kept}") from error
+    except SettingsError as error:
+        if kept in (error.hint or ""):
+            raise
+        problem = error.problems[0]
+        raise SettingsError([problem._replace(hint=f"{problem.hint}; {kept}"), *error.problems[1:]]) from error
+    except DuroError as error:
+        if copy.read_bytes() == before:
+            shutil.rmtree(directory)
+        else:
+            session.note(kept)
+        raise error
+    shutil.rmtree(directory)
+
+
+def vain_in_store(session: "Session", data: bytes, settings: RuntimeSettings) -> Iterator[FileProblem]:
+    """What ``policy check --strict`` finds in a file that can be used."""
+    from duro.maintenance.policies import decode_sources
+    from duro.settings.strict import vain_rules
+
+    try:
+        with session.client(read_only=True) as client:
+            workers = client.list_workers()
+            names = {*client.store.orchestration_names()}
+    except StoreNotFoundError as error:
+        session.note(f"overrides were not compared with the orchestrations there are: {error.message}")
+        yield from vain_rules(data, settings.file, None)
+        return
+    told = [(worker.worker_id, sources) for worker in workers for sources in decode_sources([worker.published])]
+    names |= {name for _, sources in told for name, _ in sources.orchestrations}
+    yield from vain_rules(data, settings.file, names)
+    for worker_id, sources in told:
+        if sources.settings_hash != settings.effective_hash:
+            message = f"the worker {worker_id} runs " + (
+                f"with other settings, of {sources.file}" if sources.file else "without any runtime_config.toml"
+            )
+            hint = "give it this file with --config; one that has it applies a change within seconds"
+            yield FileProblem(settings.file, 0, 0, message, hint)
+
+
+def _edited(copy: Path, file: str, kept: str) -> bytes:
+    """What the copy is when its settings can be used."""
+    line = column = 0
+    while True:
+        _run_editor(copy, line, column)
+        after = read_file(copy, str(copy))
+        try:
+            read_settings(after, file)
+        except SettingsError as error:
+            for problem in error.problems:
+                sys.stderr.write(problem_line(problem) + "\n")
+            sys.stderr.flush()
+            first = error.problems[0]
+            if not (sys.stdin.isatty() and sys.stderr.isatty() and _wants_again()):
+                again = f"{first.hint}; {file} is as it was, and {kept}"
+                raise SettingsError([first._replace(hint=again), *error.problems[1:]]) from error
+            line, column = first.line, first.column
+        else:
+            return after
+
+
+def _wants_again() -> bool:
+    sys.stderr.write("Edit it again? [Y/n] ")
+    sys.stderr.flush()
+    answer = sys.stdin.readline()
+    return answer != "" and answer.strip().lower() in ("", "y", "yes")
+
+
+def _run_editor(copy: Path, line: int, column: int) -> None:
+    command = os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi"
+    try:
+        words = shlex.split(command)
+    except ValueError as error:
+        raise UsageError(f"the editor {command!r} cannot be read: {error}", hint="set EDITOR=nano, say") from error
+    if not words:
+        raise UsageError("EDITOR names no editor", hint="set EDITOR=nano, say")
+    try:
+        done = subprocess.run([*words, *at_line(Path(words[0]).name, copy, line, column)], check=False)  # noqa: S603
+    except OSError as error:
+        hint = "set EDITOR to one that is there"
+        raise UsageError(f"the editor {words[0]!r} cannot be started: {error.strerror}", hint=hint) from error
+    if done.returncode:
+        raise DeclinedError(f"the editor ended with status {done.returncode}, nothing was changed")
+
+
+def at_line(editor: str, file: Path, line: int, column: int) -> list[str]:
+    """The arguments with which ``editor`` opens ``file`` at ``line`` (0: anywhere), as far as it is known how. Pure."""
+    if not line:
+        return [str(file)]
+    if editor in _PLUS_LINE:
+        return [f"+{line}", str(file)]
+    if editor in _COLON_LINE:
+        return [f"{file}:{line}:{column}"]
+    if editor in _GOTO_LINE:
+        return ["--goto", f"{file}:{line}:{column}"]
+    return [str(file)]
+
+
+def _save(session: "Session", path: Path, before: bytes, after: bytes, *, dry_run: bool, yes: bool) -> None:
+    """Show the change and, if it lets more go, ask; then replace the file, unless it changed meanwhile."""
+    file = str(path)
+    simulated = _simulated(session, before, after, file)
+    shown = [*_diff(before, after, file), *(() if simulated is None else change_lines(simulated))]
+    if dry_run:
+        session.output.lines(shown)
+        return
+    if simulated is not None and simulated.removes_more and not yes:
+        more = simulated.then.executions - simulated.now.executions
+        session.confirm("Save it?", shown, f"this lets {more:,} more executions go")
+
+    def replaced(now: bytes) -> bytes:
+        if now != before:
+            problem = FileProblem(file, 0, 0, "it was changed by somebody else meanwhile", "look at it and try again")
+            raise SettingsError([problem])
+        return after
+
+    try:
+        edit_file(path, file, replaced)
+    except OSError as error:
+        problem = FileProblem(file, 0, 0, f"it cannot be written: {error.strerror}", "check the disk and permissions")
+        raise SettingsError([problem]) from error
+    if not session.options.quiet:
+        sys.stderr.writelines(f"{line}\n" for line in shown)
+    session.note(visible(f"{file}: saved; workers that watch it apply it within seconds"))
+
+
+def _simulated(session: "Session", before: bytes, after: bytes, file: str) -> "PolicySimulation | None":
+    """What the change does to the store; None: there is no store, or it is not made yet."""
+    settings = read_settings(after, file)
+    try:
+        instead_of = read_settings(before, file)
+    except SettingsError:
+        instead_of = None
+    try:
+        with session.client(read_only=True) as client:
+            return client.simulate_policies(settings, instead_of=instead_of)
+    except (StoreNotFoundError, SettingsError):
+        return None
+
+
+def _diff(before: bytes, after: bytes, file: str) -> Iterator[str]:
+    old, new = (data.decode("utf-8", "replace").splitlines() for data in (before, after))
+    for line in difflib.unified_diff(old, new, f"{file} (before)", f"{file} (after)", n=1, lineterm=""):
+        yield visible(line)

@@ -1,0 +1,61 @@
+"""What other settings would remove, as lines and records. Pure."""
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+import msgspec
+
+from duro.maintenance.simulating import PolicySimulation, Removable, SimulatedName
+from duroctl.render.plans import counted
+from duroctl.render.tables import Column, View
+from duroctl.render.text import visible
+from duroctl.render.units import size
+
+
+def change_lines(simulation: PolicySimulation) -> Iterator[str]:
+    """What may go at once and may not yet, by orchestration; one line if it is the same."""
+    changed = [each for each in simulation.names if each.now != each.then]
+    if not changed:
+        yield "what may be removed now stays the same"
+    for each in changed:
+        yield visible(f"{each.name}: {_amount(each.now)} may go now, {_amount(each.then)} after the change")
+
+
+def total_line(simulation: PolicySimulation) -> str:
+    return (
+        f"with {visible(simulation.file)}: {_amount(simulation.then)}, {counted(simulation.then.events, 'event')} "
+        f"would go; as workers are told now: {_amount(simulation.now)}"
+    )
+
+
+def _amount(found: Removable) -> str:
+    return f"{counted(found.executions, 'execution')} ({size(found.history_bytes)})"
+
+
+def simulation_json(simulation: PolicySimulation) -> dict[str, Any]:
+    document: dict[str, Any] = msgspec.to_builtins(simulation)
+    return document | {"now": msgspec.to_builtins(simulation.now), "then": msgspec.to_builtins(simulation.then)}
+
+
+def _name_json(each: SimulatedName) -> dict[str, Any]:
+    document: dict[str, Any] = msgspec.to_builtins(each)
+    return document
+
+
+SIMULATED: Final = View(
+    "duroctl.policy_simulation/1",
+    "names",
+    (
+        Column("name", "NAME", "id", lambda each: each.name),
+        Column("instances", "INSTANCES", "number", lambda each: each.instances),
+        Column("executions", "EXECS", "number", lambda each: each.executions),
+        Column("removable_now", "GO NOW", "number", lambda each: each.now.executions),
+        Column("removable_now_bytes", None, "bytes", lambda each: each.now.history_bytes),
+        Column("removable_then", "WOULD GO", "number", lambda each: each.then.executions),
+        Column("removable_then_events", "EVENTS", "number", lambda each: each.then.events),
+        Column("removable_then_bytes", "SIZE", "bytes", lambda each: each.then.history_bytes),
+        Column("origins", "SAID BY", "text", lambda each: " ".join(each.origins)),
+    ),
+    _name_json,
+    lambda each: each.name,
+)

@@ -1,0 +1,141 @@
+"""What automatic pruning would remove now if every worker had read another runtime_config.toml."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from duro.maintenance.file_sources import with_file
+from duro.maintenance.policies import ConfiguredPolicies
+from duro.maintenance.pruning import facts_of, filter_of, instances_of
+from duro.model.policies import PolicySources
+from duro.model.pruning import ExecutionFacts, Hold
+from duro.model.removal import PrunableInstance, PruneScope
+from duro.model.retention import PolicyKind, PolicyOrigin
+from duro.retention.plan import instance_plan, prune_plan
+from duro.settings.values import RuntimeSettings
+from duro.stores.base import Store
+
+
+class Removable(msgspec.Struct, frozen=True, kw_only=True):
+    """Past executions that nothing keeps, their events and the bytes of their histories."""
+
+    executions: int = 0
+    events: int = 0
+    history_bytes: int = 0
+
+    def plus(self, other: "Removable") -> "Removable":
+        return Removable(
+            executions=self.executions + other.executions,
+            events=self.events + other.events,
+            history_bytes=self.history_bytes + other.history_bytes,
+        )
+
+
+class SimulatedName(msgspec.Struct, frozen=True, kw_only=True):
+    """One orchestration: what its ``instances`` have, what of it may go as workers are told now, and what might go as
+    the file says. ``origins``: who says so, with the file."""
+
+    name: str
+    instances: int
+    executions: int
+    now: Removable
+    then: Removable
+    origins: tuple[str, ...]
+
+
+class PolicySimulation(msgspec.Struct, frozen=True, kw_only=True):
+    """``names`` in order. ``file`` is what errors call it. ``published``: whether any worker has said what applies."""
+
+    file: str
+    published: bool
+    names: tuple[SimulatedName, ...]
+
+    @property
+    def now(self) -> Removable:
+        return _sum(each.now for each in self.names)
+
+    @property
+    def then(self) -> Removable:
+        return _sum(each.then for each in self.names)
+
+    @property
+    def removes_more(self) -> bool:
+        """Whether any orchestration loses executions that it keeps now."""
+        return any(each.then.executions > each.now.executions for each in self.names)
+
+
+def simulate(
+    store: Store, settings: RuntimeSettings, *, name: str | None = None, instead_of: RuntimeSettings | None = None
+) -> PolicySimulation:
+    """Plan every instance (of orchestrations ``name``, a name or pattern) twice. Reads no history and writes nothing;
+    what is held stays. Memory grows with the number of orchestrations, not of instances. ``instead_of``: ``now`` is
+    what that file says; None: what workers say."""
+    now = ConfiguredPolicies(
+        store, None if instead_of is None else lambda sources: with_file_everywhere(sources, instead_of)
+    )
+    then = ConfiguredPolicies(store, lambda sources: with_file_everywhere(sources, settings))
+    holds, now_ms = store.list_holds(), store.now_ms()
+    totals: defaultdict[str, _Totals] = defaultdict(_Totals)
+    where = filter_of(store, PruneScope(name=name), several=False)
+    for instance, executions in facts_of(store, instances_of(store, where)):
+        if executions:
+            total = totals[instance.name]
+            total.instances += 1
+            total.executions += len(executions)
+            total.now = total.now.plus(_removable(now, instance, executions, holds, now_ms)[0])
+            found, origin = _removable(then, instance, executions, holds, now_ms)
+            total.then = total.then.plus(found)
+            total.origins.add(str(origin))
+    return PolicySimulation(
+        file=settings.file,
+        published=bool(now.sources),
+        names=tuple(
+            SimulatedName(
+                name=each,
+                instances=total.instances,
+                executions=total.executions,
+                now=total.now,
+                then=total.then,
+                origins=tuple(sorted(total.origins)),
+            )
+            for each, total in sorted(totals.items())
+        ),
+    )
+
+
+def with_file_everywhere(sources: tuple[PolicySources, ...], settings: RuntimeSettings) -> tuple[PolicySources, ...]:
+    """What workers would publish after they have read the file; one that knows nothing else where there is none."""
+    return tuple(with_file(each, settings) for each in sources or (PolicySources(),))
+
+
+class _Totals:
+    def __init__(self) -> None:
+        self.instances = self.executions = 0
+        self.now = self.then = Removable()
+        self.origins: set[str] = set()
+
+
+def _removable(
+    policies: ConfiguredPolicies,
+    instance: PrunableInstance,
+    executions: Sequence[ExecutionFacts],
+    holds: Sequence[Hold],
+    now_ms: int,
+) -> tuple[Removable, PolicyOrigin]:
+    united = policies.of(instance)
+    if united is None or united.rules is None:
+        return Removable(), PolicyOrigin(PolicyKind.NONE, "") if united is None else united.origin
+    planned = instance_plan(executions, united.rules, united.origin, holds, now_ms)
+    totals = prune_plan([planned], store_id="", policy_revision=0, hold_revision=0, made_at_ms=now_ms).totals
+    found = Removable(
+        executions=totals.executions_removed, events=totals.events_removed, history_bytes=totals.bytes_removed
+    )
+    return found, united.origin
+
+
+def _sum(parts: Iterable[Removable]) -> Removable:
+    total = Removable()
+    for part in parts:
+        total = total.plus(part)
+    return total

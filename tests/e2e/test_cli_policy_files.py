@@ -1,0 +1,250 @@
+"""duroctl policy set, unset, edit, simulate, show, check --strict: what they do to the file and what they say."""
+
+import json
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+import duro
+from tests.e2e.cli_support import Cli
+from tests.e2e.test_cli_prune import loops  # noqa: F401 - a fixture
+
+FILE = "runtime_config.toml"
+TEXT = """\
+# how long things stay
+[store]
+url = "sqlite:///duro.db"   # here
+
+[pruning]
+default_keep_last = 9       # nine lives
+
+[pruning.overrides."Order"] # the orders
+keep_last = 8
+"""
+
+
+@pytest.fixture
+def configured(loops: Cli) -> Cli:  # noqa: F811
+    """Two eternal instances in their tenth execution, and a file that prunes them at nine and eight."""
+    (loops.directory / FILE).write_text(TEXT)
+    (loops.directory / FILE).chmod(0o640)
+    return loops
+
+
+def text(cli: Cli) -> str:
+    return (cli.directory / FILE).read_text()
+
+
+def editor(cli: Cli, name: str, script: str) -> str:
+    """An editor that does ``script`` (of sh); it logs its arguments."""
+    path = cli.directory / name
+    path.write_text(f'#!/bin/sh\necho "$@" >> {cli.directory}/editor.log\nfor last; do :; done\n{script}\n')
+    path.chmod(0o755)
+    return str(path)
+
+
+def test_set_replaces_the_policy_of_a_name_and_leaves_everything_else_as_it_was(configured: Cli) -> None:
+    done = configured("policy", "set", "Order", "--keep-last", "9", "--keep-within", "7d")
+    assert (done.code, done.out) == (0, "")
+    assert text(configured) == TEXT.replace("keep_last = 8\n", 'keep_last = 9\nkeep_within = "7d"\n')
+    assert stat.S_IMODE((configured.directory / FILE).stat().st_mode) == 0o640
+    assert "-keep_last = 8" in done.err
+    assert '+keep_within = "7d"' in done.err
+    assert "Order: 2 executions" in done.err
+    assert sorted(os.listdir(configured.directory)) == sorted(  # noqa: PTH208
+        {FILE, "home", "duro.db"} | {each.name for each in configured.directory.glob("duro.db-*")}
+    )
+
+
+def test_a_new_name_a_pattern_and_the_default_can_be_set(configured: Cli) -> None:
+    assert configured("policy", "set", "monitor.*", "--never").code == 0
+    assert text(configured) == TEXT + '\n[pruning.overrides."monitor.*"]\nnever = true\n'
+    assert configured("policy", "set", "--default", "--keep-last", "10").code == 0
+    assert "default_keep_last = 10       # nine lives" in text(configured)
+
+
+def test_what_lets_more_go_needs_an_answer(configured: Cli) -> None:
+    refused = configured("policy", "set", "Order", "--keep-last", "2")
+    assert (refused.code, refused.out) == (2, "")
+    assert refused.err == (
+        "duroctl: error: this lets 6 more executions go, and there is no terminal to ask on; pass --yes to do it\n"
+    )
+    assert text(configured) == TEXT
+    declined = configured.on_terminal("policy", "set", "Order", "--keep-last", "2", typed="n\n")
+    assert declined.code == 4
+    assert "Order: 2 executions (" in declined.out
+    assert "8 executions (" in declined.out
+    assert text(configured) == TEXT
+    assert configured("policy", "set", "Order", "--keep-last", "2", "--yes").code == 0
+    assert text(configured) == TEXT.replace("keep_last = 8", "keep_last = 2")
+
+
+def test_a_dry_run_shows_the_change_and_makes_none(configured: Cli) -> None:
+    done = configured("policy", "set", "Order", "--keep-last", "2", "--dry-run")
+    assert (done.code, done.err) == (0, "")
+    assert "+keep_last = 2" in done.lines
+    assert text(configured) == TEXT
+
+
+def test_unset_removes_the_policy_and_asks_if_more_goes_then(configured: Cli) -> None:
+    assert configured("policy", "unset", "Order").code == 0
+    assert text(configured) == TEXT.partition("[pruning.overrides")[0]
+    again = configured("policy", "unset", "Order")
+    assert (again.code, again.err) == (0, f"duroctl: {FILE}: it has no policy for Order\n")
+
+
+def test_saying_the_same_again_changes_nothing(configured: Cli) -> None:
+    before = (configured.directory / FILE).stat()
+    done = configured("policy", "set", "Order", "--keep-last", "8")
+    assert (done.code, done.err) == (0, f"duroctl: {FILE}: it says so already\n")
+    assert (configured.directory / FILE).stat().st_ino == before.st_ino
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("Order",), "which policy?; give --keep-last N"),
+        (("--keep-last", "3"), "whose policy?"),
+        (("Order", "--default", "--keep-last", "3"), "whose policy?"),
+        (("Order", "--instance", "queue-1", "--keep-last", "3"), "whose policy?"),
+        (("Order", "--keep-last", "3", "--never"), "--never does not go with rules"),
+        (("Order", "--keep-last", "x"), "--keep-last must be a whole number"),
+        (("Order", "--keep-last", "0"), "keep_last must be a whole number"),
+        (("Order", "--keep-within", "7"), "--keep-within '7'"),
+        (("--default", "--never"), "never is for overrides only"),
+        (("Order", "--keep-versions", "2"), "keep_versions"),
+    ],
+)
+def test_a_wrong_policy_is_refused_and_the_file_stays(configured: Cli, arguments: tuple[str, ...], says: str) -> None:
+    done = configured("policy", "set", *arguments)
+    assert (done.code, done.out) == (2, ""), done
+    assert says.partition("; ")[0] in done.err
+    assert text(configured) == TEXT
+
+
+def test_an_edit_that_cannot_be_made_is_refused_with_what_to_paste(configured: Cli) -> None:
+    written = '[pruning]\noverrides = { "Order" = { keep_last = 8 }, # why\n}\n'
+    (configured.directory / FILE).write_text(written)
+    done = configured("policy", "set", "Order", "--keep-last", "9", "--store", "sqlite:///duro.db")
+    if done.code:  # TOML 1.1 allows it, TOML 1.0 calls the file invalid
+        assert done.code == 6
+    assert text(configured) == written or "keep_last = 9" in text(configured)
+
+
+def test_without_a_store_the_file_can_be_changed_all_the_same(cli: Cli) -> None:
+    (cli.directory / FILE).write_text("[pruning]\n")
+    assert cli("policy", "set", "--default", "--keep-last", "3").code == 0
+    assert text(cli) == "[pruning]\n\n[pruning.default]\nkeep_last = 3\n"
+    nowhere = cli("policy", "set", "x", "--keep-last", "3", "--config", "no.toml")
+    assert nowhere.code == 6
+    (cli.directory / FILE).unlink()
+    assert "make one with `duroctl init`" in cli("policy", "set", "x", "--keep-last", "3").err
+
+
+# --- the editor --------------------------------------------------------------------------------------------------
+
+
+def test_an_edit_is_saved_when_it_can_be_used(configured: Cli) -> None:
+    command = editor(configured, "ed", 'sed -i "s/= 8/= 9/" "$last"')
+    done = configured("policy", "edit", EDITOR=command)
+    assert (done.code, done.out) == (0, ""), done
+    assert text(configured) == TEXT.replace("keep_last = 8", "keep_last = 9")
+
+
+def test_an_edit_with_an_error_is_opened_again_at_its_line(configured: Cli) -> None:
+    again = f'if [ -e {configured.directory}/once ]; then sed -i "s/= 0/= 9/" "$last"; else'
+    command = editor(configured, "vi", f'{again} touch {configured.directory}/once; sed -i "s/= 8/= 0/" "$last"; fi')
+    configured.environment["EDITOR"] = command
+    done = configured.on_terminal("policy", "edit", typed="y\n")
+    assert done.code == 0, done
+    assert f"{FILE}:9:13: " in done.out
+    log = (configured.directory / "editor.log").read_text().splitlines()
+    assert [line.split()[0] for line in log][1] == "+9"
+    assert text(configured) == TEXT.replace("keep_last = 8", "keep_last = 9")
+
+
+def test_an_edit_with_an_error_is_kept_where_nobody_can_be_asked(configured: Cli) -> None:
+    done = configured("policy", "edit", EDITOR=editor(configured, "ed", 'sed -i "s/= 8/= 0/" "$last"'))
+    assert done.code == 6
+    assert text(configured) == TEXT
+    kept = Path(done.err.rpartition("your edit is kept in ")[2].strip())
+    assert kept.read_text() == TEXT.replace("= 8", "= 0")
+
+
+def test_an_editor_that_fails_or_changes_nothing_changes_nothing(configured: Cli) -> None:
+    assert configured("policy", "edit", EDITOR="false").code == 4
+    assert configured("policy", "edit", EDITOR="true").err == "duroctl: nothing was changed\n"
+    assert configured("policy", "edit", EDITOR="/no/such/editor").code == 2
+    assert configured("policy", "edit", EDITOR="'").code == 2
+    assert text(configured) == TEXT
+
+
+def test_a_file_that_somebody_else_changed_meanwhile_is_not_overwritten(configured: Cli) -> None:
+    meanwhile = f'sed -i "s/= 8/= 9/" "$last"; echo "# mine" >> {configured.directory}/{FILE}'
+    done = configured("policy", "edit", EDITOR=editor(configured, "ed", meanwhile))
+    assert done.code == 6
+    assert "it was changed by somebody else meanwhile" in done.err
+    assert text(configured) == TEXT + "# mine\n"
+
+
+# --- what it would do, and what it says in vain -------------------------------------------------------------------
+
+
+def test_simulate_shows_what_would_go_by_orchestration(configured: Cli) -> None:
+    before = configured.dump()
+    (configured.directory / "new.toml").write_text("[pruning]\ndefault_keep_last = 3\n")
+    done = configured("policy", "simulate", "--policy", "new.toml")
+    rows = {row["name"]: row for row in done.rows()}
+    assert [(name, row["executions"], row["removable_now"], row["removable_then"]) for name, row in rows.items()] == [
+        ("Child", "10", "0", "7"),
+        ("Order", "11", "0", "7"),
+    ]
+    assert rows["Child"]["origins"] == "file_default: new.toml:2"
+    assert "no worker has published" in done.err
+    document = configured("policy", "simulate", "--policy", "new.toml", "-o", "json").json
+    assert document["schema"] == "duroctl.policy_simulation/1"
+    assert document["then"]["executions"] == 14
+    assert document["then"]["history_bytes"] == sum(each["then"]["history_bytes"] for each in document["names"])
+    pruned = configured("prune", "--all", "--keep-last", "3", "--check", "-o", "json", "--store", "sqlite:///duro.db")
+    assert pruned.json["executions_removed"] == 14
+    assert configured.dump() == before
+
+
+def test_show_says_what_prunes_each_orchestration_and_where_that_is_said(configured: Cli) -> None:
+    assert [row["policy"] for row in configured("policy", "show").rows()] == ["never", "never"]
+    with duro.Runtime(configured.store, duro.Registry(), config=configured.directory / FILE):
+        rows = {row["name"]: row for row in configured("policy", "show").rows()}
+        assert (rows["Order"]["policy"], rows["Order"]["origin"]) == ("keep_last=8", f"{configured.directory}/{FILE}:8")
+        assert rows["Child"]["origin"] == f"{configured.directory}/{FILE}:6"
+        (only,) = configured("policy", "show", "Order", "-o", "json").json["policies"]
+        assert only["origin"] == {"kind": "file_override", "text": f"{configured.directory}/{FILE}:8"}
+        assert len(configured("policy", "show", "--published").rows()) == 2
+        explained = configured("policy", "explain", "queue-1")
+        assert "REMOVE" in explained.out
+        executions = configured("policy", "explain", "queue-1", "-o", "json").json["executions"]
+        assert [each["execution_id"] for each in executions if not each["keep"]] == [1, 2]
+
+
+def test_check_strict_finds_what_is_said_in_vain_with_its_place(configured: Cli) -> None:
+    (configured.directory / FILE).write_text(
+        TEXT + '\n[pruning.overrides.Ordre]\nkeep_last = 1\n[orphans]\nmin_age = "2h"\n'
+    )
+    assert configured("policy", "check").code == 0
+    done = configured("policy", "check", "--strict")
+    assert done.code == 6
+    assert done.lines == [
+        f"{FILE}:11:2: no orchestration is called 'Ordre'; did you mean 'Order'?",
+        f"{FILE}:14:1: no sweep looks for orphans, so min_age says nothing; set [orphans] enabled = true, or remove it",
+    ]
+    assert json.loads(configured("policy", "check", "--strict", "-o", "json").out)["problems"][0]["line"] == 11
+
+
+def test_check_strict_names_workers_that_were_told_something_else(configured: Cli) -> None:
+    with duro.Runtime(configured.store, duro.Registry()):
+        done = configured("policy", "check", "--strict")
+        assert done.code == 6
+        assert "without any runtime_config.toml; give it this file" in done.out
+    with duro.Runtime(configured.store, duro.Registry(), config=configured.directory / FILE):
+        assert configured("policy", "check", "--strict").code == 0
