@@ -122,16 +122,18 @@ def test_a_failing_disk_at_any_statement_leaves_what_was_there(tmp_path: Path, p
     (tmp_path / "whole").mkdir()
     expected, statements = undisturbed(tmp_path / "whole", prepare)
     assert len(statements) > 4
-    store, operation = prepared(tmp_path, prepare)
-    before = store.dump()
-    for position in range(len(statements)):
+    for position, statement in enumerate(statements):
+        directory = tmp_path / f"{position}"
+        directory.mkdir()
+        store, operation = prepared(directory, prepare)
+        before = store.dump()
         with Watched(store, fail_at=position), pytest.raises(StoreError):
             operation()
-        if statements[position] != "COMMIT":
-            assert store.dump() == before, statements[position]
-    operation()
-    assert store.dump() == expected
-    store.close()
+        if statement != "COMMIT":
+            assert store.dump() == before, statement
+        operation()
+        assert store.dump() == expected, statement
+        store.close()
 
 
 @pytest.mark.parametrize("prepare", EVERYTHING)

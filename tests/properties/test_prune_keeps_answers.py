@@ -249,11 +249,11 @@ def test_a_prune_that_takes_along_what_is_not_its_own_is_caught(table: str, monk
         each.live([["work"], ["work", "timer"]], mail=1)
     prune = MemoryStore.prune
 
-    def greedy(store: MemoryStore, batch: PruneBatch) -> list[OrderResult]:
+    def greedy(store: MemoryStore, batch: PruneBatch, *, durable: bool = True) -> list[OrderResult]:
         (instance,) = store._instances.values()
         held = getattr(instance, table)
         setattr(instance, table, type(held)())
-        return prune(store, batch)
+        return prune(store, batch, durable=durable)
 
     assert answers(home) == answers(other)
     monkeypatch.setattr(MemoryStore, "prune", greedy)
