@@ -31,6 +31,10 @@ COMMANDS: Final = {
     "ledger": "ledger",
     "policy": "policy",
     "doctor": "doctor",
+    "stats": "stats",
+    "compact": "compact",
+    "backup": "backup",
+    "export": "export",
 }
 """Command -> module of duroctl.commands, in the order of the help."""
 

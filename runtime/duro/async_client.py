@@ -94,6 +94,10 @@ class AsyncClient:
     find_removed = _awaitable(Client.find_removed)
     checkup = _awaitable(Client.checkup)
     repair = _awaitable(Client.repair)
+    stats = _awaitable(Client.stats)
+    compact = _awaitable(Client.compact)
+    backup = _awaitable(Client.backup)
+    export = _awaitable(Client.export)
 
     async def wait_for_orchestration(self, instance_id: str, timeout: float | None = None) -> OrchestrationResult:
         """See ``Client.wait_for_orchestration``; any number of waits hold no thread."""

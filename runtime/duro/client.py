@@ -21,8 +21,8 @@ from duro.errors import (
     WaitTimeoutError,
 )
 from duro.maintenance.explaining import PolicyExplanation as PolicyExplanation
-from duro.maintenance.family_client import Families
 from duro.maintenance.pruned import was_pruned, was_removed
+from duro.maintenance.space_client import Space
 from duro.model.events import (
     Json,
     OrchestrationCancelled,
@@ -87,7 +87,7 @@ class OrchestrationResult(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-class Client(Families):
+class Client(Space):
     """Reads and writes a store. Thread-safe; a context manager that closes what it opened.
 
     ``store`` is a URL, a path object or an open store (which stays open). With a ``registry`` functions may be given

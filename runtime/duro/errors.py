@@ -208,6 +208,10 @@ class StoreFullError(StoreError):
     """The disk is full."""
 
 
+class BackupError(StoreError):
+    """A backup or an export could not be made. There is no file of it."""
+
+
 class StoreCorruptError(StoreError):
     """The database file is damaged."""
 

@@ -99,6 +99,10 @@ COMMANDS = [
     ("policy", "edit"),
     ("policy", "simulate"),
     ("doctor",),
+    ("stats",),
+    ("compact",),
+    ("backup",),
+    ("export",),
 ]
 
 

@@ -83,8 +83,8 @@ def simulate(
             total = totals[instance.name]
             total.instances += 1
             total.executions += len(executions)
-            total.now = total.now.plus(_removable(now, instance, executions, holds, now_ms)[0])
-            found, origin = _removable(then, instance, executions, holds, now_ms)
+            total.now = total.now.plus(removable(now, instance, executions, holds, now_ms)[0])
+            found, origin = removable(then, instance, executions, holds, now_ms)
             total.then = total.then.plus(found)
             total.origins.add(str(origin))
     return PolicySimulation(
@@ -116,13 +116,14 @@ class _Totals:
         self.origins: set[str] = set()
 
 
-def _removable(
+def removable(
     policies: ConfiguredPolicies,
     instance: PrunableInstance,
     executions: Sequence[ExecutionFacts],
     holds: Sequence[Hold],
     now_ms: int,
 ) -> tuple[Removable, PolicyOrigin]:
+    """What ``policies`` let go of the live ``executions`` of an instance, and who says so."""
     united = policies.of(instance)
     if united is None or united.rules is None:
         return Removable(), PolicyOrigin(PolicyKind.NONE, "") if united is None else united.origin

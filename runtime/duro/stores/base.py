@@ -70,8 +70,10 @@ something behind, the instance is due for a sweep, too.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
+from duro.errors import BackupError
 from duro.model.checkup import CheckResult, Repair
 from duro.model.families import (
     Family,
@@ -111,6 +113,7 @@ from duro.model.removal import (
     ReclaimResult,
     UndoResult,
 )
+from duro.model.space import FileSizes, MarkedUsage, NameUsage
 from duro.model.turns import CommitBatch, CommitResult, LastCommit, LeaseRequest, LeaseResult
 
 StoreDump = dict[str, list[dict[str, Any]]]
@@ -555,6 +558,52 @@ class Store(ABC):
     @abstractmethod
     def info(self) -> StoreInfo:
         """The store, counted. May read a whole index: for people, not for loops."""
+
+    @abstractmethod
+    def usage(self, since_ms: int) -> tuple[NameUsage, ...]:
+        """What each orchestration has, by name, ``recent_*`` of executions that started at ``since_ms`` or later. Reads
+        no history."""
+
+    @abstractmethod
+    def marked(self) -> MarkedUsage:
+        """What is marked and not reclaimed yet."""
+
+    def sizes(self) -> FileSizes:
+        """Of the files. A store without a file has none."""
+        return FileSizes()
+
+    def give_back(self, pages_max: int) -> int:
+        """Move about ``pages_max`` pages from the end of the file into its free ones, in one transaction, and cut the
+        end off; how many. 0: nothing is free any more. Durable as ``reclaim`` is.
+
+        Raises:
+            StoreError: this file cannot give back in steps (``rewrite`` can).
+        """
+        del pages_max
+        return 0
+
+    def rewrite(self) -> None:
+        """Write the whole file anew, without holes. Nobody else can write meanwhile.
+
+        Raises:
+            StoreFullError: there is no room for the copy. Nothing was changed.
+            StoreLockedError: somebody else uses the store.
+        """
+        return
+
+    def cut_log(self) -> bool:
+        """Copy the log into the file and make it empty; False: somebody else reads an older state just now."""
+        return True
+
+    def backup(self, target: Path, progress: Callable[[int, int], object]) -> None:
+        """Write everything, as of one moment, to the new file ``target``, beside whatever runs, and check what was
+        written. ``progress(done, total)`` pages, at times; what it raises ends the backup and leaves no file.
+
+        Raises:
+            BackupError: ``target`` is there already, or could not be written.
+        """
+        del target, progress
+        raise BackupError("a store without a file cannot be backed up so", hint="use a store in a file")
 
     def checkup(self, *, deep: bool = False) -> Iterator[CheckResult]:
         """Look for what must not be, check by check, beside whatever runs: nothing is changed, no history is read but

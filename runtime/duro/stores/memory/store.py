@@ -43,6 +43,7 @@ from duro.model.records import (
     StoreInfo,
     WorkerRecord,
 )
+from duro.model.space import MarkedUsage, NameUsage
 from duro.model.status import BlockedKind, ExecutionStatus, InstanceStatus, ParentPolicy, RemovalState
 from duro.model.turns import (
     ChildTerms,
@@ -763,6 +764,23 @@ class MemoryStore(Pruning, Store):
                 free_bytes=0,
             )
 
+    def usage(self, since_ms: int) -> tuple[NameUsage, ...]:
+        with self._transaction():
+            by_name: dict[str, list[Instance]] = {}
+            for instance in self._instances.values():
+                by_name.setdefault(instance.name, []).append(instance)
+            return tuple(_usage(name, instances, since_ms) for name, instances in sorted(by_name.items()))
+
+    def marked(self) -> MarkedUsage:
+        with self._transaction():
+            there = {id(one) for each in self._instances.values() for one in each.live_executions().values()}
+            gone = [one for each in self._all_instances() for one in each.executions.values() if id(one) not in there]
+            return MarkedUsage(
+                executions=len(gone),
+                events=sum(one.event_count for one in gone),
+                history_bytes=sum(one.history_bytes for one in gone),
+            )
+
     def dump(self) -> StoreDump:
         with self._transaction():
             instances = list(self._all_instances())
@@ -1064,4 +1082,19 @@ def _execution_record(instance: Instance, execution: Execution) -> ExecutionReco
         event_count=execution.event_count,
         history_bytes=execution.history_bytes,
         removal=execution.removal,
+    )
+
+
+def _usage(name: str, instances: Sequence[Instance], since_ms: int) -> NameUsage:
+    executions = [one for instance in instances for one in instance.live_executions().values()]
+    recent = [one for one in executions if one.started_at_ms >= since_ms]
+    return NameUsage(
+        name=name,
+        instances=len(instances),
+        unfinished=sum(not instance.finished for instance in instances),
+        executions=len(executions),
+        events=sum(one.event_count for one in executions),
+        history_bytes=sum(one.history_bytes for one in executions),
+        recent_executions=len(recent),
+        recent_bytes=sum(one.history_bytes for one in recent),
     )

@@ -206,6 +206,22 @@ class Committer:
             # something must be written for SQLite to sync the log; an id that nobody gets harms nobody
             self.run(lambda transaction: transaction.take_message_ids(1))
 
+    def alone(self, operation: Callable[[apsw.Connection], T]) -> T:
+        """``operation`` on the connection outside any transaction, while no other operation runs.
+
+        Raises:
+            StoreError: what SQLite said.
+        """
+        with self._lock:
+            if self._closed:
+                raise StoreClosedError("the store was closed")
+            try:
+                return operation(self._connection)
+            except apsw.Error as error:
+                raise store_error(error, self._path) from error
+            finally:
+                self.commits += 1
+
     @property
     def connection(self) -> apsw.Connection:
         """The one that writes."""

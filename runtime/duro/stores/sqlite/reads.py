@@ -27,6 +27,7 @@ from duro.stores.sqlite import sql
 from duro.stores.sqlite import sql_families as families_sql
 from duro.stores.sqlite.committer import as_json
 from duro.stores.sqlite.migrations import SCHEMA_VERSION
+from duro.stores.sqlite.space import sizes
 
 _ROWS_A_STATEMENT: Final = 1_000
 """How many records one statement answers with: a listing of everything is read in steps of this."""
@@ -254,17 +255,8 @@ def info(connection: apsw.Connection, url: str, path: Path) -> StoreInfo:
         executions=row[2],
         events=row[3],
         logical_bytes=row[4],
-        file_bytes=_size(path),
-        wal_bytes=_size(Path(f"{path}-wal")),
-        free_bytes=_value(connection, sql.FREELIST_COUNT) * _value(connection, sql.PAGE_SIZE),
+        **msgspec.structs.asdict(sizes(connection, path)),
     )
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except FileNotFoundError:
-        return 0
 
 
 def dump(connection: apsw.Connection) -> dict[str, list[dict[str, Any]]]:

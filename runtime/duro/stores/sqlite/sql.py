@@ -64,6 +64,30 @@ DATA_VERSION: Final = "PRAGMA data_version"
 # Sizes, for people.
 PAGE_SIZE: Final = "PRAGMA page_size"
 FREELIST_COUNT: Final = "PRAGMA freelist_count"
+# What is free in the file leaves it, a number of pages at a time; a row a page.
+INCREMENTAL_VACUUM: Final = "PRAGMA incremental_vacuum({pages})"
+# A whole new file needs a copy on the disk: in memory it would be as large as the store.
+SET_TEMP_STORE_ON_DISK: Final = "PRAGMA temp_store = FILE"
+CUT_LOG: Final = "PRAGMA wal_checkpoint(TRUNCATE)"
+# A backup is one file, with no log beside it.
+SET_JOURNAL_MODE_OF_BACKUP: Final = "PRAGMA journal_mode = DELETE"
+QUICK_CHECK: Final = "PRAGMA quick_check(1)"
+
+# Instances by orchestration, then their live executions.
+INSTANCES_BY_NAME: Final = "SELECT name, count(*), sum(completed_at_ms IS NULL) FROM instances GROUP BY name"
+EXECUTIONS_BY_NAME: Final = """
+SELECT i.name, count(*), sum(e.event_count), sum(e.history_bytes),
+       sum(e.started_at_ms >= ?1), sum(iif(e.started_at_ms >= ?1, e.history_bytes, 0))
+FROM executions AS e JOIN instances AS i ON i.incarnation = e.incarnation
+WHERE e.removal = 'live'
+GROUP BY i.name
+"""
+# What was marked, and what belongs to instances that were removed.
+MARKED_USAGE: Final = """
+SELECT count(*), coalesce(sum(e.event_count), 0), coalesce(sum(e.history_bytes), 0)
+FROM executions AS e
+WHERE e.removal <> 'live' OR e.incarnation IN (SELECT incarnation FROM removed_instances)
+"""
 
 # --- the store's one row ------------------------------------------------------------------------------------
 

@@ -52,6 +52,7 @@ from duro.model.removal import (
     ReclaimResult,
     UndoResult,
 )
+from duro.model.space import FileSizes, MarkedUsage, NameUsage
 from duro.model.turns import CommitBatch, CommitResult, LastCommit, LeaseRequest, LeaseResult
 from duro.stores.base import LeaseOffer, Store, StoreDump
 from duro.stores.sqlite import (
@@ -64,6 +65,7 @@ from duro.stores.sqlite import (
     reads,
     reclaiming,
     retaining,
+    space,
     sql,
     turns,
     workers,
@@ -532,6 +534,42 @@ class SqliteStore(Store):
     def info(self) -> StoreInfo:
         with self._snapshot() as connection:
             return reads.info(connection, self.url, self._path)
+
+    def usage(self, since_ms: int) -> tuple[NameUsage, ...]:
+        with self._snapshot() as connection:
+            return space.usage(connection, since_ms)
+
+    def marked(self) -> MarkedUsage:
+        with self._reading() as connection:
+            return space.marked(connection)
+
+    def sizes(self) -> FileSizes:
+        with self._reading() as connection:
+            return space.sizes(connection, self._path)
+
+    def give_back(self, pages_max: int) -> int:
+        with self._reading() as connection:
+            if not space.can_give_back(connection, self._path):
+                return 0
+        return self._write(lambda transaction: space.give_back(transaction, pages_max), durable=False)
+
+    def rewrite(self) -> None:
+        space.check_room(self.sizes(), self._path)
+        self._alone(space.rewrite)
+
+    def cut_log(self) -> bool:
+        return self._alone(space.cut_log)
+
+    def _alone(self, operation: Callable[[apsw.Connection], T]) -> T:
+        self._check()
+        if self._writer is None:
+            raise StoreReadOnlyError(f"{self._path} was opened read-only", hint="open it for writing")
+        self._check_file()
+        return self._writer.alone(operation)
+
+    def backup(self, target: Path, progress: Callable[[int, int], object]) -> None:
+        with self._snapshot() as connection:
+            space.backup(connection, target, progress)
 
     def checkup(self, *, deep: bool = False) -> Iterator[CheckResult]:
         with self._reading() as connection:

@@ -415,6 +415,11 @@ class RemovalContract(PruningContract):
         assert (store.info().executions, before.executions) == (2, 0)
         assert self.rows(store, incarnation)["history"] == [1, 2, 3, 4]
         assert store.backlog() == Backlog(marked_executions=3)
+        left, marked = store.usage(0)[0], store.marked()
+        assert (left.executions, left.events, marked.executions) == (2, store.info().events, 3)
+        rows = store.dump()["executions"]
+        assert marked.events == sum(row["event_count"] for row in rows) - left.events
+        assert marked.history_bytes == sum(row["history_bytes"] for row in rows) - left.history_bytes
 
     def test_it_is_reclaimed_when_its_grace_is_over(
         self, store: Store, worker: ScriptedWorker, clock: ManualClock

@@ -4,6 +4,7 @@ import pytest
 
 from duro.errors import UsageError
 from duro.model.records import InstanceEnd, InstanceFilter
+from duro.model.space import NameUsage
 from duro.model.status import BlockedKind, ExecutionStatus, InstanceStatus
 from duro.stores.base import Store
 from duro.testing.builders import (
@@ -315,6 +316,31 @@ class ExecutionReadsContract(StoreContract):
         assert info.store_id
         assert info.schema_version >= 1
 
+    def test_usage_counts_what_is_live_by_orchestration(
+        self, store: Store, worker: ScriptedWorker, clock: ManualClock
+    ) -> None:
+        assert store.usage(0) == ()
+        self._two_loops(store, worker)
+        clock.advance(5)
+        later = store.now_ms()
+        self.start(store, "c", "Child")
+        child, order = store.usage(later)
+        pages = store.list_executions(None, 0, None).executions
+        loops = [each for each in pages if each.name == "Order"]
+        assert order == NameUsage(
+            name="Order",
+            instances=2,
+            unfinished=0,
+            executions=6,
+            events=12,
+            history_bytes=sum(each.history_bytes for each in loops),
+            recent_executions=0,
+            recent_bytes=0,
+        )
+        assert (child.name, child.instances, child.unfinished, child.executions) == ("Child", 1, 1, 1)
+        assert child.recent_executions == 1
+        assert sum(each.executions for each in store.usage(later)) == store.info().executions
+
     def test_the_time_is_that_of_the_clock(self, store: Store, clock: ManualClock) -> None:
         assert store.now_ms() == clock.now_ms()
         clock.advance(5)
@@ -343,6 +369,9 @@ class ExecutionReadsContract(StoreContract):
         store.list_executions(None, 1, None)
         store.read_history("a", None)
         store.info()
+        store.usage(0)
+        store.marked()
+        store.sizes()
         assert store.dump() == before
 
     def test_a_record_shows_the_current_execution(self, store: Store, worker: ScriptedWorker) -> None:

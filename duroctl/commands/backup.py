@@ -1,0 +1,30 @@
+"""``duroctl backup``: a copy of the whole store, beside running workers."""
+
+from typing import Annotated
+
+import typer
+
+from duroctl.options import command, new_command_app
+from duroctl.session import Session
+
+app = new_command_app()
+
+_FileArgument = Annotated[str, typer.Argument(metavar="FILE", help="A new file.", show_default=False)]
+
+
+@command(app, "backup", examples=("backup duro-2026-11-25.db",))
+def backup(session: Session, file: _FileArgument) -> None:
+    """Write the whole store, as of this moment, to a new file, beside running workers. The copy is checked.
+
+    Never copy the file of a store by other means while anything has it open. To go back to a backup, stop everything
+    that uses the store and put the backup in its place.
+    """
+    from duroctl.pruning import progress_bar
+    from duroctl.render.space import BACKUP, BackupWritten, backup_line
+
+    with session.client(read_only=True) as client:
+        pages = client.store.sizes().file_bytes // 4096
+        with progress_bar(session, pages, "copying") as advance:
+            client.backup(file, progress=lambda done, _total: advance(done))
+    written = BackupWritten.of(file)
+    session.output.result(BACKUP, written, [backup_line(written)])

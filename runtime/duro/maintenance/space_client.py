@@ -1,0 +1,71 @@
+"""The client's methods about the room a store takes, and copies of it."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from duro.errors import UsageError
+from duro.maintenance.exporting import ExportResult, export
+from duro.maintenance.family_client import Families
+from duro.maintenance.space import StoreStats, compact, stats
+from duro.model.space import CompactResult, FileSizes
+
+
+class Space(Families):
+    """Part of ``Client``; see there."""
+
+    def stats(self) -> StoreStats:
+        """What each orchestration takes, what it grew by in the last day, and what its policies would let go now; the
+        sizes of the files. Reads no history."""
+        return stats(self.store)
+
+    def compact(
+        self, *, full: bool = False, progress: Callable[[FileSizes], bool | None] | None = None
+    ) -> CompactResult:
+        """Give what is free in the file back to the file system, in small steps beside whatever runs. ``progress`` is
+        called after each; when it returns False, that was the last one. ``full``: write the whole file anew, which also
+        closes holes inside pages, and lets nobody else write meanwhile.
+
+        Raises:
+            StoreFullError: ``full``, and there is no room for the copy. StoreError: ``full``, and a worker runs; or
+                not, and the file can be compacted ``full`` only. Nothing was changed.
+        """
+        return compact(self.store, full=full, progress=progress)
+
+    def backup(self, target: str | os.PathLike[str], *, progress: Callable[[int, int], object] | None = None) -> None:
+        """Write the whole store, as of this moment, to a new file, beside whatever runs. The file is checked before it
+        gets its name, belongs to its owner alone, and is a store as it is. ``progress(done, total)``, in pages.
+
+        Raises:
+            UsageError: there is such a file. BackupError: it cannot be written. There is no new file then.
+        """
+        self.store.backup(_new_file(target), progress or (lambda _done, _total: None))
+
+    def export(
+        self,
+        target: str | os.PathLike[str],
+        *,
+        name: str | None = None,
+        events: bool = True,
+        progress: Callable[[ExportResult], object] | None = None,
+    ) -> ExportResult:
+        """Write instances, executions, events, lineage and ledger to the tables of a new SQLite file, for SQL and
+        Datasette (docs/operating.md describes them). Each execution is as of one moment; the store goes on meanwhile.
+
+        ``name``: only orchestrations of this name or pattern. ``events`` False: without the events.
+
+        Raises:
+            UsageError: there is such a file. BackupError: it cannot be written. There is no new file then.
+        """
+        return export(self.store, _new_file(target), name=name, events=events, progress=progress)
+
+
+def _new_file(target: str | os.PathLike[str]) -> Path:
+    path = Path(target)
+    if not path.name or "\0" in str(path):
+        raise UsageError(f"{str(target)!r} names no file", hint="write something like backup.db")
+    if path.exists() or path.is_symlink():
+        raise UsageError(f"{str(path)!r} is there already", hint="choose another name, or remove it")
+    if not path.parent.is_dir():
+        raise UsageError(f"there is no directory {str(path.parent)!r}", hint="make it, or choose another")
+    return path

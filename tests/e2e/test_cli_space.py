@@ -1,0 +1,77 @@
+"""duroctl stats, compact, backup and export: what they print and what they leave."""
+
+import contextlib
+import os
+import sqlite3
+import stat
+from pathlib import Path
+
+from duro.stores.opening import open_store
+from tests.e2e.cli_support import HOSTILE_NAME, Cli, fill
+from tests.e2e.test_cli_prune import loops  # noqa: F401 - a fixture
+
+
+def names(cli: Cli) -> set[str]:
+    return set(os.listdir(cli.directory)) - {"home", "duro.db", "duro.db-wal", "duro.db-shm"}  # noqa: PTH208
+
+
+def test_stats_are_exact_in_files_and_told_in_words_on_a_terminal(loops: Cli) -> None:  # noqa: F811
+    before = loops.dump()
+    ran = loops("stats", "--store", "sqlite:///duro.db")
+    rows = {row["name"]: row for row in ran.rows()}
+    assert (rows["Order"]["instances"], rows["Order"]["executions"], rows["Child"]["executions"]) == ("2", "11", "10")
+    document = loops("stats", "-o", "json", "--store", "sqlite:///duro.db").json
+    assert document["schema"] == "duroctl.stats/1"
+    total = sum(each["history_bytes"] for each in document["names"])
+    assert document["store"]["logical_bytes"] == total == sum(int(row["history_bytes"]) for row in rows.values())
+    assert loops("stats", "-o", "ids").lines == [each["name"] for each in document["names"]]
+    shown = loops.on_terminal("stats").out
+    assert "policies would let nothing go now" in shown
+    assert max(map(len, shown.splitlines())) < 200
+    assert loops.dump() == before
+
+
+def test_compact_says_what_it_gave_back(loops: Cli) -> None:  # noqa: F811
+    assert loops("prune", "--all", "--keep-last", "1", "--now", "--yes").code == 0
+    ran = loops("compact")
+    assert ran.code == 0
+    assert ran.lines[0].startswith("gave back ")
+    document = loops("compact", "-o", "json").json
+    assert document["after"]["free_bytes"] == 0
+    assert document["before"] == document["after"]
+    assert loops("compact", "--full").code == 0
+
+
+def test_a_backup_is_a_store_to_go_on_with(loops: Cli) -> None:  # noqa: F811
+    ran = loops("backup", "copy.db")
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.out == f"copy.db: {(loops.directory / 'copy.db').stat().st_size:,} bytes, checked\n"
+    copy = open_store(loops.directory / "copy.db", read_only=True)
+    assert copy.dump() == loops.dump()
+    copy.close()
+    again = loops("backup", "copy.db")
+    assert (again.code, again.out) == (2, "")
+    assert again.err == "duroctl: error: 'copy.db' is there already; choose another name, or remove it\n"
+
+
+def test_an_export_holds_hostile_names_as_they_are(cli_with_store: Cli) -> None:
+    fill(cli_with_store.store)
+    ran = cli_with_store("export", "--to", "export.db")
+    assert ran.code == 0
+    assert ran.out.startswith("export.db: ")
+    path = cli_with_store.directory / "export.db"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        found = {name for (name,) in connection.execute("SELECT name FROM instances")}
+    assert HOSTILE_NAME in found
+    assert cli_with_store("export", "--to", "export.db").code == 2
+    assert cli_with_store("export", "--to", "no/export.db").code == 2
+    assert cli_with_store("export").code == 2
+
+
+def test_none_of_them_makes_a_store(cli: Cli) -> None:
+    for command in (("stats",), ("compact",), ("backup", "b.db"), ("export", "--to", "e.db")):
+        ran = cli(*command, "--store", "sqlite:///no.db")
+        assert (ran.code, ran.out) == (10, ""), ran
+        assert names(cli) == set()
+    assert not Path(cli.directory / "no.db").exists()
