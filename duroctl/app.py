@@ -16,27 +16,37 @@ from duroctl import __version__
 from duroctl.options import KEYWORD, HelpingGroup, new_group
 from duroctl.render.text import json_safe, visible
 
-COMMANDS: Final = {
-    "init": "init",
-    "demo": "demo",
-    "worker": "worker",
-    "start": "start",
-    "raise": "raise_event",
-    "instances": "instances",
-    "executions": "executions",
-    "history": "history",
-    "prune": "prune",
-    "orphans": "orphans",
-    "holds": "holds",
-    "ledger": "ledger",
-    "policy": "policy",
-    "doctor": "doctor",
-    "stats": "stats",
-    "compact": "compact",
-    "backup": "backup",
-    "export": "export",
+GROUPS: Final = {
+    "Run": {
+        "init": "init",
+        "demo": "demo",
+        "worker": "worker",
+        "start": "start",
+        "raise": "raise_event",
+    },
+    "Look": {
+        "instances": "instances",
+        "executions": "executions",
+        "history": "history",
+        "stats": "stats",
+        "doctor": "doctor",
+    },
+    "Remove": {
+        "prune": "prune",
+        "orphans": "orphans",
+        "holds": "holds",
+        "ledger": "ledger",
+        "policy": "policy",
+    },
+    "Keep": {
+        "compact": "compact",
+        "backup": "backup",
+        "export": "export",
+    },
 }
-"""Command -> module of duroctl.commands, in the order of the help."""
+"""Heading of the help -> command -> module of duroctl.commands, in the order of the help."""
+
+COMMANDS: Final = {name: module for commands in GROUPS.values() for name, module in commands.items()}
 
 EXIT_CODES: Final = """\b
 Exit codes:
@@ -70,6 +80,13 @@ class _Root(HelpingGroup):
 
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002
         return list(COMMANDS)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """The list of commands in the help, under their headings."""
+        width = formatter.width - 6 - max(map(len, COMMANDS))
+        for heading, commands in GROUPS.items():
+            with formatter.section(heading):
+                formatter.write_dl([(name, self.get_command(ctx, name).get_short_help_str(width)) for name in commands])
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002
         for name in [cmd_name] if cmd_name in COMMANDS else COMMANDS:

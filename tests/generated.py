@@ -1,9 +1,10 @@
-"""The files that are generated from the table of settings; run as a program (`make generated`) it writes them."""
+"""The files that are generated from the table of settings and from duroctl; run as a program it writes them."""
 
 from pathlib import Path
 from typing import Final
 
 from duro.settings.documents import default_file, reference_page, schema_text
+from tests.cli_reference import reference
 
 ROOT: Final = Path(__file__).parents[1]
 
@@ -14,6 +15,7 @@ def generated_files() -> dict[Path, str]:
         ROOT / "config" / "runtime_config.toml": default_file(),
         ROOT / "config" / "runtime_config.schema.json": schema_text(),
         ROOT / "docs" / "configuration.md": reference_page(),
+        ROOT / "docs" / "cli.md": reference(),
     }
 
 

@@ -30,8 +30,9 @@ app = new_command_app()
 _IdsArgument = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="[INSTANCE...] | undo RUN|INSTANCE",
-        help="The instances to prune; - reads their ids from standard input (so an instance called undo can be named). "
+        metavar="[INSTANCE[/EXECUTION]...] | undo RUN|INSTANCE",
+        help="The instances to prune, or the executions that may go; - reads ids from standard input (so an instance "
+        "called undo can be named). "
         "undo: bring back what a run, or every prune of an instance, has removed.",
         show_default=False,
     ),
@@ -58,6 +59,7 @@ _VersionsOption = Annotated[
         "prune --name 'monitor.*' --keep-within 7d --reason 'disk is full'",
         "prune --all --plan-out plan.json",
         "prune --apply plan.json --yes",
+        "executions list queue-1 --output ids | duroctl prune - --keep-within 7d --dry-run",
         "prune undo queue-1",
     ),
 )
@@ -83,7 +85,8 @@ def prune(
     """Remove old executions inside instances. The current one always stays, and so does what is held.
 
     An execution goes only if none of the rules given keeps it. Without rules, the policy configured for each instance
-    applies. On a terminal the plan is shown and you are asked; elsewhere --yes is needed.
+    applies; executions that are named one by one all go that may. On a terminal the plan is shown and you are asked;
+    elsewhere --yes is needed.
     """
     from duro.errors import UsageError
     from duroctl.pruning import Rules, grace_of, parse_rules
@@ -139,14 +142,30 @@ def _plan(
 ) -> "PrunePlan":
     from duro.errors import UsageError
     from duro.model.removal import PruneScope
-    from duroctl.parsing import expand_ids
+    from duro.model.retention import PruneOptions
+    from duroctl.parsing import expand_ids, resolve_reference
 
     if all_instances and (instance or name is not None):
         raise UsageError("--all does not go with instances or --name", hint="choose one")
     if not (instance or name is not None or all_instances):
         raise UsageError("which instances?", hint="name some, or give --name GLOB or --all")
-    ids = tuple(expand_ids(instance, session.stdin_lines)) if instance else None
-    return client.plan_prune(options, scope=PruneScope(instance_ids=ids, name=name))
+    if not instance:
+        return client.plan_prune(options, scope=PruneScope(name=name))
+    named: dict[str, set[int] | None] = {}
+    for text in expand_ids(instance, session.stdin_lines):
+        found = resolve_reference(text, lambda each: client.store.get_instance(each) is not None)
+        executions = named.setdefault(found.instance_id, set())
+        if found.execution_id is None:
+            named[found.instance_id] = None
+        elif executions is not None:
+            executions.add(found.execution_id)
+    only = {instance_id: executions for instance_id, executions in named.items() if executions is not None}
+    for instance_id, executions in only.items():
+        for execution_id in executions:
+            client.get_execution(instance_id, execution_id)
+    if options is None and len(only) == len(named):
+        options = PruneOptions(keep_last=1)  # the executions were named one by one: that is the rule
+    return client.plan_prune(options, scope=PruneScope(instance_ids=tuple(named), name=name), only=only)
 
 
 def _check(session: Session, plan: "PrunePlan") -> None:

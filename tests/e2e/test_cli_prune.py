@@ -231,3 +231,37 @@ def test_lists_show_what_is_held(loops: Cli) -> None:
         "other": [],
         "ended": [],
     }
+
+
+# --- executions named one by one -----------------------------------------------------------------------------------
+
+
+def test_nothing_but_the_executions_that_are_named_goes(loops: Cli) -> None:
+    rows = loops("prune", "queue-1/3", "queue-1/5", "--dry-run").rows()
+    assert [row["execution_id"] for row in rows if row["verdict"] == "remove"] == ["3", "5"]
+    assert {row["reasons"] for row in rows if row["execution_id"] == "4"} == {"not-named"}
+    assert loops("prune", "queue-1/3", "queue-1/5", "--yes").code == 0
+    assert live(loops) == [1, 2, 4, 6, 7, 8, 9, 10]
+    assert live(loops, "other") == list(range(1, 11))
+    assert loops("prune", "queue-1/3", "--dry-run").code == 8
+
+
+def test_a_list_of_executions_can_be_sent_to_prune(loops: Cli) -> None:
+    ids = loops("executions", "list", "queue-1", "-o", "ids").out
+    held = loops("holds", "add", "queue-1/2", "--reason", "test")
+    assert held.code == 0
+    assert loops("prune", "-", "--keep-last", "4", "--yes", input=ids).code == 0
+    assert live(loops) == [2, 7, 8, 9, 10]
+    ids = loops("executions", "list", "-o", "ids").out
+    assert loops("prune", "-", "--yes", input=ids).code == 0
+    assert (live(loops), live(loops, "other"), live(loops, "ended")) == ([2, 10], [10], [1])
+
+
+def test_an_instance_that_is_named_beside_its_executions_is_meant_whole(loops: Cli) -> None:
+    assert loops("prune", "queue-1/3", "queue-1", "--keep-last", "8", "--yes").code == 0
+    assert live(loops) == list(range(3, 11))
+
+
+def test_an_execution_that_never_was_is_no_execution(loops: Cli) -> None:
+    assert refused(loops, "prune", "queue-1/99", "--yes", code=7).err
+    assert refused(loops, "prune", "nobody/1", "--yes", code=7).err

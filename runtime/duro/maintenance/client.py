@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final, Literal
@@ -48,18 +48,25 @@ class Pruning:
 
     # --- pruning -----------------------------------------------------------------------------------------------
 
-    def plan_prune(self, options: PruneOptions | int | None = None, *, scope: PruneScope = _EVERYTHING) -> PrunePlan:
+    def plan_prune(
+        self,
+        options: PruneOptions | int | None = None,
+        *,
+        scope: PruneScope = _EVERYTHING,
+        only: Mapping[str, Collection[int]] | None = None,
+    ) -> PrunePlan:
         """What a prune would remove and keep, execution by execution, with the reasons. Changes nothing, and reads no
         history.
 
-        ``options`` (an int stands for ``keep_last``); None: the policy configured for each instance.
+        ``options`` (an int stands for ``keep_last``); None: the policy configured for each instance. ``only``: of the
+        instances it names nothing but these executions may go (``{"queue-1": [3, 4]}``).
 
         Raises:
             InvalidRulesError: the options name nothing to keep.
             InstanceNotFoundError: an instance of ``scope`` does not exist.
             PolicyUnknownError: no options, and no worker has published a policy.
         """
-        return pruning.plan(self.store, _options(options), checked_scope(scope))
+        return pruning.plan(self.store, _options(options), checked_scope(scope), only)
 
     def apply_plan(
         self,

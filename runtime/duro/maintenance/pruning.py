@@ -1,6 +1,6 @@
 """Planning and pruning a store from outside: whole plans, their application, and prunes of any number of instances."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Final
 
@@ -19,6 +19,7 @@ from duro.model.pruning import (
     PruneResult,
     PruneTrigger,
     SkippedExecution,
+    Verdict,
 )
 from duro.model.removal import (
     OrderResult,
@@ -121,8 +122,14 @@ def _rules(options: PruneOptions | None, policies: ConfiguredPolicies) -> Callab
 # --- planning ------------------------------------------------------------------------------------------------
 
 
-def plan(store: Store, options: PruneOptions | None, scope: PruneScope) -> PrunePlan:
-    """What a prune would remove, and why. Reads no history and writes nothing.
+def plan(
+    store: Store,
+    options: PruneOptions | None,
+    scope: PruneScope,
+    only: Mapping[str, Collection[int]] | None = None,
+) -> PrunePlan:
+    """What a prune would remove, and why. Reads no history and writes nothing. ``only``: of an instance that it names
+    nothing but these executions may go.
 
     Raises:
         InstanceNotFoundError: an instance that is named does not exist.
@@ -132,8 +139,9 @@ def plan(store: Store, options: PruneOptions | None, scope: PruneScope) -> Prune
     hold_revision, holds, now_ms = store.hold_revision(), store.list_holds(), store.now_ms()
     rules_of = _rules(options, policies)
     where = filter_of(store, scope, several=False)
+    named = only or {}
     planned = [
-        instance_plan(executions, *rules_of(instance), holds, now_ms)
+        _only(instance_plan(executions, *rules_of(instance), holds, now_ms), named.get(instance.instance_id))
         for instance, executions in facts_of(store, instances_of(store, where))
         if executions
     ]
@@ -148,6 +156,18 @@ def plan(store: Store, options: PruneOptions | None, scope: PruneScope) -> Prune
         hold_revision=hold_revision,
         made_at_ms=now_ms,
     )
+
+
+def _only(planned: InstancePlan, executions: Collection[int] | None) -> InstancePlan:
+    if executions is None:
+        return planned
+    items = tuple(
+        item
+        if item.verdict.keep or item.execution.execution_id in executions
+        else msgspec.structs.replace(item, verdict=Verdict(True, ("not-named",)))
+        for item in planned.items
+    )
+    return msgspec.structs.replace(planned, items=items)
 
 
 def _with_children(store: Store, planned: InstancePlan, holds: Sequence[Hold], now_ms: int) -> InstancePlan:

@@ -1,0 +1,60 @@
+"""docs/cli.md: the help of every command, one after another."""
+
+import os
+from collections.abc import Iterator
+from typing import Any, Final
+
+from duroctl.app import GROUPS, build
+
+_WIDTH: Final = 100
+
+_TOP: Final = """\
+# duroctl
+
+<!-- Generated from the program (`make generated`); edit duroctl/commands instead. -->
+
+What every command says with `--help`. Options may stand before or after the command. Results go to standard output, in
+the format of `--output` (`table`: for people on a terminal, tab-separated and whole elsewhere); everything else goes to
+standard error. JSON is one document with a `schema`, `jsonl` one a line, `ids` ids alone: `-` in place of ids reads
+them from standard input, so commands can be joined:
+
+```console
+$ duroctl instances list --status failed -o ids | duroctl instances purge - --dry-run
+$ duroctl executions list queue-1 -o ids | duroctl prune - --keep-last 3 --dry-run
+```
+
+Completion of commands, options, instance ids, orchestrations and runs: `duroctl --install-completion`.
+"""
+
+
+def reference() -> str:
+    """The page. Every line of it comes from the program."""
+    os.environ.pop("COLUMNS", None)
+    root = build()
+    context = root.make_context("duroctl", ["--help-is-not-asked"], resilient_parsing=True, **_SHOWN)
+    return "\n".join([_TOP, *_sections(root, context)])
+
+
+_SHOWN: Final[dict[str, Any]] = {"terminal_width": _WIDTH, "max_content_width": _WIDTH}
+
+
+def _sections(root: Any, context: Any) -> Iterator[str]:
+    yield _block("duroctl", root, context)
+    for heading, names in GROUPS.items():
+        yield f"# {heading}\n"
+        for name in names:
+            yield from _command(root.get_command(context, name), f"duroctl {name}", context)
+
+
+def _command(command: Any, path: str, parent: Any) -> Iterator[str]:
+    context = command.context_class(command, info_name=path.rpartition(" ")[2], parent=parent, **_SHOWN)
+    names = command.list_commands(context) if hasattr(command, "list_commands") else ()
+    if not names:
+        yield _block(path, command, context)
+    for name in names:
+        yield from _command(command.get_command(context, name), f"{path} {name}", context)
+
+
+def _block(path: str, command: Any, context: Any) -> str:
+    text = "\n".join(line.rstrip() for line in command.get_help(context).splitlines())
+    return f"## `{path}`\n\n```text\n{text}\n```\n"
