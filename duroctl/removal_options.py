@@ -4,6 +4,8 @@ from typing import Annotated
 
 import typer
 
+from duroctl.completing import orchestrations
+
 DryRunOption = Annotated[bool, typer.Option("--dry-run", "-n", help="Show the plan with its reasons; change nothing.")]
 PlanOutOption = Annotated[
     str | None, typer.Option("--plan-out", metavar="FILE", help="Write the plan to a new file; change nothing.")
@@ -25,6 +27,12 @@ CompletedBeforeOption = Annotated[
     typer.Option("--completed-before", metavar="TIME", help="Keep what ended then or later (ISO-8601 with zone, now)."),
 ]
 NameOption = Annotated[
-    str | None, typer.Option("--name", metavar="GLOB", help="All instances of orchestrations with such a name.")
+    str | None,
+    typer.Option(
+        "--name",
+        metavar="GLOB",
+        help="All instances of orchestrations with such a name.",
+        autocompletion=orchestrations,
+    ),
 ]
 AllOption = Annotated[bool, typer.Option("--all", help="All instances of the store.")]

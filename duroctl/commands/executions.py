@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
+from duroctl.completing import instance_ids
 from duroctl.options import CursorOption, LimitOption, command, new_group
 from duroctl.session import Session
 
@@ -12,7 +13,10 @@ app = new_group("List executions, the generations of instances.")
 _InstanceArgument = Annotated[
     str | None,
     typer.Argument(
-        metavar="[INSTANCE]", help="Only of this one; - reads an id from standard input.", show_default=False
+        metavar="[INSTANCE]",
+        help="Only of this one; - reads an id from standard input.",
+        show_default=False,
+        autocompletion=instance_ids,
     ),
 ]
 

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from duroctl.completing import instance_ids
 from duroctl.options import command, new_group
 from duroctl.session import Session
 
@@ -19,6 +20,7 @@ _ReferenceArgument = Annotated[
         metavar="INSTANCE[/EXECUTION]",
         help="The current execution, or the one named; - reads it from standard input.",
         show_default=False,
+        autocompletion=instance_ids,
     ),
 ]
 _ExecutionOption = Annotated[

@@ -4,13 +4,17 @@ from typing import Annotated
 
 import typer
 
+from duroctl.completing import holds, instance_ids
 from duroctl.options import command, new_group
 from duroctl.session import Session
 
 app = new_group("Keep instances and executions from being removed.")
 
 _TargetArgument = Annotated[
-    str | None, typer.Argument(metavar="[INSTANCE[/EXECUTION]]", help="What to hold.", show_default=False)
+    str | None,
+    typer.Argument(
+        metavar="[INSTANCE[/EXECUTION]]", help="What to hold.", show_default=False, autocompletion=instance_ids
+    ),
 ]
 _NameOption = Annotated[
     str | None, typer.Option("--name", metavar="GLOB", help="Everything of orchestrations with such a name.")
@@ -23,7 +27,7 @@ _UntilOption = Annotated[
 _ExecutionOption = Annotated[
     str | None, typer.Option("--execution", metavar="N", help="The execution, when INSTANCE has slashes of its own.")
 ]
-_HoldArgument = Annotated[list[str], typer.Argument(metavar="HOLD...", help="Ids of holds.")]
+_HoldArgument = Annotated[list[str], typer.Argument(metavar="HOLD...", help="Ids of holds.", autocompletion=holds)]
 
 
 @command(app, "list", examples=("holds list", "holds list --output json"))

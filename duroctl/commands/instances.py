@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from duroctl.completing import instance_ids
 from duroctl.options import CursorOption, LimitOption, command, new_group
 from duroctl.removal_options import (
     AllOption,
@@ -40,10 +41,19 @@ StatusOption = Annotated[
 ]
 NameOption = Annotated[str | None, typer.Option("--name", metavar="NAME", help="Only of this orchestration.")]
 IdsArgument = Annotated[
-    list[str], typer.Argument(metavar="INSTANCE...", help="Instance ids; - reads them from standard input.")
+    list[str],
+    typer.Argument(
+        metavar="INSTANCE...", help="Instance ids; - reads them from standard input.", autocompletion=instance_ids
+    ),
 ]
 IdArgument = Annotated[
-    str, typer.Argument(metavar="INSTANCE", help="An instance id; - reads one from standard input.", show_default=False)
+    str,
+    typer.Argument(
+        metavar="INSTANCE",
+        help="An instance id; - reads one from standard input.",
+        show_default=False,
+        autocompletion=instance_ids,
+    ),
 ]
 ReasonOption = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Kept in the history.")]
 _MaybeIdsArgument = Annotated[
@@ -52,6 +62,7 @@ _MaybeIdsArgument = Annotated[
         metavar="[INSTANCE...]",
         help="The instances to purge; - reads their ids from standard input.",
         show_default=False,
+        autocompletion=instance_ids,
     ),
 ]
 _KeepWithinOption = Annotated[

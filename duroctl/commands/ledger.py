@@ -4,13 +4,20 @@ from typing import Annotated
 
 import typer
 
+from duroctl.completing import instance_ids
 from duroctl.options import LimitOption, command, new_group
 from duroctl.session import Session
 
 app = new_group("Show what was pruned, when, why and by whom.")
 
 _InstanceArgument = Annotated[
-    str, typer.Argument(metavar="INSTANCE", help="An instance id; - reads one from standard input.", show_default=False)
+    str,
+    typer.Argument(
+        metavar="INSTANCE",
+        help="An instance id; - reads one from standard input.",
+        show_default=False,
+        autocompletion=instance_ids,
+    ),
 ]
 
 

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from duroctl.completing import instance_ids
 from duroctl.options import CursorOption, LimitOption, command, new_group
 from duroctl.removal_options import (
     ApplyOption,
@@ -53,7 +54,10 @@ _CancelOption = Annotated[
     bool, typer.Option("--cancel-running", help="Ask those that run to end; a later run removes them.")
 ]
 _IdsArgument = Annotated[
-    list[str], typer.Argument(metavar="INSTANCE...", help="Instance ids; - reads them from standard input.")
+    list[str],
+    typer.Argument(
+        metavar="INSTANCE...", help="Instance ids; - reads them from standard input.", autocompletion=instance_ids
+    ),
 ]
 _WhyOption = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why, for whoever finds it in a year.")]
 

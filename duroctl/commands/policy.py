@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from duroctl.completing import instance_ids, orchestrations
 from duroctl.options import command, new_group
 from duroctl.removal_options import DryRunOption, YesOption
 from duroctl.session import Session
@@ -73,7 +74,8 @@ def schema(session: Session) -> None:
 
 
 _InstanceArgument = Annotated[
-    str | None, typer.Argument(metavar="[INSTANCE]", help="An instance id.", show_default=False)
+    str | None,
+    typer.Argument(metavar="[INSTANCE]", help="An instance id.", show_default=False, autocompletion=instance_ids),
 ]
 _NameOption = Annotated[
     str | None, typer.Option("--name", metavar="NAME", help="Of any instance of this orchestration.")
@@ -126,7 +128,8 @@ def explain(
 
 
 _OrchestrationArgument = Annotated[
-    str | None, typer.Argument(metavar="[NAME]", help="An orchestration.", show_default=False)
+    str | None,
+    typer.Argument(metavar="[NAME]", help="An orchestration.", show_default=False, autocompletion=orchestrations),
 ]
 _PublishedOption = Annotated[
     bool, typer.Option("--published", help="Every policy any worker was told, worker by worker.")
@@ -175,10 +178,18 @@ def _versions(client: "Client", name: str | None) -> "list[tuple[str, str]]":
 
 _NameArgument = Annotated[
     str | None,
-    typer.Argument(metavar="[NAME]", help="An orchestration, or a pattern: 'monitor.*'.", show_default=False),
+    typer.Argument(
+        metavar="[NAME]",
+        help="An orchestration, or a pattern: 'monitor.*'.",
+        show_default=False,
+        autocompletion=orchestrations,
+    ),
 ]
 _OwnerOption = Annotated[
-    str | None, typer.Option("--instance", metavar="INSTANCE", help="One instance, kept in the store.")
+    str | None,
+    typer.Option(
+        "--instance", metavar="INSTANCE", help="One instance, kept in the store.", autocompletion=instance_ids
+    ),
 ]
 _DefaultOption = Annotated[bool, typer.Option("--default", help="All that nothing more specific names.")]
 _KeepLastOption = Annotated[str | None, typer.Option("--keep-last", metavar="N", help="Keep the newest N.")]

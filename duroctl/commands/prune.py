@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from duroctl.completing import instance_ids_or_runs
 from duroctl.options import command, new_command_app
 from duroctl.removal_options import (
     AllOption,
@@ -35,6 +36,7 @@ _IdsArgument = Annotated[
         "called undo can be named). "
         "undo: bring back what a run, or every prune of an instance, has removed.",
         show_default=False,
+        autocompletion=instance_ids_or_runs,
     ),
 ]
 _KeepLastOption = Annotated[

@@ -4,13 +4,20 @@ from typing import Annotated
 
 import typer
 
+from duroctl.completing import instance_ids
 from duroctl.options import command, new_command_app
 from duroctl.session import Session
 
 app = new_command_app()
 
 InstanceArgument = Annotated[
-    str, typer.Argument(metavar="INSTANCE", help="The instance; - reads ids from standard input.", show_default=False)
+    str,
+    typer.Argument(
+        metavar="INSTANCE",
+        help="The instance; - reads ids from standard input.",
+        show_default=False,
+        autocompletion=instance_ids,
+    ),
 ]
 EventArgument = Annotated[
     str, typer.Argument(metavar="EVENT", help="The name it is waited for by.", show_default=False)

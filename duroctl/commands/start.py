@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from duroctl.completing import orchestrations
 from duroctl.options import command, new_command_app
 from duroctl.session import Session
 
@@ -18,7 +19,9 @@ app = new_command_app()
 
 _DEFAULT_TIMEOUT = "30s"
 
-NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The orchestration.", show_default=False)]
+NameArgument = Annotated[
+    str, typer.Argument(metavar="NAME", help="The orchestration.", show_default=False, autocompletion=orchestrations)
+]
 InputOption = Annotated[
     str | None, typer.Option("--input", metavar="JSON", help="Its input. Text needs quotes of its own: '\"Ada\"'.")
 ]

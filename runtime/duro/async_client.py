@@ -60,6 +60,7 @@ class AsyncClient:
     get_result = _awaitable(Client.get_result)
     get_instance = _awaitable(Client.get_instance)
     list_instances = _awaitable(Client.list_instances)
+    complete_instance_ids = _awaitable(Client.complete_instance_ids)
     list_executions = _awaitable(Client.list_executions)
     get_execution = _awaitable(Client.get_execution)
     read_history = _awaitable(Client.read_history)

@@ -343,6 +343,14 @@ class Client(Space):
             check_name(where.name, "orchestration name")
         return self.store.list_instances(where, _checked_limit(limit), cursor)
 
+    def complete_instance_ids(self, prefix: str, *, limit: int = LIST_LIMIT_DEFAULT) -> tuple[str, ...]:
+        """Ids of instances that begin with ``prefix``, in the order of their text, ``limit`` of them at most.
+
+        Raises:
+            UsageError: the limit is negative.
+        """
+        return self.store.instance_ids_from(check_text(prefix, "the prefix"), _checked_limit(limit))
+
     def list_executions(
         self, instance_id: str | None = None, *, limit: int = LIST_LIMIT_DEFAULT, cursor: str | None = None
     ) -> ExecutionPage:

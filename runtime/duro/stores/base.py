@@ -525,6 +525,11 @@ class Store(ABC):
         """The instance, or None."""
 
     @abstractmethod
+    def instance_ids_from(self, prefix: str, limit: int) -> tuple[str, ...]:
+        """At most ``limit`` ids of instances that begin with ``prefix``, in the order of their text. Costs what it
+        brings."""
+
+    @abstractmethod
     def list_instances(self, where: InstanceFilter, limit: int, cursor: str | None) -> InstancePage:
         """Newest first. ``limit`` 0 means all. The cost grows with the page, not with the table.
 

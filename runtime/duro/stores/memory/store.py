@@ -671,6 +671,11 @@ class MemoryStore(Pruning, Store):
         )
         return shown_unregistered(record, orchestration=is_ready and not served, activity=min(waiting, default=None))
 
+    def instance_ids_from(self, prefix: str, limit: int) -> tuple[str, ...]:
+        with self._transaction():
+            ids = (each.instance_id for each in self._instances.values())
+            return tuple(sorted(each for each in ids if each.startswith(prefix))[:limit])
+
     def list_instances(self, where: InstanceFilter, limit: int, cursor: str | None) -> InstancePage:
         before = _parse_cursor(_INSTANCE_CURSOR, cursor)
         with self._transaction() as now:

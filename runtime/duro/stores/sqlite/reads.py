@@ -33,6 +33,7 @@ _ROWS_A_STATEMENT: Final = 1_000
 """How many records one statement answers with: a listing of everything is read in steps of this."""
 
 _LAST: Final = 2**63 - 1
+_LAST_LETTER: Final = "\U0010ffff"
 """Above every incarnation and execution id: where a listing begins."""
 
 _UNFINISHED: Final = frozenset({InstanceStatus.PENDING, InstanceStatus.RUNNING})
@@ -237,6 +238,11 @@ def list_children(connection: apsw.Connection, incarnation: int, limit: int, aft
 
 
 # --- the whole store -----------------------------------------------------------------------------------------
+
+
+def instance_ids_from(connection: apsw.Connection, prefix: str, limit: int) -> tuple[str, ...]:
+    found = connection.execute(sql.INSTANCE_IDS_FROM, (prefix, prefix + _LAST_LETTER, limit))
+    return tuple(str(instance_id) for (instance_id,) in found)
 
 
 def store_id(connection: apsw.Connection) -> str:

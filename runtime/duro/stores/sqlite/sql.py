@@ -694,6 +694,8 @@ LIST_EXECUTIONS_OF: Final = f"""
   WHERE i.incarnation = ?1 ORDER BY e.execution_id DESC LIMIT ?3) AS e
 CROSS JOIN instances i ON i.incarnation = e.incarnation
 """
+# Ids with a prefix (from it, to it and the last letter there is), by the unique index.
+INSTANCE_IDS_FROM: Final = "SELECT instance_id FROM instances WHERE instance_id BETWEEN ?1 AND ?2 ORDER BY 1 LIMIT ?3"
 INCARNATION_OF: Final = "SELECT incarnation FROM instances WHERE instance_id = ?1"
 # One live execution of instance ?1, the current one where ?2 is NULL, with its stored input.
 GET_EXECUTION: Final = f"""

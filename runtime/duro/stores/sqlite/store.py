@@ -507,6 +507,10 @@ class SqliteStore(Store):
         with self._snapshot() as connection:
             return reads.get_instance(connection, self._clock.now_ms(), instance_id)
 
+    def instance_ids_from(self, prefix: str, limit: int) -> tuple[str, ...]:
+        with self._reading() as connection:
+            return reads.instance_ids_from(connection, prefix, limit)
+
     def list_instances(self, where: InstanceFilter, limit: int, cursor: str | None) -> InstancePage:
         with self._snapshot() as connection:
             return reads.list_instances(connection, self._clock.now_ms(), where, limit, cursor)

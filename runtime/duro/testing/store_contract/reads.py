@@ -316,6 +316,15 @@ class ExecutionReadsContract(StoreContract):
         assert info.store_id
         assert info.schema_version >= 1
 
+    def test_ids_with_a_prefix_come_in_order(self, store: Store) -> None:
+        for instance_id in ("b", "a/2", "a", "a/10", "A", "ab", "a%", "é"):
+            self.start(store, instance_id)
+        assert store.instance_ids_from("a", 99) == ("a", "a%", "a/10", "a/2", "ab")
+        assert store.instance_ids_from("a/", 1) == ("a/10",)
+        assert store.instance_ids_from("", 3) == ("A", "a", "a%")
+        assert store.instance_ids_from("é", 3) == ("é",)
+        assert store.instance_ids_from("c", 3) == ()
+
     def test_usage_counts_what_is_live_by_orchestration(
         self, store: Store, worker: ScriptedWorker, clock: ManualClock
     ) -> None:

@@ -1,0 +1,92 @@
+"""What a shell proposes: ids and names of the store, nothing that could break a prompt, and nothing late."""
+
+import time
+
+import pytest
+
+import duro
+from duroctl import completing
+from tests.e2e.cli_support import HOSTILE_ID, Cli, fill
+
+
+def proposed(cli: Cli, *words: str, **environment: str) -> list[str]:
+    """What bash is told when the last of ``words`` is to be completed."""
+    ran = cli(
+        _DUROCTL_COMPLETE="complete_bash",
+        COMP_WORDS=" ".join(["duroctl", *words]),
+        COMP_CWORD=str(len(words)),
+        **environment,
+    )
+    assert (ran.code, ran.err) == (0, ""), ran
+    return [line for line in ran.lines if line]
+
+
+@pytest.fixture
+def store(cli_with_store: Cli) -> Cli:
+    fill(cli_with_store.store)
+    return cli_with_store
+
+
+def test_commands_and_options_are_proposed(cli: Cli) -> None:
+    assert proposed(cli, "ex") == ["executions", "export"]
+    assert "--dry-run" in proposed(cli, "prune", "--dr")
+
+
+def test_instance_ids_are_proposed_where_an_instance_is_meant(store: Cli) -> None:
+    for words in (
+        ("instances", "show"),
+        ("instances", "cancel"),
+        ("executions", "list"),
+        ("history", "show"),
+        ("prune",),
+        ("ledger", "show"),
+        ("policy", "explain"),
+        ("raise",),
+        ("holds", "add"),
+        ("orphans", "adopt"),
+    ):
+        assert proposed(store, *words, "gre") == ["greeting"], words
+    assert proposed(store, "executions", "list", "rounds") == ["rounds/1"]
+    assert proposed(store, "policy", "set", "--instance", "pat") == ["patient"]
+
+
+def test_a_hostile_id_never_reaches_the_shell(store: Cli) -> None:
+    everything = proposed(store, "instances", "show", "")
+    assert HOSTILE_ID not in everything
+    assert all(word.isprintable() for word in everything)
+    assert {"greeting", "broken", "family"} <= set(everything)
+
+
+def test_orchestrations_holds_and_runs_are_proposed(store: Cli) -> None:
+    names = proposed(store, "policy", "set", "")
+    assert "unknown" in names
+    assert proposed(store, "prune", "--name", "unk") == ["unknown"]
+    with duro.Client(store.store) as client:
+        hold = client.add_hold("greeting", reason="test")
+        run = client.prune_executions("rounds/1", 1)
+    assert proposed(store, "holds", "remove", "hold-") == [hold.hold_id]
+    assert proposed(store, "prune", "undo", "run-") == [run.run_id]
+
+
+def test_the_store_on_the_command_line_is_the_one_that_is_asked(store: Cli) -> None:
+    url = f"sqlite:///{store.store}"
+    elsewhere = {"DUROCTL_STORE": "sqlite:///nowhere.db"}
+    assert proposed(store, "instances", "show", "gre", **elsewhere) == []
+    assert proposed(store, "--store", url, "instances", "show", "gre", **elsewhere) == ["greeting"]
+    assert proposed(store, "instances", "show", "--store", url, "gre", **elsewhere) == ["greeting"]
+
+
+def test_completing_makes_no_store_and_changes_none(cli: Cli, store: Cli) -> None:
+    before = store.dump()
+    proposed(store, "instances", "show", "")
+    assert store.dump() == before
+    assert proposed(cli, "instances", "show", "", DUROCTL_STORE="sqlite:///no.db") == []
+    assert not (cli.directory / "no.db").exists()
+
+
+def test_a_store_that_does_not_answer_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(completing, "find_in_store", lambda *_: time.sleep(5))
+    monkeypatch.setattr(completing, "TIMEOUT_S", 0.05)
+    began_s = time.monotonic()
+    assert completing.instance_ids(None, "") == []  # type: ignore[arg-type]
+    assert time.monotonic() - began_s < 3
