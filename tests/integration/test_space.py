@@ -35,7 +35,7 @@ def store(tmp_path: Path) -> Iterator[SqliteStore]:
 
 
 def files(directory: Path) -> set[str]:
-    return {each.name for each in directory.iterdir()} - {"duro.db", "duro.db-wal", "duro.db-shm"}
+    return {each.name for each in directory.iterdir()} - {"duro.db", "duro.db-wal", "duro.db-shm", "duro.db-reserve"}
 
 
 def rows(path: Path, statement: str) -> list[tuple[Any, ...]]:

@@ -68,6 +68,8 @@ def test_there_is_no_sql_anywhere_else() -> None:
     for path in package.rglob("*.py"):
         if path.name in ("sql.py", "sql_pruning.py", "sql_families.py", "sql_checks.py"):
             continue
+        if path.name == "exporting.py":  # of another file than the store's
+            continue
         tree = ast.parse(path.read_text(encoding="utf-8"))
         documentation = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
         for node in ast.walk(tree):
@@ -127,7 +129,11 @@ SMALL_INDEXES = (
 
 @pytest.mark.parametrize(
     "name",
-    [name for name in STATEMENTS if not name.startswith(("DUMP", "INFO", "COUNT_TABLES")) and "PRAGMA" not in name],
+    [
+        name
+        for name in STATEMENTS
+        if not name.startswith(("DUMP", "INFO", "USAGE", "COUNT_TABLES")) and "PRAGMA" not in name
+    ],
 )
 def test_no_statement_scans_a_table(database: apsw.Connection, name: str) -> None:
     statement = STATEMENTS[name]
@@ -151,6 +157,8 @@ SORTS_MEANT = (
     "LIST_WORKERS",
     "LIST_UNSERVED",
     "DUMP",
+    # for people, like INFO: a row an orchestration
+    "USAGE",
     # a row a version, a hold, a policy text, or an instance that was named; and the newest of what a turn counts
     "PRUNING_NEWER",
     "PRUNING_LIST_HOLDS",

@@ -141,6 +141,7 @@ class Runtime:
             self._close_metrics()
             self._worker = self._executor = None
             raise
+        self.store.keep_reserve()
         self._maintenance = Maintenance(
             self.store,
             clock=self._scheduler.clock,

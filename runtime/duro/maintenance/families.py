@@ -1,6 +1,7 @@
 """Whole instances from outside: which are orphans, which may be purged, and the removal of both, family by family."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from itertools import islice
 from typing import Final, NamedTuple
 
@@ -458,20 +459,16 @@ class _Run:
     def carry_out(self, orders: Iterable[RemovalOrder]) -> None:
         waiting = iter(orders)
         while batch := list(islice(waiting, self._size)):
-            self._add(
-                self._store.remove(
-                    RemovalBatch(
-                        orders=tuple(batch),
-                        trigger=self._trigger,
-                        run_id=self._terms.run_id,
-                        by=self._terms.by,
-                        reason=self._terms.reason,
-                        grace_ms=self._terms.grace_ms,
-                        policy_revision=self._policy_revision,
-                    ),
-                    durable=self._room.durable,
-                )
+            removal = RemovalBatch(
+                orders=tuple(batch),
+                trigger=self._trigger,
+                run_id=self._terms.run_id,
+                by=self._terms.by,
+                reason=self._terms.reason,
+                grace_ms=self._terms.grace_ms,
+                policy_revision=self._policy_revision,
             )
+            self._add(self._room.make(partial(self._remove, removal)))
             done = PruneProgress(
                 instances=self._instances, executions=self._executions, events=self._events, bytes=self._bytes
             )
@@ -481,6 +478,9 @@ class _Run:
         if self._terms.grace_ms == 0:
             reclaim_all(self._store)
         self._room.end()
+
+    def _remove(self, removal: RemovalBatch, _small: bool) -> list[RemovalOutcome]:
+        return self._store.remove(removal, durable=self._room.durable)
 
     def _add(self, outcomes: Sequence[RemovalOutcome]) -> None:
         removed = [outcome for outcome in outcomes if outcome.removed]

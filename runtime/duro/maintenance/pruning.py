@@ -1,6 +1,7 @@
 """Planning and pruning a store from outside: whole plans, their application, and prunes of any number of instances."""
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import islice
 from typing import Final
 
@@ -48,6 +49,9 @@ _EXECUTIONS_A_BATCH: Final = range(20, 500)
 and is learned as it goes."""
 
 _EXECUTIONS_AT_FIRST: Final = 200
+
+_SMALLEST_RECLAIM: Final = 200
+"""Events, on a full disk."""
 
 _POLITE_PART: Final = 2
 """A small batch is half: about a millisecond."""
@@ -354,20 +358,18 @@ class _Run:
     def _carry_out(self, orders: Sequence[PruneOrder]) -> bool:
         """The orders to their end, which for large instances takes several transactions. False: stop."""
         while orders:
-            results = self._store.prune(
-                PruneBatch(
-                    orders=tuple(orders),
-                    trigger=PruneTrigger.MANUAL if self._terms.run_id else PruneTrigger.ACTIVITY,
-                    executions_max=self._executions_max,
-                    run_id=self._terms.run_id,
-                    by=self._terms.by,
-                    reason=self._terms.reason,
-                    grace_ms=self._terms.grace_ms,
-                    children=self._children,
-                    policy_revision=self._policy_revision,
-                ),
-                durable=self._room.durable,
+            batch = PruneBatch(
+                orders=tuple(orders),
+                trigger=PruneTrigger.MANUAL if self._terms.run_id else PruneTrigger.ACTIVITY,
+                executions_max=self._executions_max,
+                run_id=self._terms.run_id,
+                by=self._terms.by,
+                reason=self._terms.reason,
+                grace_ms=self._terms.grace_ms,
+                children=self._children,
+                policy_revision=self._policy_revision,
             )
+            results = self._room.make(partial(self._prune, batch))
             going_on = [
                 msgspec.structs.replace(order, after=result.next_after)
                 for order, result in zip(orders, results, strict=True)
@@ -380,6 +382,11 @@ class _Run:
                 self._remaining += len(orders)
                 return False
         return True
+
+    def _prune(self, batch: PruneBatch, small: bool) -> list[OrderResult]:
+        if small:
+            batch = msgspec.structs.replace(batch, executions_max=_EXECUTIONS_A_BATCH.start)
+        return self._store.prune(batch, durable=self._room.durable)
 
     def _add(self, orders: Sequence[PruneOrder], results: Sequence[OrderResult], *, ended: int) -> None:
         marked = [result.result for result in results]
@@ -409,7 +416,7 @@ def reclaim_all(store: Store, events_max: int = RECLAIM_EVENTS_MAX) -> ReclaimRe
     total = ReclaimResult()
     room = Room(store)
     while True:
-        part = store.reclaim(events_max)
+        part = room.make(lambda small: store.reclaim(_SMALLEST_RECLAIM if small else events_max))
         total = ReclaimResult(
             executions=total.executions + part.executions,
             events=total.events + part.events,

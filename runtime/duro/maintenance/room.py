@@ -2,9 +2,13 @@
 after each, so that none of them waits for much longer than it would by itself."""
 
 import time
-from typing import Final
+from collections.abc import Callable
+from typing import Final, TypeVar
 
+from duro.errors import CommitUnknownError, StoreFullError
 from duro.stores.base import Store
+
+T = TypeVar("T")
 
 _PAUSE_S: Final = 0.001
 """Long enough for whoever waits for the write lock to see that it is free."""
@@ -23,6 +27,24 @@ class Room:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._batches = self._polite_until = 0
+        self._made = False
+
+    def make(self, batch: Callable[[bool], T]) -> T:
+        """What ``batch(False)`` returns. Where the disk is full, ``batch(True)``, a very small one, in the room that
+        can be made, as long as any can. A batch whose commit is unknown may be done twice: what is removed is not there
+        the second time.
+
+        Raises: what ``batch`` raises.
+        """
+        small = False
+        while True:
+            try:
+                return batch(small)
+            except (StoreFullError, CommitUnknownError):
+                if not self._store.make_room():
+                    raise
+                self._made = small = True
+                self._polite_until = self._batches + _POLITE_BATCHES
 
     @property
     def durable(self) -> bool:
@@ -32,7 +54,10 @@ class Room:
     def end(self) -> None:
         """When all batches are done: they are durable."""
         if self._batches > 1:
-            self._store.sync()
+            self.make(lambda _: self._store.sync())
+        if self._made:
+            self._store.make_room()
+            self._store.keep_reserve()
 
     def leave(self) -> bool:
         """After a batch. True: the next one is to be a small one."""

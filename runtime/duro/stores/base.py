@@ -600,6 +600,16 @@ class Store(ABC):
         """Copy the log into the file and make it empty; False: somebody else reads an older state just now."""
         return True
 
+    def keep_reserve(self) -> None:
+        """Set some room aside for removing something when the disk is full, unless that is done or there is too little.
+        Raises nothing."""
+        return
+
+    def make_room(self) -> bool:
+        """After a write failed because the disk is full: give the reserve away and empty the log; whether that left
+        more room than before."""
+        return False
+
     def backup(self, target: Path, progress: Callable[[int, int], object]) -> None:
         """Write everything, as of one moment, to the new file ``target``, beside whatever runs, and check what was
         written. ``progress(done, total)`` pages, at times; what it raises ends the backup and leaves no file.

@@ -1,6 +1,7 @@
 """Connections to the file: how one is opened, what is asserted about it, and what its errors mean."""
 
 import os
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -33,6 +34,7 @@ _AUTOCHECKPOINT_PAGES_OF_BULK: Final = 2000
 """8 MiB. Less made the neighbours wait no less, more made them wait longer (docs/pruning.md)."""
 
 _JOURNAL_SIZE_LIMIT_BYTES: Final = 64 * 1024 * 1024
+_SHARED_MEMORY_BYTES: Final = 32 * 1024
 _STATEMENTS_CACHED: Final = 500
 
 
@@ -58,9 +60,18 @@ def store_error(error: apsw.Error, path: Path) -> StoreError:
             return read_only(path)
         case apsw.SQLITE_CANTOPEN:
             return StoreError(f"{path} cannot be opened ({error})", hint="check its permissions and its directory's")
+        case apsw.SQLITE_IOERR if _is_full(path):  # no room for the shared memory beside the file
+            return StoreFullError(f"no room beside {path}: the disk is full", hint="free some space, then try again")
         case apsw.SQLITE_IOERR:
             return StoreError(f"reading or writing {path} failed ({error})", hint="check the disk and the system's log")
     return StoreError(f"{path}: {type(error).__name__}: {error}")
+
+
+def _is_full(path: Path) -> bool:
+    try:
+        return shutil.disk_usage(path.parent).free < _SHARED_MEMORY_BYTES
+    except OSError:
+        return False
 
 
 def concerns_the_store(error: apsw.Error) -> bool:

@@ -1,5 +1,6 @@
 """The room the file takes: what is in it, giving back what is free, and a copy of it all."""
 
+import contextlib
 import os
 import shutil
 from collections.abc import Callable
@@ -20,10 +21,10 @@ _PAGES_A_STEP: Final = 1_000
 
 def usage(connection: apsw.Connection, since_ms: int) -> tuple[NameUsage, ...]:
     executions: dict[Any, tuple[Any, ...]] = {
-        name: counts for name, *counts in connection.execute(sql.EXECUTIONS_BY_NAME, (since_ms,))
+        name: counts for name, *counts in connection.execute(sql.USAGE_OF_EXECUTIONS, (since_ms,))
     }
     found = []
-    for name, instances, unfinished in connection.execute(sql.INSTANCES_BY_NAME):
+    for name, instances, unfinished in connection.execute(sql.USAGE_OF_INSTANCES):
         count, events, history_bytes, recent, recent_bytes = executions.get(name, (0, 0, 0, 0, 0))
         found.append(
             NameUsage(
@@ -41,7 +42,7 @@ def usage(connection: apsw.Connection, since_ms: int) -> tuple[NameUsage, ...]:
 
 
 def marked(connection: apsw.Connection) -> MarkedUsage:
-    row: Any = connection.execute(sql.MARKED_USAGE).fetchone()
+    row: Any = connection.execute(sql.USAGE_OF_MARKED).fetchone()
     return MarkedUsage(executions=row[0], events=row[1], history_bytes=row[2])
 
 
@@ -121,6 +122,52 @@ def rewrite(connection: apsw.Connection) -> None:
 def cut_log(connection: apsw.Connection) -> bool:
     row: Any = connection.execute(sql.CUT_LOG).fetchone()
     return bool(row[0] == 0)
+
+
+# --- room on a full disk -----------------------------------------------------------------------------------------
+
+RESERVE_BYTES: Final = 1024 * 1024
+"""Enough for a small batch in the log, and for what a checkpoint adds to the file before it can empty the log."""
+
+_TO_OPEN_BYTES: Final = 128 * 1024
+
+_ROOM_FOR_RESERVE: Final = 8
+"""Times ``RESERVE_BYTES`` must be free for it to be set aside: a disk that is nearly full needs the room for work."""
+
+
+def reserve_of(path: Path) -> Path:
+    return Path(f"{path}-reserve")
+
+
+def keep_reserve(path: Path) -> None:
+    with contextlib.suppress(OSError):
+        if shutil.disk_usage(path.parent).free < _ROOM_FOR_RESERVE * RESERVE_BYTES:
+            return
+        descriptor = os.open(reserve_of(path), os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+        try:
+            os.write(descriptor, bytes(RESERVE_BYTES))  # a hole would keep no room
+        finally:
+            os.close(descriptor)
+
+
+def shrink_reserve(path: Path) -> bool:
+    """On a full disk: give a part of the reserve away, so that a store can be opened, which takes shared memory beside
+    the file. Whether there was any."""
+    with contextlib.suppress(OSError):
+        left = reserve_of(path).stat().st_size - _TO_OPEN_BYTES
+        if left >= 0 and shutil.disk_usage(path.parent).free < _TO_OPEN_BYTES:
+            os.truncate(reserve_of(path), left)
+            return True
+    return False
+
+
+def release_reserve(path: Path) -> bool:
+    """Whether there was one."""
+    try:
+        reserve_of(path).unlink()
+    except OSError:
+        return False
+    return True
 
 
 # --- a copy ------------------------------------------------------------------------------------------------------

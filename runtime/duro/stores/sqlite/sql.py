@@ -74,8 +74,8 @@ SET_JOURNAL_MODE_OF_BACKUP: Final = "PRAGMA journal_mode = DELETE"
 QUICK_CHECK: Final = "PRAGMA quick_check(1)"
 
 # Instances by orchestration, then their live executions.
-INSTANCES_BY_NAME: Final = "SELECT name, count(*), sum(completed_at_ms IS NULL) FROM instances GROUP BY name"
-EXECUTIONS_BY_NAME: Final = """
+USAGE_OF_INSTANCES: Final = "SELECT name, count(*), sum(completed_at_ms IS NULL) FROM instances GROUP BY name"
+USAGE_OF_EXECUTIONS: Final = """
 SELECT i.name, count(*), sum(e.event_count), sum(e.history_bytes),
        sum(e.started_at_ms >= ?1), sum(iif(e.started_at_ms >= ?1, e.history_bytes, 0))
 FROM executions AS e JOIN instances AS i ON i.incarnation = e.incarnation
@@ -83,7 +83,7 @@ WHERE e.removal = 'live'
 GROUP BY i.name
 """
 # What was marked, and what belongs to instances that were removed.
-MARKED_USAGE: Final = """
+USAGE_OF_MARKED: Final = """
 SELECT count(*), coalesce(sum(e.event_count), 0), coalesce(sum(e.history_bytes), 0)
 FROM executions AS e
 WHERE e.removal <> 'live' OR e.incarnation IN (SELECT incarnation FROM removed_instances)

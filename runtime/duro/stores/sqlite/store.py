@@ -1,18 +1,20 @@
 """The SQLite store: the port's methods, each one transaction of the committer or one snapshot of a read connection."""
 
+import contextlib
 import itertools
 import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
 
 import apsw
 
 from duro.clock import Clock
-from duro.errors import CommitUnknownError, StoreClosedError, StoreNotFoundError, StoreReadOnlyError
+from duro.errors import CommitUnknownError, StoreClosedError, StoreError, StoreNotFoundError, StoreReadOnlyError
 from duro.model.checkup import CheckResult, Repair
 from duro.model.families import (
     Family,
@@ -150,6 +152,40 @@ class SqliteStore(Store):
         resolved = Path(path).resolve()
         if not allow_network_fs:
             refuse_network_file_system(resolved.parent)
+        opening = partial(
+            cls._connections,
+            resolved,
+            clock,
+            new_id,
+            create=create,
+            read_only=read_only,
+            busy_timeout_ms=busy_timeout_ms,
+            synchronous=synchronous,
+            faults=faults,
+        )
+        try:
+            writer, watcher = opening()
+        except StoreError:
+            if not space.shrink_reserve(resolved):
+                raise
+            writer, watcher = opening()
+        store = cls(resolved, url=url, clock=clock, writer=writer, watcher=watcher, busy_timeout_ms=busy_timeout_ms)
+        store.weakened = "synchronous=NORMAL" if synchronous == "NORMAL" and not read_only else ""
+        return store
+
+    @staticmethod
+    def _connections(
+        resolved: Path,
+        clock: Clock,
+        new_id: Callable[[], str],
+        *,
+        create: bool,
+        read_only: bool,
+        busy_timeout_ms: int,
+        synchronous: Synchronous,
+        faults: FaultHook | None,
+    ) -> tuple[Committer | None, apsw.Connection]:
+        """The writer (None: read-only) and the watcher of the file, which is made and migrated where need be."""
         inspection = migrations.prepare_file(
             resolved, create=create and not read_only, for_writing=not read_only, busy_timeout_ms=busy_timeout_ms
         )
@@ -168,9 +204,7 @@ class SqliteStore(Store):
             if isinstance(error, apsw.Error):
                 raise store_error(error, resolved) from error
             raise
-        store = cls(resolved, url=url, clock=clock, writer=writer, watcher=watcher, busy_timeout_ms=busy_timeout_ms)
-        store.weakened = "synchronous=NORMAL" if synchronous == "NORMAL" and not read_only else ""
-        return store
+        return writer, watcher
 
     # --- life ----------------------------------------------------------------------------------------------------
 
@@ -563,6 +597,17 @@ class SqliteStore(Store):
 
     def cut_log(self) -> bool:
         return self._alone(space.cut_log)
+
+    def keep_reserve(self) -> None:
+        if self._writer is not None and not self._closed:
+            space.keep_reserve(self._path)
+
+    def make_room(self) -> bool:
+        released = space.release_reserve(self._path)
+        before = self.sizes().wal_bytes
+        with contextlib.suppress(StoreError):  # as far as there was room for it, and nobody reads an older state
+            self.cut_log()
+        return released or self.sizes().wal_bytes < before
 
     def _alone(self, operation: Callable[[apsw.Connection], T]) -> T:
         self._check()
