@@ -20,7 +20,6 @@ from duro.errors import (
     UsageError,
     WaitTimeoutError,
 )
-from duro.maintenance.explaining import PolicyExplanation as PolicyExplanation
 from duro.maintenance.pruned import was_pruned, was_removed
 from duro.maintenance.space_client import Space
 from duro.model.events import (

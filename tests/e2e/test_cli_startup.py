@@ -22,6 +22,8 @@ NEVER = (
     "duro.replay",
     "duro.async_client",
     "duro.testing",
+    "duro.maintenance.pruning",
+    "duro.maintenance.families",
     "sqlite3",
     "rich",
     "http",

@@ -1,19 +1,18 @@
-"""The client's methods about pruning, holds and policies: checked arguments in, values out."""
+"""The client's methods about pruning, holds and policies: checked arguments in, values out.
+
+What does the work is imported by the method that needs it: a command that only lists starts in half the time.
+"""
 
 import math
 import os
 from collections.abc import Callable, Collection, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
 
 from duro.errors import HoldNotFoundError, InstanceNotFoundError, InvalidRulesError, UsageError
-from duro.maintenance import pruning
-from duro.maintenance.explaining import PolicyExplanation, explain
-from duro.maintenance.pruning import Progress, RunTerms
-from duro.maintenance.simulating import PolicySimulation, simulate
 from duro.model.ledger import LedgerTotals
 from duro.model.limits import PRUNE_GRACE_S, RETENTION_S_MAX, UNDO_HOLD_S
 from duro.model.policies import StatedPolicy
@@ -32,6 +31,11 @@ from duro.model.retention import (
 from duro.naming import check_instance_id, check_name, check_text
 from duro.settings.values import RuntimeSettings
 from duro.stores.base import Store
+
+if TYPE_CHECKING:
+    from duro.maintenance.explaining import PolicyExplanation
+    from duro.maintenance.pruning import Progress, RunTerms
+    from duro.maintenance.simulating import PolicySimulation
 
 _EVERYTHING: Final = PruneScope()
 
@@ -66,6 +70,8 @@ class Pruning:
             InstanceNotFoundError: an instance of ``scope`` does not exist.
             PolicyUnknownError: no options, and no worker has published a policy.
         """
+        from duro.maintenance import pruning
+
         return pruning.plan(self.store, _options(options), checked_scope(scope), only)
 
     def apply_plan(
@@ -75,7 +81,7 @@ class Pruning:
         grace_s: float = PRUNE_GRACE_S,
         reason: str = "",
         by: str | None = None,
-        progress: Progress | None = None,
+        progress: "Progress | None" = None,
     ) -> PruneResult:
         """Remove exactly what ``plan`` shows, as far as it may still go; the rest is in ``PruneResult.skipped``, with
         why. See ``prune_executions_bulk`` for the other arguments.
@@ -83,6 +89,8 @@ class Pruning:
         Raises:
             StalePlanError: it is of another store, or its policies have changed since.
         """
+        from duro.maintenance import pruning
+
         if not isinstance(plan, PrunePlan):
             raise UsageError(f"plan must be a PrunePlan, not {plan!r}", hint="client.plan_prune makes one")
         return pruning.apply(self.store, plan, self._terms(grace_s, reason, by), progress)
@@ -113,7 +121,7 @@ class Pruning:
         grace_s: float = PRUNE_GRACE_S,
         reason: str = "",
         by: str | None = None,
-        progress: Progress | None = None,
+        progress: "Progress | None" = None,
     ) -> PruneResult:
         """Prune every instance of ``scope``, oldest first, in small transactions, until nothing is left to prune.
 
@@ -127,6 +135,8 @@ class Pruning:
             InstanceNotFoundError: an instance of ``scope`` does not exist.
             PolicyUnknownError: no options, and no worker has published a policy.
         """
+        from duro.maintenance import pruning
+
         terms = self._terms(grace_s, reason, by)
         return pruning.prune_many(self.store, _options(options), checked_scope(scope), terms, progress)
 
@@ -158,6 +168,8 @@ class Pruning:
     def reclaim(self) -> ReclaimResult:
         """Delete the rows of everything that was pruned and is past its grace, in small transactions. Workers do the
         same by themselves."""
+        from duro.maintenance import pruning
+
         return pruning.reclaim_all(self.store)
 
     def backlog(self) -> Backlog:
@@ -230,7 +242,7 @@ class Pruning:
 
     def explain_policy(
         self, instance_id: str | None = None, *, name: str | None = None, version: str = ""
-    ) -> PolicyExplanation:
+    ) -> "PolicyExplanation":
         """Which automatic policy applies to an instance (or to any instance of an orchestration), where every other one
         that could stands, and why that one does not apply.
 
@@ -238,6 +250,8 @@ class Pruning:
             UsageError: neither an instance nor a name is given, or both.
             InstanceNotFoundError: there is no such instance.
         """
+        from duro.maintenance.explaining import explain
+
         if (instance_id is None) == (name is None):
             raise UsageError("explain_policy takes an instance id or an orchestration's name, one of them")
         if instance_id is not None:
@@ -250,7 +264,7 @@ class Pruning:
         *,
         name: str | None = None,
         instead_of: RuntimeSettings | None = None,
-    ) -> PolicySimulation:
+    ) -> "PolicySimulation":
         """What automatic pruning would remove at once if every worker read this runtime_config.toml (a path, or
         settings that were read), beside what it may remove now (``instead_of``: beside what those settings
         would let go). Changes nothing. ``name``: only orchestrations of this name or pattern.
@@ -258,6 +272,8 @@ class Pruning:
         Raises:
             SettingsError: the file is not there or cannot be used.
         """
+        from duro.maintenance.simulating import simulate
+
         if not isinstance(settings, RuntimeSettings):
             from duro.settings.files import load_settings  # reading TOML costs a program that does not 12 ms
 
@@ -290,7 +306,9 @@ class Pruning:
 
     # --- inside ------------------------------------------------------------------------------------------------
 
-    def _terms(self, grace_s: float, reason: str, by: str | None) -> RunTerms:
+    def _terms(self, grace_s: float, reason: str, by: str | None) -> "RunTerms":
+        from duro.maintenance.pruning import RunTerms
+
         if isinstance(grace_s, bool) or not isinstance(grace_s, int | float) or not 0 <= grace_s <= RETENTION_S_MAX:
             raise UsageError(f"grace_s must be seconds, 0 or more, not {grace_s!r}")
         check_text(reason, "the reason")

@@ -3,12 +3,10 @@ values out."""
 
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from duro.errors import InvalidRulesError, UsageError
-from duro.maintenance import families
 from duro.maintenance.client import Pruning, checked_scope, user_name
-from duro.maintenance.pruning import Progress
 from duro.model.checkup import CheckResult, Repair
 from duro.model.families import (
     Lineage,
@@ -23,6 +21,9 @@ from duro.model.limits import ORPHAN_MIN_AGE_S, PRUNE_GRACE_S, RETENTION_S_MAX
 from duro.model.records import ChildRecord
 from duro.model.removal import PruneScope
 from duro.naming import check_instance_id, check_text
+
+if TYPE_CHECKING:
+    from duro.maintenance.pruning import Progress
 
 _EVERYTHING: Final = PruneScope()
 _ALL_ORPHANS: Final = OrphanFilter()
@@ -40,6 +41,8 @@ class Families(Pruning):
         Raises:
             InstanceNotFoundError: there is no such instance.
         """
+        from duro.maintenance import families
+
         return families.lineage_of(self.store, check_instance_id(instance_id))
 
     def list_orphaned_instances(self, where: OrphanFilter = _ALL_ORPHANS, *, cursor: str | None = None) -> OrphanPage:
@@ -49,12 +52,16 @@ class Families(Pruning):
         Raises:
             UsageError: the cursor is not one this method returned.
         """
+        from duro.maintenance import families
+
         return families.list_orphans(self.store, _filter(where), cursor)
 
     def plan_orphan_cleanup(
         self, where: OrphanFilter = _ALL_ORPHANS, *, min_age: float | timedelta = ORPHAN_MIN_AGE_S
     ) -> RemovalPlan:
         """What ``cleanup_orphaned_instances`` would remove, and why the others stay. Changes nothing."""
+        from duro.maintenance import families
+
         return families.plan_cleanup(self.store, _filter(where), _age_s(min_age))
 
     def cleanup_orphaned_instances(
@@ -66,7 +73,7 @@ class Families(Pruning):
         grace_s: float = PRUNE_GRACE_S,
         reason: str = "",
         by: str | None = None,
-        progress: Progress | None = None,
+        progress: "Progress | None" = None,
     ) -> RemovalResult:
         """Remove orphans that have ended, each with all that depends on it, if all of that has ended, too.
 
@@ -78,6 +85,8 @@ class Families(Pruning):
         Raises:
             UsageError, InvalidRulesError: an argument is wrong. Nothing was changed.
         """
+        from duro.maintenance import families
+
         terms = self._terms(grace_s, reason, by)
         return families.cleanup(
             self.store, _filter(where), _age_s(min_age), terms, cancel_running=cancel_running, progress=progress
@@ -126,6 +135,8 @@ class Families(Pruning):
             InstanceNotFoundError: an instance of ``scope`` does not exist.
             PolicyUnknownError: no options, and no worker has published any.
         """
+        from duro.maintenance import families
+
         return families.plan_purge(self.store, _purge_options(options), checked_scope(scope))
 
     def purge_instances(
@@ -136,7 +147,7 @@ class Families(Pruning):
         grace_s: float = PRUNE_GRACE_S,
         reason: str = "",
         by: str | None = None,
-        progress: Progress | None = None,
+        progress: "Progress | None" = None,
     ) -> RemovalResult:
         """Remove whole instances of ``scope`` that have ended, each with all that depends on it, and what is settled
         below parents that live. What a parent has yet to observe, and a family with a member that runs or is held,
@@ -147,6 +158,8 @@ class Families(Pruning):
             InstanceNotFoundError: an instance of ``scope`` does not exist.
             PolicyUnknownError: no options, and no worker has published any.
         """
+        from duro.maintenance import families
+
         terms = self._terms(grace_s, reason, by)
         return families.purge(self.store, _purge_options(options), checked_scope(scope), terms, progress)
 
@@ -158,7 +171,7 @@ class Families(Pruning):
         grace_s: float = PRUNE_GRACE_S,
         reason: str = "",
         by: str | None = None,
-        progress: Progress | None = None,
+        progress: "Progress | None" = None,
     ) -> RemovalResult:
         """Remove the families that ``plan`` (of a purge, or of orphans) shows, as far as they may still go; the rest is
         in ``RemovalResult.skipped``, with why. ``cancel_running``: ask the running orphans it shows to end.
@@ -166,6 +179,8 @@ class Families(Pruning):
         Raises:
             StalePlanError: it is of another store, or its policies have changed since.
         """
+        from duro.maintenance import families
+
         if not isinstance(plan, RemovalPlan):
             raise UsageError(f"plan must be a RemovalPlan, not {plan!r}", hint="client.plan_purge makes one")
         terms = self._terms(grace_s, reason, by)

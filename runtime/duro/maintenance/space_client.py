@@ -3,20 +3,25 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from duro.errors import UsageError
-from duro.maintenance.exporting import ExportResult, export
 from duro.maintenance.family_client import Families
-from duro.maintenance.space import StoreStats, compact, stats
 from duro.model.space import CompactResult, FileSizes
+
+if TYPE_CHECKING:
+    from duro.maintenance.exporting import ExportResult
+    from duro.maintenance.space import StoreStats
 
 
 class Space(Families):
     """Part of ``Client``; see there."""
 
-    def stats(self) -> StoreStats:
+    def stats(self) -> "StoreStats":
         """What each orchestration takes, what it grew by in the last day, and what its policies would let go now; the
         sizes of the files. Reads no history."""
+        from duro.maintenance.space import stats
+
         return stats(self.store)
 
     def compact(
@@ -30,6 +35,8 @@ class Space(Families):
             StoreFullError: ``full``, and there is no room for the copy. StoreError: ``full``, and a worker runs; or
                 not, and the file can be compacted ``full`` only. Nothing was changed.
         """
+        from duro.maintenance.space import compact
+
         return compact(self.store, full=full, progress=progress)
 
     def backup(self, target: str | os.PathLike[str], *, progress: Callable[[int, int], object] | None = None) -> None:
@@ -47,8 +54,8 @@ class Space(Families):
         *,
         name: str | None = None,
         events: bool = True,
-        progress: Callable[[ExportResult], object] | None = None,
-    ) -> ExportResult:
+        progress: "Callable[[ExportResult], object] | None" = None,
+    ) -> "ExportResult":
         """Write instances, executions, events, lineage and ledger to the tables of a new SQLite file, for SQL and
         Datasette (docs/operating.md describes them). Each execution is as of one moment; the store goes on meanwhile.
 
@@ -57,6 +64,8 @@ class Space(Families):
         Raises:
             UsageError: there is such a file. BackupError: it cannot be written. There is no new file then.
         """
+        from duro.maintenance.exporting import export
+
         return export(self.store, _new_file(target), name=name, events=events, progress=progress)
 
 
