@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from duroctl.completing import instance_ids
+from duroctl.completing import instance_ids_or_runs
 from duroctl.options import LimitOption, command, new_group
 from duroctl.session import Session
 
@@ -13,10 +13,10 @@ app = new_group("Show what was pruned, when, why and by whom.")
 _InstanceArgument = Annotated[
     str,
     typer.Argument(
-        metavar="INSTANCE",
-        help="An instance id; - reads one from standard input.",
+        metavar="INSTANCE|RUN",
+        help="An instance id, or that of a run; - reads one from standard input.",
         show_default=False,
-        autocompletion=instance_ids,
+        autocompletion=instance_ids_or_runs,
     ),
 ]
 
@@ -32,13 +32,27 @@ def list_runs(session: Session, limit: LimitOption = "100") -> None:
         session.output.listing(RUNS, client.list_prune_runs(limit=rows_max), client.store.now_ms)
 
 
-@command(app, "show", examples=("ledger show queue-1", "ledger show queue-1 --output json"))
+@command(app, "show", examples=("ledger show queue-1", "ledger show run-7f3k2m9a", "ledger show queue-1 --output json"))
 def show(session: Session, instance: _InstanceArgument) -> None:
-    """Show the ledger of an instance, the oldest first: one row a manual run, few rows for everything automatic."""
+    """Show the ledger of an instance, the oldest first: one row a manual run, few rows for everything automatic.
+
+    Of a run (an id of `ledger list`): who made it, where, with which rules, of which plan, and what it removed.
+    """
+    from duro.errors import InstanceNotFoundError
     from duroctl.parsing import expand_ids
-    from duroctl.render.ledger import ENTRIES
+    from duroctl.render.ledger import ENTRIES, RUN, run_lines
     from duroctl.walking import one_id
 
     instance_id = one_id(expand_ids([instance], session.stdin_lines))
     with session.client(read_only=True) as client:
-        session.output.listing(ENTRIES, client.list_ledger(instance_id), client.store.now_ms)
+        run = next((each for each in client.list_prune_runs() if each.run_id == instance_id), None)
+        if run is not None:
+            session.output.result(RUN, run, run_lines(run))
+            return
+        try:
+            entries = client.list_ledger(instance_id)
+        except InstanceNotFoundError as error:
+            raise InstanceNotFoundError(
+                f"there is neither an instance nor a run {instance_id!r}", hint="`duroctl ledger list` shows the runs"
+            ) from error
+        session.output.listing(ENTRIES, entries, client.store.now_ms)

@@ -1,10 +1,12 @@
 """The ledger as rows and documents. Pure."""
 
+from collections.abc import Iterator
 from typing import Any, Final
 
 from duro.model.removal import LedgerEntry, PruneRun
 from duroctl.render.tables import Column, View
-from duroctl.render.units import iso
+from duroctl.render.text import visible
+from duroctl.render.units import iso, size
 
 
 def run_json(run: PruneRun) -> dict[str, Any]:
@@ -15,6 +17,7 @@ def run_json(run: PruneRun) -> dict[str, Any]:
         "origin": run.origin,
         "by": run.by,
         "reason": run.reason,
+        **run.source._asdict(),
         "started_at": iso(run.started_at_ms),
         "instances": run.instances,
         "executions": run.executions,
@@ -53,6 +56,9 @@ RUNS: Final = View(
         Column("trigger", "WHAT", "text", lambda run: run.trigger),
         Column("started_at", "WHEN", "time", lambda run: run.started_at_ms),
         Column("by", "BY", "text", lambda run: run.by),
+        Column("host", None, "text", lambda run: run.source.host),
+        Column("duro_version", None, "text", lambda run: run.source.duro_version),
+        Column("plan_hash", None, "text", lambda run: run.source.plan_hash),
         Column("instances", "INSTANCES", "number", lambda run: run.instances),
         Column("executions", "EXECUTIONS", "number", lambda run: run.executions),
         Column("events", None, "number", lambda run: run.events),
@@ -63,6 +69,28 @@ RUNS: Final = View(
     run_json,
     lambda run: run.run_id,
 )
+RUN: Final = RUNS._replace(schema="duroctl.prune_run/1", field="run")
+
+
+def run_lines(run: PruneRun) -> Iterator[str]:
+    """A run in words: what it was, who made it, where and why, and what it removed."""
+    said = {
+        "run": f"{run.run_id} ({run.trigger})",
+        "when": iso(run.started_at_ms),
+        "by": run.by + (f" on {run.source.host}" if run.source.host else ""),
+        "duro": run.source.duro_version,
+        "reason": run.reason,
+        "rules": run.rule,
+        "said by": run.origin,
+        "plan": run.source.plan_hash,
+        "removed": f"{run.executions:,} executions of {run.instances:,} instances, {run.events:,} events, "
+        f"{size(run.history_bytes)}",
+    }
+    for name, text in said.items():
+        if text:
+            yield visible(f"{name:<8} {text}")
+
+
 ENTRIES: Final = View(
     "duroctl.ledger/1",
     "entries",

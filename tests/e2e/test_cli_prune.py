@@ -1,6 +1,8 @@
 """duroctl prune, holds, ledger and policy: what they print, what they change, and what they leave alone."""
 
 import json
+import os
+import re
 from pathlib import Path
 
 import pytest
@@ -231,6 +233,28 @@ def test_lists_show_what_is_held(loops: Cli) -> None:
         "other": [],
         "ended": [],
     }
+
+
+def test_the_ledger_tells_of_a_run_who_made_it_where_and_of_which_plan(loops: Cli) -> None:
+    assert loops("prune", "queue-1", "--keep-last", "3", "--plan-out", "plan.json").code == 0
+    assert loops("prune", "--apply", "plan.json", "--reason", "the disk", "--yes").code == 0
+    (run,) = loops("ledger", "list", "-o", "json").json["runs"]
+    assert run["host"] == os.uname().nodename
+    assert run["duro_version"] == duro.__version__
+    assert re.fullmatch("[0-9a-f]{32}", run["plan_hash"])
+    shown = loops("ledger", "show", run["run_id"])
+    assert shown.code == 0
+    told = dict(line.split(maxsplit=1) for line in shown.lines)
+    assert (told["reason"], told["plan"], told["rules"]) == ("the disk", run["plan_hash"], "keep_last=3")
+    assert told["removed"].startswith("7 executions of 1 instances")
+    document = loops("ledger", "show", run["run_id"], "-o", "json").json
+    assert document == {"schema": "duroctl.prune_run/1", **run}
+    assert loops("prune", "undo", run["run_id"]).code == 0
+    newest = loops("ledger", "list", "-o", "json").json["runs"][0]
+    assert (newest["trigger"], newest["host"], newest["plan_hash"]) == ("undo", os.uname().nodename, "")
+    assert refused(loops, "ledger", "show", "nothing", code=7).err.startswith(
+        "duroctl: error: there is neither an instance nor a run 'nothing'"
+    )
 
 
 # --- executions named one by one -----------------------------------------------------------------------------------

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Final, Literal
 import msgspec
 
 from duro.errors import HoldNotFoundError, InstanceNotFoundError, InvalidRulesError, UsageError
-from duro.model.ledger import LedgerTotals
+from duro.model.families import RemovalPlan
+from duro.model.ledger import LedgerTotals, RunSource
 from duro.model.limits import PRUNE_GRACE_S, RETENTION_S_MAX, UNDO_HOLD_S
 from duro.model.policies import StatedPolicy
 from duro.model.pruning import Hold, HoldTarget, PrunePlan, PruneResult
@@ -31,6 +32,7 @@ from duro.model.retention import (
 from duro.naming import check_instance_id, check_name, check_text
 from duro.settings.values import RuntimeSettings
 from duro.stores.base import Store
+from duro.version import __version__
 
 if TYPE_CHECKING:
     from duro.maintenance.explaining import PolicyExplanation
@@ -93,7 +95,7 @@ class Pruning:
 
         if not isinstance(plan, PrunePlan):
             raise UsageError(f"plan must be a PrunePlan, not {plan!r}", hint="client.plan_prune makes one")
-        return pruning.apply(self.store, plan, self._terms(grace_s, reason, by), progress)
+        return pruning.apply(self.store, plan, self._terms(grace_s, reason, by, plan), progress)
 
     def prune_executions(
         self,
@@ -152,7 +154,12 @@ class Pruning:
         until_ms = self.store.now_ms() + round(UNDO_HOLD_S * 1000)
         hold_id = self._short_id("hold")
         return self.store.undo_prune(
-            hold_id, until_ms, run_id=run_id, instance_id=instance_id, by=user_name() if by is None else by
+            hold_id,
+            until_ms,
+            run_id=run_id,
+            instance_id=instance_id,
+            by=user_name() if by is None else by,
+            source=_source(None),
         )
 
     def _run_or_instance(self, asked: str) -> tuple[str, str]:
@@ -306,7 +313,9 @@ class Pruning:
 
     # --- inside ------------------------------------------------------------------------------------------------
 
-    def _terms(self, grace_s: float, reason: str, by: str | None) -> "RunTerms":
+    def _terms(
+        self, grace_s: float, reason: str, by: str | None, plan: PrunePlan | RemovalPlan | None = None
+    ) -> "RunTerms":
         from duro.maintenance.pruning import RunTerms
 
         if isinstance(grace_s, bool) or not isinstance(grace_s, int | float) or not 0 <= grace_s <= RETENTION_S_MAX:
@@ -317,10 +326,21 @@ class Pruning:
             grace_ms=math.ceil(grace_s * 1000),
             by=user_name() if by is None else by,
             reason=reason,
+            source=_source(plan),
         )
 
     def _short_id(self, kind: str) -> str:
         return f"{kind}-{self._ids()[:_ID_LETTERS]}"
+
+
+def _source(plan: PrunePlan | RemovalPlan | None) -> RunSource:
+    """This machine, this duro, and the plan that is carried out."""
+    digest = ""
+    if plan is not None:
+        import hashlib  # only who applies a plan pays for it
+
+        digest = hashlib.sha256(msgspec.json.encode(plan, order="deterministic")).hexdigest()[:32]
+    return RunSource(host=os.uname().nodename, duro_version=__version__, plan_hash=digest)
 
 
 def _options(options: PruneOptions | int | None) -> PruneOptions | None:

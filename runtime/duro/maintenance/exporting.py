@@ -63,7 +63,9 @@ def export(
         raise UsageError(f"{str(target)!r} is there already", hint="choose another name, or remove it") from error
     except (OSError, sqlite3.Error) as error:
         text = getattr(error, "strerror", None) or error
-        raise BackupError(f"{str(target)!r} cannot be written: {text}", hint="is the disk full?") from error
+        raise BackupError(
+            f"{str(target)!r} cannot be written: {text}", hint="check the disk and the directory's permissions"
+        ) from error
     finally:
         for suffix in ("", "-journal"):
             Path(f"{part}{suffix}").unlink(missing_ok=True)
@@ -186,6 +188,9 @@ TABLES: Final[dict[str, tuple[dict[str, type], Any, list[Any]]]] = {
             "origin": str,
             "by": str,
             "reason": str,
+            "host": str,
+            "duro_version": str,
+            "plan_hash": str,
             "started_at": str,
             "instances": int,
             "executions": int,
@@ -352,4 +357,5 @@ def _ledger_row(instance: InstanceRecord, number: int, entry: LedgerEntry) -> di
 
 def _run_row(run: PruneRun) -> dict[str, Any]:
     row: dict[str, Any] = msgspec.to_builtins(run)
-    return row | {"started_at": _iso(row.pop("started_at_ms"))}
+    del row["source"], row["started_at_ms"]
+    return row | run.source._asdict() | {"started_at": _iso(run.started_at_ms)}

@@ -465,6 +465,7 @@ class _Run:
                 run_id=self._terms.run_id,
                 by=self._terms.by,
                 reason=self._terms.reason,
+                source=self._terms.source,
                 grace_ms=self._terms.grace_ms,
                 policy_revision=self._policy_revision,
             )

@@ -183,7 +183,7 @@ class Families(Pruning):
 
         if not isinstance(plan, RemovalPlan):
             raise UsageError(f"plan must be a RemovalPlan, not {plan!r}", hint="client.plan_purge makes one")
-        terms = self._terms(grace_s, reason, by)
+        terms = self._terms(grace_s, reason, by, plan)
         return families.apply(self.store, plan, terms, progress, cancel_running=cancel_running)
 
     def find_removed(self, instance_id: str) -> RemovedInstance | None:

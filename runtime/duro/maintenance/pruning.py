@@ -10,6 +10,7 @@ import msgspec
 from duro.errors import InstanceNotFoundError, StalePlanError
 from duro.maintenance.policies import ConfiguredPolicies, Rules, asked_for, nobody_says
 from duro.maintenance.room import Room
+from duro.model.ledger import RunSource
 from duro.model.limits import MARK_RECLAIM_EVENTS_MAX, RECLAIM_EVENTS_MAX
 from duro.model.pruning import (
     ExecutionFacts,
@@ -77,6 +78,7 @@ class RunTerms(msgspec.Struct, frozen=True, kw_only=True):
     grace_ms: int
     by: str = ""
     reason: str = ""
+    source: RunSource = RunSource()
 
 
 # --- which instances -----------------------------------------------------------------------------------------
@@ -365,6 +367,7 @@ class _Run:
                 run_id=self._terms.run_id,
                 by=self._terms.by,
                 reason=self._terms.reason,
+                source=self._terms.source,
                 grace_ms=self._terms.grace_ms,
                 children=self._children,
                 policy_revision=self._policy_revision,

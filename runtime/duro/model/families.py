@@ -32,6 +32,7 @@ from typing import Final
 
 import msgspec
 
+from duro.model.ledger import RunSource
 from duro.model.pruning import Verdict
 from duro.model.records import ChildRecord
 from duro.model.refusal import InvalidRulesError
@@ -379,6 +380,7 @@ class RemovalBatch(msgspec.Struct, frozen=True, kw_only=True):
     run_id: str = ""
     by: str = ""
     reason: str = ""
+    source: RunSource = RunSource()
     grace_ms: int = 0
     policy_revision: int | None = None
 

@@ -1,5 +1,7 @@
 """The ledger: what was pruned, when, why and by which rule, in a bounded number of rows."""
 
+from typing import Final, NamedTuple
+
 import msgspec
 
 SEVERAL = "several"
@@ -40,3 +42,16 @@ class LedgerTotals(msgspec.Struct, frozen=True, kw_only=True):
     history_bytes: int = 0
     first_pruned_at_ms: int | None = None
     last_pruned_at_ms: int | None = None
+
+
+class RunSource(NamedTuple):
+    """Where a manual run was made: the name of the machine, the version of duro, and the SHA-256 of the plan that was
+    carried out (32 hexadecimal digits; "" without a plan)."""
+
+    host: str = ""
+    duro_version: str = ""
+    plan_hash: str = ""
+
+
+NO_SOURCE: Final = RunSource()
+"""Nobody says."""

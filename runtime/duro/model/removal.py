@@ -9,7 +9,7 @@ small removal without grace, at once) it is *reclaimed*: its rows are deleted in
 
 import msgspec
 
-from duro.model.ledger import LedgerRange
+from duro.model.ledger import LedgerRange, RunSource
 from duro.model.pruning import ExecutionFacts, NewerExecutions, PruneResult, PruneTrigger
 from duro.model.retention import PolicyOrigin, PruneOptions
 from duro.model.status import ChildrenPolicy, InstanceStatus, RemovalState
@@ -90,9 +90,10 @@ class PruneBatch(msgspec.Struct, frozen=True, kw_only=True):
     """Several orders, of different instances, in one transaction.
 
     ``run_id`` "" is an automatic prune: its counts go into the coalesced ranges of the ledger. Any other names a manual
-    run, whose row of the ledger is its own; ``by`` and ``reason`` say who ran it and why. ``grace_ms``: how long after
-    the mark the rows stay, to be brought back. ``policy_revision``: refuse if the store's is another; None: any.
-    ``swept``: note on every instance whose order leaves nothing that a sweep has looked at it now.
+    run, whose row of the ledger is its own; ``by``, ``reason`` and ``source`` say who ran it, why and where.
+    ``grace_ms``: how long after the mark the rows stay, to be brought back. ``policy_revision``: refuse if the store's
+    is another; None: any. ``swept``: note on every instance whose order leaves nothing that a sweep has looked at it
+    now.
     """
 
     orders: tuple[PruneOrder, ...]
@@ -101,6 +102,7 @@ class PruneBatch(msgspec.Struct, frozen=True, kw_only=True):
     run_id: str = ""
     by: str = ""
     reason: str = ""
+    source: RunSource = RunSource()
     grace_ms: int = 0
     children: ChildrenPolicy = ChildrenPolicy.KEEP
     policy_revision: int | None = None
@@ -169,6 +171,7 @@ class PruneRun(msgspec.Struct, frozen=True, kw_only=True):
     executions: int
     events: int
     history_bytes: int
+    source: RunSource = RunSource()
 
 
 class LedgerEntry(msgspec.Struct, frozen=True, kw_only=True):

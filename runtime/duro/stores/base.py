@@ -83,7 +83,7 @@ from duro.model.families import (
     RemovalOutcome,
     RemovedInstance,
 )
-from duro.model.ledger import LedgerTotals
+from duro.model.ledger import NO_SOURCE, LedgerTotals, RunSource
 from duro.model.pruning import Hold
 from duro.model.records import (
     ChildRecord,
@@ -430,7 +430,14 @@ class Store(ABC):
 
     @abstractmethod
     def undo_prune(
-        self, hold_id: str, hold_until_ms: int, *, run_id: str = "", instance_id: str = "", by: str = ""
+        self,
+        hold_id: str,
+        hold_until_ms: int,
+        *,
+        run_id: str = "",
+        instance_id: str = "",
+        by: str = "",
+        source: RunSource = NO_SOURCE,
     ) -> UndoResult:
         """Bring back every execution that is still ``pruned`` of a manual run, or of an instance (its present life),
         and every tree that the run removed, or, where there is no instance of this id, the one it was removed with

@@ -76,7 +76,7 @@ class Families:
     _policy_revision: int
     _transaction: Callable[[], AbstractContextManager[int]]
     _changed: Callable[[], None]
-    _add_to_run: Callable[[RunTotals, str, str, str, int], None]
+    _add_to_run: Callable[[RunTotals, RemovalBatch, int], None]
 
     def _begin_families(self) -> None:
         self._removed: dict[int, Removed] = {}
@@ -252,7 +252,7 @@ class Families:
                 outcomes.append(removal_outcome(family, removed=not verdict.keep, reasons=verdict.reasons))
             run = self._mark(going, batch.trigger, now, run_id=batch.run_id, grace_ms=batch.grace_ms)
             if batch.run_id and going:
-                self._add_to_run(run, batch.run_id, batch.by, batch.reason, now)
+                self._add_to_run(run, batch, now)
             if going:
                 self._changed()
             return outcomes

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from duro.model.events import ParentLink
-from duro.model.ledger import SEVERAL, LedgerRange
+from duro.model.ledger import SEVERAL, LedgerRange, RunSource
 from duro.model.removal import PruneRun
 from duro.model.status import BlockedKind, ExecutionStatus, InstanceStatus, ParentPolicy, RemovalState
 from duro.model.turns import MailboxEvent
@@ -95,7 +95,9 @@ class RunTotals:
         self.rule = pruned.rule if self.rule in ("", pruned.rule) else SEVERAL
         self.origin = pruned.origin if self.origin in ("", pruned.origin) else SEVERAL
 
-    def run(self, run_id: str, trigger: str, *, by: str, reason: str, started_at_ms: int) -> PruneRun:
+    def run(
+        self, run_id: str, trigger: str, *, by: str, reason: str, source: RunSource, started_at_ms: int
+    ) -> PruneRun:
         return PruneRun(
             run_id=run_id,
             trigger=str(trigger),
@@ -108,6 +110,7 @@ class RunTotals:
             executions=self.executions,
             events=self.events,
             history_bytes=self.history_bytes,
+            source=source,
         )
 
 

@@ -15,7 +15,8 @@ from duro.errors import (
     PruneRunNotFoundError,
     StalePlanError,
 )
-from duro.model.ledger import SEVERAL, UNDO, LedgerRange, LedgerTotals
+from duro.model.families import RemovalBatch
+from duro.model.ledger import NO_SOURCE, SEVERAL, UNDO, LedgerRange, LedgerTotals, RunSource
 from duro.model.limits import MARK_RECLAIM_EVENTS_MAX, TURN_PRUNE_EXECUTIONS_MAX
 from duro.model.policies import PruneDecision, StatedPolicy
 from duro.model.pruning import (
@@ -194,13 +195,21 @@ class Pruning(Families):
                 )
                 results.append(OrderResult(result=result, next_after=next_after))
             if totals.executions:
-                self._add_to_run(totals, batch.run_id, batch.by, batch.reason, now)
+                self._add_to_run(totals, batch, now)
             self._changed()
             return results
 
-    def _add_to_run(self, totals: RunTotals, run_id: str, by: str, reason: str, now: int) -> None:
+    def _add_to_run(self, totals: RunTotals, batch: PruneBatch | RemovalBatch, now: int) -> None:
+        run_id = batch.run_id
         before = self._runs.get(run_id)
-        added = totals.run(run_id, PruneTrigger.MANUAL, by=by, reason=reason, started_at_ms=now)
+        added = totals.run(
+            run_id,
+            PruneTrigger.MANUAL,
+            by=batch.by,
+            reason=batch.reason,
+            source=batch.source,
+            started_at_ms=now,
+        )
         self._runs[run_id] = added if before is None else _sum_of_runs(before, added)
 
     def sync(self) -> None:
@@ -320,7 +329,14 @@ class Pruning(Families):
         return [(instance, execution) for *_, instance, execution in due]
 
     def undo_prune(
-        self, hold_id: str, hold_until_ms: int, *, run_id: str = "", instance_id: str = "", by: str = ""
+        self,
+        hold_id: str,
+        hold_until_ms: int,
+        *,
+        run_id: str = "",
+        instance_id: str = "",
+        by: str = "",
+        source: RunSource = NO_SOURCE,
     ) -> UndoResult:
         with self._transaction() as now:
             if run_id and run_id not in self._runs:
@@ -364,7 +380,7 @@ class Pruning(Families):
             restored = [each.instance.instance_id for each in back if each.depth == 0] + restored
             if not restored:
                 return UndoResult(gone=gone, taken=taken)
-            self._runs[hold_id] = totals.run(hold_id, UNDO, by=by, reason="", started_at_ms=now)
+            self._runs[hold_id] = totals.run(hold_id, UNDO, by=by, reason="", source=source, started_at_ms=now)
             hold_ids = [hold_id if n == 1 else f"{hold_id}-{n}" for n in range(1, len(restored) + 1)]
             for new_id, each_id in zip(hold_ids, restored, strict=True):
                 self._holds[new_id] = Hold(

@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 
+from duro.model.ledger import RunSource
 from duro.model.pruning import Hold
 from duro.model.records import WorkerRecord
 from duro.model.removal import PruneRun
@@ -220,4 +221,5 @@ def hold_row(hold: Hold) -> Row:
 
 def run_row(run: PruneRun) -> Row:
     fields = msgspec.structs.asdict(run)
-    return {"run_by" if name == "by" else name: value for name, value in fields.items()}
+    source: RunSource = fields.pop("source")
+    return {"run_by" if name == "by" else name: value for name, value in fields.items()} | source._asdict()

@@ -72,7 +72,7 @@ from duro.stores.memory import rows
 from duro.stores.memory.instances import Activity, Child, Execution, Instance, Lineage
 from duro.stores.memory.pruning import Pruning
 
-SCHEMA_VERSION: Final = 3
+SCHEMA_VERSION: Final = 4
 
 T = TypeVar("T")
 Row = dict[str, Any]

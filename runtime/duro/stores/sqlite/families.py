@@ -209,7 +209,7 @@ def remove(transaction: Transaction, batch: RemovalBatch) -> list[RemovalOutcome
         outcomes.append(removal_outcome(family, removed=not verdict.keep, reasons=verdict.reasons))
     run = _mark(transaction, going, trigger=batch.trigger, run_id=batch.run_id, grace_ms=batch.grace_ms)
     if batch.run_id and going:
-        ledger.add_to_run(transaction, run, run_id=batch.run_id, by=batch.by, reason=batch.reason)
+        ledger.add_to_run(transaction, run, run_id=batch.run_id, by=batch.by, reason=batch.reason, source=batch.source)
     return outcomes
 
 

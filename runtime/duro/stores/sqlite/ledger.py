@@ -5,7 +5,7 @@ from typing import TypeAlias
 
 import msgspec
 
-from duro.model.ledger import SEVERAL, LedgerRange
+from duro.model.ledger import SEVERAL, LedgerRange, RunSource
 from duro.model.limits import LEDGER_RANGES_MAX
 from duro.retention.ledger import record
 from duro.stores.sqlite import sql_pruning as sql
@@ -117,7 +117,9 @@ class RunTotals:
         self.origin = pruned.origin if self.origin in ("", pruned.origin) else SEVERAL
 
 
-def add_to_run(transaction: Transaction, run: RunTotals, *, run_id: str, by: str, reason: str) -> None:
+def add_to_run(
+    transaction: Transaction, run: RunTotals, *, run_id: str, by: str, reason: str, source: RunSource
+) -> None:
     transaction.run(
         sql.ADD_TO_RUN,
         (
@@ -132,11 +134,14 @@ def add_to_run(transaction: Transaction, run: RunTotals, *, run_id: str, by: str
             run.executions,
             run.events,
             run.history_bytes,
+            *source,
         ),
     )
 
 
-def insert_undo(transaction: Transaction, run_id: str, by: str, restored: Sequence[tuple[int, LedgerRange]]) -> None:
+def insert_undo(
+    transaction: Transaction, run_id: str, by: str, restored: Sequence[tuple[int, LedgerRange]], source: RunSource
+) -> None:
     """The rows of an undo, one an instance, and its run."""
     run = RunTotals()
     for incarnation, entry in restored:
@@ -157,5 +162,6 @@ def insert_undo(transaction: Transaction, run_id: str, by: str, restored: Sequen
             run.executions,
             run.events,
             run.history_bytes,
+            *source,
         ),
     )

@@ -66,7 +66,7 @@ def prune(transaction: Transaction, batch: PruneBatch) -> list[OrderResult]:
                 ledger.record_automatic(transaction, order.incarnation, pruned)
         results.append(_settle(transaction, batch, order, read[place][1], view, marks))
     if run.executions:
-        ledger.add_to_run(transaction, run, run_id=batch.run_id, by=batch.by, reason=batch.reason)
+        ledger.add_to_run(transaction, run, run_id=batch.run_id, by=batch.by, reason=batch.reason, source=batch.source)
     return results
 
 

@@ -9,6 +9,7 @@ import apsw
 import msgspec
 
 from duro.errors import InstanceNotFoundError, PruneRunNotFoundError
+from duro.model.ledger import RunSource
 from duro.model.pruning import Hold, HoldTarget
 from duro.model.removal import ReclaimResult, UndoResult
 from duro.retention.transaction import undone_range
@@ -80,7 +81,14 @@ def _delete_events(transaction: Transaction, incarnation: int, execution_id: int
 
 
 def undo(
-    transaction: Transaction, hold_id: str, hold_until_ms: int, *, run_id: str, instance_id: str, by: str
+    transaction: Transaction,
+    hold_id: str,
+    hold_until_ms: int,
+    *,
+    run_id: str,
+    instance_id: str,
+    by: str,
+    source: RunSource,
 ) -> UndoResult:
     if run_id and not transaction.value(sql.RUN_EXISTS, (run_id,)):
         raise PruneRunNotFoundError(f"there is no prune run {run_id!r}", hint="duroctl ledger list shows them")
@@ -103,7 +111,7 @@ def undo(
         sizes = [(execution_id, events, size) for _, execution_id, events, size, _ in executions]
         restored.append((incarnation, undone_range(sizes, origin=origin, undone_at_ms=now_ms)))
     restored += families.undone_ranges(transaction, came_back, origin)
-    insert_undo(transaction, hold_id, by, restored)
+    insert_undo(transaction, hold_id, by, restored, source)
     ids = [*families.removed_roots(came_back), *(executions[0][4] for executions in instances.values())]
     holds = [
         Hold(

@@ -191,7 +191,7 @@ def backup(source: apsw.Connection, target: Path, progress: Callable[[int, int],
     except OSError as error:
         raise BackupError(f"{str(target)!r} cannot be written: {error.strerror}") from error
     except apsw.Error as error:
-        raise BackupError(f"{str(target)!r} cannot be written: {error}", hint="is the disk full?") from error
+        raise BackupError(f"{str(target)!r} cannot be written: {error}", hint="check the room on the disk") from error
     finally:
         for suffix in ("", "-journal", "-wal", "-shm"):
             Path(f"{part}{suffix}").unlink(missing_ok=True)

@@ -57,7 +57,12 @@ COUNT_TABLES: Final = "SELECT count(*) FROM sqlite_schema"
 # 0x4475726F: "Duro".
 SET_APPLICATION_ID: Final = "PRAGMA application_id = 1148547695"
 # The record that migration n ran, n being its position from 1.
-SET_USER_VERSION: Final = ("PRAGMA user_version = 1", "PRAGMA user_version = 2", "PRAGMA user_version = 3")
+SET_USER_VERSION: Final = (
+    "PRAGMA user_version = 1",
+    "PRAGMA user_version = 2",
+    "PRAGMA user_version = 3",
+    "PRAGMA user_version = 4",
+)
 
 # Changes whenever another connection, of any process, has committed.
 DATA_VERSION: Final = "PRAGMA data_version"

@@ -24,7 +24,7 @@ from duro.model.families import (
     RemovalOutcome,
     RemovedInstance,
 )
-from duro.model.ledger import LedgerTotals
+from duro.model.ledger import NO_SOURCE, LedgerTotals, RunSource
 from duro.model.pruning import Hold
 from duro.model.records import (
     ChildRecord,
@@ -471,11 +471,18 @@ class SqliteStore(Store):
         return self._write(lambda transaction: reclaiming.reclaim(transaction, events_max), durable=False)
 
     def undo_prune(
-        self, hold_id: str, hold_until_ms: int, *, run_id: str = "", instance_id: str = "", by: str = ""
+        self,
+        hold_id: str,
+        hold_until_ms: int,
+        *,
+        run_id: str = "",
+        instance_id: str = "",
+        by: str = "",
+        source: RunSource = NO_SOURCE,
     ) -> UndoResult:
         return self._write(
             lambda transaction: reclaiming.undo(
-                transaction, hold_id, hold_until_ms, run_id=run_id, instance_id=instance_id, by=by
+                transaction, hold_id, hold_until_ms, run_id=run_id, instance_id=instance_id, by=by, source=source
             )
         )
 

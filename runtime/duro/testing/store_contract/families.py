@@ -15,6 +15,7 @@ from duro.model.families import (
     RemovalOutcome,
     Standing,
 )
+from duro.model.ledger import RunSource
 from duro.model.messages import ChildFailed
 from duro.model.pruning import Hold, HoldTarget
 from duro.model.records import ChildRecord, InstanceFilter
@@ -491,10 +492,12 @@ class FamilyRemovalContract(FamilyContract):
     ) -> None:
         incarnation = self.grown(store, worker, clock)
         child = self.number(store, "c")
-        whole, part, again = self.remove(store, (incarnation, OLD), (child, OLD), (77, OLD), run_id="run-1")
+        whole, part, again = self.remove(
+            store, (incarnation, OLD), (child, OLD), (77, OLD), run_id="run-1", source=RunSource(host="here")
+        )
         assert (whole.removed, part.instance_id, again.instance_id) == (True, "", "")
         (run,) = store.list_prune_runs(0)
-        assert (run.run_id, run.instances, run.executions) == ("run-1", 3, 4)
+        assert (run.run_id, run.instances, run.executions, run.source.host) == ("run-1", 3, 4, "here")
 
     def test_an_id_that_is_used_again_starts_clean(
         self, store: Store, worker: ScriptedWorker, clock: ManualClock

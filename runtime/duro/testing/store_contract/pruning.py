@@ -13,6 +13,7 @@ from duro.errors import (
     PruneRunNotFoundError,
     StalePlanError,
 )
+from duro.model.ledger import RunSource
 from duro.model.limits import LEDGER_RANGES_MAX, MARK_RECLAIM_EVENTS_MAX, TURN_PRUNE_EXECUTIONS_MAX
 from duro.model.messages import HistoryPruned
 from duro.model.policies import PolicyChain, PolicySources, StatedPolicy
@@ -337,7 +338,8 @@ class PruneOrderContract(PruningContract):
 
     def test_a_manual_run_has_a_row_of_its_own(self, store: Store, worker: ScriptedWorker, clock: ManualClock) -> None:
         incarnation = self.loop(store, worker, 6)
-        terms = {"run_id": "run-1", "by": "ada", "reason": "cleaning"}
+        source = RunSource(host="here", duro_version="9.9", plan_hash="abc")
+        terms: dict[str, Any] = {"run_id": "run-1", "by": "ada", "reason": "cleaning", "source": source}
         store.prune(prune_batch((incarnation, 4), **terms))
         clock.advance(5)
         store.prune(prune_batch((incarnation, 2), **terms))
@@ -345,6 +347,7 @@ class PruneOrderContract(PruningContract):
         manual, automatic = store.list_ledger("a")
         assert manual.run is not None
         assert (manual.run.run_id, manual.run.by, manual.run.reason) == ("run-1", "ada", "cleaning")
+        assert manual.run.source == source
         assert (manual.run.instances, manual.run.executions, manual.run.events) == (1, 4, 8)
         assert manual.run.rule == "several"
         assert (manual.range.first_execution_id, manual.range.last_execution_id, manual.range.executions) == (1, 4, 4)
@@ -475,7 +478,9 @@ class RemovalContract(PruningContract):
     ) -> None:
         incarnation = self.marked(store, worker)
         before = {row["execution_id"]: row for row in store.dump()["executions"]}
-        undone = store.undo_prune("hold-9", clock.now_ms() + 500, run_id="run-1", by="ada")
+        source = RunSource(host="there")
+        undone = store.undo_prune("hold-9", clock.now_ms() + 500, run_id="run-1", by="ada", source=source)
+        assert {run.trigger: run.source.host for run in store.list_prune_runs(0)} == {"manual": "", "undo": "there"}
         assert (undone.executions_restored, undone.events_restored, undone.gone) == (3, 6, 0)
         assert (undone.instances, undone.hold_ids) == (("a",), ("hold-9",))
         assert self.live(store) == [1, 2, 3, 4, 5]
