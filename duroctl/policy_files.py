@@ -112,6 +112,9 @@ def change_in_editor(session: "Session", *, yes: bool) -> None:
         else:
             _save(session, path, before, after, dry_run=False, yes=yes)
     except DeclinedError as error:
+        if copy.read_bytes() == before:
+            shutil.rmtree(directory)
+            raise
         raise DeclinedError(f"{error.message}; {kept}") from error
     except SettingsError as error:
         if kept in (error.hint or ""):
@@ -181,7 +184,11 @@ def _wants_again() -> bool:
 
 
 def _run_editor(copy: Path, line: int, column: int) -> None:
-    command = os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi"
+    command = os.environ.get("VISUAL") or os.environ.get("EDITOR") or ""
+    if not command:
+        if not (sys.stdin.isatty() and sys.stdout.isatty()):
+            raise UsageError("there is no terminal to edit on", hint="set EDITOR, or use `duroctl policy set`")
+        command = "vi"
     try:
         words = shlex.split(command)
     except ValueError as error:

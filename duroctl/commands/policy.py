@@ -149,6 +149,8 @@ def show(session: Session, name: _OrchestrationArgument = None, published: _Publ
         if not published:
             told = [client.explain_policy(name=each, version=version) for each, version in _versions(client, name)]
             session.output.listing(EFFECTIVE, told, client.store.now_ms)
+            if not client.store.published_policies().sources:
+                session.note("no worker has published what it was told; `duroctl policy simulate` reads a file instead")
             return
         workers = [worker for worker in client.list_workers() if worker.published != "{}"]
         session.output.listing(

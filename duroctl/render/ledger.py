@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from duro.model.removal import LedgerEntry, PruneRun
+from duroctl.render.plans import counted
 from duroctl.render.tables import Column, View
 from duroctl.render.text import visible
 from duroctl.render.units import iso, size
@@ -83,7 +84,8 @@ def run_lines(run: PruneRun) -> Iterator[str]:
         "rules": run.rule,
         "said by": run.origin,
         "plan": run.source.plan_hash,
-        "removed": f"{run.executions:,} executions of {run.instances:,} instances, {run.events:,} events, "
+        "removed": f"{counted(run.executions, 'execution')} of {counted(run.instances, 'instance')}, "
+        f"{counted(run.events, 'event')}, "
         f"{size(run.history_bytes)}",
     }
     for name, text in said.items():

@@ -25,7 +25,7 @@ def print_table(columns: Iterable[Column], records: Iterable[Any], now_ms: int, 
     shown = [column for column in columns if column.heading]
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     for column in shown:
-        number = column.kind in ("number", "bytes")
+        number = column.kind in ("number", "bytes", "share")
         table.add_column(
             Text(column.heading or ""),
             justify="right" if number else "left",

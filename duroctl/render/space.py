@@ -67,7 +67,7 @@ STATS: Final = View(
         Column("executions", "EXECS", "number", lambda each: each.usage.executions),
         Column("events", "EVENTS", "number", lambda each: each.usage.events),
         Column("history_bytes", "SIZE", "bytes", lambda each: each.usage.history_bytes),
-        Column("share", "SHARE", "text", lambda each: f"{each.share:.1%}"),
+        Column("share", "SHARE", "share", lambda each: each.share),
         Column("recent_executions", None, "number", lambda each: each.usage.recent_executions),
         Column("recent_bytes", "24 H", "bytes", lambda each: each.usage.recent_bytes),
         Column("removable_executions", None, "number", lambda each: each.removable.executions),

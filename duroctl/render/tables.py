@@ -7,7 +7,7 @@ from typing import Any, Final, Literal, NamedTuple
 from duroctl.render.text import visible
 from duroctl.render.units import iso, relative, size
 
-Kind = Literal["text", "id", "number", "time", "bytes"]
+Kind = Literal["text", "id", "number", "time", "bytes", "share"]
 
 
 class Column(NamedTuple):
@@ -30,11 +30,13 @@ class View(NamedTuple):
 
 
 def exact_cell(kind: Kind, value: object) -> str:
-    """A value whole: times in ISO-8601, sizes in bytes, nothing for None."""
+    """A value whole: times in ISO-8601, sizes in bytes, shares from 0 to 1, nothing for None."""
     if value is None:
         return ""
     if kind == "time" and isinstance(value, int):
         return iso(value)
+    if kind == "share" and isinstance(value, float):
+        return f"{value:.6f}"
     return visible(str(value))
 
 
@@ -46,6 +48,8 @@ def terminal_cell(kind: Kind, value: object, now_ms: int) -> str:
         return relative(value, now_ms)
     if kind == "bytes" and isinstance(value, int):
         return size(value)
+    if kind == "share" and isinstance(value, float):
+        return f"{value:.1%}"
     return visible(str(value))
 
 

@@ -174,7 +174,10 @@ def test_an_edit_with_an_error_is_kept_where_nobody_can_be_asked(configured: Cli
 
 
 def test_an_editor_that_fails_or_changes_nothing_changes_nothing(configured: Cli) -> None:
-    assert configured("policy", "edit", EDITOR="false").code == 4
+    failed = configured("policy", "edit", EDITOR="false")
+    assert (failed.code, failed.err) == (4, "duroctl: error: the editor ended with status 1, nothing was changed\n")
+    nobody = configured("policy", "edit", EDITOR="", VISUAL="")
+    assert (nobody.code, "there is no terminal to edit on" in nobody.err) == (2, True)
     assert configured("policy", "edit", EDITOR="true").err == "duroctl: nothing was changed\n"
     assert configured("policy", "edit", EDITOR="/no/such/editor").code == 2
     assert configured("policy", "edit", EDITOR="'").code == 2

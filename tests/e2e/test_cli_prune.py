@@ -246,7 +246,7 @@ def test_the_ledger_tells_of_a_run_who_made_it_where_and_of_which_plan(loops: Cl
     assert shown.code == 0
     told = dict(line.split(maxsplit=1) for line in shown.lines)
     assert (told["reason"], told["plan"], told["rules"]) == ("the disk", run["plan_hash"], "keep_last=3")
-    assert told["removed"].startswith("7 executions of 1 instances")
+    assert told["removed"].startswith("7 executions of 1 instance, ")
     document = loops("ledger", "show", run["run_id"], "-o", "json").json
     assert document == {"schema": "duroctl.prune_run/1", **run}
     assert loops("prune", "undo", run["run_id"]).code == 0

@@ -20,6 +20,7 @@ def test_stats_are_exact_in_files_and_told_in_words_on_a_terminal(loops: Cli) ->
     ran = loops("stats", "--store", "sqlite:///duro.db")
     rows = {row["name"]: row for row in ran.rows()}
     assert (rows["Order"]["instances"], rows["Order"]["executions"], rows["Child"]["executions"]) == ("2", "11", "10")
+    assert abs(sum(float(row["share"]) for row in rows.values()) - 1) < 0.001
     document = loops("stats", "-o", "json", "--store", "sqlite:///duro.db").json
     assert document["schema"] == "duroctl.stats/1"
     total = sum(each["history_bytes"] for each in document["names"])
