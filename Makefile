@@ -8,7 +8,7 @@ BIN    := $(VENV)/bin
 comma  := ,
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test check lint types layers pytest setup format properties families kill soak bench bench-pruning bench-families generated clean
+.PHONY: demo test check lint types layers pytest setup format properties families kill soak bench bench-pruning bench-families bench-operating generated clean
 
 demo: setup
 	$(BIN)/duroctl demo
@@ -73,6 +73,10 @@ bench-pruning: setup $(if $(QUICK),,$(PEERS)/.installed)
 # What finding and removing whole instances costs (docs/families.md). QUICK=1: small.
 bench-families: setup
 	$(BIN)/python -m benchmarks.families $(if $(QUICK),--quick --rounds 1,--rounds $(ROUNDS) --write docs/families.md)
+
+# What an operator's commands cost in CPU, against their budgets (docs/operating.md). QUICK=1: small.
+bench-operating: setup
+	$(BIN)/python -m benchmarks.operating $(if $(QUICK),--quick --rounds 2,--write docs/operating.md)
 
 $(PEERS)/.installed: benchmarks/peers.txt
 	test -x $(PEERS)/bin/python || $(PYTHON) -m venv $(PEERS)
