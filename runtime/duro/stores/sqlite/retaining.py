@@ -18,7 +18,6 @@ from duro.model.removal import (
     PublishedPolicies,
 )
 from duro.model.status import RemovalState
-from duro.retention.transaction import entries_that_may_have
 from duro.stores.sqlite import sql as store_sql
 from duro.stores.sqlite import sql_pruning as sql
 from duro.stores.sqlite.committer import Transaction, as_json
@@ -178,6 +177,8 @@ def ledger_totals(connection: apsw.Connection) -> tuple[LedgerTotals, ...]:
 
 
 def find_pruned(connection: apsw.Connection, instance_id: str, execution_id: int) -> PrunedExecution | None:
+    from duro.retention.transaction import entries_that_may_have  # the planner, for who asks what was pruned
+
     row: tuple[int, int, str | None, int | None, int | None] | None
     row = connection.execute(sql.REMOVAL_OF, (instance_id, execution_id)).fetchone()
     if row is None:

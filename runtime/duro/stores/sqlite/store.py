@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import apsw
 
@@ -57,21 +57,7 @@ from duro.model.removal import (
 from duro.model.space import FileSizes, MarkedUsage, NameUsage
 from duro.model.turns import CommitBatch, CommitResult, LastCommit, LeaseRequest, LeaseResult
 from duro.stores.base import LeaseOffer, Store, StoreDump
-from duro.stores.sqlite import (
-    checking,
-    clients,
-    families,
-    leases,
-    migrations,
-    pruning,
-    reads,
-    reclaiming,
-    retaining,
-    space,
-    sql,
-    turns,
-    workers,
-)
+from duro.stores.sqlite import migrations, reads, retaining, space, sql
 from duro.stores.sqlite.committer import Committer, Transaction
 from duro.stores.sqlite.connection import (
     BusyWait,
@@ -83,6 +69,19 @@ from duro.stores.sqlite.connection import (
     refuse_network_file_system,
     store_error,
 )
+from duro.stores.sqlite.late import LateModule
+
+if TYPE_CHECKING:
+    from duro.stores.sqlite import checking, clients, families, leases, pruning, reclaiming, turns, workers
+else:
+    checking = LateModule("duro.stores.sqlite.checking")
+    clients = LateModule("duro.stores.sqlite.clients")
+    families = LateModule("duro.stores.sqlite.families")
+    leases = LateModule("duro.stores.sqlite.leases")
+    pruning = LateModule("duro.stores.sqlite.pruning")
+    reclaiming = LateModule("duro.stores.sqlite.reclaiming")
+    turns = LateModule("duro.stores.sqlite.turns")
+    workers = LateModule("duro.stores.sqlite.workers")
 
 T = TypeVar("T")
 
