@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 WORDS_MAX: Final = 50
 TIMEOUT_S: Final = 0.5
+"""``DUROCTL_COMPLETE_TIMEOUT_S`` says otherwise, for stores on slow disks."""
 
 
 def instance_ids(ctx: typer.Context, incomplete: str) -> list[str]:
@@ -62,8 +63,15 @@ def _proposed(ctx: typer.Context, find: "Callable[[Client], Iterable[str]]") -> 
 
     thread = threading.Thread(target=look, daemon=True)
     thread.start()
-    thread.join(TIMEOUT_S)
+    thread.join(_timeout_s())
     return [word for word in tuple(found) if word.isprintable() and not set(word) & _TAKEN_APART][:WORDS_MAX]
+
+
+def _timeout_s() -> float:
+    try:
+        return float(os.environ.get("DUROCTL_COMPLETE_TIMEOUT_S", TIMEOUT_S))
+    except ValueError:
+        return TIMEOUT_S
 
 
 _TAKEN_APART: Final = frozenset(" \t\"'`$\\;&|<>(){}*?!")

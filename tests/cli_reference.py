@@ -23,7 +23,8 @@ $ duroctl instances list --status failed -o ids | duroctl instances purge - --dr
 $ duroctl executions list queue-1 -o ids | duroctl prune - --keep-last 3 --dry-run
 ```
 
-Completion of commands, options, instance ids, orchestrations and runs: `duroctl --install-completion`.
+Completion of commands, options, instance ids, orchestrations and runs: `duroctl --install-completion`. It only reads
+the store, and proposes nothing if that takes more than half a second (`DUROCTL_COMPLETE_TIMEOUT_S`).
 """
 
 

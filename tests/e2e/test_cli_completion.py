@@ -15,6 +15,7 @@ def proposed(cli: Cli, *words: str, **environment: str) -> list[str]:
         _DUROCTL_COMPLETE="complete_bash",
         COMP_WORDS=" ".join(["duroctl", *words]),
         COMP_CWORD=str(len(words)),
+        DUROCTL_COMPLETE_TIMEOUT_S="20",  # the machine of a test may be busy
         **environment,
     )
     assert (ran.code, ran.err) == (0, ""), ran
