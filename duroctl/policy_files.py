@@ -196,6 +196,7 @@ def _run_editor(copy: Path, line: int, column: int) -> None:
     if not words:
         raise UsageError("EDITOR names no editor", hint="set EDITOR=nano, say")
     try:
+        # the editor that the user named, without a shell
         done = subprocess.run([*words, *at_line(Path(words[0]).name, copy, line, column)], check=False)  # noqa: S603
     except OSError as error:
         hint = "set EDITOR to one that is there"

@@ -1,6 +1,6 @@
 """The client's methods about pruning, holds and policies: checked arguments in, values out.
 
-What does the work is imported by the method that needs it: a command that only lists starts in half the time.
+What does the work is imported by the method that needs it: a command that only lists loads no planner.
 """
 
 import math

@@ -80,7 +80,7 @@ class _Export:
         name: str | None,
         progress: Callable[[ExportResult], object] | None,
     ) -> None:
-        from sqlite_utils import Database  # half of the start-up of whoever does not export
+        from sqlite_utils import Database  # nobody else is to pay for loading it
 
         self._store = store
         self._database = Database(connection)
@@ -153,6 +153,7 @@ class _Export:
         """What waits for ``table``, in a transaction of its own."""
         rows = self._waiting[table]
         if rows:
+            # of a table and never of a view, which the type leaves open; so below
             self._database[table].insert_all(rows, batch_size=_ROWS_A_BATCH)  # type: ignore[union-attr]
             written = getattr(self._written, table) + len(rows)
             self._written = msgspec.structs.replace(self._written, **{table: written})

@@ -15,7 +15,8 @@ Rules for every store:
 * **Atomic.** Every method is one transaction: all of it happened, or an exception says that nothing did. The one
   exception is ``CommitUnknownError``: it may have happened. A returned lease is held; an exception means none is.
 * **Expected conflicts are outcomes, not exceptions** (a lost lease, a taken id): see each method.
-* **Durable when it returns.** What a writing method returned survives a power cut.
+* **Durable when it returns.** What a writing method returned survives a power cut. ``reclaim``, and ``prune`` and
+  ``remove`` when they are told so, are durable at the next ``sync`` or durable write instead.
 * **Thread-safe.** Any thread may call any method. Calls from several threads may share one transaction.
 * **A repeat changes nothing.** Request ids that were applied (``raise_event``, ``request_cancel``,
   ``terminate_instance``) are remembered for a day at least.

@@ -99,6 +99,7 @@ def check_room(now: FileSizes, path: Path) -> None:
 
 def _temporary_directory() -> Path:
     """Where SQLite puts its temporary files (sqlite.org/tempfiles.html, section 5)."""
+    # looked at as SQLite looks at them; nothing is made there
     named = [os.environ.get("SQLITE_TMPDIR"), os.environ.get("TMPDIR"), "/var/tmp", "/usr/tmp", "/tmp"]  # noqa: S108
     for name in named:
         if name and Path(name).is_dir() and os.access(name, os.W_OK | os.X_OK):
