@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any, Final
 
+from duro.model.archive import CONFIGURED
 from duro.model.removal import LedgerEntry, PruneRun
 from duroctl.render.plans import counted
 from duroctl.render.tables import Column, View
@@ -60,6 +61,7 @@ RUNS: Final = View(
         Column("host", None, "text", lambda run: run.source.host),
         Column("duro_version", None, "text", lambda run: run.source.duro_version),
         Column("plan_hash", None, "text", lambda run: run.source.plan_hash),
+        Column("archive", None, "text", lambda run: run.archive),
         Column("instances", "INSTANCES", "number", lambda run: run.instances),
         Column("executions", "EXECUTIONS", "number", lambda run: run.executions),
         Column("events", None, "number", lambda run: run.events),
@@ -84,6 +86,7 @@ def run_lines(run: PruneRun) -> Iterator[str]:
         "rules": run.rule,
         "said by": run.origin,
         "plan": run.source.plan_hash,
+        "archive": "the configured one" if run.archive == CONFIGURED else run.archive,
         "removed": f"{counted(run.executions, 'execution')} of {counted(run.instances, 'instance')}, "
         f"{counted(run.events, 'event')}, "
         f"{size(run.history_bytes)}",

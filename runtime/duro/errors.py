@@ -12,12 +12,14 @@
         InstanceNotFoundError  ExecutionNotFoundError  InstanceExistsError
         InstanceFinishedError  MailboxFullError
         HoldExistsError  HoldNotFoundError  PruneRunNotFoundError
-        ExecutionPrunedError  StalePlanError  PolicyUnknownError
+        ExecutionPrunedError  StalePlanError  PolicyUnknownError  RestoreRefusedError  NotArchivedError
       WaitTimeoutError                time: it may yet happen (also a TimeoutError)
       StoreError                      the operator: the store
         StoreNotFoundError  NotADatabaseError  NotADuroStoreError  SchemaTooNewError  SchemaTooOldError
         StoreReadOnlyError  StoreLockedError (retryable)  StoreFullError  StoreCorruptError
         StoreClosedError  StoreForkedError  CommitUnknownError
+      ArchiveError                    the operator: the archive
+        ArchiveUnavailableError  ArchiveDamagedError
       SettingsError                   the operator: runtime_config.toml (all its problems at once)
         EditRefusedError
       CodeError                       the developer: the code and its history
@@ -150,6 +152,18 @@ class StalePlanError(StateError):
     exit_code = 5
 
 
+class RestoreRefusedError(StateError):
+    """Something is in the place of what an archive would bring back, or it does not fit. Nothing was changed."""
+
+    exit_code = 5
+
+
+class NotArchivedError(StateError):
+    """The archive does not have what was asked for."""
+
+    exit_code = 7
+
+
 class PolicyUnknownError(StateError):
     """Nobody says what to prune: no rules were given and no policy is configured or published."""
 
@@ -226,6 +240,22 @@ class StoreForkedError(StoreError):
 
 class CommitUnknownError(StoreError):
     """The commit reported an error but may have succeeded: look it up, neither repeat nor report failure."""
+
+
+class ArchiveError(DuroError):
+    """The archive. Nothing that waits for it is lost: it stays in the store."""
+
+    exit_code = 10
+
+
+class ArchiveUnavailableError(ArchiveError):
+    """The directory of an archive cannot be used: it is not there, is full, may not be written, or is no archive."""
+
+
+class ArchiveDamagedError(ArchiveError):
+    """A segment of an archive, or its manifest, is not what was written."""
+
+    exit_code = 13
 
 
 class SettingsError(DuroError):

@@ -196,6 +196,7 @@ DAMAGES = {
     ),
     "ledger_rows_belong_to_an_instance_and_a_run": _damage("ledger", "run_id", "run-9", run_id="run-1"),
     "runs_count_what_their_ledger_rows_count": _damage("prune_runs", "executions", 0, run_id="run-1"),
+    "what_waits_for_its_archive_is_whole": _damage("executions", "unarchived", 1, removal="pruned"),
     "nobody_is_there_and_removed": _damage("removed_instances", "incarnation", 1, instance_id="over"),
     "children_are_younger_than_their_parents": _damage("lineage", "parent_incarnation", 2, child_incarnation=2),
     "a_family_is_removed_as_one": _damage("lineage", "parent_incarnation", 9, child_incarnation=3),

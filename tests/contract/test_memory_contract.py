@@ -8,6 +8,7 @@ from duro.stores.memory import MemoryStore
 from duro.testing.store_contract import (
     CONTRACT,
     ActivitiesContract,
+    ArchivesContract,
     AtomicityContract,
     BlockedContract,
     CancellingContract,
@@ -154,6 +155,10 @@ class TestParentEnd(MemoryStores, ParentEndContract):
 
 
 class TestFamilyRemoval(MemoryStores, FamilyRemovalContract):
+    pass
+
+
+class TestArchives(MemoryStores, ArchivesContract):
     pass
 
 

@@ -11,6 +11,7 @@ from duro.stores.sqlite import SqliteStore
 from duro.testing.store_contract import (
     CONTRACT,
     ActivitiesContract,
+    ArchivesContract,
     AtomicityContract,
     BlockedContract,
     CancellingContract,
@@ -165,6 +166,10 @@ class TestParentEnd(SqliteStores, ParentEndContract):
 
 
 class TestFamilyRemoval(SqliteStores, FamilyRemovalContract):
+    pass
+
+
+class TestArchives(SqliteStores, ArchivesContract):
     pass
 
 

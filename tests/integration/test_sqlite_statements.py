@@ -10,7 +10,7 @@ import apsw
 import pytest
 
 import duro
-from duro.stores.sqlite import migrations, sql, sql_families, sql_pruning
+from duro.stores.sqlite import migrations, sql, sql_archiving, sql_families, sql_pruning
 from duro.stores.sqlite.connection import open_writer
 from duro.stores.sqlite.rows import PARAMETERS_MAX, SQL_BYTES_MAX, Rows
 
@@ -25,7 +25,8 @@ def database() -> apsw.Connection:
 def named_statements() -> Iterator[tuple[str, str]]:
     pruning = {f"PRUNING_{name}": value for name, value in vars(sql_pruning).items() if not name.startswith("_")}
     families = {f"OF_{name}": value for name, value in vars(sql_families).items() if not name.startswith("_")}
-    for name, value in (vars(sql) | pruning | families).items():
+    archives = {f"ARCHIVE_{name}": value for name, value in vars(sql_archiving).items() if not name.startswith("_")}
+    for name, value in (vars(sql) | pruning | families | archives).items():
         if name.startswith("_") or not name.isupper():
             continue
         if isinstance(value, str):
@@ -66,7 +67,7 @@ def test_there_is_no_sql_anywhere_else() -> None:
     package = Path(duro.__path__[0])
     found = []
     for path in package.rglob("*.py"):
-        if path.name in ("sql.py", "sql_pruning.py", "sql_families.py", "sql_checks.py"):
+        if path.name in ("sql.py", "sql_pruning.py", "sql_families.py", "sql_archiving.py", "sql_checks.py"):
             continue
         if path.name == "exporting.py":  # of another file than the store's
             continue
@@ -122,6 +123,7 @@ SMALL_INDEXES = (
     "USING COVERING INDEX executions_marked",
     "USING INDEX instances_prune_due",
     "USING COVERING INDEX removed_instances_due",
+    "USING COVERING INDEX executions_unarchived",
     "USING INDEX removed_instances_due",
     "USING COVERING INDEX lineage_unobserved",
 )
@@ -161,6 +163,9 @@ SORTS_MEANT = (
     "USAGE",
     # a row a version, a hold, a policy text, or an instance that was named; and the newest of what a turn counts
     "PRUNING_NEWER",
+    # a row an archive, or a tree that is removed
+    "ARCHIVE_WAITING",
+    "ARCHIVE_SPREAD_ARCHIVES",
     "PRUNING_LIST_HOLDS",
     "PRUNING_VERSIONS_SEEN",
     "PRUNING_IS_PUBLISHED",

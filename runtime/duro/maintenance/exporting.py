@@ -192,6 +192,7 @@ TABLES: Final[dict[str, tuple[dict[str, type], Any, list[Any]]]] = {
             "host": str,
             "duro_version": str,
             "plan_hash": str,
+            "archive": str,
             "started_at": str,
             "instances": int,
             "executions": int,

@@ -383,6 +383,7 @@ class RemovalBatch(msgspec.Struct, frozen=True, kw_only=True):
     source: RunSource = RunSource()
     grace_ms: int = 0
     policy_revision: int | None = None
+    archive: str | None = None
 
 
 class RemovalOutcome(msgspec.Struct, frozen=True, kw_only=True):

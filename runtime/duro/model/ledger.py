@@ -8,6 +8,7 @@ SEVERAL = "several"
 """The rule, origin or trigger of a range that was merged from different ones."""
 
 UNDO = "undo"
+MANUAL = "manual"
 """The trigger of a row that says what came back."""
 
 

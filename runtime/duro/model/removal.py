@@ -93,7 +93,8 @@ class PruneBatch(msgspec.Struct, frozen=True, kw_only=True):
     run, whose row of the ledger is its own; ``by``, ``reason`` and ``source`` say who ran it, why and where.
     ``grace_ms``: how long after the mark the rows stay, to be brought back. ``policy_revision``: refuse if the store's
     is another; None: any. ``swept``: note on every instance whose order leaves nothing that a sweep has looked at it
-    now.
+    now. ``archive``: where what goes is to be kept before it is reclaimed, a directory or ``archive.CONFIGURED``;
+    None: nowhere.
     """
 
     orders: tuple[PruneOrder, ...]
@@ -107,6 +108,7 @@ class PruneBatch(msgspec.Struct, frozen=True, kw_only=True):
     children: ChildrenPolicy = ChildrenPolicy.KEEP
     policy_revision: int | None = None
     swept: bool = False
+    archive: str | None = None
 
 
 class OrderResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -158,7 +160,7 @@ class UndoResult(msgspec.Struct, frozen=True, kw_only=True):
 
 class PruneRun(msgspec.Struct, frozen=True, kw_only=True):
     """A manual prune, or an undo (``trigger`` says which: ``manual`` or ``undo``). ``rule`` and ``origin`` are
-    texts."""
+    texts. ``archive`` is as in ``PruneBatch``."""
 
     run_id: str
     trigger: str
@@ -172,6 +174,7 @@ class PruneRun(msgspec.Struct, frozen=True, kw_only=True):
     events: int
     history_bytes: int
     source: RunSource = RunSource()
+    archive: str | None = None
 
 
 class LedgerEntry(msgspec.Struct, frozen=True, kw_only=True):
@@ -204,11 +207,14 @@ class PublishedPolicies(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Backlog(msgspec.Struct, frozen=True, kw_only=True):
-    """What is left to do: executions marked and not reclaimed (``due_executions`` of them past their grace), instances
-    a sweep has to look at, and instances removed and not reclaimed (``due_removed`` of them past their grace)."""
+    """What is left to do: executions marked and not reclaimed (``due_executions`` of them may go now), instances a
+    sweep has to look at, and instances removed and not reclaimed (``due_removed`` of them may go now). The
+    ``unarchived_*`` ones are past their grace and wait for their archive."""
 
     marked_executions: int = 0
     due_executions: int = 0
     due_instances: int = 0
     removed_instances: int = 0
     due_removed: int = 0
+    unarchived_executions: int = 0
+    unarchived_instances: int = 0

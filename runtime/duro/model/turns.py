@@ -293,6 +293,8 @@ class PruneTerms(msgspec.Struct, frozen=True, kw_only=True):
     stopped_by: str = ""
     """Who switched automatic pruning off, "" if nobody did; for instances with an override of their own."""
     triggers: tuple[PruneTrigger, ...] = (PruneTrigger.CONTINUE_AS_NEW, PruneTrigger.INTERVAL)
+    archive: bool = False
+    """Whether what goes is to be kept in the configured archive first."""
 
 
 class ChildTerms(msgspec.Struct, frozen=True, kw_only=True):

@@ -67,7 +67,7 @@ def record(
     if ranges_max < 1:
         raise ValueError(f"a ledger needs room for at least one range, not {ranges_max}")
     if ledger and _goes_on(ledger[-1], pruned):
-        return (*ledger[:-1], _merged(ledger[-1], pruned))
+        return (*ledger[:-1], merged(ledger[-1], pruned))
     return _within(ranges_max, (*ledger, pruned))
 
 
@@ -104,7 +104,7 @@ def fold(totals: LedgerTotals, ledger: Iterable[LedgerRange]) -> LedgerTotals:
 
 def _within(ranges_max: int, ledger: tuple[LedgerRange, ...]) -> tuple[LedgerRange, ...]:
     while len(ledger) > ranges_max:
-        ledger = (_merged(ledger[0], ledger[1]), *ledger[2:])
+        ledger = (merged(ledger[0], ledger[1]), *ledger[2:])
     return ledger
 
 
@@ -117,7 +117,8 @@ def _goes_on(last: LedgerRange, pruned: LedgerRange) -> bool:
     )
 
 
-def _merged(one: LedgerRange, other: LedgerRange) -> LedgerRange:
+def merged(one: LedgerRange, other: LedgerRange) -> LedgerRange:
+    """One range that counts what both count."""
     return LedgerRange(
         first_execution_id=min(one.first_execution_id, other.first_execution_id),
         last_execution_id=max(one.last_execution_id, other.last_execution_id),

@@ -50,6 +50,11 @@ them in the transaction that marks. An execution that is current or has not ende
 Marking removes nothing else of the instance: queue, mailbox, custom status, waits and children stay (with
 ``ChildrenPolicy.SETTLED`` its settled children are removed when the execution is reclaimed).
 
+**Archive before delete.** What is marked with an archive (``PruneBatch.archive``, ``PruneTerms.archive``,
+``RemovalBatch.archive``) waits for it: it is not deleted in the marking transaction, and ``reclaim`` passes it over
+until ``note_archived`` was told that it is there. Children that go with an execution go into its archive. A removed
+instance waits if anything of it does, and all of its tree with it.
+
 **Families.** A whole instance is removed with all that depends on it (its children that are not detached, and theirs),
 or not at all: ``remove`` marks the family in one transaction, with a row in each ledger, after asking
 ``retention.families.verdict_on``. From then on the instances are in no read and their ids are free; what was addressed
@@ -75,6 +80,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from duro.errors import BackupError
+from duro.model.archive import ArchivableExecution, ArchivableInstance, Restoration, RestoreResult, WaitingArchive
 from duro.model.checkup import CheckResult, Repair
 from duro.model.families import (
     Family,
@@ -278,7 +284,8 @@ class Store(ABC):
 
     @abstractmethod
     def load_histories(self, executions: Sequence[tuple[int, int]]) -> list[tuple[str, ...]]:
-        """The encoded events of each (incarnation, execution id), in order; () for one that is not there."""
+        """The encoded events of each (incarnation, execution id), in order, as far as it has rows (it may be
+        pruned, its instance removed); () for one that is gone."""
 
     @abstractmethod
     def held_instances(self, worker_id: str) -> frozenset[tuple[int, int]]:
@@ -525,6 +532,42 @@ class Store(ABC):
     @abstractmethod
     def backlog(self) -> Backlog:
         """What is left to do."""
+
+    # --- archives ----------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def list_unarchived(self, limit: int, excluding: Sequence[str] = ()) -> tuple[ArchivableExecution, ...]:
+        """Executions of instances that are there, past their grace, that wait for their archive, those marked first,
+        first. ``excluding``: archives that cannot be used now."""
+
+    @abstractmethod
+    def list_unarchived_instances(self, limit: int, excluding: Sequence[str] = ()) -> tuple[ArchivableInstance, ...]:
+        """The same of removed instances, those of a tree from the leaves up."""
+
+    @abstractmethod
+    def list_unarchived_of(self, incarnation: int, limit: int, after: int) -> tuple[ArchivableExecution, ...]:
+        """What goes with a removed instance, after execution ``after``: its executions that were live when it was
+        removed, and those that wait for an archive themselves. Empty: it is not there any more."""
+
+    @abstractmethod
+    def waiting_archives(self) -> tuple[WaitingArchive, ...]:
+        """What waits for its archive, by archive."""
+
+    @abstractmethod
+    def note_archived(self, executions: Sequence[tuple[int, int]], incarnations: Sequence[int]) -> None:
+        """These executions (incarnation, execution id) and everything of these removed instances are in their archive:
+        they may be reclaimed. What is not pruned any more, or not removed, is ignored. Durable as ``reclaim`` is: what
+        a cut of power forgets is archived once more."""
+
+    @abstractmethod
+    def restore(self, restoration: Restoration) -> RestoreResult:
+        """Write histories back as they were, live, under a hold of their instance, with a row in its ledger (trigger
+        ``undo``). An execution that is there already, with the same events, is left as it is; when all are, nothing is
+        changed. See ``retention.restoring`` for what may come back where.
+
+        Raises:
+            RestoreRefusedError, InstanceNotFoundError: nothing was changed.
+        """
 
     # --- reads of clients --------------------------------------------------------------------------------------
 

@@ -96,6 +96,22 @@ def runs_count_what_their_ledger_rows_count(dump: StoreDump) -> list[str]:
     ]
 
 
+def what_waits_for_its_archive_is_whole(dump: StoreDump) -> list[str]:
+    """Promise 7: nothing of it goes before it is there."""
+    events = Counter((row["incarnation"], row["execution_id"]) for row in dump["history"])
+    removed = {row["incarnation"] for row in dump["removed_instances"] if row["unarchived"]}
+    found = []
+    for row in dump["executions"]:
+        with_its_instance = row["incarnation"] in removed and row["removal"] == "live"
+        name = f"execution {row['execution_id']} of {row['incarnation']}"
+        if row["unarchived"] and (row["removal"] != "pruned" or row["archive"] is None):
+            found.append(f"{name} waits for archive {row['archive']!r} and is {row['removal']}")
+        key = (row["incarnation"], row["execution_id"])
+        if (row["unarchived"] or with_its_instance) and events[key] != row["event_count"]:
+            found.append(f"{name} waits for its archive and has {events[key]} of {row['event_count']} events")
+    return found
+
+
 PRUNE_INVARIANTS = (
     marked_executions_are_neither_current_nor_running,
     marks_say_when_and_until,
@@ -104,4 +120,5 @@ PRUNE_INVARIANTS = (
     the_ledger_is_bounded,
     ledger_rows_belong_to_an_instance_and_a_run,
     runs_count_what_their_ledger_rows_count,
+    what_waits_for_its_archive_is_whole,
 )

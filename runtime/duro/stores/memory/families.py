@@ -56,6 +56,8 @@ class Removed:
     events: int
     history_bytes: int
     reclaiming: bool = False
+    archive: str | None = None
+    unarchived: bool = False
 
 
 class _Going(NamedTuple):
@@ -250,7 +252,9 @@ class Families:
                     taken |= {each.incarnation for each in members}
                     going.append(_Going(family, str(order.rules), str(order.origin)))
                 outcomes.append(removal_outcome(family, removed=not verdict.keep, reasons=verdict.reasons))
-            run = self._mark(going, batch.trigger, now, run_id=batch.run_id, grace_ms=batch.grace_ms)
+            run = self._mark(
+                going, batch.trigger, now, run_id=batch.run_id, grace_ms=batch.grace_ms, archive=batch.archive
+            )
             if batch.run_id and going:
                 self._add_to_run(run, batch, now)
             if going:
@@ -263,7 +267,14 @@ class Families:
         return self._newest_finished(self._instances[order.incarnation].name, order.rules.keep_last)
 
     def _mark(
-        self, going: Sequence[_Going], trigger: str, now: int, *, run_id: str = "", grace_ms: int = 0
+        self,
+        going: Sequence[_Going],
+        trigger: str,
+        now: int,
+        *,
+        run_id: str = "",
+        grace_ms: int = 0,
+        archive: str | None = None,
     ) -> RunTotals:
         totals = RunTotals()
         for family, rule, origin in going:
@@ -277,9 +288,15 @@ class Families:
                 )
                 instance.ledger = [*instance.ledger, LedgerRow(next_sequence(instance), pruned, run_id or None)]
                 totals.add(pruned, new=True)
-                self._removed[member.incarnation] = Removed(
+                self._removed[member.incarnation] = removed = Removed(
                     instance, family.root.incarnation, member.depth, now, now + grace_ms, run_id, *size
                 )
+                waiting = [each.archive for each in instance.executions.values() if each.unarchived]
+                removed.archive = max((each for each in waiting if each is not None), default=None)
+                if archive is not None:
+                    removed.archive = archive
+                removed.unarchived = removed.archive is not None
+            self._spread_archive(family.root.incarnation)
         gone = [member.incarnation for family, _, _ in going for member in family.members]
         parents = {lineage.parent.incarnation for each in gone if (lineage := self._removed[each].instance.lineage)}
         for parent in parents:
@@ -288,6 +305,14 @@ class Families:
         for incarnation in gone:
             self._note_parent_removed(incarnation, now)
         return totals
+
+    def _spread_archive(self, tree: int) -> None:
+        """Where anything of a tree waits for its archive, all of it does: it is reclaimed from the leaves up."""
+        members = [each for each in self._removed.values() if each.tree == tree]
+        archive = max((each.archive for each in members if each.archive is not None), default=None)
+        for each in members:
+            if archive is not None and not each.unarchived:
+                each.archive, each.unarchived = archive, True
 
     def _note_parent_removed(self, parent: int, at_ms: int | None) -> None:
         for child in self._children.get(parent, ()):
@@ -309,7 +334,9 @@ class Families:
             step = mine[first : first + _CHILDREN_A_STEP]
             found = self._families(number for _, number in step)
             settled = list(settled_families(found, self._holds.values(), now))
-            self._mark([_Going(family, SETTLED, SETTLED) for family in settled], SETTLED, now)
+            self._mark(
+                [_Going(family, SETTLED, SETTLED) for family in settled], SETTLED, now, archive=execution.archive
+            )
             taken += len(settled)
             instances += sum(len(family.members) for family in settled)
             if len(step) == _CHILDREN_A_STEP and instances >= count_max:
@@ -339,7 +366,7 @@ class Families:
         due = sorted(
             (each.reclaim_at_ms, each.tree, -each.depth, number)
             for number, each in self._removed.items()
-            if each.reclaim_at_ms <= now
+            if each.reclaim_at_ms <= now and not each.unarchived
         )[:_INSTANCES_A_RECLAIM]
         events = 0
         whole: list[int] = []

@@ -26,6 +26,8 @@ class Execution:
     reclaim_at_ms: int | None = None
     run_id: str | None = None
     takes_children: bool = False
+    archive: str | None = None
+    unarchived: bool = False
     reclaimed_events: int = 0
     """The first of the history, which are deleted already."""
 
@@ -38,6 +40,7 @@ class Execution:
         self.removal = RemovalState.LIVE
         self.pruned_at_ms = self.reclaim_at_ms = self.run_id = None
         self.takes_children = False
+        self.archive, self.unarchived = None, False
 
     def finish(self, status: ExecutionStatus, at_ms: int) -> None:
         self.status = status
@@ -96,7 +99,15 @@ class RunTotals:
         self.origin = pruned.origin if self.origin in ("", pruned.origin) else SEVERAL
 
     def run(
-        self, run_id: str, trigger: str, *, by: str, reason: str, source: RunSource, started_at_ms: int
+        self,
+        run_id: str,
+        trigger: str,
+        *,
+        by: str,
+        reason: str,
+        source: RunSource,
+        started_at_ms: int,
+        archive: str | None = None,
     ) -> PruneRun:
         return PruneRun(
             run_id=run_id,
@@ -111,6 +122,7 @@ class RunTotals:
             events=self.events,
             history_bytes=self.history_bytes,
             source=source,
+            archive=archive,
         )
 
 

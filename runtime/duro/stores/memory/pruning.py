@@ -15,6 +15,7 @@ from duro.errors import (
     PruneRunNotFoundError,
     StalePlanError,
 )
+from duro.model.archive import CONFIGURED
 from duro.model.families import RemovalBatch
 from duro.model.ledger import NO_SOURCE, SEVERAL, UNDO, LedgerRange, LedgerTotals, RunSource
 from duro.model.limits import MARK_RECLAIM_EVENTS_MAX, TURN_PRUNE_EXECUTIONS_MAX
@@ -138,7 +139,9 @@ class Pruning(Families):
         outcome = marks.result()
         if marks.removed:
             ledger = _recorded(instance, _range(marks.removed, decision.rules, decision.origin, decision.trigger, now))
-            events_left = self._remove(instance, marks.removed, batch.prune_terms.children, now, events_left)
+            terms = batch.prune_terms
+            archive = CONFIGURED if terms.archive else None
+            events_left = self._remove(instance, marks.removed, terms.children, now, events_left, archive)
             instance.ledger = ledger
         instance.live_from = max(instance.live_from, live_from(view, marks.removed, instance.live_from))
         if request is None and decision.origin.kind is not PolicyKind.TURN:
@@ -177,10 +180,10 @@ class Pruning(Families):
                 known_from = instance.live_from
                 marks = choose(view, order.rules, self._holds.values(), now, after=order.after, only=order.only)
                 if marks.removed:
-                    left = self._remove(instance, marks.removed, batch.children, now, left, batch)
+                    left = self._remove(instance, marks.removed, batch.children, now, left, batch.archive, batch)
                     pruned = _range(marks.removed, order.rules, order.origin, batch.trigger, now)
                     if batch.run_id:
-                        totals.add(pruned, new=_record_run(instance, batch.run_id, pruned))
+                        totals.add(pruned, new=record_run(instance, batch.run_id, pruned))
                     else:
                         instance.ledger = _recorded(instance, pruned)
                 if order.after < known_from:
@@ -209,8 +212,9 @@ class Pruning(Families):
             reason=batch.reason,
             source=batch.source,
             started_at_ms=now,
+            archive=batch.archive,
         )
-        self._runs[run_id] = added if before is None else _sum_of_runs(before, added)
+        self._runs[run_id] = added if before is None else sum_of_runs(before, added)
 
     def sync(self) -> None:
         """There is no disk."""
@@ -231,12 +235,13 @@ class Pruning(Families):
         children: ChildrenPolicy,
         now: int,
         events_left: int,
+        archive: str | None,
         batch: PruneBatch | None = None,
     ) -> int:
         """Delete what may go at once, mark the rest. What is left of the events a transaction deletes."""
         grace_ms = 0 if batch is None else batch.grace_ms
         events = sum(each.event_count for each in removed)
-        at_once = grace_ms == 0 and events <= events_left
+        at_once = grace_ms == 0 and archive is None and events <= events_left
         for group in _runs(each.execution_id for each in removed):
             takes = children is ChildrenPolicy.SETTLED and any(
                 not child.detached and child.parent.execution_id in group
@@ -253,6 +258,7 @@ class Pruning(Families):
                     execution.reclaim_at_ms = now + grace_ms
                     execution.run_id = "" if batch is None else batch.run_id
                     execution.takes_children = takes
+                    execution.archive, execution.unarchived = archive, archive is not None
         return events_left - events if at_once else events_left
 
     # --- reads for planning ------------------------------------------------------------------------------------
@@ -323,7 +329,7 @@ class Pruning(Families):
             (execution.reclaim_at_ms, instance.incarnation, execution_id, instance, execution)
             for instance in self._all_instances()
             for execution_id, execution in instance.executions.items()
-            if execution.reclaim_at_ms is not None and execution.reclaim_at_ms <= now
+            if execution.reclaim_at_ms is not None and execution.reclaim_at_ms <= now and not execution.unarchived
         ]
         due.sort(key=lambda each: each[:3])
         return [(instance, execution) for *_, instance, execution in due]
@@ -539,12 +545,16 @@ class Pruning(Families):
                 for execution in instance.executions.values()
                 if execution.removal is not RemovalState.LIVE
             ]
+            due = [each for each in marked if each.reclaim_at_ms is not None and each.reclaim_at_ms <= now]
+            due_removed = [each for each in self._removed.values() if each.reclaim_at_ms <= now]
             return Backlog(
                 marked_executions=len(marked),
-                due_executions=sum(each.reclaim_at_ms is not None and each.reclaim_at_ms <= now for each in marked),
+                due_executions=sum(not each.unarchived for each in due),
                 due_instances=sum(each.prune_due_at_ms is not None for each in self._instances.values()),
                 removed_instances=len(self._removed),
-                due_removed=sum(each.reclaim_at_ms <= now for each in self._removed.values()),
+                due_removed=sum(not each.unarchived for each in due_removed),
+                unarchived_executions=sum(each.unarchived for each in due),
+                unarchived_instances=sum(each.unarchived for each in due_removed),
             )
 
 
@@ -657,7 +667,7 @@ def _recorded(instance: Instance, pruned: LedgerRange) -> list[LedgerRow]:
     return sorted([*rows, *others], key=lambda row: row.sequence)
 
 
-def _record_run(instance: Instance, run_id: str, pruned: LedgerRange) -> bool:
+def record_run(instance: Instance, run_id: str, pruned: LedgerRange) -> bool:
     """The row of a manual run: made, or made longer. True: it is new."""
     for index, row in enumerate(instance.ledger):
         if row.run_id == run_id:
@@ -679,7 +689,7 @@ def _longer(one: LedgerRange, other: LedgerRange) -> LedgerRange:
     )
 
 
-def _sum_of_runs(one: PruneRun, other: PruneRun) -> PruneRun:
+def sum_of_runs(one: PruneRun, other: PruneRun) -> PruneRun:
     return msgspec.structs.replace(
         one,
         rule=one.rule if one.rule == other.rule else SEVERAL,

@@ -72,6 +72,8 @@ def removed_row(removed: Removed) -> Row:
         "reclaim_at_ms": removed.reclaim_at_ms,
         "run_id": removed.run_id,
         "reclaiming": int(removed.reclaiming),
+        "archive": removed.archive,
+        "unarchived": int(removed.unarchived),
     }
 
 
@@ -92,6 +94,8 @@ def execution_rows(instance: Instance) -> Iterator[Row]:
             "reclaim_at_ms": execution.reclaim_at_ms,
             "run_id": execution.run_id,
             "takes_children": int(execution.takes_children),
+            "archive": execution.archive,
+            "unarchived": int(execution.unarchived),
         }
 
 

@@ -69,6 +69,7 @@ from duro.model.unregistered import shown_unregistered
 from duro.retention.parents import why_ended, word_for, words_of
 from duro.stores.base import Store, StoreDump
 from duro.stores.memory import rows
+from duro.stores.memory.archiving import Archives
 from duro.stores.memory.instances import Activity, Child, Execution, Instance, Lineage
 from duro.stores.memory.pruning import Pruning
 
@@ -91,7 +92,7 @@ class _Candidate(Generic[T]):
 # --- the store ---------------------------------------------------------------------------------------------
 
 
-class MemoryStore(Pruning, Store):
+class MemoryStore(Archives, Pruning, Store):
     """See the module. ``clock`` is the store's time, ``new_id`` makes its ``store_id``."""
 
     def __init__(self, *, url: str = "memory:", clock: Clock, new_id: Callable[[], str]) -> None:
@@ -550,6 +551,8 @@ class MemoryStore(Pruning, Store):
 
     def _history(self, incarnation: int, execution_id: int) -> tuple[str, ...]:
         instance = self._instances.get(incarnation)
+        if instance is None and incarnation in self._removed:
+            instance = self._removed[incarnation].instance
         execution = instance.executions.get(execution_id) if instance is not None else None
         return tuple(execution.history) if execution is not None else ()
 

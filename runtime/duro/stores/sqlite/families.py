@@ -33,7 +33,7 @@ from duro.retention.families import (
     verdict_on,
 )
 from duro.retention.ledger import removed_range
-from duro.stores.sqlite import ledger, sql_pruning
+from duro.stores.sqlite import ledger, sql_archiving, sql_pruning
 from duro.stores.sqlite import sql_families as sql
 from duro.stores.sqlite.committer import Transaction, as_json
 from duro.stores.sqlite.rows import Row
@@ -207,9 +207,24 @@ def remove(transaction: Transaction, batch: RemovalBatch) -> list[RemovalOutcome
             taken |= {each.incarnation for each in family.members}
             going.append(_Going(family, str(order.rules), str(order.origin)))
         outcomes.append(removal_outcome(family, removed=not verdict.keep, reasons=verdict.reasons))
-    run = _mark(transaction, going, trigger=batch.trigger, run_id=batch.run_id, grace_ms=batch.grace_ms)
+    run = _mark(
+        transaction,
+        going,
+        trigger=batch.trigger,
+        run_id=batch.run_id,
+        grace_ms=batch.grace_ms,
+        archive=batch.archive,
+    )
     if batch.run_id and going:
-        ledger.add_to_run(transaction, run, run_id=batch.run_id, by=batch.by, reason=batch.reason, source=batch.source)
+        ledger.add_to_run(
+            transaction,
+            run,
+            run_id=batch.run_id,
+            by=batch.by,
+            reason=batch.reason,
+            source=batch.source,
+            archive=batch.archive,
+        )
     return outcomes
 
 
@@ -225,7 +240,13 @@ def _newest_from(
 
 
 def _mark(
-    transaction: Transaction, going: Sequence[_Going], *, trigger: str, run_id: str = "", grace_ms: int = 0
+    transaction: Transaction,
+    going: Sequence[_Going],
+    *,
+    trigger: str,
+    run_id: str = "",
+    grace_ms: int = 0,
+    archive: str | None = None,
 ) -> ledger.RunTotals:
     """Out of sight, and into the ledger."""
     run = ledger.RunTotals()
@@ -245,15 +266,19 @@ def _mark(
             pruned = removed_range(first, last, size, rule=rule, origin=origin, trigger=trigger, removed_at_ms=now_ms)
             run.add(pruned, new=True)
     transaction.rows(sql.INSERT_REMOVALS, ranges)
-    transaction.rows(sql.REMOVE_INSTANCES, moved, (now_ms, now_ms + grace_ms, run_id))
+    transaction.rows(sql.REMOVE_INSTANCES, moved, (now_ms, now_ms + grace_ms, run_id, archive))
+    if archive is None:
+        transaction.run(sql_archiving.SPREAD_ARCHIVES, (as_json([family.root.incarnation for family, _, _ in going]),))
     transaction.run(sql.DELETE_INSTANCES, (listed,))
     transaction.run(sql.NOTE_PARENT_REMOVED, (listed, now_ms))
     return run
 
 
-def take_children(transaction: Transaction, incarnation: int, execution_id: int, count_max: int) -> tuple[int, bool]:
-    """Remove settled children of an execution that goes, until about ``count_max`` instances are: how many families,
-    and whether there may be more."""
+def take_children(
+    transaction: Transaction, incarnation: int, execution_id: int, archive: str | None, count_max: int
+) -> tuple[int, bool]:
+    """Remove settled children of an execution that goes (into ``archive``, as it did), until about ``count_max``
+    instances are: how many families, and whether there may be more."""
     taken = instances = after = 0
     holds: list[Hold] | None = None
     while True:
@@ -263,7 +288,7 @@ def take_children(transaction: Transaction, incarnation: int, execution_id: int,
             holds = _holds.decode(transaction.value(sql_pruning.LIST_HOLDS))
         found = families(transaction.connection, [child for _, child in children])
         settled = list(settled_families(found, holds or (), transaction.now_ms))
-        _mark(transaction, [_Going(family, SETTLED, SETTLED) for family in settled], trigger=SETTLED)
+        _mark(transaction, [_Going(family, SETTLED, SETTLED) for family in settled], trigger=SETTLED, archive=archive)
         taken += len(settled)
         instances += sum(len(family.members) for family in settled)
         if len(children) < _CHILDREN_A_STATEMENT:

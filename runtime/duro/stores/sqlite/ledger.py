@@ -5,7 +5,7 @@ from typing import TypeAlias
 
 import msgspec
 
-from duro.model.ledger import SEVERAL, LedgerRange, RunSource
+from duro.model.ledger import MANUAL, SEVERAL, UNDO, LedgerRange, RunSource
 from duro.model.limits import LEDGER_RANGES_MAX
 from duro.retention.ledger import record
 from duro.stores.sqlite import sql_pruning as sql
@@ -47,16 +47,16 @@ def record_automatic(transaction: Transaction, incarnation: int, pruned: LedgerR
     if len(after) == len(before) and len(before) < LEDGER_RANGES_MAX:
         transaction.rows(sql.GROW_RANGES, [_grown(incarnation, before[-1][0], after[-1])])
     elif len(after) == len(before) + 1:
-        _insert_range(transaction, incarnation, next_sequence, None, after[-1])
+        insert_range(transaction, incarnation, next_sequence, None, after[-1])
     else:
         kept = len(after) - 1
         sequences = [*(sequence for sequence, _ in before[len(before) - kept :]), next_sequence]
         transaction.run(sql.DELETE_AUTOMATIC_RANGES, (incarnation,))
         for sequence, entry in zip(sequences, after, strict=True):
-            _insert_range(transaction, incarnation, sequence, None, entry)
+            insert_range(transaction, incarnation, sequence, None, entry)
 
 
-def _insert_range(
+def insert_range(
     transaction: Transaction, incarnation: int, sequence: int, run_id: str | None, entry: LedgerRange
 ) -> None:
     transaction.run(
@@ -118,13 +118,21 @@ class RunTotals:
 
 
 def add_to_run(
-    transaction: Transaction, run: RunTotals, *, run_id: str, by: str, reason: str, source: RunSource
+    transaction: Transaction,
+    run: RunTotals,
+    *,
+    run_id: str,
+    by: str,
+    reason: str,
+    source: RunSource,
+    archive: str | None = None,
+    trigger: str = MANUAL,
 ) -> None:
     transaction.run(
         sql.ADD_TO_RUN,
         (
             run_id,
-            "manual",
+            trigger,
             run.rule,
             run.origin,
             by,
@@ -134,6 +142,7 @@ def add_to_run(
             run.executions,
             run.events,
             run.history_bytes,
+            archive,
             *source,
         ),
     )
@@ -146,22 +155,6 @@ def insert_undo(
     run = RunTotals()
     for incarnation, entry in restored:
         sequence = transaction.value(sql.LAST_SEQUENCE, (incarnation,)) + 1
-        _insert_range(transaction, incarnation, sequence, run_id, entry)
+        insert_range(transaction, incarnation, sequence, run_id, entry)
         run.add(entry, new=True)
-    transaction.run(
-        sql.ADD_TO_RUN,
-        (
-            run_id,
-            "undo",
-            run.rule,
-            run.origin,
-            by,
-            "",
-            transaction.now_ms,
-            run.instances,
-            run.executions,
-            run.events,
-            run.history_bytes,
-            *source,
-        ),
-    )
+    add_to_run(transaction, run, run_id=run_id, by=by, reason="", source=source, trigger=UNDO)

@@ -42,7 +42,9 @@ def prune(transaction: Transaction, batch: PruneBatch) -> list[OrderResult]:
     count_max = newer_to_count([options for order in batch.orders for options in order.rules])
     seen = views_of({n: each[2] for n, each in read.items()}, batch.executions_max, count_max, transaction.connection)
     held = holds_on(transaction, {facts[0].instance_id for _, _, facts in read.values() if facts})
-    removal = Removal(transaction, children=batch.children, grace_ms=batch.grace_ms, run_id=batch.run_id)
+    removal = Removal(
+        transaction, children=batch.children, grace_ms=batch.grace_ms, run_id=batch.run_id, archive=batch.archive
+    )
     results = []
     run = ledger.RunTotals()
     for place, order in enumerate(batch.orders):
@@ -66,7 +68,15 @@ def prune(transaction: Transaction, batch: PruneBatch) -> list[OrderResult]:
                 ledger.record_automatic(transaction, order.incarnation, pruned)
         results.append(_settle(transaction, batch, order, read[place][1], view, marks))
     if run.executions:
-        ledger.add_to_run(transaction, run, run_id=batch.run_id, by=batch.by, reason=batch.reason, source=batch.source)
+        ledger.add_to_run(
+            transaction,
+            run,
+            run_id=batch.run_id,
+            by=batch.by,
+            reason=batch.reason,
+            source=batch.source,
+            archive=batch.archive,
+        )
     return results
 
 
@@ -173,16 +183,23 @@ class Range(NamedTuple):
 
 class Removal:
     """Says of what is to go how it goes: out of the file at once as long as nothing speaks against it, else only out of
-    sight. What speaks against it: time to bring it back, children to be taken along, more events than a transaction
-    should delete."""
+    sight. What speaks against it: time to bring it back, an archive to be kept in, children to be taken along, more
+    events than a transaction should delete."""
 
     def __init__(
-        self, transaction: Transaction, *, children: ChildrenPolicy, grace_ms: int = 0, run_id: str = ""
+        self,
+        transaction: Transaction,
+        *,
+        children: ChildrenPolicy,
+        grace_ms: int = 0,
+        run_id: str = "",
+        archive: str | None = None,
     ) -> None:
         self._transaction = transaction
         self._takes_children = children is ChildrenPolicy.SETTLED
         self._grace_ms = grace_ms
         self._run_id = run_id
+        self._archive = archive
         self.events_left = MARK_RECLAIM_EVENTS_MAX
         """How many the transaction may still delete."""
 
@@ -191,7 +208,7 @@ class Removal:
         returned. ``any_children`` False: it is known that none of them has any."""
         incarnation = executions[0].incarnation
         events = sum(execution.event_count for execution in executions)
-        at_once = self._grace_ms == 0 and events <= self.events_left
+        at_once = self._grace_ms == 0 and self._archive is None and events <= self.events_left
         if at_once:
             self.events_left -= events
         to_delete = []
@@ -210,7 +227,9 @@ class Removal:
     def _mark(self, incarnation: int, executions: Range, takes: bool) -> None:
         now_ms = self._transaction.now_ms
         until_ms = now_ms + self._grace_ms
-        self._transaction.run(sql.MARK, (incarnation, *executions, now_ms, until_ms, self._run_id, takes))
+        self._transaction.run(
+            sql.MARK, (incarnation, *executions, now_ms, until_ms, self._run_id, takes, self._archive)
+        )
 
 
 def delete(transaction: Transaction, incarnation: int, executions: Iterable[Range]) -> None:

@@ -26,7 +26,7 @@ _EXECUTIONS_A_BATCH: Final = 500
 _CHILDREN_A_BATCH: Final = 500
 """Instances one transaction takes out of sight because the executions that spawned them go."""
 
-_Due: TypeAlias = tuple[int, int, int, int]
+_Due: TypeAlias = tuple[int, int, int, int, str | None]
 _Marked: TypeAlias = tuple[int, int, int, int, str]
 
 _due = msgspec.json.Decoder(list[_Due])
@@ -46,11 +46,13 @@ def reclaim(transaction: Transaction, events_max: int) -> ReclaimResult:
     due = _due.decode(transaction.value(sql.RECLAIMABLE, (transaction.now_ms, _EXECUTIONS_A_BATCH)))
     events = children = 0
     whole: list[tuple[int, int]] = []
-    for incarnation, execution_id, event_count, takes_children in due:
+    for incarnation, execution_id, event_count, takes_children, archive in due:
         if (whole or children) and events + event_count > events_max:
             break
         if takes_children:
-            taken, more = families.take_children(transaction, incarnation, execution_id, _CHILDREN_A_BATCH - children)
+            taken, more = families.take_children(
+                transaction, incarnation, execution_id, archive, _CHILDREN_A_BATCH - children
+            )
             children += taken
             if more:
                 transaction.run(sql.RECLAIMING, (incarnation, execution_id))

@@ -201,11 +201,13 @@ def find_pruned(connection: apsw.Connection, instance_id: str, execution_id: int
 def backlog(connection: apsw.Connection, now_ms: int) -> Backlog:
     row = connection.execute(sql.BACKLOG, (now_ms,)).fetchone()
     assert row is not None
-    marked, due, instances, removed, due_removed = (int(str(each)) for each in row)
+    marked, due, instances, removed, due_removed, unarchived, unarchived_instances = (int(str(each)) for each in row)
     return Backlog(
         marked_executions=marked,
         due_executions=due,
         due_instances=instances,
         removed_instances=removed,
         due_removed=due_removed,
+        unarchived_executions=unarchived,
+        unarchived_instances=unarchived_instances,
     )

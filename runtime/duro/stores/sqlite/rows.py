@@ -15,6 +15,14 @@ SQL_BYTES_MAX: Final = 16_000
 PARAMETERS_MAX: Final = 32_766
 """SQLite's own limit of bound values in one statement, at its default."""
 
+REMOVED_COLUMNS: Final = (
+    *("incarnation", "instance_id", "name", "version", "status", "execution_id", "created_at_ms", "updated_at_ms"),
+    *("completed_at_ms", "start_request_id", "custom_status", "turn_sequence", "last_commit_token", "lease_epoch"),
+    *("cancel_requested_at_ms", "cancel_reason", "cancel_delivered", "prune_policy", "pruned_through"),
+    *("prune_due_at_ms", "swept_at_ms", "live_from"),
+)
+"""What is kept of an instance that was removed: columns of ``instances`` and ``removed_instances``."""
+
 Value = str | int | None
 Row = tuple[Value, ...]
 

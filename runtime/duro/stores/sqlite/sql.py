@@ -62,6 +62,7 @@ SET_USER_VERSION: Final = (
     "PRAGMA user_version = 2",
     "PRAGMA user_version = 3",
     "PRAGMA user_version = 4",
+    "PRAGMA user_version = 5",
 )
 
 # Changes whenever another connection, of any process, has committed.

@@ -284,9 +284,24 @@ WHERE ready_at_ms <= ?2 AND NOT EXISTS (SELECT 1 FROM workers WHERE lease_until_
         """
 SELECT 'store', executions || ' executions and ' || instances || ' instances are past their grace' FROM (
   SELECT (SELECT count(*) FROM executions INDEXED BY executions_marked
-      WHERE removal <> 'live' AND reclaim_at_ms <= ?2) AS executions,
+      WHERE removal <> 'live' AND unarchived = 0 AND reclaim_at_ms <= ?2) AS executions,
     (SELECT count(*) FROM removed_instances WHERE reclaim_at_ms <= ?2) AS instances)
 WHERE executions + instances > 0 AND NOT EXISTS (SELECT 1 FROM workers WHERE lease_until_ms > ?2)""",
+    ),
+    Check(
+        "archives-waiting",
+        "warning",
+        "histories that have waited for their archive for over an hour: they stay in the store until it can be used",
+        "see that its directory is there and may be written; `duroctl archive write --to DIR` takes another one",
+        """
+SELECT archive, 'waits for ' || count(*) || ', the first for ' || ((?2 - min(reclaim_at_ms)) / 1000) || ' s' FROM (
+  SELECT iif(archive = '', '(configured)', archive) AS archive, reclaim_at_ms
+    FROM executions INDEXED BY executions_unarchived WHERE unarchived = 1 AND reclaim_at_ms < ?2 - 3600000
+  UNION ALL
+  SELECT iif(archive = '', '(configured)', archive), reclaim_at_ms
+    FROM removed_instances INDEXED BY removed_instances_unarchived
+    WHERE unarchived = 1 AND reclaim_at_ms < ?2 - 3600000)
+GROUP BY archive""",
     ),
     Check(
         "prunes-overdue",

@@ -5,6 +5,7 @@ See ``sql`` for the rules that hold for them."""
 
 from typing import Final
 
+from duro.stores.sqlite.rows import REMOVED_COLUMNS as _COLUMNS
 from duro.stores.sqlite.rows import Rows
 
 # --- lineages ------------------------------------------------------------------------------------------------
@@ -139,21 +140,21 @@ ORDER BY incarnation DESC LIMIT 1 OFFSET ?2 - 1
 
 # --- removal -------------------------------------------------------------------------------------------------
 
-_KEPT: Final = """incarnation, instance_id, name, version, status, execution_id, created_at_ms, updated_at_ms,
-  completed_at_ms, start_request_id, custom_status, turn_sequence, last_commit_token, lease_epoch,
-  cancel_requested_at_ms, cancel_reason, cancel_delivered, prune_policy, pruned_through, prune_due_at_ms, swept_at_ms,
-  live_from"""
-# Out of sight at ?1, to be reclaimed from ?2 on, by run ?3.
+_KEPT: Final = ", ".join(_COLUMNS)
+# Out of sight at ?1, to be reclaimed from ?2 on, by run ?3, kept in archive ?4. Where that is NULL and executions of it
+# wait for an archive, the whole instance does.
 REMOVE_INSTANCES: Final = Rows(
     "incarnation tree depth executions events bytes",
     f"""
 INSERT INTO removed_instances ({_KEPT}, tree, depth, executions, events, history_bytes, removed_at_ms, reclaim_at_ms,
-  run_id)
-SELECT {", ".join("i." + column.strip() for column in _KEPT.split(","))},
-  v.tree, v.depth, v.executions, v.events, v.bytes, ?1, ?2, ?3
-FROM v CROSS JOIN instances i ON i.incarnation = v.incarnation
+  run_id, archive, unarchived)
+SELECT *, archive IS NOT NULL FROM (
+  SELECT {", ".join("i." + column for column in _COLUMNS)},
+    v.tree, v.depth, v.executions, v.events, v.bytes, ?1, ?2, ?3, coalesce(?4, (SELECT max(e.archive) FROM executions e
+      WHERE e.incarnation = i.incarnation AND e.unarchived = 1)) AS archive
+  FROM v CROSS JOIN instances i ON i.incarnation = v.incarnation)
 """,
-    scalars=3,
+    scalars=4,
 )
 DELETE_INSTANCES: Final = "DELETE FROM instances WHERE incarnation IN (SELECT value FROM json_each(?1))"
 # What depends on the removed instances ?1 and stays has no parent any more, from ?2 on (NULL: has it again).
@@ -187,12 +188,16 @@ SELECT json_object('instance_id', instance_id, 'incarnation', incarnation, 'name
   'reclaiming', json(CASE WHEN reclaiming THEN 'true' ELSE 'false' END))
 FROM removed_instances WHERE instance_id = ?1 ORDER BY incarnation DESC LIMIT 1
 """
-ANY_REMOVED_DUE: Final = "SELECT EXISTS (SELECT 1 FROM removed_instances WHERE reclaim_at_ms <= ?1)"
-# Removed instances due at ?1, at most ?2, the leaves of a tree first: incarnation, tree, events.
+ANY_REMOVED_DUE: Final = """
+SELECT EXISTS (SELECT 1 FROM removed_instances r INDEXED BY removed_instances_due
+  WHERE unarchived = 0 AND reclaim_at_ms <= ?1)
+"""
+# Removed instances due at ?1 that wait for no archive, at most ?2, the leaves of a tree first: incarnation, tree,
+# events.
 REMOVED_DUE: Final = """
 SELECT json_group_array(json_array(incarnation, tree, events)) FROM (
   SELECT incarnation, tree, events FROM removed_instances INDEXED BY removed_instances_due
-  WHERE reclaim_at_ms <= ?1 ORDER BY reclaim_at_ms, tree, depth DESC, incarnation LIMIT ?2)
+  WHERE unarchived = 0 AND reclaim_at_ms <= ?1 ORDER BY reclaim_at_ms, tree, depth DESC, incarnation LIMIT ?2)
 """
 # What the ledgers of the removed instances ?1 say, added to the totals of their orchestrations; what an undo brought
 # back does not count.

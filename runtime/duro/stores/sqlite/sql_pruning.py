@@ -88,7 +88,8 @@ SELECT EXISTS (SELECT 1 FROM lineage INDEXED BY lineage_by_parent
 
 # Executions ?2 to ?3 of incarnation ?1: out of sight ...
 MARK: Final = """
-UPDATE executions SET removal = 'pruned', pruned_at_ms = ?4, reclaim_at_ms = ?5, run_id = ?6, takes_children = ?7
+UPDATE executions SET removal = 'pruned', pruned_at_ms = ?4, reclaim_at_ms = ?5, run_id = ?6, takes_children = ?7,
+  archive = ?8, unarchived = ?8 IS NOT NULL
 WHERE incarnation = ?1 AND execution_id BETWEEN ?2 AND ?3
 """
 # ... or out of the file.
@@ -169,8 +170,8 @@ RETURNING executions
 """
 ADD_TO_RUN: Final = """
 INSERT INTO prune_runs (run_id, trigger, rule, origin, run_by, reason, started_at_ms, instances, executions, events,
-  history_bytes, host, duro_version, plan_hash)
-VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)
+  history_bytes, archive, host, duro_version, plan_hash)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)
 ON CONFLICT (run_id) DO UPDATE SET instances = instances + excluded.instances,
   executions = executions + excluded.executions, events = events + excluded.events,
   history_bytes = history_bytes + excluded.history_bytes,
@@ -179,7 +180,7 @@ ON CONFLICT (run_id) DO UPDATE SET instances = instances + excluded.instances,
 """
 _RUN: Final = """json_object('run_id', r.run_id, 'trigger', r.trigger, 'rule', r.rule, 'origin', r.origin,
     'by', r.run_by, 'reason', r.reason, 'started_at_ms', r.started_at_ms, 'instances', r.instances,
-    'executions', r.executions, 'events', r.events, 'history_bytes', r.history_bytes,
+    'executions', r.executions, 'events', r.events, 'history_bytes', r.history_bytes, 'archive', r.archive,
     'source', json_array(r.host, r.duro_version, r.plan_hash))"""
 LEDGER_OF: Final = f"""
 SELECT json_group_array(json_object('range', {_RANGE_OBJECT},
@@ -233,17 +234,19 @@ SELECT i.execution_id - (SELECT count(*) FROM executions e WHERE e.incarnation =
 FROM instances i WHERE i.incarnation = ?1
 """
 RESTORE: Final = """
-UPDATE executions SET removal = 'live', pruned_at_ms = NULL, reclaim_at_ms = NULL, run_id = NULL, takes_children = 0
+UPDATE executions SET removal = 'live', pruned_at_ms = NULL, reclaim_at_ms = NULL, run_id = NULL, takes_children = 0,
+  archive = NULL, unarchived = 0
 WHERE incarnation = ?1 AND execution_id BETWEEN ?2 AND ?3
 """
 RESTORED: Final = "UPDATE instances SET live_from = min(live_from, ?2) WHERE incarnation = ?1"
 
 # --- reclaiming ----------------------------------------------------------------------------------------------
 
-# Marked executions whose grace is over at ?1, at most ?2.
+# Marked executions whose grace is over at ?1 and that wait for no archive, at most ?2.
 RECLAIMABLE: Final = """
-SELECT json_group_array(json_array(incarnation, execution_id, event_count, takes_children)) FROM (
-  SELECT * FROM executions INDEXED BY executions_marked WHERE removal <> 'live' AND reclaim_at_ms <= ?1
+SELECT json_group_array(json_array(incarnation, execution_id, event_count, takes_children, archive)) FROM (
+  SELECT * FROM executions INDEXED BY executions_marked
+  WHERE removal <> 'live' AND unarchived = 0 AND reclaim_at_ms <= ?1
   ORDER BY reclaim_at_ms, incarnation, execution_id LIMIT ?2)
 """
 RECLAIMING: Final = """
@@ -255,7 +258,8 @@ DELETE FROM history WHERE incarnation = ?1 AND execution_id = ?2 AND event_id < 
   SELECT min(event_id) FROM history WHERE incarnation = ?1 AND execution_id = ?2)
 """
 ANY_RECLAIMABLE: Final = """
-SELECT EXISTS (SELECT 1 FROM executions INDEXED BY executions_marked WHERE removal <> 'live' AND reclaim_at_ms <= ?1)
+SELECT EXISTS (SELECT 1 FROM executions INDEXED BY executions_marked
+  WHERE removal <> 'live' AND unarchived = 0 AND reclaim_at_ms <= ?1)
 """
 # Everything of the removed instances (incarnations) ?1.
 DELETE_WHOLE: Final = tuple(
@@ -274,10 +278,16 @@ DELETE_WHOLE: Final = tuple(
     )
 )
 BACKLOG: Final = """
-SELECT count(*), count(*) FILTER (WHERE reclaim_at_ms <= ?1),
+SELECT count(*) + (SELECT count(*) FROM executions INDEXED BY executions_unarchived WHERE unarchived = 1),
+  count(*) FILTER (WHERE reclaim_at_ms <= ?1),
   (SELECT count(*) FROM instances INDEXED BY instances_prune_due WHERE prune_due_at_ms IS NOT NULL),
-  (SELECT count(*) FROM removed_instances), (SELECT count(*) FROM removed_instances WHERE reclaim_at_ms <= ?1)
-FROM executions INDEXED BY executions_marked WHERE removal <> 'live'
+  (SELECT count(*) FROM removed_instances),
+  (SELECT count(*) FROM removed_instances INDEXED BY removed_instances_due
+   WHERE unarchived = 0 AND reclaim_at_ms <= ?1),
+  (SELECT count(*) FROM executions INDEXED BY executions_unarchived WHERE unarchived = 1 AND reclaim_at_ms <= ?1),
+  (SELECT count(*) FROM removed_instances INDEXED BY removed_instances_unarchived
+   WHERE unarchived = 1 AND reclaim_at_ms <= ?1)
+FROM executions INDEXED BY executions_marked WHERE removal <> 'live' AND unarchived = 0
 """
 
 # --- holds, policies, versions -------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ import apsw
 
 from duro.clock import Clock
 from duro.errors import CommitUnknownError, StoreClosedError, StoreError, StoreNotFoundError, StoreReadOnlyError
+from duro.model.archive import ArchivableExecution, ArchivableInstance, Restoration, RestoreResult, WaitingArchive
 from duro.model.checkup import CheckResult, Repair
 from duro.model.families import (
     Family,
@@ -72,8 +73,9 @@ from duro.stores.sqlite.connection import (
 from duro.stores.sqlite.late import LateModule
 
 if TYPE_CHECKING:
-    from duro.stores.sqlite import checking, clients, families, leases, pruning, reclaiming, turns, workers
+    from duro.stores.sqlite import archiving, checking, clients, families, leases, pruning, reclaiming, turns, workers
 else:
+    archiving = LateModule("duro.stores.sqlite.archiving")
     checking = LateModule("duro.stores.sqlite.checking")
     clients = LateModule("duro.stores.sqlite.clients")
     families = LateModule("duro.stores.sqlite.families")
@@ -540,6 +542,30 @@ class SqliteStore(Store):
     def backlog(self) -> Backlog:
         with self._reading() as connection:
             return retaining.backlog(connection, self._clock.now_ms())
+
+    # --- archives ------------------------------------------------------------------------------------------------
+
+    def list_unarchived(self, limit: int, excluding: Sequence[str] = ()) -> tuple[ArchivableExecution, ...]:
+        with self._reading() as connection:
+            return archiving.unarchived(connection, self._clock.now_ms(), limit, excluding)
+
+    def list_unarchived_instances(self, limit: int, excluding: Sequence[str] = ()) -> tuple[ArchivableInstance, ...]:
+        with self._reading() as connection:
+            return archiving.unarchived_instances(connection, self._clock.now_ms(), limit, excluding)
+
+    def list_unarchived_of(self, incarnation: int, limit: int, after: int) -> tuple[ArchivableExecution, ...]:
+        with self._reading() as connection:
+            return archiving.unarchived_of(connection, incarnation, limit, after)
+
+    def waiting_archives(self) -> tuple[WaitingArchive, ...]:
+        with self._reading() as connection:
+            return archiving.waiting(connection, self._clock.now_ms())
+
+    def note_archived(self, executions: Sequence[tuple[int, int]], incarnations: Sequence[int]) -> None:
+        self._write(lambda transaction: archiving.note_archived(transaction, executions, incarnations), durable=False)
+
+    def restore(self, restoration: Restoration) -> RestoreResult:
+        return self._write(lambda transaction: archiving.restore(transaction, restoration))
 
     # --- reads of clients ----------------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ import msgspec
 
 from duro import codec
 from duro.errors import DuroError
+from duro.model.archive import CONFIGURED
 from duro.model.ledger import LedgerRange
 from duro.model.limits import TURN_PRUNE_EXECUTIONS_MAX
 from duro.model.policies import PruneDecision, StatedPolicy
@@ -100,7 +101,9 @@ class _Prunes:
         self._transaction = transaction
         self._batch = batch
         self._result = result
-        self._removal = Removal(transaction, children=batch.prune_terms.children)
+        self._removal = Removal(
+            transaction, children=batch.prune_terms.children, archive=CONFIGURED if batch.prune_terms.archive else None
+        )
         self._through: dict[int, int] = {}
         """What earlier ones left as ``pruned_through``."""
         self._waiting: dict[int, _Task] = {}

@@ -15,6 +15,7 @@ A store that passes keeps what ``duro.stores.base`` promises. Nothing here assum
 from typing import Final
 
 from duro.testing.store_contract.activities import ActivitiesContract
+from duro.testing.store_contract.archiving import ArchivesContract
 from duro.testing.store_contract.atomicity import AtomicityContract
 from duro.testing.store_contract.blocked import BlockedContract, ReleasesContract
 from duro.testing.store_contract.cancelling import CancellingContract, TerminatingContract
@@ -68,11 +69,13 @@ CONTRACT: Final[tuple[type[StoreContract], ...]] = (
     LineageContract,
     ParentEndContract,
     FamilyRemovalContract,
+    ArchivesContract,
 )
 
 __all__ = [
     "CONTRACT",
     "ActivitiesContract",
+    "ArchivesContract",
     "AtomicityContract",
     "BlockedContract",
     "CancellingContract",

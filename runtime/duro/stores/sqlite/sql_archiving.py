@@ -1,0 +1,124 @@
+"""The SQL statements of archives: what waits for one, and what comes back from one. See ``sql`` for the rules that hold
+for them."""
+
+# ruff: noqa: S608
+
+from typing import Final
+
+from duro.stores.sqlite.rows import REMOVED_COLUMNS as _COLUMNS
+
+_EXECUTION: Final = """json_array({instance}.instance_id, e.incarnation, e.execution_id, {instance}.name, e.version,
+  e.status, e.started_at_ms, e.completed_at_ms, e.event_count, e.history_bytes, e.input, e.pruned_at_ms, e.run_id,
+  coalesce(e.archive, {instance}.archive))"""
+
+# Executions of instances that are there whose grace was over at ?1 and that wait for an archive that is none of ?3, at
+# most ?2, those marked first, first.
+UNARCHIVED: Final = f"""
+SELECT json_group_array({_EXECUTION.format(instance="e")}) FROM (
+  SELECT e.*, i.instance_id, i.name FROM executions e INDEXED BY executions_unarchived
+  CROSS JOIN instances i ON i.incarnation = e.incarnation
+  WHERE e.unarchived = 1 AND e.reclaim_at_ms <= ?1 AND e.archive NOT IN (SELECT value FROM json_each(?3))
+  ORDER BY e.reclaim_at_ms, e.incarnation, e.execution_id LIMIT ?2) AS e
+"""
+_INSTANCE: Final = ", ".join(f"'{column}', r.{column}" for column in _COLUMNS if column != "cancel_delivered")
+# The same of removed instances, those deepest in their tree first.
+UNARCHIVED_INSTANCES: Final = f"""
+SELECT json_group_array(json_object({_INSTANCE},
+  'cancel_delivered', json(iif(r.cancel_delivered, 'true', 'false')),
+  'removed_at_ms', r.removed_at_ms, 'run_id', r.run_id, 'archive', r.archive,
+  'lineage', CASE WHEN l.child_incarnation IS NOT NULL THEN json_object(
+    'parent', json_object('instance_id', l.parent_instance_id, 'incarnation', l.parent_incarnation,
+      'execution_id', l.parent_execution_id, 'event_id', l.parent_event_id),
+    'detached', json(iif(l.detached, 'true', 'false')), 'on_parent_continue', l.on_parent_continue,
+    'on_parent_end', l.on_parent_end, 'spawned_at_ms', l.spawned_at_ms, 'spawner_version', l.spawner_version,
+    'spawner_ended_at_ms', l.spawner_ended_at_ms, 'spawner_end', l.spawner_end, 'observed_at_ms', l.observed_at_ms,
+    'completion', l.completion, 'parent_removed_at_ms', l.parent_removed_at_ms, 'adopted_at_ms', l.adopted_at_ms,
+    'adopted_by', l.adopted_by, 'adopted_reason', l.adopted_reason) END,
+  'ledger', json((SELECT json_group_array(json_object('sequence', e.sequence, 'run_id', e.run_id,
+    'range', json_object('first_execution_id', e.first_execution_id, 'last_execution_id', e.last_execution_id,
+      'executions', e.executions, 'events', e.events, 'history_bytes', e.history_bytes, 'rule', e.rule,
+      'origin', e.origin, 'trigger', e.trigger, 'first_pruned_at_ms', e.first_pruned_at_ms,
+      'last_pruned_at_ms', e.last_pruned_at_ms)))
+    FROM (SELECT * FROM ledger WHERE incarnation = r.incarnation ORDER BY sequence) AS e)))) FROM (
+  SELECT * FROM removed_instances INDEXED BY removed_instances_unarchived
+  WHERE unarchived = 1 AND reclaim_at_ms <= ?1 AND archive NOT IN (SELECT value FROM json_each(?3))
+  ORDER BY reclaim_at_ms, tree, depth DESC, incarnation LIMIT ?2) AS r
+LEFT JOIN lineage l ON l.child_incarnation = r.incarnation
+"""
+# What goes with the removed instance ?1, after execution ?2, at most ?3: what was live, and what waits by itself.
+UNARCHIVED_OF: Final = f"""
+SELECT json_group_array({_EXECUTION.format(instance="r")}) FROM removed_instances r CROSS JOIN (
+  SELECT * FROM executions WHERE incarnation = ?1 AND execution_id > ?2 AND (removal = 'live' OR unarchived = 1)
+  ORDER BY execution_id LIMIT ?3) AS e
+WHERE r.incarnation = ?1
+"""
+# Of each archive: executions and instances that wait for it at ?1, since when.
+WAITING: Final = """
+SELECT json_group_array(json_object('archive', archive, 'executions', executions, 'instances', instances,
+  'since_ms', since_ms)) FROM (
+  SELECT archive, sum(execution) AS executions, sum(NOT execution) AS instances, min(reclaim_at_ms) AS since_ms FROM (
+    SELECT archive, reclaim_at_ms, 1 AS execution FROM executions e INDEXED BY executions_unarchived
+    WHERE unarchived = 1 AND reclaim_at_ms <= ?1
+      AND NOT EXISTS (SELECT 1 FROM removed_instances r WHERE r.incarnation = e.incarnation)
+    UNION ALL
+    SELECT archive, reclaim_at_ms, 0 FROM removed_instances INDEXED BY removed_instances_unarchived
+    WHERE unarchived = 1 AND reclaim_at_ms <= ?1)
+  GROUP BY archive ORDER BY archive)
+"""
+# Executions (incarnation, execution) of ?1 are in their archive ...
+ARCHIVED: Final = """
+UPDATE executions SET unarchived = 0 WHERE removal = 'pruned' AND unarchived = 1
+  AND (incarnation, execution_id) IN (SELECT value ->> 0, value ->> 1 FROM json_each(?1))
+"""
+# ... and so is everything of the removed instances ?1.
+ARCHIVED_INSTANCES: Final = """
+UPDATE removed_instances SET unarchived = 0 WHERE incarnation IN (SELECT value FROM json_each(?1))
+"""
+ARCHIVED_WITH_THEM: Final = """
+UPDATE executions SET unarchived = 0 WHERE unarchived = 1 AND incarnation IN (
+  SELECT r.incarnation FROM json_each(?1) AS k CROSS JOIN removed_instances r ON r.incarnation = k.value)
+"""
+# Where anything of a tree waits for its archive, all of it does: it is reclaimed from the leaves up.
+SPREAD_ARCHIVES: Final = """
+UPDATE removed_instances SET unarchived = 1, archive = w.archive FROM (
+  SELECT r.tree, max(r.archive) AS archive FROM json_each(?1) AS k
+  CROSS JOIN removed_instances r INDEXED BY removed_instances_by_tree ON r.tree = k.value
+  WHERE r.unarchived = 1 GROUP BY r.tree) AS w
+WHERE removed_instances.tree = w.tree AND removed_instances.unarchived = 0
+"""
+
+# --- restoring -----------------------------------------------------------------------------------------------
+
+# Instance ?1 (an incarnation), or that of id ?2, as it is now: its incarnation, its id, its current execution.
+STANDING: Final = """
+SELECT incarnation, instance_id, execution_id FROM instances WHERE incarnation = ?1
+UNION ALL SELECT incarnation, instance_id, execution_id FROM instances WHERE instance_id = ?2 AND incarnation <> ?1
+"""
+IS_REMOVED: Final = "SELECT EXISTS (SELECT 1 FROM removed_instances WHERE incarnation = ?1)"
+EXECUTION_STANDING: Final = """
+SELECT removal, event_count, history_bytes FROM executions WHERE incarnation = ?1 AND execution_id = ?2
+"""
+INSERT_EXECUTION: Final = """
+INSERT INTO executions (incarnation, execution_id, version, status, started_at_ms, completed_at_ms, event_count,
+  history_bytes, input) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
+"""
+# The events ?3 of execution ?2 of incarnation ?1, from the first on.
+INSERT_HISTORY: Final = """
+INSERT INTO history (incarnation, execution_id, event_id, data) SELECT ?1, ?2, key + 1, value FROM json_each(?3)
+"""
+INSERT_INSTANCE: Final = f"""
+INSERT INTO instances ({", ".join(_COLUMNS)}) VALUES ({", ".join(f"?{n}" for n in range(1, len(_COLUMNS) + 1))})
+"""
+# The parent of a lineage that comes back may have gone meanwhile: then at ?15.
+INSERT_LINEAGE: Final = """
+INSERT INTO lineage (child_incarnation, parent_instance_id, parent_incarnation, parent_execution_id, parent_event_id,
+  detached, on_parent_continue, on_parent_end, spawned_at_ms, spawner_version, spawner_ended_at_ms, spawner_end,
+  observed_at_ms, completion, parent_removed_at_ms, adopted_at_ms, adopted_by, adopted_reason)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14,
+  CASE WHEN NOT EXISTS (SELECT 1 FROM instances WHERE incarnation = ?3) THEN coalesce(?15, ?19) END, ?16, ?17, ?18)
+"""
+# What the ledger of ?1 says about instance ?2, taken from the totals again.
+UNFOLD_LEDGER: Final = """
+UPDATE ledger_totals SET instances = instances - 1, executions = executions - ?2, events = events - ?3,
+  history_bytes = history_bytes - ?4 WHERE name = ?1
+"""
