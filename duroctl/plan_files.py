@@ -1,11 +1,11 @@
 """Plans in files: written whole or not at all, and read back with a word about what is wrong."""
 
-import os
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import msgspec
 
+from duro.disk import new_file
 from duro.errors import UsageError
 from duro.model.families import RemovalPlan
 from duro.model.pruning import PrunePlan
@@ -40,20 +40,13 @@ def write_removal_plan(file: str, plan: RemovalPlan) -> None:
 
 
 def _write(file: str, document: dict[str, Any]) -> None:
-    path = Path(file)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with open(temporary, "x", encoding="utf-8", opener=_private) as opened:
-            opened.write(encode(document) + "\n")
-            opened.flush()
-            os.fsync(opened.fileno())
-        os.link(temporary, path)
+        with new_file(Path(file)) as part:
+            part.write_text(encode(document) + "\n", encoding="utf-8")
     except FileExistsError as error:
         raise UsageError(f"--plan-out {file!r} is there already", hint="choose another name, or remove it") from error
     except OSError as error:
         raise UsageError(f"--plan-out {file!r} cannot be written: {error.strerror}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def read_plan(file: str) -> PrunePlan:
@@ -84,7 +77,3 @@ def _read(file: str, schema: str, kind: type[T], hint: str) -> T:
         if isinstance(error, UsageError):
             raise
         raise UsageError(f"--apply {file!r} is no plan: {error}", hint=hint) from error
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)

@@ -1,7 +1,6 @@
 """A store as documented tables in a SQLite file of its own: for SQL, Datasette and spreadsheets."""
 
 import contextlib
-import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from duro.disk import new_file
 from duro.errors import BackupError, UsageError
 from duro.model.records import ChildRecord, ExecutionRecord, InstanceFilter, InstanceRecord
 from duro.model.removal import LedgerEntry, PruneRun
@@ -48,17 +48,11 @@ def export(
     """See ``Client.export``."""
     import sqlite3
 
-    part = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
-        part.unlink(missing_ok=True)
-        os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-        with contextlib.closing(sqlite3.connect(part)) as connection:
+        with new_file(target, also=("-journal",)) as part, contextlib.closing(sqlite3.connect(part)) as connection:
             connection.execute("PRAGMA synchronous = OFF")  # synced once, when it is whole
             result = _Export(store, connection, name, progress).run(events=events)
             connection.commit()
-        with part.open("rb") as written:
-            os.fsync(written.fileno())
-        os.link(part, target)
     except FileExistsError as error:
         raise UsageError(f"{str(target)!r} is there already", hint="choose another name, or remove it") from error
     except (OSError, sqlite3.Error) as error:
@@ -66,9 +60,6 @@ def export(
         raise BackupError(
             f"{str(target)!r} cannot be written: {text}", hint="check the disk and the directory's permissions"
         ) from error
-    finally:
-        for suffix in ("", "-journal"):
-            Path(f"{part}{suffix}").unlink(missing_ok=True)
     return result
 
 

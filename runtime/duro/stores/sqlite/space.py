@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import apsw
 
+from duro.disk import new_file
 from duro.errors import BackupError, StoreError, StoreFullError, StoreLockedError, UsageError
 from duro.model.space import FileSizes, MarkedUsage, NameUsage
 from duro.stores.sqlite import sql
@@ -177,25 +178,15 @@ def release_reserve(path: Path) -> bool:
 def backup(source: apsw.Connection, target: Path, progress: Callable[[int, int], object]) -> None:
     """``source`` is in a read transaction, so the copy is of one moment however long it takes."""
     source.execute(sql.STORE_ID).fetchone()  # the snapshot begins with the first read
-    if target.exists() or target.is_symlink():
-        raise UsageError(f"{str(target)!r} is there already", hint="choose another name, or remove it")
-    part = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
-        part.unlink(missing_ok=True)
-        os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
-        _copy(source, part, progress)
-        _sync(part)
-        os.link(part, target)
-        _sync(target.parent)
+        with new_file(target, also=("-journal", "-wal", "-shm")) as part:
+            _copy(source, part, progress)
     except FileExistsError as error:
         raise UsageError(f"{str(target)!r} is there already", hint="choose another name, or remove it") from error
     except OSError as error:
         raise BackupError(f"{str(target)!r} cannot be written: {error.strerror}") from error
     except apsw.Error as error:
         raise BackupError(f"{str(target)!r} cannot be written: {error}", hint="check the room on the disk") from error
-    finally:
-        for suffix in ("", "-journal", "-wal", "-shm"):
-            Path(f"{part}{suffix}").unlink(missing_ok=True)
 
 
 def _copy(source: apsw.Connection, part: Path, progress: Callable[[int, int], object]) -> None:
@@ -210,14 +201,6 @@ def _copy(source: apsw.Connection, part: Path, progress: Callable[[int, int], ob
             raise BackupError("the copy is damaged", hint="look at the store with duroctl doctor --deep")
     finally:
         copy.close()
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _size(path: Path) -> int:
