@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from duro.errors import (
         ActivityCancelled,
         ActivityFailedError,
+        ArchiveDamagedError,
+        ArchiveError,
+        ArchiveUnavailableError,
         CommitUnknownError,
         ContextSealed,
         DuroError,
@@ -34,12 +37,14 @@ if TYPE_CHECKING:
         NondeterminismError,
         NonDurableAwaitError,
         NotAnOrphanError,
+        NotArchivedError,
         OrchestrationCancelled,
         OrchestrationFailedError,
         PayloadTooLargeError,
         PolicyUnknownError,
         PruneRunNotFoundError,
         RegistryError,
+        RestoreRefusedError,
         StalePlanError,
         StoreError,
         SubOrchestrationFailedError,
@@ -52,6 +57,8 @@ if TYPE_CHECKING:
     from duro.host.activities import ActivityContext
     from duro.host.options import RuntimeOptions
     from duro.host.runtime import Runtime
+    from duro.maintenance.archive.reader import Archive
+    from duro.model.archive import ArchiveOutcome, RestoreResult
     from duro.model.failure import FailureDetails
     from duro.model.families import (
         Lineage,
@@ -86,12 +93,19 @@ if TYPE_CHECKING:
 _HOMES = {
     "duro.async_client": ("AsyncClient",),
     "duro.client": ("Client", "OrchestrationResult", "Start"),
+    "duro.maintenance.archive.reader": ("Archive",),
+    "duro.model.archive": ("ArchiveOutcome", "RestoreResult"),
     "duro.errors": (
         "ActivityCancelled",
         "ActivityFailedError",
         "CommitUnknownError",
         "ContextSealed",
         "DuroError",
+        "ArchiveError",
+        "ArchiveDamagedError",
+        "ArchiveUnavailableError",
+        "NotArchivedError",
+        "RestoreRefusedError",
         "StalePlanError",
         "PruneRunNotFoundError",
         "PolicyUnknownError",
@@ -180,6 +194,11 @@ __all__ = [
     "ActivityCancelled",
     "ActivityContext",
     "ActivityFailedError",
+    "Archive",
+    "ArchiveDamagedError",
+    "ArchiveError",
+    "ArchiveOutcome",
+    "ArchiveUnavailableError",
     "AsyncClient",
     "AutoPrune",
     "AutoPruneConfig",
@@ -219,6 +238,7 @@ __all__ = [
     "NonDurableAwaitError",
     "NondeterminismError",
     "NotAnOrphanError",
+    "NotArchivedError",
     "OrchestrationCancelled",
     "OrchestrationContext",
     "OrchestrationFailedError",
@@ -241,6 +261,8 @@ __all__ = [
     "RegistryError",
     "RemovalPlan",
     "RemovalResult",
+    "RestoreRefusedError",
+    "RestoreResult",
     "RetryPolicy",
     "Runtime",
     "RuntimeOptions",

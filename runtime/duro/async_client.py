@@ -99,6 +99,12 @@ class AsyncClient:
     compact = _awaitable(Client.compact)
     backup = _awaitable(Client.backup)
     export = _awaitable(Client.export)
+    archive_directory = _awaitable(Client.archive_directory)
+    open_archive = _awaitable(Client.open_archive)
+    waiting_archives = _awaitable(Client.waiting_archives)
+    write_archive = _awaitable(Client.write_archive)
+    find_archived = _awaitable(Client.find_archived)
+    restore_archived = _awaitable(Client.restore_archived)
 
     async def wait_for_orchestration(self, instance_id: str, timeout: float | None = None) -> OrchestrationResult:
         """See ``Client.wait_for_orchestration``; any number of waits hold no thread."""

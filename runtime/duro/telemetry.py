@@ -7,7 +7,7 @@ Counters are plain numbers that only grow, read as a snapshot; publishing them i
 import logging
 import threading
 from collections.abc import Iterable
-from typing import Final
+from typing import Final, Protocol
 
 import msgspec
 
@@ -60,6 +60,53 @@ class PruneCounters:
         """A copy."""
         with self._lock:
             return {key: msgspec.structs.replace(count) for key, count in self._counts.items()}
+
+
+class ArchiveCount(msgspec.Struct, kw_only=True):
+    """What was archived: ``bytes`` on the disk. ``failures``: times an archive could not be used."""
+
+    segments: int = 0
+    histories: int = 0
+    events: int = 0
+    bytes: int = 0
+    failures: int = 0
+
+
+class Archived(Protocol):
+    """What one step wrote."""
+
+    @property
+    def segments(self) -> int: ...
+    @property
+    def histories(self) -> int: ...
+    @property
+    def events(self) -> int: ...
+    @property
+    def file_bytes(self) -> int: ...
+
+
+class ArchiveCounters:
+    """Since the runtime started. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._count = ArchiveCount()
+
+    def add(self, step: Archived) -> None:
+        with self._lock:
+            self._count.segments += step.segments
+            self._count.histories += step.histories
+            self._count.events += step.events
+            self._count.bytes += step.file_bytes
+
+    def failed(self, times: int) -> None:
+        with self._lock:
+            self._count.failures += times
+
+    def snapshot(self) -> ArchiveCount:
+        """A copy."""
+        with self._lock:
+            return msgspec.structs.replace(self._count)
 
 
 class Counters(msgspec.Struct, kw_only=True):

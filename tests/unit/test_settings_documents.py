@@ -80,6 +80,9 @@ GOOD = [
     "[purge]\nkeep_within = '30d'\nkeep_failed_within = '90d'\nkeep_last = 10\nenabled = false\ninterval = '5m'",
     "[purge.overrides]\n'a.*'.never = true\nb.keep_last = 3",
     "[orphans]\nenabled = true\nmin_age = '0s'\nchild_status = ['failed']\non_parent_continue = 'cancel'",
+    "[archive]\nenabled = true\ndirectory = 'archive'\ninterval = '1h'\nlevel = 19",
+    "[archive]\nenabled = false",
+    "[archive]\ndirectory = '/var/archive'",
 ]
 BAD = [
     "x = 1",
@@ -119,6 +122,11 @@ BAD = [
     "orphans.on_parent_end = 'kill'",
     "orphans.child_status = ['running']",
     "orphans.child_status = []",
+    "archive.enabled = true",
+    "archive.directory = ''",
+    "archive.level = 0",
+    "archive.level = 20",
+    "archive.interval = '0s'",
 ]
 
 

@@ -7,6 +7,7 @@ import pytest
 from duro.errors import SettingsError
 from duro.settings.reading import FILE_BYTES_MAX, read_settings
 from duro.settings.values import (
+    ArchiveSettings,
     OrphanSettings,
     PolicyRules,
     PruningSettings,
@@ -112,6 +113,11 @@ enabled = true
 min_age = "0s"
 child_status = ["failed", "completed"]
 interval = "1m"
+[archive]
+enabled = true
+directory = "kept"
+interval = "5m"
+level = 9
 """)
     everything = PolicyRules(
         keep_last=3,
@@ -137,7 +143,8 @@ interval = "1m"
     )
     purge = PurgeSettings(enabled=False, policies=policies, interval_s=7_200)
     orphans = OrphanSettings("cancel", "terminate", True, 0, ("failed", "completed"), 60)
-    assert settings == RuntimeSettings("f", "sqlite:///x.db", pruning, purge, orphans)
+    archive = ArchiveSettings(True, "kept", 300, 9)
+    assert settings == RuntimeSettings("f", "sqlite:///x.db", pruning, purge, orphans, archive)
     assert settings.purge.policies[1].origin == "f:28"
 
 
@@ -381,13 +388,13 @@ def test_a_byte_order_mark_and_windows_line_ends_are_read_and_do_not_shift_place
     settings = _read(b"\xef\xbb\xbf[pruning]\r\ndefault_keep_last = 2\r\n")
     assert settings.pruning.default == SettingsPolicy(None, PolicyRules(keep_last=2), "f", 2)
     assert _problems(b"\xef\xbb\xbfx = 1\r\ny = 2\r\n") == [
-        'f:1:1: unknown key "x"; known here: store, pruning, purge, orphans',
-        'f:2:1: unknown key "y"; known here: store, pruning, purge, orphans',
+        'f:1:1: unknown key "x"; known here: store, pruning, purge, orphans, archive',
+        'f:2:1: unknown key "y"; known here: store, pruning, purge, orphans, archive',
     ]
 
 
 def test_a_key_of_many_parts_is_an_unknown_key() -> None:
-    known = "store, pruning, purge, orphans"
+    known = "store, pruning, purge, orphans, archive"
     assert _problems(".".join(["a"] * 900) + " = 1") == [f'f:1:1: unknown key "a"; known here: {known}']
 
 
@@ -421,3 +428,16 @@ def test_the_hash_is_of_what_the_settings_do_and_not_of_how_they_are_written() -
 )
 def test_every_setting_of_pruning_changes_the_hash(change: str) -> None:
     assert _read(f"[pruning]\n{change}\n").effective_hash != _read("").effective_hash
+
+
+def test_an_archive_that_is_in_use_changes_the_hash_and_one_that_is_not_does_not() -> None:
+    enabled = '[archive]\nenabled = true\ndirectory = "a"\n'
+    assert _read(enabled).effective_hash != _read("").effective_hash
+    assert _read(enabled.replace('"a"', '"b"')).effective_hash != _read(enabled).effective_hash
+    assert _read('[archive]\ndirectory = "a"\n').effective_hash == _read("").effective_hash
+
+
+def test_an_archive_needs_a_directory() -> None:
+    assert _problems(b"[archive]\nenabled = true\n") == [
+        "f:2:1: enabled = true goes with directory, which is not given; give directory too"
+    ]

@@ -76,3 +76,10 @@ def test_details_of_a_sweep_for_orphans_that_does_not_run_are_found() -> None:
     assert [each.partition("; ")[0] for each in found('[orphans]\ninterval = "1h"\nmin_age = "1h"\n')] == [
         "f:2:1: no sweep looks for orphans, so interval says nothing"
     ]
+
+
+def test_details_of_an_archive_that_is_not_in_use_are_found() -> None:
+    text = '[archive]\ndirectory = "a"\ninterval = "1h"\nlevel = 3\n'
+    assert [each.partition("; ")[0] for each in found(text)] == [
+        "f:3:1: the archive is not enabled, so interval says nothing"
+    ]

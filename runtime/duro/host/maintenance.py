@@ -5,6 +5,7 @@ from typing import Final
 
 from duro.clock import Clock
 from duro.errors import StoreError
+from duro.host.archiving import SweptArchives
 from duro.host.scheduler import FINISHED
 from duro.maintenance.sweep import Sweep
 from duro.model.pruning import PruneResult, PruneTrigger
@@ -32,6 +33,7 @@ class Maintenance:
         holder: Callable[[], str],
         counters: PruneCounters,
         interval_s: float,
+        archives: SweptArchives,
     ) -> None:
         self._store = store
         self._clock = clock
@@ -39,9 +41,11 @@ class Maintenance:
         self._counters = counters
         self._interval_s = interval_s
         self.sweep = Sweep(store, self._pruned, counters.add_removals)
+        self._archives = archives
         self._held_as: str | None = None
         self._renew_at_s = 0.0
-        self._round_at_s = 0.0
+        self._round_at_s = self._look_at_s = 0.0
+        self._left_over = False
         self._seen: tuple[int, ...] = ()
         self._changed = False
         self._stopping = False
@@ -79,21 +83,31 @@ class Maintenance:
         if self._changed:
             self._changed = False
             self.sweep.forget()
+        if self._archives.is_due(now_s) and self._archives.step(now_s):
+            return _PAUSE_S
         if self.sweep.step():
             return _PAUSE_S
         self._round_at_s = now_s + self._interval_s
+        self._left_over = False
         return _LOOK_S
 
     def _is_due(self, now_s: float) -> bool:
         """Whether a round goes on, its time has come, or something was left to do."""
-        if now_s >= self._round_at_s or self._changed or self.sweep.in_round:
-            return True
+        if now_s >= self._look_at_s:
+            self._look(now_s)
+        waits = self._left_over or self._archives.is_due(now_s)
+        return now_s >= self._round_at_s or self._changed or self.sweep.in_round or waits
+
+    def _look(self, now_s: float) -> None:
+        """What there is to do, if anything was committed since the last look."""
+        self._look_at_s = now_s + _LOOK_S
         change = self._store.change_counter()
         if change == self._seen:
-            return False
+            return
         self._seen = change
         backlog = self._store.backlog()
-        return bool(backlog.due_executions or backlog.due_instances or backlog.due_removed)
+        self._archives.look(backlog, now_s)
+        self._left_over = bool(backlog.due_executions or backlog.due_instances or backlog.due_removed)
 
     def _lease(self, now_s: float) -> bool:
         holder = self._holder()

@@ -10,7 +10,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 
 from duro.errors import StoreError, UsageError
 from duro.model.removal import Backlog
-from duro.telemetry import HOST_LOGGER, Counters, PruneCount
+from duro.telemetry import HOST_LOGGER, ArchiveCount, Counters, PruneCount
 
 _HELP: Final = {
     "commits": "Transactions of the worker.",
@@ -31,6 +31,14 @@ _HELP: Final = {
 }
 
 
+_ARCHIVE: Final = {
+    "histories": ("duro_archived_histories", "Histories written to archives."),
+    "events": ("duro_archived_events", "Events written to archives."),
+    "bytes": ("duro_archived_bytes", "Bytes that archives grew by."),
+    "failures": ("duro_archive_failures", "Times an archive could not be used."),
+}
+
+
 class RuntimeCollector:
     """Reads what it is given whenever it is scraped."""
 
@@ -38,16 +46,21 @@ class RuntimeCollector:
         self,
         counters: Callable[[], Counters],
         pruned: Callable[[], dict[tuple[str, str], PruneCount]],
+        archived: Callable[[], ArchiveCount],
         backlog: Callable[[], Backlog],
         orphans: Callable[[], dict[str, int]],
     ) -> None:
         self._counters = counters
         self._pruned = pruned
+        self._archived = archived
         self._backlog = backlog
         self._orphans = orphans
 
     def collect(self) -> Iterator[Metric]:
         yield from self._pruning()
+        archived = self._archived()
+        for field, (metric, text) in _ARCHIVE.items():
+            yield CounterMetricFamily(metric, text, value=getattr(archived, field))
         counters = self._counters()
         for field, text in _HELP.items():
             yield CounterMetricFamily(f"duro_{field}", text, value=getattr(counters, field))
@@ -70,6 +83,11 @@ class RuntimeCollector:
             "duro_removed_backlog",
             "Instances of the store that are removed and not yet reclaimed.",
             value=backlog.removed_instances,
+        )
+        yield GaugeMetricFamily(
+            "duro_archive_waiting",
+            "Executions and instances of the store that stay in it until they are archived.",
+            value=backlog.unarchived_executions + backlog.unarchived_instances,
         )
         orphaned = GaugeMetricFamily("duro_orphans", "Orphans in the store.", labels=("orchestration",))
         for name, count in sorted(orphans.items()):

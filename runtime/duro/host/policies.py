@@ -59,6 +59,7 @@ class WorkerPolicies:
             rollout_cap_s=sources.rollout_cap_s,
             stopped_by=stopped_by(sources),
             triggers=sources.triggers,
+            archive=sources.archive_enabled,
         )
         self._chains: dict[tuple[str, str, PruneOptions | None], PolicyChain | None] = {}
 

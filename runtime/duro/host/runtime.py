@@ -13,6 +13,7 @@ from duro.async_client import AsyncClient
 from duro.client import Client
 from duro.errors import SettingsError, StoreError, UsageError
 from duro.host.activities import ThreadedActivityExecutor
+from duro.host.archiving import ArchiveTerms, SweptArchives, archive_terms
 from duro.host.maintenance import Maintenance
 from duro.host.options import RuntimeOptions
 from duro.host.policies import WorkerPolicies, child_terms, sources_of
@@ -24,7 +25,7 @@ from duro.registry import Registry
 from duro.settings.places_of_stores import anchored
 from duro.stores.base import Store
 from duro.stores.opening import new_id, open_store
-from duro.telemetry import HOST_LOGGER, Counters, PruneCount, PruneCounters
+from duro.telemetry import HOST_LOGGER, ArchiveCount, ArchiveCounters, Counters, PruneCount, PruneCounters
 from duro.version import __version__
 from duro.waiting import FinishNotifier
 
@@ -91,6 +92,7 @@ class Runtime:
         self._stopping = False
         self._unpublished = False
         self._prune_counters = PruneCounters()
+        self._archive_counters = ArchiveCounters()
         self._metrics: MetricsServer | None = None
         self._executor: ThreadedActivityExecutor | None = None
         self.client = self._make_client(ids, by_hand=True)
@@ -148,6 +150,7 @@ class Runtime:
             holder=lambda: worker.worker_id,
             counters=self._prune_counters,
             interval_s=self.options.sweep_interval_s,
+            archives=SweptArchives(self.store, self._archive_counters, self._archive_terms),
         )
         self._loop = self._scheduler.start("duro-worker", worker.step)
         self._renewal = self._scheduler.start("duro-lease", worker.renew_step)
@@ -224,6 +227,14 @@ class Runtime:
         return self._prune_counters.snapshot()
 
     @property
+    def archive_count(self) -> ArchiveCount:
+        """What this runtime has archived since it started."""
+        return self._archive_counters.snapshot()
+
+    def _archive_terms(self) -> ArchiveTerms:
+        return archive_terms(None if self._watched is None else self._watched.settings)
+
+    @property
     def settings_problem(self) -> SettingsError | None:
         """Why the configuration file as it is now is not in force; None: it is, or there is none."""
         return None if self._watched is None else self._watched.problem
@@ -298,7 +309,11 @@ class Runtime:
         from duro.host.metrics import MetricsServer, RuntimeCollector  # only those who are scraped pay for it
 
         collector = RuntimeCollector(
-            lambda: worker.counters, self._prune_counters.snapshot, self.store.backlog, self.store.count_orphans
+            lambda: worker.counters,
+            self._prune_counters.snapshot,
+            self._archive_counters.snapshot,
+            self.store.backlog,
+            self.store.count_orphans,
         )
         return MetricsServer(collector, self.options.metrics_port, self.options.metrics_address)
 

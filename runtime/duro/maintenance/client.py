@@ -83,6 +83,7 @@ class Pruning:
         grace_s: float = PRUNE_GRACE_S,
         reason: str = "",
         by: str | None = None,
+        archive: str | os.PathLike[str] | None = None,
         progress: "Progress | None" = None,
     ) -> PruneResult:
         """Remove exactly what ``plan`` shows, as far as it may still go; the rest is in ``PruneResult.skipped``, with
@@ -95,7 +96,7 @@ class Pruning:
 
         if not isinstance(plan, PrunePlan):
             raise UsageError(f"plan must be a PrunePlan, not {plan!r}", hint="client.plan_prune makes one")
-        return pruning.apply(self.store, plan, self._terms(grace_s, reason, by, plan), progress)
+        return pruning.apply(self.store, plan, self._terms(grace_s, reason, by, plan, archive), progress)
 
     def prune_executions(
         self,
@@ -105,6 +106,7 @@ class Pruning:
         grace_s: float = PRUNE_GRACE_S,
         reason: str = "",
         by: str | None = None,
+        archive: str | os.PathLike[str] | None = None,
     ) -> PruneResult:
         """Prune one instance; see ``prune_executions_bulk``. An activity may prune its own (``ctx.client``): the ledger
         coalesces what activities prune, so it is no run, and ``undo_prune`` takes the instance's id.
@@ -113,7 +115,7 @@ class Pruning:
             InstanceNotFoundError: there is no such instance.
         """
         scope = PruneScope(instance_ids=(check_instance_id(instance_id),))
-        return self.prune_executions_bulk(options, scope=scope, grace_s=grace_s, reason=reason, by=by)
+        return self.prune_executions_bulk(options, scope=scope, grace_s=grace_s, reason=reason, by=by, archive=archive)
 
     def prune_executions_bulk(
         self,
@@ -123,23 +125,27 @@ class Pruning:
         grace_s: float = PRUNE_GRACE_S,
         reason: str = "",
         by: str | None = None,
+        archive: str | os.PathLike[str] | None = None,
         progress: "Progress | None" = None,
     ) -> PruneResult:
         """Prune every instance of ``scope``, oldest first, in small transactions, until nothing is left to prune.
 
         What is removed leaves every list at once. Its rows go ``grace_s`` seconds later (0: now), and until then
         ``undo_prune(result.run_id)`` brings it back. ``reason`` and ``by`` (None: the user of this process) stand in
-        the ledger. ``progress`` is called after every batch; when it returns False, the prune ends there.
+        the ledger. ``progress`` is called after every batch; when it returns False, the prune ends there. ``archive``
+        is a directory in which every history is kept before its rows go (None: the configured one, if there is one);
+        it is written at once, and what it cannot take stays in the store (``result.archived``).
 
         Raises:
             UsageError: an argument is wrong. Nothing was changed.
+            ArchiveUnavailableError: the directory cannot be used. Nothing was changed.
             InvalidRulesError: the options name nothing to keep.
             InstanceNotFoundError: an instance of ``scope`` does not exist.
             PolicyUnknownError: no options, and no worker has published a policy.
         """
         from duro.maintenance import pruning
 
-        terms = self._terms(grace_s, reason, by)
+        terms = self._terms(grace_s, reason, by, archive=archive)
         return pruning.prune_many(self.store, _options(options), checked_scope(scope), terms, progress)
 
     def undo_prune(self, run_or_instance_id: str, *, by: str | None = None) -> UndoResult:
@@ -159,7 +165,7 @@ class Pruning:
             run_id=run_id,
             instance_id=instance_id,
             by=user_name() if by is None else by,
-            source=_source(None),
+            source=source_of(None),
         )
 
     def _run_or_instance(self, asked: str) -> tuple[str, str]:
@@ -314,7 +320,12 @@ class Pruning:
     # --- inside ------------------------------------------------------------------------------------------------
 
     def _terms(
-        self, grace_s: float, reason: str, by: str | None, plan: PrunePlan | RemovalPlan | None = None
+        self,
+        grace_s: float,
+        reason: str,
+        by: str | None,
+        plan: PrunePlan | RemovalPlan | None = None,
+        archive: str | os.PathLike[str] | None = None,
     ) -> "RunTerms":
         from duro.maintenance.pruning import RunTerms
 
@@ -326,14 +337,27 @@ class Pruning:
             grace_ms=math.ceil(grace_s * 1000),
             by=user_name() if by is None else by,
             reason=reason,
-            source=_source(plan),
+            source=source_of(plan),
+            archive=None if archive is None else archive_path(archive),
         )
 
     def _short_id(self, kind: str) -> str:
         return f"{kind}-{self._ids()[:_ID_LETTERS]}"
 
 
-def _source(plan: PrunePlan | RemovalPlan | None) -> RunSource:
+def archive_path(archive: str | os.PathLike[str]) -> str:
+    """The directory of an archive, absolute.
+
+    Raises:
+        UsageError: it is empty, or no path.
+    """
+    path = os.fspath(archive)
+    if not isinstance(path, str) or not path or "\0" in path:
+        raise UsageError(f"an archive is a directory, not {path!r}", hint="give its path")
+    return os.path.abspath(path)  # noqa: PTH100 - as the user wrote it, links and all
+
+
+def source_of(plan: PrunePlan | RemovalPlan | None) -> RunSource:
     """This machine, this duro, and the plan that is carried out."""
     digest = ""
     if plan is not None:

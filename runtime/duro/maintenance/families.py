@@ -8,10 +8,12 @@ from typing import Final, NamedTuple
 import msgspec
 
 from duro.errors import InstanceNotFoundError, PolicyUnknownError, StalePlanError, UsageError
+from duro.maintenance.archiving import Archiving
 from duro.maintenance.policies import ConfiguredPolicies
 from duro.maintenance.pruned import was_removed
 from duro.maintenance.pruning import Progress, PruneProgress, RunTerms, reclaim_all
 from duro.maintenance.room import Room
+from duro.model.archive import ArchiveOutcome
 from duro.model.families import (
     CLEANABLE_KINDS,
     Family,
@@ -447,6 +449,8 @@ class _Run:
         self._store = store
         self._terms = terms
         self._trigger = trigger
+        self._archiving = Archiving(store, terms.archive, ConfiguredPolicies(store), by_hand=bool(terms.run_id))
+        self._archived: ArchiveOutcome | None = None
         self._progress = progress or (lambda _: True)
         self._policy_revision = policy_revision
         self._planned = planned or {}
@@ -468,17 +472,24 @@ class _Run:
                 source=self._terms.source,
                 grace_ms=self._terms.grace_ms,
                 policy_revision=self._policy_revision,
+                archive=self._archiving.archive,
             )
             self._add(self._room.make(partial(self._remove, removal)))
-            done = PruneProgress(
-                instances=self._instances, executions=self._executions, events=self._events, bytes=self._bytes
-            )
-            if self._progress(done) is False:
+            if self._progress(self._done) is False:
                 self._remaining = sum(1 for _ in islice(waiting, 1))
                 break
+        self._archived = self._archiving.finish(
+            lambda n: self._progress(msgspec.structs.replace(self._done, archived=n))
+        )
         if self._terms.grace_ms == 0:
             reclaim_all(self._store)
         self._room.end()
+
+    @property
+    def _done(self) -> PruneProgress:
+        return PruneProgress(
+            instances=self._instances, executions=self._executions, events=self._events, bytes=self._bytes
+        )
 
     def _remove(self, removal: RemovalBatch, _small: bool) -> list[RemovalOutcome]:
         return self._store.remove(removal, durable=self._room.durable)
@@ -510,4 +521,5 @@ class _Run:
             skipped=tuple(self._skipped),
             remaining=self._remaining,
             run_id=self._terms.run_id if self._families else "",
+            archived=self._archived if self._families else None,
         )

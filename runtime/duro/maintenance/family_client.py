@@ -1,6 +1,7 @@
 """The client's methods about lineages, orphans, the removal of whole instances, and checks: checked arguments in,
 values out."""
 
+import os
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
@@ -73,6 +74,7 @@ class Families(Pruning):
         grace_s: float = PRUNE_GRACE_S,
         reason: str = "",
         by: str | None = None,
+        archive: str | os.PathLike[str] | None = None,
         progress: "Progress | None" = None,
     ) -> RemovalResult:
         """Remove orphans that have ended, each with all that depends on it, if all of that has ended, too.
@@ -87,7 +89,7 @@ class Families(Pruning):
         """
         from duro.maintenance import families
 
-        terms = self._terms(grace_s, reason, by)
+        terms = self._terms(grace_s, reason, by, archive=archive)
         return families.cleanup(
             self.store, _filter(where), _age_s(min_age), terms, cancel_running=cancel_running, progress=progress
         )
@@ -147,6 +149,7 @@ class Families(Pruning):
         grace_s: float = PRUNE_GRACE_S,
         reason: str = "",
         by: str | None = None,
+        archive: str | os.PathLike[str] | None = None,
         progress: "Progress | None" = None,
     ) -> RemovalResult:
         """Remove whole instances of ``scope`` that have ended, each with all that depends on it, and what is settled
@@ -160,7 +163,7 @@ class Families(Pruning):
         """
         from duro.maintenance import families
 
-        terms = self._terms(grace_s, reason, by)
+        terms = self._terms(grace_s, reason, by, archive=archive)
         return families.purge(self.store, _purge_options(options), checked_scope(scope), terms, progress)
 
     def apply_removal(
@@ -171,6 +174,7 @@ class Families(Pruning):
         grace_s: float = PRUNE_GRACE_S,
         reason: str = "",
         by: str | None = None,
+        archive: str | os.PathLike[str] | None = None,
         progress: "Progress | None" = None,
     ) -> RemovalResult:
         """Remove the families that ``plan`` (of a purge, or of orphans) shows, as far as they may still go; the rest is
@@ -183,7 +187,7 @@ class Families(Pruning):
 
         if not isinstance(plan, RemovalPlan):
             raise UsageError(f"plan must be a RemovalPlan, not {plan!r}", hint="client.plan_purge makes one")
-        terms = self._terms(grace_s, reason, by, plan)
+        terms = self._terms(grace_s, reason, by, plan, archive)
         return families.apply(self.store, plan, terms, progress, cancel_running=cancel_running)
 
     def find_removed(self, instance_id: str) -> RemovedInstance | None:

@@ -1,4 +1,4 @@
-"""What a runtime_config.toml says about pruning, purging and orphans, in the words workers publish it in. Pure."""
+"""What a runtime_config.toml says about pruning, purging, orphans and archives, in the words workers publish it in."""
 
 import msgspec
 
@@ -7,12 +7,13 @@ from duro.model.policies import OrphanTerms, PolicySources, StatedPolicy, Stated
 from duro.model.pruning import PruneTrigger
 from duro.model.retention import NEVER, AutoPrune, Policy, PolicyKind, PolicyOrigin
 from duro.model.status import ChildrenPolicy, InstanceStatus
+from duro.settings.places_of_stores import archive_directory
 from duro.settings.values import PruningSettings, RuntimeSettings, SettingsPolicy, SettingsPurge
 
 
 def with_file(sources: PolicySources, settings: RuntimeSettings) -> PolicySources:
     """``sources`` with what ``settings`` say in place of what another file said."""
-    pruning = settings.pruning
+    pruning, directory = settings.pruning, settings.archive.directory
     return msgspec.structs.replace(
         sources,
         file=settings.file,
@@ -32,6 +33,8 @@ def with_file(sources: PolicySources, settings: RuntimeSettings) -> PolicySource
             child_status=tuple(InstanceStatus(status) for status in settings.orphans.child_status),
             interval_s=float(settings.orphans.interval_s),
         ),
+        archive_enabled=settings.archive.enabled,
+        archive_directory="" if directory is None else str(archive_directory(directory, settings.file)),
         settings_hash=settings.effective_hash,
     )
 

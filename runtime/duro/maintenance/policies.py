@@ -1,10 +1,12 @@
 """The automatic policies as all workers of a store see them."""
 
 from collections.abc import Callable, Iterable
+from pathlib import Path
 
 import msgspec
 
 from duro.errors import PolicyUnknownError
+from duro.model.archive import CONFIGURED
 from duro.model.policies import PolicySources, StatedPolicy, UnitedPolicy
 from duro.model.removal import PrunableInstance
 from duro.model.retention import PolicyKind, PolicyOrigin, PruneOptions
@@ -82,6 +84,18 @@ class ConfiguredPolicies:
         """What becomes of the children of a pruned execution: they stay unless all workers say otherwise."""
         settled = bool(self.sources) and all(each.children is ChildrenPolicy.SETTLED for each in self.sources)
         return ChildrenPolicy.SETTLED if settled else ChildrenPolicy.KEEP
+
+    @property
+    def archive(self) -> str | None:
+        """Where what is removed is kept first (``PruneBatch.archive``): in the configured archive, as soon as one
+        worker was told so."""
+        return CONFIGURED if any(each.archive_enabled for each in self.sources) else None
+
+    @property
+    def archive_directory(self) -> Path | None:
+        """The configured archive's; the first, where workers differ."""
+        found = [each.archive_directory for each in self.sources if each.archive_enabled and each.archive_directory]
+        return Path(found[0]) if found else None
 
 
 def nobody_says() -> PolicyUnknownError:

@@ -8,6 +8,7 @@ from typing import Final
 import msgspec
 
 from duro.errors import InstanceNotFoundError, StalePlanError
+from duro.maintenance.archiving import Archiving
 from duro.maintenance.policies import ConfiguredPolicies, Rules, asked_for, nobody_says
 from duro.maintenance.room import Room
 from duro.model.ledger import RunSource
@@ -59,12 +60,14 @@ _POLITE_PART: Final = 2
 
 
 class PruneProgress(msgspec.Struct, frozen=True, kw_only=True):
-    """How far a long prune is. ``instances`` were looked at, ``executions``, ``events`` and ``bytes`` marked."""
+    """How far a long prune is. ``instances`` were looked at, ``executions``, ``events`` and ``bytes`` marked, and then
+    ``archived`` histories kept, if they are."""
 
     instances: int = 0
     executions: int = 0
     events: int = 0
     bytes: int = 0
+    archived: int = 0
 
 
 Progress = Callable[[PruneProgress], bool | None]
@@ -72,13 +75,15 @@ Progress = Callable[[PruneProgress], bool | None]
 
 
 class RunTerms(msgspec.Struct, frozen=True, kw_only=True):
-    """Who prunes by hand, and how: see ``PruneBatch``. Without a ``run_id`` it is an activity that does."""
+    """Who prunes by hand, and how: see ``PruneBatch``. Without a ``run_id`` it is an activity that does. ``archive``
+    None: as it is configured."""
 
     run_id: str
     grace_ms: int
     by: str = ""
     reason: str = ""
     source: RunSource = RunSource()
+    archive: str | None = None
 
 
 # --- which instances -----------------------------------------------------------------------------------------
@@ -262,7 +267,7 @@ def prune_many(
                     instance.live_executions_max,
                 )
 
-    result = _Run(store, terms, policies.children, progress).carry_out(orders())
+    result = _Run(store, terms, policies, progress).carry_out(orders())
     if silent and options is None:
         raise nobody_says()
     return result
@@ -286,7 +291,7 @@ def apply(store: Store, made: PrunePlan, terms: RunTerms, progress: Progress | N
         raise StalePlanError(
             "what is said about pruning has changed since the plan was made", hint="make the plan again"
         )
-    return _Run(store, terms, policies.children, progress, revision).carry_out(_orders_of(made))
+    return _Run(store, terms, policies, progress, revision).carry_out(_orders_of(made))
 
 
 def _orders_of(made: PrunePlan) -> Iterator[tuple[PruneOrder, int]]:
@@ -310,13 +315,14 @@ class _Run:
         self,
         store: Store,
         terms: RunTerms,
-        children: ChildrenPolicy,
+        policies: ConfiguredPolicies,
         progress: Progress | None,
         policy_revision: int | None = None,
     ) -> None:
         self._store = store
         self._terms = terms
-        self._children = children
+        self._children = policies.children
+        self._archiving = Archiving(store, terms.archive, policies, by_hand=bool(terms.run_id))
         self._progress = progress or (lambda _: True)
         self._policy_revision = policy_revision
         self._executions_max = _EXECUTIONS_AT_FIRST
@@ -334,10 +340,11 @@ class _Run:
             if not self._carry_out(batch):
                 self._remaining += sum(1 for _ in islice(waiting, 1))
                 break
+        done = self._done
+        archived = self._archiving.finish(lambda n: self._progress(msgspec.structs.replace(done, archived=n)))
         if self._terms.grace_ms == 0:
             reclaim_all(self._store)
         self._room.end()
-        done = self._done
         return PruneResult(
             executions_deleted=done.executions,
             events_deleted=done.events,
@@ -346,6 +353,7 @@ class _Run:
             remaining=self._remaining,
             skipped=tuple(self._skipped),
             run_id=self._terms.run_id if done.executions else "",
+            archived=archived if done.executions else None,
         )
 
     def _next_batch(self, waiting: Iterator[tuple[PruneOrder, int]]) -> list[PruneOrder]:
@@ -371,6 +379,7 @@ class _Run:
                 grace_ms=self._terms.grace_ms,
                 children=self._children,
                 policy_revision=self._policy_revision,
+                archive=self._archiving.archive,
             )
             results = self._room.make(partial(self._prune, batch))
             going_on = [
@@ -426,6 +435,7 @@ def reclaim_all(store: Store, events_max: int = RECLAIM_EVENTS_MAX) -> ReclaimRe
             children=total.children + part.children,
             instances=total.instances + part.instances,
         )
-        if not part.more:
-            return total
         room.leave()
+        if not part.more:
+            room.end()
+            return total

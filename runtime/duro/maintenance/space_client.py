@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from duro.errors import UsageError
-from duro.maintenance.family_client import Families
+from duro.maintenance.archive_client import Archives
 from duro.model.space import CompactResult, FileSizes
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from duro.maintenance.space import StoreStats
 
 
-class Space(Families):
+class Space(Archives):
     """Part of ``Client``; see there."""
 
     def stats(self) -> "StoreStats":

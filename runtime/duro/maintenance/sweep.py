@@ -117,7 +117,7 @@ class Sweep:
             for orphan in families.orphans(self._store, where)
             if orphan.since_ms is not None and self._store.now_ms() - orphan.since_ms >= rules.min_age_s * 1000
         )
-        yield from _batches(families.ORPHANS, orders)
+        yield from _batches(families.ORPHANS, orders, policies.archive)
 
     def _purges(self, policies: ConfiguredPolicies) -> Iterator[RemovalBatch]:
         interval_s = purge_interval_s(policies.sources)
@@ -126,7 +126,7 @@ class Sweep:
         if not all(sources.purge_enabled for sources in policies.sources):
             return
         orders = families.purge_orders(self._store, lambda name: united_purge(policies.sources, name), PruneScope())
-        yield from _batches(families.PURGE, orders)
+        yield from _batches(families.PURGE, orders, policies.archive)
 
     def _is_time(self, trigger: str, interval_s: float) -> bool:
         """Whether this sweep has not looked for so long."""
@@ -179,6 +179,7 @@ class Sweep:
                 executions_max=_EXECUTIONS_A_STEP,
                 children=self._policies.children,
                 swept=True,
+                archive=self._policies.archive,
             )
         )
         self._going_on = []
@@ -192,9 +193,9 @@ class Sweep:
                 self._going_on.append((instance, going_on))
 
 
-def _batches(trigger: str, orders: Iterator[RemovalOrder]) -> Iterator[RemovalBatch]:
+def _batches(trigger: str, orders: Iterator[RemovalOrder], archive: str | None) -> Iterator[RemovalBatch]:
     while part := tuple(islice(orders, _FAMILIES_A_STEP)):
-        yield RemovalBatch(orders=part, trigger=trigger)
+        yield RemovalBatch(orders=part, trigger=trigger, archive=archive)
 
 
 def _order(instance: PrunableInstance, united: UnitedPolicy) -> PruneOrder:

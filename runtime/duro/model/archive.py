@@ -1,7 +1,7 @@
 """Values about archives: what a store hands over to be kept in files, and what comes back from them.
 
-The way of one history: it is marked with the place of its archive (``PruneBatch.archive``), the store lists it once its
-grace is over (``ArchivableExecution``), an archiver writes it into a segment and says so (``Store.note_archived``), and
+The way of one history: it is marked with the place of its archive (``PruneBatch.archive``), the store lists it
+(``ArchivableExecution``), an archiver writes it into a segment and says so (``Store.note_archived``), and
 only then can it be reclaimed. Restoring takes it from the segment (``Restoration``).
 """
 
@@ -98,8 +98,8 @@ class ArchivableInstance(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class WaitingArchive(msgspec.Struct, frozen=True, kw_only=True):
-    """What waits for one archive (``archive`` as in ``ArchivableExecution``) since its grace was over: executions of
-    instances that are there, whole instances, and the time from which the first of them could have gone, Unix ms."""
+    """What waits for one archive (``archive`` as in ``ArchivableExecution``): executions of instances that are there,
+    whole instances, and the time from which the first of them may go, Unix ms."""
 
     archive: str
     executions: int
@@ -126,6 +126,21 @@ class Restoration(msgspec.Struct, frozen=True, kw_only=True):
     hold_until_ms: int
     by: str
     source: RunSource
+
+
+class ArchiveOutcome(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of an archive when it was written to: ``archive`` as in the marks, its ``directory`` ("": nobody says
+    where the configured one is), what was written, and ``waiting`` executions and instances that it could not take yet,
+    with the ``problem`` (a sentence). Those stay in the store until it can."""
+
+    archive: str
+    directory: str
+    segments: int = 0
+    histories: int = 0
+    events: int = 0
+    file_bytes: int = 0
+    waiting: int = 0
+    problem: str = ""
 
 
 class RestoreResult(msgspec.Struct, frozen=True, kw_only=True):

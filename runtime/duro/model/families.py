@@ -32,6 +32,7 @@ from typing import Final
 
 import msgspec
 
+from duro.model.archive import ArchiveOutcome
 from duro.model.ledger import RunSource
 from duro.model.pruning import Verdict
 from duro.model.records import ChildRecord
@@ -410,7 +411,8 @@ class SkippedInstance(msgspec.Struct, frozen=True):
 
 class RemovalResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a purge or a clean-up did. ``families`` were removed, with ``instances`` in all. ``cancelled``: running
-    orphans that were asked to end; a later run removes them. ``remaining`` families were not looked at."""
+    orphans that were asked to end; a later run removes them. ``remaining`` families were not looked at. ``archived``
+    is as in ``PruneResult``."""
 
     families: int = 0
     instances: int = 0
@@ -421,6 +423,7 @@ class RemovalResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     skipped: tuple[SkippedInstance, ...] = ()
     remaining: int = 0
     run_id: str = ""
+    archived: ArchiveOutcome | None = None
 
 
 class RemovedInstance(msgspec.Struct, frozen=True, kw_only=True):

@@ -46,7 +46,8 @@ class PolicySources(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     ``file_enabled`` and ``code_enabled`` must both be True for anything to be pruned automatically; ``file`` names the
     file, "" if there is none. ``triggers`` are those the file allows. ``rollout_pause_s`` and ``rollout_cap_s``: see
     ``duro.retention.triggers``. ``children``: what becomes of the children of a pruned execution. ``purges``: what the
-    file says about purging, looked at every ``purge_interval_s``; ``orphans``: about orphans. ``settings_hash`` names
+    file says about purging, looked at every ``purge_interval_s``; ``orphans``: about orphans. ``archive_enabled``: what
+    goes is kept first, in ``archive_directory`` (absolute). ``settings_hash`` names
     the whole configuration ("" without a file). ``weakened`` is what its store gave up for speed ("" nothing).
     """
 
@@ -67,6 +68,8 @@ class PolicySources(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     purges: tuple[StatedPurge, ...] = ()
     purge_interval_s: float = PURGE_SWEEP_S
     orphans: OrphanTerms = OrphanTerms()
+    archive_enabled: bool = False
+    archive_directory: str = ""
     settings_hash: str = ""
     weakened: str = ""
 

@@ -38,6 +38,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from duro.model.archive import ArchiveOutcome
 from duro.model.refusal import InvalidRulesError
 from duro.model.retention import PolicyOrigin, PruneOptions
 from duro.model.status import UNFINISHED_EXECUTION_STATUSES, ExecutionStatus
@@ -273,7 +274,8 @@ class PruneResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
 
     ``remaining`` counts executions that the rules let go and that are still there: beyond what one turn looks at, or
     beyond a limit. A prune that failed has ``error`` (a sentence) and zeros; it is not raised. ``run_id`` names a
-    manual run that marked something, for ``undo_prune``.
+    manual run that marked something, for ``undo_prune``. ``archived``: what was kept of it, and where; None: no archive
+    was asked for.
     """
 
     executions_deleted: int = 0
@@ -284,3 +286,4 @@ class PruneResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     skipped: tuple[SkippedExecution, ...] = ()
     error: str | None = None
     run_id: str = ""
+    archived: ArchiveOutcome | None = None

@@ -209,7 +209,7 @@ class PublishedPolicies(msgspec.Struct, frozen=True, kw_only=True):
 class Backlog(msgspec.Struct, frozen=True, kw_only=True):
     """What is left to do: executions marked and not reclaimed (``due_executions`` of them may go now), instances a
     sweep has to look at, and instances removed and not reclaimed (``due_removed`` of them may go now). The
-    ``unarchived_*`` ones are past their grace and wait for their archive."""
+    ``unarchived_*`` ones wait for their archive."""
 
     marked_executions: int = 0
     due_executions: int = 0

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from duro.durations import DURATION_HINT, parse_duration_s
 from duro.errors import InvalidNameError
 from duro.naming import check_name
-from duro.settings.fields import COUNT_MAX, ROOT, Conflict, Field, Section
+from duro.settings.fields import ROOT, Conflict, Field, Section
 from duro.settings.places import Path
 
 
@@ -97,6 +97,9 @@ def _conflicts(section: Section, table: Mapping[str, Any]) -> Iterator[Conflict]
     if section.not_both and all(name in table for name in section.not_both):
         first, second = section.not_both
         yield Conflict(first, f"{first} and {second} are both given", "keep one of them")
+    if section.if_true and table.get(section.if_true[0]) is True and section.if_true[1] not in table:
+        first, second = section.if_true
+        yield Conflict(first, f"{first} = true goes with {second}, which is not given", f"give {second} too")
     if section.conflicts:
         yield from section.conflicts(table)
 
@@ -148,7 +151,7 @@ def read_value(field: Field, value: object) -> Any:
         case "true" if value is False:
             raise ValueError("can only be true", "leave it out")
         case "count" if isinstance(value, int) and not isinstance(value, bool):
-            if field.minimum <= value <= COUNT_MAX:
+            if field.minimum <= value <= field.maximum:
                 return value
         case "duration" if isinstance(value, str):
             return _duration_s(field, value)

@@ -8,7 +8,7 @@ from typing import Any, Final
 from duro.durations import DURATION_PATTERN
 from duro.settings.check import header, written_key, written_text, written_value
 from duro.settings.fields import (
-    COUNT_MAX,
+    ARCHIVE,
     DEFAULT_POLICY,
     ORPHANS,
     OVERRIDE,
@@ -45,6 +45,7 @@ def default_file(store_url: str = STORE_URL) -> str:
         (PURGE, ("purge",), True),
         (PURGE_OVERRIDE, ("purge", "overrides", _NAME), False),
         (ORPHANS, ("orphans",), True),
+        (ARCHIVE, ("archive",), True),
     ):
         blocks.append("\n".join(_section_lines(section, path, written)))
     text = "\n\n".join(blocks) + "\n"
@@ -100,6 +101,10 @@ def _schema_of_section(section: Section) -> dict[str, Any]:
         schema["if"], schema["then"] = {"required": [section.alone]}, alone
     if section.needs:
         schema["dependentRequired"] = {key: [needed] for key, needed in section.needs}
+    if section.if_true:
+        first, second = section.if_true
+        schema["if"] = {"properties": {first: {"const": True}}, "required": [first]}
+        schema["then"] = {"required": [second]}
     if section.not_both:
         schema["not"] = {"required": list(section.not_both)}
     return schema
@@ -113,7 +118,7 @@ def _schema_of_field(field: Field) -> dict[str, Any]:
         case "true":
             schema["const"] = True
         case "count":
-            schema |= {"type": "integer", "minimum": field.minimum, "maximum": COUNT_MAX}
+            schema |= {"type": "integer", "minimum": field.minimum, "maximum": field.maximum}
         case "duration":
             zero = "" if field.minimum == 0 else "(?!0+[smhdw]$)"
             schema |= {"type": "string", "pattern": f"^{zero}{DURATION_PATTERN}$"}

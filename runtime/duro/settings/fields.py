@@ -28,8 +28,8 @@ class Conflict(NamedTuple):
 class Field:
     """One key. ``default`` and ``example`` are as written in the file; a key without a default is off.
 
-    ``minimum`` is for counts, and in seconds for durations. ``choices`` is for ``choice`` (one of them, a text) and for
-    ``choices`` (several, an array).
+    ``minimum`` is for counts, and in seconds for durations; ``maximum`` is
+    for counts. ``choices`` is for ``choice`` (one of them, a text) and for ``choices`` (several, an array).
     """
 
     name: str
@@ -38,6 +38,7 @@ class Field:
     default: Any = None
     example: Any = None
     minimum: int = 1
+    maximum: int = COUNT_MAX
     choices: tuple[str, ...] = ()
 
     @property
@@ -49,7 +50,7 @@ class Field:
             case "true":
                 return "true"
             case "count":
-                return f"a whole number from {self.minimum} to {COUNT_MAX}"
+                return f"a whole number from {self.minimum} to {self.maximum}"
             case "duration":
                 return f"a duration of at least {format_duration(self.minimum)}"
             case "text":
@@ -66,8 +67,9 @@ class Section:
     without the table there is no value, else an absent table has its defaults.
 
     Which keys go together: at least one of ``requires_one_of``; ``alone`` with no other, and then it is enough; the
-    first of each pair of ``needs`` with the second; never both of ``not_both``. ``conflicts`` finds what cannot be said
-    so. These are looked at when all keys of the table are right by themselves. ``redirects`` are keys that people try
+    first of each pair of ``needs`` with the second; where the first of ``if_true`` is true, with the second; never both
+    of ``not_both``. ``conflicts`` finds what cannot be said so. These are looked at when all keys of the table are
+    right by themselves. ``redirects`` are keys that people try
     and that are refused with a message and a hint of their own.
     """
 
@@ -80,6 +82,7 @@ class Section:
     requires_one_of: tuple[str, ...] = ()
     alone: str | None = None
     needs: tuple[tuple[str, str], ...] = ()
+    if_true: tuple[str, str] | None = None
     not_both: tuple[str, str] | None = None
     conflicts: Callable[[Mapping[str, Any]], list[Conflict]] | None = None
     redirects: tuple[tuple[str, str, str], ...] = ()
@@ -253,4 +256,22 @@ STORE: Final = Section(
         ),
     ),
 )
-ROOT: Final = Section("", "The settings of duro and duroctl.", sections=(STORE, PRUNING, PURGE, ORPHANS))
+ARCHIVE: Final = Section(
+    "archive",
+    "Histories in files, before they are removed from the store: pruned, purged or cleaned up. Until a history is\n"
+    "there, written, synced and read back, it stays in the store. `duroctl archive` looks into it and brings back.",
+    fields=(
+        Field("enabled", "boolean", "true: nothing is removed that is not in the archive.", default=False),
+        Field(
+            "directory",
+            "text",
+            "A directory of its own; a relative path starts at the directory of this file. It is made if it is not\n"
+            "there and the directory above it is: a volume that is not mounted is not stood in for.",
+            example="archive",
+        ),
+        Field("interval", "duration", "How long few histories may wait to become one segment.", default="10m"),
+        Field("level", "count", "Of the zstd compression: 1 is fastest, 19 is smallest.", default=3, maximum=19),
+    ),
+    if_true=("enabled", "directory"),
+)
+ROOT: Final = Section("", "The settings of duro and duroctl.", sections=(STORE, PRUNING, PURGE, ORPHANS, ARCHIVE))

@@ -1,5 +1,6 @@
-"""Where the store is that a configuration file names."""
+"""Where the store and the archive are that a configuration file names."""
 
+import os
 from pathlib import Path
 
 
@@ -10,3 +11,8 @@ def anchored(url: str, base: Path) -> str:
     if not url.startswith(prefix) or path.startswith("/"):
         return url
     return f"{prefix}{base.resolve() / path}"
+
+
+def archive_directory(directory: str, file: str) -> Path:
+    """``[archive] directory`` as an absolute path; a relative one starts at the directory of ``file``."""
+    return Path(os.path.abspath(os.path.join(os.path.dirname(file), directory)))  # noqa: PTH100, PTH118, PTH120

@@ -6,7 +6,7 @@ from typing import Any
 from duro.model.problem import FileProblem
 from duro.retention.names import by_precedence, matches
 from duro.settings.check import closest, header
-from duro.settings.fields import ORPHANS
+from duro.settings.fields import ARCHIVE, ORPHANS
 from duro.settings.places import Lines, Path, Place, scan
 from duro.settings.reading import decode, parse, read_settings
 
@@ -31,6 +31,7 @@ def vain_rules(data: bytes, file: str, names: Collection[str] | None) -> list[Fi
         *_switched_off(document),
         *_untriggered(document.get("pruning", {})),
         *_orphans(document.get("orphans", {})),
+        *_archive(document.get("archive", {})),
         *(() if names is None else _unmatched(document, names)),
     ]
     return [_problem(file, lines, places, *each) for each in sorted(found, key=lambda each: places[each[0]].key)]
@@ -82,6 +83,15 @@ _TRIGGER_HINT = "name it in [pruning] triggers, or remove the rule"
 
 _OF_THE_SWEEP = ("min_age", "child_status", "interval")
 """A file may write their defaults out, as that of ``duroctl init`` does."""
+
+
+def _archive(archive: Mapping[str, Any]) -> Iterator[_Found]:
+    if not archive.get("enabled", False):
+        for field in ARCHIVE.fields:
+            key = field.name
+            if key not in ("enabled", "directory") and key in archive and archive[key] != field.default:
+                message = f"the archive is not enabled, so {key} says nothing"
+                yield ("archive", key), message, "set [archive] enabled = true, or remove it"
 
 
 def _orphans(orphans: Mapping[str, Any]) -> Iterator[_Found]:

@@ -84,6 +84,15 @@ class OrphanSettings(NamedTuple):
     interval_s: int
 
 
+class ArchiveSettings(NamedTuple):
+    """``[archive]``. ``directory`` is as written there; None: it names none. ``level`` is zstd's."""
+
+    enabled: bool = False
+    directory: str | None = None
+    interval_s: int = 600
+    level: int = 3
+
+
 class RuntimeSettings(NamedTuple):
     """A whole runtime_config.toml. ``store_url`` is as written there; None: it names no store."""
 
@@ -92,6 +101,7 @@ class RuntimeSettings(NamedTuple):
     pruning: PruningSettings
     purge: PurgeSettings
     orphans: OrphanSettings
+    archive: ArchiveSettings = ArchiveSettings()
 
     @property
     def effective_hash(self) -> str:
@@ -114,6 +124,8 @@ class RuntimeSettings(NamedTuple):
             sorted((policy.name or "", policy.rules) for policy in self.purge.policies),
             self.orphans._replace(child_status=tuple(sorted(self.orphans.child_status))),
         ]
+        if self.archive.enabled:
+            effective.append(self.archive)
         return hashlib.sha256(_ENCODER.encode(effective)).hexdigest()[:32]
 
 
@@ -147,6 +159,12 @@ def build_settings(values: Mapping[str, Any], lines: Mapping[tuple[str, ...], in
             min_age_s=values["orphans"]["min_age"],
             child_status=values["orphans"]["child_status"],
             interval_s=values["orphans"]["interval"],
+        ),
+        archive=ArchiveSettings(
+            enabled=values["archive"]["enabled"],
+            directory=values["archive"]["directory"],
+            interval_s=values["archive"]["interval"],
+            level=values["archive"]["level"],
         ),
     )
 

@@ -537,8 +537,8 @@ class Store(ABC):
 
     @abstractmethod
     def list_unarchived(self, limit: int, excluding: Sequence[str] = ()) -> tuple[ArchivableExecution, ...]:
-        """Executions of instances that are there, past their grace, that wait for their archive, those marked first,
-        first. ``excluding``: archives that cannot be used now."""
+        """Executions of instances that are there and that wait for their archive, those that may go first, first: in
+        their grace, too. ``excluding``: archives that cannot be used now."""
 
     @abstractmethod
     def list_unarchived_instances(self, limit: int, excluding: Sequence[str] = ()) -> tuple[ArchivableInstance, ...]:
@@ -556,8 +556,9 @@ class Store(ABC):
     @abstractmethod
     def note_archived(self, executions: Sequence[tuple[int, int]], incarnations: Sequence[int]) -> None:
         """These executions (incarnation, execution id) and everything of these removed instances are in their archive:
-        they may be reclaimed. What is not pruned any more, or not removed, is ignored. Durable as ``reclaim`` is: what
-        a cut of power forgets is archived once more."""
+        they may be reclaimed, and executions past their grace may go in the same transaction, up to
+        ``limits.MARK_RECLAIM_EVENTS_MAX`` events. What is not pruned any more, or not removed, is ignored. Durable as
+        ``reclaim`` is: what a cut of power forgets is archived once more."""
 
     @abstractmethod
     def restore(self, restoration: Restoration) -> RestoreResult:

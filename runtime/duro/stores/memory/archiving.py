@@ -58,22 +58,22 @@ class Archives:
     # --- what waits --------------------------------------------------------------------------------------------
 
     def list_unarchived(self, limit: int, excluding: Sequence[str] = ()) -> tuple[ArchivableExecution, ...]:
-        with self._transaction() as now:
+        with self._transaction():
             found = [
                 (execution.reclaim_at_ms, instance.incarnation, number, _archivable(instance, execution, ""))
                 for instance in self._instances.values()
                 for number, execution in instance.executions.items()
-                if _waits(execution, now) and execution.archive not in excluding
+                if execution.unarchived and execution.archive not in excluding
             ]
             found.sort(key=lambda each: each[:3])
             return tuple(each[3] for each in found[:limit])
 
     def list_unarchived_instances(self, limit: int, excluding: Sequence[str] = ()) -> tuple[ArchivableInstance, ...]:
-        with self._transaction() as now:
+        with self._transaction():
             found = [
                 (each.reclaim_at_ms, each.tree, -each.depth, number, each)
                 for number, each in self._removed.items()
-                if each.unarchived and each.reclaim_at_ms <= now and each.archive not in excluding
+                if each.unarchived and each.archive not in excluding
             ]
             found.sort(key=lambda each: each[:4])
             return tuple(_archivable_instance(each[4]) for each in found[:limit])
@@ -91,15 +91,15 @@ class Archives:
             return tuple(found[:limit])
 
     def waiting_archives(self) -> tuple[WaitingArchive, ...]:
-        with self._transaction() as now:
+        with self._transaction():
             executions: dict[str, list[int]] = defaultdict(list)
             instances: dict[str, list[int]] = defaultdict(list)
             for instance in self._instances.values():
                 for execution in instance.executions.values():
-                    if _waits(execution, now):
+                    if execution.unarchived:
                         executions[execution.archive or ""].append(execution.reclaim_at_ms or 0)
             for each in self._removed.values():
-                if each.unarchived and each.reclaim_at_ms <= now:
+                if each.unarchived:
                     instances[each.archive or ""].append(each.reclaim_at_ms)
             return tuple(
                 WaitingArchive(
@@ -208,10 +208,6 @@ class Archives:
                 by=restoration.by,
                 until_ms=restoration.hold_until_ms,
             )
-
-
-def _waits(execution: Execution, now: int) -> bool:
-    return execution.unarchived and execution.reclaim_at_ms is not None and execution.reclaim_at_ms <= now
 
 
 def _archivable(instance: Instance, execution: Execution, archive: str) -> ArchivableExecution:

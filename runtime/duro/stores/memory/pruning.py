@@ -553,8 +553,8 @@ class Pruning(Families):
                 due_instances=sum(each.prune_due_at_ms is not None for each in self._instances.values()),
                 removed_instances=len(self._removed),
                 due_removed=sum(not each.unarchived for each in due_removed),
-                unarchived_executions=sum(each.unarchived for each in due),
-                unarchived_instances=sum(each.unarchived for each in due_removed),
+                unarchived_executions=sum(each.unarchived for each in marked),
+                unarchived_instances=sum(each.unarchived for each in self._removed.values()),
             )
 
 

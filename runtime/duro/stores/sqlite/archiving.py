@@ -2,6 +2,9 @@
 written as it was."""
 
 from collections.abc import Sequence
+from itertools import accumulate, groupby
+from operator import itemgetter
+from typing import Final
 
 import apsw
 import msgspec
@@ -15,6 +18,7 @@ from duro.model.archive import (
     WaitingArchive,
 )
 from duro.model.ledger import UNDO
+from duro.model.limits import MARK_RECLAIM_EVENTS_MAX
 from duro.model.pruning import Hold, HoldTarget
 from duro.model.status import RemovalState
 from duro.retention.restoring import (
@@ -28,15 +32,14 @@ from duro.retention.restoring import (
 from duro.stores.sqlite import ledger, reads, retaining, sql_families, sql_pruning
 from duro.stores.sqlite import sql_archiving as sql
 from duro.stores.sqlite.committer import Transaction, as_json
+from duro.stores.sqlite.pruning import delete, ranges
 from duro.stores.sqlite.rows import REMOVED_COLUMNS
 
+_EVENTS_MAX: Final = MARK_RECLAIM_EVENTS_MAX
 
-class _ExecutionRow(ArchivableExecution, frozen=True, kw_only=True, array_like=True):
-    """As a row."""
-
-
-_executions = msgspec.json.Decoder(list[_ExecutionRow])
+_executions = msgspec.json.Decoder(list[ArchivableExecution])
 _instances = msgspec.json.Decoder(list[ArchivableInstance])
+_sizes = msgspec.json.Decoder(list[tuple[int, int, int]])
 _waiting = msgspec.json.Decoder(list[WaitingArchive])
 
 
@@ -49,16 +52,14 @@ def _value(connection: apsw.Connection, statement: str, values: Sequence[str | i
 # --- what waits ----------------------------------------------------------------------------------------------
 
 
-def unarchived(
-    connection: apsw.Connection, now_ms: int, limit: int, excluding: Sequence[str]
-) -> tuple[ArchivableExecution, ...]:
-    return tuple(_executions.decode(_value(connection, sql.UNARCHIVED, (now_ms, limit, as_json(excluding)))))
+def unarchived(connection: apsw.Connection, limit: int, excluding: Sequence[str]) -> tuple[ArchivableExecution, ...]:
+    return tuple(_executions.decode(_value(connection, sql.UNARCHIVED, (limit, as_json(excluding)))))
 
 
 def unarchived_instances(
-    connection: apsw.Connection, now_ms: int, limit: int, excluding: Sequence[str]
+    connection: apsw.Connection, limit: int, excluding: Sequence[str]
 ) -> tuple[ArchivableInstance, ...]:
-    answer = _value(connection, sql.UNARCHIVED_INSTANCES, (now_ms, limit, as_json(excluding)))
+    answer = _value(connection, sql.UNARCHIVED_INSTANCES, (limit, as_json(excluding)))
     return tuple(_instances.decode(answer))
 
 
@@ -68,13 +69,20 @@ def unarchived_of(
     return tuple(_executions.decode(_value(connection, sql.UNARCHIVED_OF, (incarnation, after, limit))))
 
 
-def waiting(connection: apsw.Connection, now_ms: int) -> tuple[WaitingArchive, ...]:
-    return tuple(_waiting.decode(_value(connection, sql.WAITING, (now_ms,))))
+def waiting(connection: apsw.Connection) -> tuple[WaitingArchive, ...]:
+    return tuple(_waiting.decode(_value(connection, sql.WAITING, ())))
 
 
 def note_archived(transaction: Transaction, executions: Sequence[tuple[int, int]], incarnations: Sequence[int]) -> None:
     if executions:
-        transaction.run(sql.ARCHIVED, (as_json(executions),))
+        listed = as_json(executions)
+        may_go = _sizes.decode(transaction.value(sql.MAY_GO, (listed, transaction.now_ms)))
+        sums = accumulate(events for _, _, events in may_go)
+        going = sorted((each[0], each[1]) for each, total in zip(may_go, sums, strict=True) if total <= _EVENTS_MAX)
+        for incarnation, of_instance in groupby(going, key=itemgetter(0)):
+            delete(transaction, incarnation, ranges(execution_id for _, execution_id in of_instance))
+        if len(going) < len(executions):
+            transaction.run(sql.ARCHIVED, (listed,))
     if incarnations:
         listed = as_json(incarnations)
         transaction.run(sql.ARCHIVED_WITH_THEM, (listed,))

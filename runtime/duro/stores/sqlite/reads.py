@@ -76,7 +76,16 @@ def lookup_commit(connection: apsw.Connection, incarnations: Sequence[int]) -> d
 
 
 def load_histories(connection: apsw.Connection, executions: Sequence[tuple[int, int]]) -> list[tuple[str, ...]]:
-    return [tuple(_texts.decode(_value(connection, sql.EVENTS, key))) for key in executions]
+    found: list[tuple[str, ...]] = []
+    for key, (count, joined) in zip(executions, connection.execute(sql.HISTORIES, (as_json(executions),)), strict=True):
+        if joined is None:
+            found.append(())
+            continue
+        events = tuple(str(joined).split("\n"))
+        if len(events) != count:  # a line break inside one: only a damaged store has it
+            events = tuple(_texts.decode(_value(connection, sql.EVENTS, key)))
+        found.append(events)
+    return found
 
 
 def held_instances(connection: apsw.Connection, worker_id: str) -> frozenset[tuple[int, int]]:

@@ -7,18 +7,20 @@ from typing import Final
 
 from duro.stores.sqlite.rows import REMOVED_COLUMNS as _COLUMNS
 
-_EXECUTION: Final = """json_array({instance}.instance_id, e.incarnation, e.execution_id, {instance}.name, e.version,
-  e.status, e.started_at_ms, e.completed_at_ms, e.event_count, e.history_bytes, e.input, e.pruned_at_ms, e.run_id,
-  coalesce(e.archive, {instance}.archive))"""
+_EXECUTION: Final = """json_object('instance_id', {instance}.instance_id, 'incarnation', e.incarnation,
+  'execution_id', e.execution_id, 'name', {instance}.name, 'version', e.version, 'status', e.status,
+  'started_at_ms', e.started_at_ms, 'completed_at_ms', e.completed_at_ms, 'event_count', e.event_count,
+  'history_bytes', e.history_bytes, 'input', e.input, 'pruned_at_ms', e.pruned_at_ms, 'run_id', e.run_id,
+  'archive', coalesce(e.archive, {instance}.archive))"""
 
-# Executions of instances that are there whose grace was over at ?1 and that wait for an archive that is none of ?3, at
-# most ?2, those marked first, first.
+# Executions of instances that are there and that wait for an archive that is none of ?2, at most ?1, those that may go
+# first, first.
 UNARCHIVED: Final = f"""
 SELECT json_group_array({_EXECUTION.format(instance="e")}) FROM (
   SELECT e.*, i.instance_id, i.name FROM executions e INDEXED BY executions_unarchived
   CROSS JOIN instances i ON i.incarnation = e.incarnation
-  WHERE e.unarchived = 1 AND e.reclaim_at_ms <= ?1 AND e.archive NOT IN (SELECT value FROM json_each(?3))
-  ORDER BY e.reclaim_at_ms, e.incarnation, e.execution_id LIMIT ?2) AS e
+  WHERE e.unarchived = 1 AND e.archive NOT IN (SELECT value FROM json_each(?2))
+  ORDER BY e.reclaim_at_ms, e.incarnation, e.execution_id LIMIT ?1) AS e
 """
 _INSTANCE: Final = ", ".join(f"'{column}', r.{column}" for column in _COLUMNS if column != "cancel_delivered")
 # The same of removed instances, those deepest in their tree first.
@@ -41,8 +43,8 @@ SELECT json_group_array(json_object({_INSTANCE},
       'last_pruned_at_ms', e.last_pruned_at_ms)))
     FROM (SELECT * FROM ledger WHERE incarnation = r.incarnation ORDER BY sequence) AS e)))) FROM (
   SELECT * FROM removed_instances INDEXED BY removed_instances_unarchived
-  WHERE unarchived = 1 AND reclaim_at_ms <= ?1 AND archive NOT IN (SELECT value FROM json_each(?3))
-  ORDER BY reclaim_at_ms, tree, depth DESC, incarnation LIMIT ?2) AS r
+  WHERE unarchived = 1 AND archive NOT IN (SELECT value FROM json_each(?2))
+  ORDER BY reclaim_at_ms, tree, depth DESC, incarnation LIMIT ?1) AS r
 LEFT JOIN lineage l ON l.child_incarnation = r.incarnation
 """
 # What goes with the removed instance ?1, after execution ?2, at most ?3: what was live, and what waits by itself.
@@ -52,18 +54,26 @@ SELECT json_group_array({_EXECUTION.format(instance="r")}) FROM removed_instance
   ORDER BY execution_id LIMIT ?3) AS e
 WHERE r.incarnation = ?1
 """
-# Of each archive: executions and instances that wait for it at ?1, since when.
+# Of each archive: executions and instances that wait for it, and from when on the first of them may go.
 WAITING: Final = """
 SELECT json_group_array(json_object('archive', archive, 'executions', executions, 'instances', instances,
   'since_ms', since_ms)) FROM (
   SELECT archive, sum(execution) AS executions, sum(NOT execution) AS instances, min(reclaim_at_ms) AS since_ms FROM (
     SELECT archive, reclaim_at_ms, 1 AS execution FROM executions e INDEXED BY executions_unarchived
-    WHERE unarchived = 1 AND reclaim_at_ms <= ?1
+    WHERE unarchived = 1
       AND NOT EXISTS (SELECT 1 FROM removed_instances r WHERE r.incarnation = e.incarnation)
     UNION ALL
     SELECT archive, reclaim_at_ms, 0 FROM removed_instances INDEXED BY removed_instances_unarchived
-    WHERE unarchived = 1 AND reclaim_at_ms <= ?1)
+    WHERE unarchived = 1)
   GROUP BY archive ORDER BY archive)
+"""
+# Of the executions (incarnation, execution) of ?1 that wait for their archive, those that may go at ?2 and take no
+# children along: incarnation, execution, events.
+MAY_GO: Final = """
+SELECT json_group_array(json_array(incarnation, execution_id, event_count)) FROM (
+  SELECT e.incarnation, e.execution_id, e.event_count FROM json_each(?1) AS k
+  CROSS JOIN executions e ON e.incarnation = k.value ->> 0 AND e.execution_id = k.value ->> 1
+  WHERE e.removal = 'pruned' AND e.unarchived = 1 AND e.reclaim_at_ms <= ?2 AND e.takes_children = 0)
 """
 # Executions (incarnation, execution) of ?1 are in their archive ...
 ARCHIVED: Final = """

@@ -284,9 +284,9 @@ SELECT count(*) + (SELECT count(*) FROM executions INDEXED BY executions_unarchi
   (SELECT count(*) FROM removed_instances),
   (SELECT count(*) FROM removed_instances INDEXED BY removed_instances_due
    WHERE unarchived = 0 AND reclaim_at_ms <= ?1),
-  (SELECT count(*) FROM executions INDEXED BY executions_unarchived WHERE unarchived = 1 AND reclaim_at_ms <= ?1),
+  (SELECT count(*) FROM executions INDEXED BY executions_unarchived WHERE unarchived = 1),
   (SELECT count(*) FROM removed_instances INDEXED BY removed_instances_unarchived
-   WHERE unarchived = 1 AND reclaim_at_ms <= ?1)
+   WHERE unarchived = 1)
 FROM executions INDEXED BY executions_marked WHERE removal <> 'live' AND unarchived = 0
 """
 

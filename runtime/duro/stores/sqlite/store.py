@@ -547,11 +547,11 @@ class SqliteStore(Store):
 
     def list_unarchived(self, limit: int, excluding: Sequence[str] = ()) -> tuple[ArchivableExecution, ...]:
         with self._reading() as connection:
-            return archiving.unarchived(connection, self._clock.now_ms(), limit, excluding)
+            return archiving.unarchived(connection, limit, excluding)
 
     def list_unarchived_instances(self, limit: int, excluding: Sequence[str] = ()) -> tuple[ArchivableInstance, ...]:
         with self._reading() as connection:
-            return archiving.unarchived_instances(connection, self._clock.now_ms(), limit, excluding)
+            return archiving.unarchived_instances(connection, limit, excluding)
 
     def list_unarchived_of(self, incarnation: int, limit: int, after: int) -> tuple[ArchivableExecution, ...]:
         with self._reading() as connection:
@@ -559,7 +559,7 @@ class SqliteStore(Store):
 
     def waiting_archives(self) -> tuple[WaitingArchive, ...]:
         with self._reading() as connection:
-            return archiving.waiting(connection, self._clock.now_ms())
+            return archiving.waiting(connection)
 
     def note_archived(self, executions: Sequence[tuple[int, int]], incarnations: Sequence[int]) -> None:
         self._write(lambda transaction: archiving.note_archived(transaction, executions, incarnations), durable=False)

@@ -1,0 +1,375 @@
+"""What is where in an archive: a SQLite file of its own, for the command line, for Datasette, for anybody's SQL.
+
+It says nothing that the segments do not say. What it does not know of is read from them, and when it is lost, damaged
+or of another version it is made anew; where it cannot be written it is made in memory.
+"""
+
+import contextlib
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from duro.errors import ArchiveDamagedError, ArchiveUnavailableError
+from duro.maintenance.archive.format import HistoryRead, Manifest
+from duro.maintenance.archive.place import CATALOGUE, ArchivePlace
+from duro.maintenance.archive.segments import measure_segment, read_segment
+from duro.model.archive import ArchivableExecution, ArchivableInstance
+from duro.model.status import ExecutionStatus
+from duro.retention.names import matches
+
+CATALOGUE_VERSION: Final = 1
+
+_ROWS_A_BATCH: Final = 1_000
+_BUSY_S: Final = 10.0
+
+_SEGMENTS: Final = {
+    "segment": str,
+    "store_id": str,
+    "made_at_ms": int,
+    "duro_version": str,
+    "instances": int,
+    "histories": int,
+    "events": int,
+    "history_bytes": int,
+    "content_bytes": int,
+    "file_bytes": int,
+    "sha256": str,
+}
+_HISTORIES: Final = {
+    "store_id": str,
+    "incarnation": int,
+    "execution_id": int,
+    "instance_id": str,
+    "name": str,
+    "version": str,
+    "status": str,
+    "started_at_ms": int,
+    "completed_at_ms": int,
+    "events": int,
+    "history_bytes": int,
+    "pruned_at_ms": int,
+    "run_id": str,
+    "with_instance": int,
+    "segment": str,
+    "archived_at_ms": int,
+}
+_INSTANCES: Final = {
+    "store_id": str,
+    "incarnation": int,
+    "instance_id": str,
+    "name": str,
+    "version": str,
+    "status": str,
+    "execution_id": int,
+    "created_at_ms": int,
+    "completed_at_ms": int,
+    "removed_at_ms": int,
+    "run_id": str,
+    "parent_instance_id": str,
+    "segment": str,
+}
+
+
+class ArchivedExecution(msgspec.Struct, frozen=True, kw_only=True):
+    """An execution in an archive: ``segment`` has it since ``archived_at_ms`` (by the clock of its store).
+    ``with_instance``: it was live when its instance was removed. ``run_id`` is as in ``ArchivableExecution``."""
+
+    store_id: str
+    instance_id: str
+    incarnation: int
+    execution_id: int
+    name: str
+    version: str
+    status: ExecutionStatus
+    started_at_ms: int
+    completed_at_ms: int | None
+    events: int
+    history_bytes: int
+    pruned_at_ms: int | None
+    run_id: str | None
+    with_instance: bool
+    segment: str
+    archived_at_ms: int
+
+
+class Catalogue:
+    """An open one; close it. ``writable`` False: changes are kept in memory."""
+
+    def __init__(self, place: ArchivePlace, *, writable: bool) -> None:
+        self.place = place
+        self._path = place.path / CATALOGUE
+        self._writable = writable
+        self._connection = self._open()
+
+    def close(self) -> None:
+        self._connection.close()
+
+    # --- opening -----------------------------------------------------------------------------------------------
+
+    def _open(self) -> sqlite3.Connection:
+        with contextlib.suppress(sqlite3.Error, OSError):
+            found = self._existing()
+            if found is not None:
+                return found
+        if not self._writable:
+            return self._made(sqlite3.connect(":memory:"))
+        with self.place.errors("written"):
+            for ending in ("", "-journal"):
+                self.place.disk.unlink(self._path.with_name(CATALOGUE + ending))
+            self.place.disk.create(self._path)
+        return self._made(self._connected("rw"))
+
+    def _existing(self) -> sqlite3.Connection | None:
+        """The one that is there, if it can be used. Whoever reads looks whether it is whole; whoever writes does so
+        often, and finds out."""
+        if self._path.is_symlink():
+            raise ArchiveUnavailableError(f"{str(self._path)!r} is a symbolic link", hint="an archive has none")
+        if not self._path.exists():
+            return None
+        connection = self._connected("rw" if self._writable else "ro")
+        usable = False
+        try:
+            (version,) = connection.execute("PRAGMA user_version").fetchone()
+            usable = version == CATALOGUE_VERSION and (self._writable or _is_whole(connection))
+        finally:
+            if not usable:
+                connection.close()
+        return connection if usable else None
+
+    def _connected(self, mode: str) -> sqlite3.Connection:
+        uri = f"file:{_quoted(os.fspath(self._path))}?mode={mode}"
+        return sqlite3.connect(uri, uri=True, timeout=_BUSY_S, check_same_thread=False)
+
+    def _made(self, connection: sqlite3.Connection) -> sqlite3.Connection:
+        from sqlite_utils import Database  # nobody else is to pay for loading it
+
+        database = Database(connection)
+        segments = database.table("segments", pk="segment")
+        segments.create(_SEGMENTS, pk="segment")
+        histories = database.table("histories")
+        histories.create(
+            _HISTORIES,
+            pk=("instance_id", "execution_id", "incarnation", "store_id"),
+            foreign_keys=[("segment", "segments", "segment")],
+        )
+        instances = database.table("instances")
+        instances.create(
+            _INSTANCES, pk=("instance_id", "incarnation", "store_id"), foreign_keys=[("segment", "segments", "segment")]
+        )
+        connection.execute(f"PRAGMA user_version = {CATALOGUE_VERSION}")
+        connection.commit()
+        return connection
+
+    # --- keeping it true ---------------------------------------------------------------------------------------
+
+    def add(
+        self,
+        manifest: Manifest,
+        executions: Sequence[tuple[ArchivableExecution, int, bool]],
+        instances: Sequence[ArchivableInstance],
+    ) -> None:
+        """A segment that was written: of each history its execution, the number of its events and whether it goes with
+        its instance. What an earlier segment has already stays where it is."""
+        with self._writing():
+            self._insert("segments", [_segment_row(manifest)], _SEGMENTS)
+            self._insert("histories", (_history_row(manifest, *each) for each in executions), _HISTORIES)
+            self._insert("instances", (_instance_row(manifest, each) for each in instances), _INSTANCES)
+
+    def bring_up_to_date(self, *, repair: bool = False) -> list[ArchiveDamagedError]:
+        """Read the segments it does not know, forget those that are gone; what could not be read. ``repair``: a segment
+        without a manifest, whose writer was interrupted, gets one (the caller has the archive's lock)."""
+        there = set(self.place.segments())
+        known = {row[0] for row in self._connection.execute("SELECT segment FROM segments")}
+        if there == known:
+            return []
+        if not self._writable:
+            self._move_to_memory()
+        with self._writing():
+            for segment in sorted(known - there):
+                self._forget(segment)
+        problems = []
+        for segment in sorted(there - known):
+            try:
+                manifest = self.place.manifest_of(segment)
+                if manifest is None:
+                    if not repair:
+                        continue
+                    manifest = measure_segment(self.place, segment)
+                    with self.place.errors("written"):
+                        self.place.write_manifest(manifest)
+                self._read_in(manifest)
+            except ArchiveDamagedError as error:
+                problems.append(error)
+        return problems
+
+    def _move_to_memory(self) -> None:
+        copy = sqlite3.connect(":memory:")
+        self._connection.backup(copy)
+        self._connection.close()
+        self._connection = copy
+
+    def _read_in(self, manifest: Manifest) -> None:
+        waiting: list[HistoryRead] = []
+        try:
+            with self._writing():
+                self._insert("segments", [_segment_row(manifest)], _SEGMENTS)
+                for each in read_segment(self.place, manifest):
+                    waiting.append(msgspec.structs.replace(each, history=_without_events(each)))
+                    if len(waiting) >= _ROWS_A_BATCH:
+                        self._add_read(manifest, waiting)
+                self._add_read(manifest, waiting)
+        except ArchiveDamagedError:
+            with self._writing():
+                self._forget(manifest.segment)
+            raise
+
+    def _add_read(self, manifest: Manifest, waiting: list[HistoryRead]) -> None:
+        rows = (
+            _history_row(manifest, each.history.execution, len(each.history.events), each.instance is not None)
+            for each in waiting
+        )
+        self._insert("histories", rows, _HISTORIES)
+        instances = (_instance_row(manifest, each.instance) for each in waiting if each.instance is not None)
+        self._insert("instances", instances, _INSTANCES)
+        waiting.clear()
+
+    def _forget(self, segment: str) -> None:
+        for table in ("histories", "instances", "segments"):
+            self._connection.execute(f"DELETE FROM {table} WHERE segment = ?", (segment,))  # noqa: S608 - ours
+
+    def _insert(self, table: str, rows: Iterable[tuple[Any, ...]], columns: Mapping[str, type]) -> None:
+        names = ", ".join(columns)
+        places = ", ".join("?" * len(columns))
+        statement = f"INSERT OR IGNORE INTO {table} ({names}) VALUES ({places})"  # noqa: S608 - ours
+        self._connection.executemany(statement, rows)
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            with self._connection:
+                yield
+        except sqlite3.Error as error:
+            if error.sqlite_errorcode in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+                with contextlib.suppress(OSError):  # the next one makes it anew
+                    self.place.disk.unlink(self._path)
+            raise ArchiveUnavailableError(
+                f"the catalogue of archive {str(self.place.path)!r} cannot be written: {error}",
+                hint=f"remove {CATALOGUE}: it is made anew from the segments",
+            ) from error
+
+    # --- reading -----------------------------------------------------------------------------------------------
+
+    def executions(
+        self,
+        *,
+        store_id: str | None = None,
+        instance_id: str | None = None,
+        execution_id: int | None = None,
+        name: str | None = None,
+        limit: int = 0,
+        offset: int = 0,
+    ) -> tuple[ArchivedExecution, ...]:
+        """Those that were archived last, first; ``name`` is a pattern. ``limit`` 0: all."""
+        conditions = {"store_id": store_id, "instance_id": instance_id, "execution_id": execution_id}
+        given = {column: value for column, value in conditions.items() if value is not None}
+        if name is not None:
+            self._connection.create_function("matches", 2, matches, deterministic=True)
+            given["name"] = name
+        where = " AND ".join(
+            "matches(name, :name)" if column == "name" else f"{column} = :{column}" for column in given
+        )
+        statement = (
+            f"SELECT * FROM histories {'WHERE ' + where if where else ''} "  # noqa: S608 - ours
+            "ORDER BY archived_at_ms DESC, segment DESC, incarnation DESC, execution_id DESC "
+            "LIMIT :limit OFFSET :offset"
+        )
+        return self._found(statement, {**given, "limit": limit or -1, "offset": offset})
+
+    def count(self, store_id: str | None) -> tuple[int, int]:
+        """Histories and segments."""
+        condition = "" if store_id is None else "WHERE store_id = :store_id"
+        values = {} if store_id is None else {"store_id": store_id}
+        counts = [
+            self._connection.execute(f"SELECT count(*) FROM {table} {condition}", values).fetchone()[0]  # noqa: S608
+            for table in ("histories", "segments")
+        ]
+        return counts[0], counts[1]
+
+    def segments(self) -> tuple[Manifest, ...]:
+        """As they were written, oldest first."""
+        cursor = self._connection.execute("SELECT * FROM segments ORDER BY segment")
+        names = [column[0] for column in cursor.description]
+        rows = (dict(zip(names, row, strict=True)) for row in cursor)
+        return tuple(msgspec.convert({"schema": "duro.archive_manifest/1", **row}, Manifest) for row in rows)
+
+    def _found(self, statement: str, values: dict[str, Any]) -> tuple[ArchivedExecution, ...]:
+        cursor = self._connection.execute(statement, values)
+        names = [column[0] for column in cursor.description]
+        return tuple(
+            msgspec.convert(dict(zip(names, row, strict=True)), ArchivedExecution, strict=False) for row in cursor
+        )
+
+
+def _without_events(each: HistoryRead) -> Any:
+    """Its events counted, not kept."""
+    return msgspec.structs.replace(each.history, events=("",) * len(each.history.events))
+
+
+def _segment_row(manifest: Manifest) -> tuple[Any, ...]:
+    return tuple(getattr(manifest, column) for column in _SEGMENTS)
+
+
+def _history_row(
+    manifest: Manifest, execution: ArchivableExecution, events: int, with_instance: bool
+) -> tuple[Any, ...]:
+    """In the order of ``_HISTORIES``."""
+    return (
+        manifest.store_id,
+        execution.incarnation,
+        execution.execution_id,
+        execution.instance_id,
+        execution.name,
+        execution.version,
+        execution.status.value,
+        execution.started_at_ms,
+        execution.completed_at_ms,
+        events,
+        execution.history_bytes,
+        execution.pruned_at_ms,
+        execution.run_id,
+        with_instance,
+        manifest.segment,
+        manifest.made_at_ms,
+    )
+
+
+def _instance_row(manifest: Manifest, instance: ArchivableInstance) -> tuple[Any, ...]:
+    """In the order of ``_INSTANCES``."""
+    return (
+        manifest.store_id,
+        instance.incarnation,
+        instance.instance_id,
+        instance.name,
+        instance.version,
+        instance.status.value,
+        instance.execution_id,
+        instance.created_at_ms,
+        instance.completed_at_ms,
+        instance.removed_at_ms,
+        instance.run_id,
+        None if instance.lineage is None else instance.lineage.parent.instance_id,
+        manifest.segment,
+    )
+
+
+def _is_whole(connection: sqlite3.Connection) -> bool:
+    return bool(connection.execute("PRAGMA quick_check(1)").fetchone() == ("ok",))
+
+
+def _quoted(path: str) -> str:
+    from urllib.parse import quote
+
+    return quote(path)

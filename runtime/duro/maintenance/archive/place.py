@@ -1,0 +1,229 @@
+"""The directory of an archive: made, locked, and looked through. No name in it comes from a user's word, and no
+symbolic link in it is followed."""
+
+import contextlib
+import fcntl
+import os
+import re
+import secrets
+import stat
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import BinaryIO, Final
+
+import msgspec
+
+from duro.disk import DISK, Disk, new_file
+from duro.errors import ArchiveDamagedError, ArchiveUnavailableError
+from duro.maintenance.archive.format import Manifest, decode_manifest, encode_manifest
+
+ARCHIVE_SCHEMA: Final = "duro.archive/1"
+CATALOGUE: Final = "catalogue.db"
+
+_MARKER: Final = "archive.json"
+_LOCK: Final = "lock"
+_MONTH: Final = re.compile(r"[0-9]{4}-[0-9]{2}", re.ASCII)
+_SEGMENT: Final = re.compile(r"[0-9]{8}T[0-9]{9}Z-[0-9a-f]{16}\.jsonl\.zst", re.ASCII)
+_SEGMENT_ENDING: Final = ".jsonl.zst"
+_MANIFEST_ENDING: Final = ".manifest.json"
+_PART: Final = re.compile(r"\.[^/]+\.[0-9]+\.part", re.ASCII)
+_MANIFEST_BYTES_MAX: Final = 64 * 1024
+_LOCK_LOOK_S: Final = 0.05
+
+
+class ArchivePlace:
+    """One directory. ``path`` may be reached through symbolic links; what stands in it may not be one."""
+
+    def __init__(self, path: Path, disk: Disk = DISK) -> None:
+        self.path = Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would hide what the user wrote
+        self.disk = disk
+
+    # --- as a whole --------------------------------------------------------------------------------------------
+
+    def prepare(self) -> None:
+        """Make the directory (the last part of its path alone: a volume that is not mounted is not stood in for), or
+        see that it is an archive.
+
+        Raises:
+            ArchiveUnavailableError: it cannot be made or is something else.
+        """
+        with self.errors("made"):
+            self.disk.make_directory(self.path)
+            if not os.path.lexists(self.path / _MARKER):
+                if any(not _is_part(name) for name in os.listdir(self.path)):  # noqa: PTH208 - names
+                    raise ArchiveUnavailableError(
+                        f"{str(self.path)!r} is neither empty nor an archive", hint="give an archive a directory alone"
+                    )
+                with contextlib.suppress(FileExistsError), new_file(self.path / _MARKER, self.disk) as part:
+                    self._write(part, msgspec.json.encode({"schema": ARCHIVE_SCHEMA}) + b"\n")
+        self.check()
+
+    def check(self) -> None:
+        """Raises ArchiveUnavailableError: it is not there, or is no archive this duro knows."""
+        with self.errors("read"):
+            try:
+                data = self.read_file(self.path / _MARKER, _MANIFEST_BYTES_MAX)
+            except FileNotFoundError:
+                there = self.path.is_dir()
+                raise ArchiveUnavailableError(
+                    f"{str(self.path)!r} is no archive" if there else f"there is no archive {str(self.path)!r}",
+                    hint="check the path, and that its volume is mounted",
+                ) from None
+        try:
+            schema = msgspec.json.decode(data)["schema"]
+        except (ValueError, TypeError, KeyError):
+            schema = None
+        if schema != ARCHIVE_SCHEMA:
+            raise ArchiveUnavailableError(
+                f"{str(self.path)!r} is an archive of another version ({schema!r})", hint="use the duro that made it"
+            )
+
+    @contextlib.contextmanager
+    def errors(self, done: str) -> Iterator[None]:
+        """What the file system says, as an error of ours."""
+        try:
+            yield
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise ArchiveUnavailableError(
+                f"archive {str(self.path)!r} cannot be {done}: {reason}",
+                hint="nothing that waits for it is lost; see to the directory, or name another one",
+            ) from error
+
+    @contextlib.contextmanager
+    def locked(self, wait_s: float) -> Iterator[bool]:
+        """Be the one who writes; False: somebody else was, for ``wait_s``. Where files cannot be locked, everybody is:
+        two who write at once keep some histories twice."""
+        until_s = time.monotonic() + wait_s
+        with self.errors("locked"):
+            descriptor = os.open(self.path / _LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            while not _try_lock(descriptor):
+                if time.monotonic() >= until_s:
+                    yield False
+                    return
+                time.sleep(_LOCK_LOOK_S)
+            yield True
+        finally:
+            os.close(descriptor)
+
+    def tidy(self) -> None:
+        """Whoever writes: remove the unfinished files of those who were interrupted."""
+        with self.errors("written"):
+            for directory in (self.path, *self._months()):
+                for name in os.listdir(directory):  # noqa: PTH208 - names
+                    if _is_part(name):
+                        self.disk.unlink(directory / name)
+
+    # --- segments ----------------------------------------------------------------------------------------------
+
+    def new_segment(self, now_ms: int) -> Path:
+        """Where a further one goes; its directory is there."""
+        moment = datetime.fromtimestamp(now_ms / 1000, UTC)
+        month = self.path / f"{moment:%Y-%m}"
+        self.disk.make_directory(month)
+        stamp = f"{moment:%Y%m%dT%H%M%S}{moment.microsecond // 1000:03}Z"
+        return month / f"{stamp}-{secrets.token_hex(8)}{_SEGMENT_ENDING}"
+
+    def segments(self) -> list[str]:
+        """The names of all segments, oldest first; what is called otherwise is none."""
+        with self.errors("read"):
+            return sorted(
+                name
+                for month in self._months()
+                for name in os.listdir(month)  # noqa: PTH208 - names
+                if _SEGMENT.fullmatch(name)
+            )
+
+    def path_of(self, segment: str) -> Path:
+        """Where the segment of this name stands.
+
+        Raises:
+            ArchiveDamagedError: this is no name of a segment.
+        """
+        if not _SEGMENT.fullmatch(segment):
+            raise ArchiveDamagedError(f"{segment!r} is no name of a segment")
+        return self.path / f"{segment[:4]}-{segment[4:6]}" / segment
+
+    def manifest_of(self, segment: str) -> Manifest | None:
+        """What stands beside it; None: nothing does.
+
+        Raises:
+            ArchiveDamagedError: it is no manifest, or that of another segment.
+        """
+        path = _manifest_path(self.path_of(segment))
+        with self.errors("read"):
+            try:
+                data = self.read_file(path, _MANIFEST_BYTES_MAX)
+            except FileNotFoundError:
+                return None
+        try:
+            manifest = decode_manifest(data)
+        except ValueError as error:
+            raise ArchiveDamagedError(f"manifest {str(path)!r} is damaged: {error}", hint=_REMEDY) from error
+        if manifest.segment != segment:
+            raise ArchiveDamagedError(f"manifest {str(path)!r} is of another segment", hint=_REMEDY)
+        return manifest
+
+    def write_manifest(self, manifest: Manifest) -> None:
+        """Raises OSError."""
+        with new_file(_manifest_path(self.path_of(manifest.segment)), self.disk) as part:
+            self._write(part, encode_manifest(manifest))
+
+    # --- files -------------------------------------------------------------------------------------------------
+
+    def open_file(self, path: Path) -> BinaryIO:
+        """For reading; a regular file, and no link. Raises OSError, ArchiveUnavailableError."""
+        if path.parent != self.path and stat.S_ISLNK(path.parent.lstat().st_mode):
+            raise ArchiveUnavailableError(f"{str(path.parent)!r} is a symbolic link", hint="an archive has none")
+        opened = open(path, "rb", opener=_no_link)  # noqa: SIM115 - whoever asks for it closes it
+        if not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):
+            opened.close()
+            raise ArchiveUnavailableError(f"{str(path)!r} is not a file")
+        return opened
+
+    def read_file(self, path: Path, bytes_max: int) -> bytes:
+        """Raises OSError, ArchiveUnavailableError."""
+        with self.open_file(path) as opened:
+            data = opened.read(bytes_max + 1)
+        if len(data) > bytes_max:
+            raise ArchiveUnavailableError(f"{str(path)!r} is larger than {bytes_max} bytes: it is something else")
+        return data
+
+    def _write(self, path: Path, data: bytes) -> None:
+        with path.open("r+b") as opened:
+            self.disk.write(opened, data)
+
+    def _months(self) -> list[Path]:
+        return [
+            self.path / entry.name
+            for entry in os.scandir(self.path)
+            if _MONTH.fullmatch(entry.name) and entry.is_dir(follow_symlinks=False)
+        ]
+
+
+_REMEDY: Final = "the segment may still be whole: move the manifest away, and `duroctl archive verify` makes it anew"
+
+
+def _manifest_path(segment: Path) -> Path:
+    return segment.with_name(segment.name.removesuffix(_SEGMENT_ENDING) + _MANIFEST_ENDING)
+
+
+def _is_part(name: str) -> bool:
+    return _PART.fullmatch(name) is not None
+
+
+def _no_link(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+
+
+def _try_lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system without locks
+        return True
+    return True

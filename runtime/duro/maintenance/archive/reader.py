@@ -1,0 +1,250 @@
+"""What can be done with an archive that is there: look things up, read them, check it, and bring histories back into
+the store they came from."""
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain, groupby
+from operator import attrgetter
+from pathlib import Path
+from types import TracebackType
+from typing import Final
+
+import msgspec
+
+from duro.disk import DISK, Disk
+from duro.errors import ArchiveDamagedError, ArchiveError, NotArchivedError
+from duro.maintenance.archive.catalogue import ArchivedExecution, Catalogue
+from duro.maintenance.archive.format import HistoryRead, Manifest
+from duro.maintenance.archive.place import ArchivePlace
+from duro.maintenance.archive.segments import measure_segment, read_segment
+from duro.model.archive import ArchivableInstance, ArchivedHistory, Restoration, RestoreResult
+from duro.model.ledger import RunSource
+from duro.stores.base import Store
+
+_RESTORE_EVENTS_MAX: Final = 2_000
+"""Events one transaction of a restoration writes, about: a few milliseconds that other writers wait."""
+
+
+class SegmentCheck(msgspec.Struct, frozen=True, kw_only=True):
+    """What ``verify`` found of one segment; ``problem`` "": it is as it was written. ``histories`` and ``events`` were
+    read."""
+
+    segment: str
+    problem: str = ""
+    histories: int = 0
+    events: int = 0
+    file_bytes: int = 0
+
+
+class Archive:
+    """An archive that is there; a context manager. ``store_id``: only histories of that store are looked at; None: of
+    any.
+
+    Raises (the constructor):
+        ArchiveUnavailableError: it is not there, or cannot be read.
+    """
+
+    def __init__(self, path: Path, *, store_id: str | None = None, disk: Disk = DISK) -> None:
+        self._place = ArchivePlace(path, disk)
+        self._place.check()
+        self.path = self._place.path
+        self.store_id = store_id
+        self.problems: list[ArchiveDamagedError] = []
+        """Segments that could not be read when the catalogue was brought up to date."""
+        self._catalogue = self._open()
+
+    def close(self) -> None:
+        self._catalogue.close()
+
+    def __enter__(self) -> "Archive":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _open(self) -> Catalogue:
+        """Up to date: in its file if that can be done now, else in memory."""
+        with contextlib.suppress(ArchiveError), self._place.locked(0.0) as mine:
+            if mine:
+                return self._opened(writable=True)
+        return self._opened(writable=False)
+
+    def _opened(self, *, writable: bool) -> Catalogue:
+        catalogue = Catalogue(self._place, writable=writable)
+        try:
+            self.problems = catalogue.bring_up_to_date(repair=writable)
+        except BaseException:
+            catalogue.close()
+            raise
+        return catalogue
+
+    # --- looking -----------------------------------------------------------------------------------------------
+
+    def executions(
+        self, *, instance_id: str | None = None, name: str | None = None, limit: int = 0, offset: int = 0
+    ) -> tuple[ArchivedExecution, ...]:
+        """Archived executions, those that were archived last, first. ``name``: of orchestrations of this name or
+        pattern. ``limit`` 0: all."""
+        return self._catalogue.executions(
+            store_id=self.store_id, instance_id=instance_id, name=name, limit=limit, offset=offset
+        )
+
+    def find(self, instance_id: str, execution_id: int | None = None) -> ArchivedExecution | None:
+        """The execution (None: the last one there is), of the latest life of the instance that has it."""
+        found = self._catalogue.executions(store_id=self.store_id, instance_id=instance_id, execution_id=execution_id)
+        return max(found, key=attrgetter("incarnation", "execution_id"), default=None)
+
+    def count(self) -> tuple[int, int]:
+        """Histories and segments."""
+        return self._catalogue.count(self.store_id)
+
+    def manifest(self, segment: str) -> Manifest:
+        """Raises ArchiveDamagedError: it has none."""
+        manifest = self._place.manifest_of(segment)
+        if manifest is None:
+            raise ArchiveDamagedError(
+                f"segment {segment} has no manifest", hint="`duroctl archive verify` makes it, where it may write"
+            )
+        return manifest
+
+    def read(self, executions: Sequence[ArchivedExecution]) -> Iterator[tuple[ArchivedExecution, HistoryRead]]:
+        """Their histories, segment by segment.
+
+        Raises:
+            ArchiveDamagedError: a segment is not as it was written, or does not have what the catalogue says.
+        """
+        for segment, of_segment in groupby(sorted(executions, key=attrgetter("segment")), key=attrgetter("segment")):
+            wanted = {(each.incarnation, each.execution_id): each for each in of_segment}
+            manifest = self.manifest(segment)
+            for read in read_segment(self._place, manifest):
+                execution = read.history.execution
+                found = wanted.pop((execution.incarnation, execution.execution_id), None)
+                if found is not None:
+                    yield found, read
+            if wanted:
+                raise ArchiveDamagedError(f"segment {segment} does not have what the catalogue says it has")
+
+    def read_one(self, execution: ArchivedExecution) -> ArchivedHistory:
+        """Raises: as ``read``."""
+        ((_, read),) = self.read([execution])
+        return read.history
+
+    # --- checking ----------------------------------------------------------------------------------------------
+
+    def verify(self) -> Iterator[SegmentCheck]:
+        """Read every segment whole and compare it with its manifest, one after another."""
+        for segment in self._place.segments():
+            histories = events = 0
+            try:
+                manifest = self._place.manifest_of(segment)
+                if manifest is None:
+                    measure_segment(self._place, segment)
+                    manifest = self.manifest(segment)
+                for read in read_segment(self._place, manifest):
+                    histories += 1
+                    events += len(read.history.events)
+            except ArchiveError as error:
+                yield SegmentCheck(segment=segment, problem=str(error), histories=histories, events=events)
+            else:
+                yield SegmentCheck(segment=segment, histories=histories, events=events, file_bytes=manifest.file_bytes)
+
+    # --- restoring ---------------------------------------------------------------------------------------------
+
+    def chosen(
+        self, instance_id: str, execution_ids: Iterable[int] | None = None, *, everything: bool = False
+    ) -> tuple[ArchivedExecution, ...]:
+        """What a restoration is about: these executions of the latest life of the instance that the archive has; None:
+        what was live when the instance was removed, if it was, else all that was pruned of it. ``everything``: both.
+
+        Raises:
+            NotArchivedError: the archive does not have it.
+        """
+        found = self.executions(instance_id=instance_id)
+        latest = max((each.incarnation for each in found), default=0)
+        there = {each.execution_id: each for each in found if each.incarnation == latest}
+        if not there:
+            raise NotArchivedError(
+                f"archive {str(self.path)!r} has nothing of instance {instance_id!r}", hint="duroctl archive list"
+            )
+        if execution_ids is None:
+            removed = [number for number in sorted(there) if there[number].with_instance]
+            return tuple(there[number] for number in (removed if removed and not everything else sorted(there)))
+        missing = sorted(set(execution_ids) - there.keys())
+        if missing:
+            raise NotArchivedError(
+                f"archive {str(self.path)!r} does not have {instance_id}/{missing[0]}", hint="duroctl archive list"
+            )
+        return tuple(there[number] for number in sorted(set(execution_ids)))
+
+    def restore(
+        self,
+        store: Store,
+        chosen: Sequence[ArchivedExecution],
+        *,
+        run_id: str,
+        hold_until_ms: int,
+        by: str,
+        source: RunSource,
+        progress: Callable[[RestoreResult], bool | None] | None = None,
+    ) -> RestoreResult:
+        """Write them into the store, in small transactions, the last one of a life first: what a removed instance comes
+        back with. ``progress`` is called after each; when it returns False, the rest stays where it is.
+
+        Raises:
+            NotArchivedError: they are of another store.
+            RestoreRefusedError, InstanceNotFoundError, ArchiveError. What was restored by then stays.
+        """
+        store_id = store.store_id()
+        if any(each.store_id != store_id for each in chosen):
+            raise NotArchivedError(
+                "this was archived from another store", hint="`duroctl history show` reads it from the archive"
+            )
+        total = RestoreResult()
+        newest = {each.incarnation: each.execution_id for each in sorted(chosen, key=attrgetter("execution_id"))}
+        lasts = [each for each in chosen if newest[each.incarnation] == each.execution_id]
+        others = [each for each in chosen if newest[each.incarnation] != each.execution_id]
+        for part in chain(self._parts(lasts), self._parts(others)):
+            execution = part[0].history.execution
+            done = store.restore(
+                Restoration(
+                    run_id=run_id,
+                    instance_id=execution.instance_id,
+                    incarnation=execution.incarnation,
+                    histories=tuple(each.history for each in part),
+                    instance=_instance_of(part),
+                    hold_until_ms=hold_until_ms,
+                    by=by,
+                    source=source,
+                )
+            )
+            total = RestoreResult(
+                instances=total.instances + done.instances,
+                executions=total.executions + done.executions,
+                events=total.events + done.events,
+                history_bytes=total.history_bytes + done.history_bytes,
+                there=total.there + done.there,
+                hold_id=total.hold_id or done.hold_id,
+            )
+            if progress is not None and progress(total) is False:
+                break
+        return total
+
+    def _parts(self, chosen: Sequence[ArchivedExecution]) -> Iterator[list[HistoryRead]]:
+        """Of one life each, about as many events as one transaction writes."""
+        part: list[HistoryRead] = []
+        events = 0
+        for _, read in self.read(chosen):
+            other = bool(part) and part[0].history.execution.incarnation != read.history.execution.incarnation
+            if part and (other or events + len(read.history.events) > _RESTORE_EVENTS_MAX):
+                yield part
+                part, events = [], 0
+            part.append(read)
+            events += len(read.history.events)
+        if part:
+            yield part
+
+
+def _instance_of(part: Sequence[HistoryRead]) -> ArchivableInstance | None:
+    return next((each.instance for each in part if each.instance is not None), None)

@@ -1,0 +1,45 @@
+"""The archive of a prune, a purge or a clean-up by hand: chosen before anything is marked, written at its end."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from duro.maintenance.policies import ConfiguredPolicies
+from duro.model.archive import CONFIGURED, ArchiveOutcome
+from duro.stores.base import Store
+
+
+class Archiving:
+    """``asked`` is a directory, or None: whatever is configured. ``archive`` is what the marks say.
+
+    Raises (the constructor):
+        ArchiveUnavailableError: the directory that was asked for cannot be used. (One that is configured may come back:
+        what waits for it waits.)
+    """
+
+    def __init__(self, store: Store, asked: str | None, policies: ConfiguredPolicies, *, by_hand: bool) -> None:
+        self._store = store
+        self._configured = policies.archive_directory
+        self._by_hand = by_hand
+        self.archive = policies.archive if asked is None else asked
+        if self.archive not in (None, CONFIGURED):
+            from duro.maintenance.archive.place import ArchivePlace
+
+            ArchivePlace(Path(self.archive or "")).prepare()
+
+    def finish(self, progress: Callable[[int], object]) -> ArchiveOutcome | None:
+        """Write what waits, whoever marked it; None: no archive is in use. ``progress`` is told how many histories were
+        written so far. Prunes of activities leave it to the sweep, which makes fewer and larger segments."""
+        if self.archive is None or not self._by_hand:
+            return None
+        from duro.maintenance.archive.archiver import Archiver
+
+        outcomes = Archiver(self._store, self._configured, wait_s=_WAIT_S).write_all(progress)
+        for outcome in outcomes:
+            if outcome.archive == self.archive:
+                return outcome
+        return ArchiveOutcome(archive=self.archive, directory=self.archive or str(self._configured or ""))
+
+
+_WAIT_S: Final = 30.0
+"""How long a run waits for somebody else who writes to the archive."""
