@@ -41,10 +41,11 @@ def plan(quick: bool) -> list[Run]:
     loop, growth, instances = (500, 2000, 100) if quick else (5000, 100_000, 1000)
     runs = [Run("duro", "eternal", way, loop) for way in WAYS]
     runs += [Run("duro", "bulk", "default", size) for size in (instances // 10, instances)]
-    runs += [Run("duro", "limit", "default", instances)]
+    runs += [Run("duro", "kept", "default", instances), Run("duro", "limit", "default", instances)]
     runs += [] if quick else [Run("duroxide", "bulk", "default", instances // 10)]  # with more its pool times out
     runs += [Run("duro", "writer", how, instances) for how in ("alone", "beside")]
     runs += [Run("duro", "plan", "default", instances)]
+    runs += [Run("duro", "kept_loop", "default", growth // 2)]
     return [*runs, Run("duro", "growth", "registration", growth)]
 
 
@@ -83,7 +84,7 @@ def report(results: Results, machine_text: str) -> str:
 
 def _ways(results: Results) -> Iterator[str]:
     runs = [run for way in WAYS for run in of(results, "duro", "eternal", way)]
-    base = typical(results, runs[0])
+    base = typical(results, runs[0]) if runs else None
     if base is None:
         return
     yield f"An eternal loop of {runs[0].size:,} executions of one activity, keeping one:"
@@ -108,6 +109,7 @@ def _bulk(results: Results) -> Iterator[str]:
     lines = ["| | events/s | peak memory grown by, MiB |", "|---|---|---|"]
     for system, workload, called in (
         ("duro", "bulk", "duro"),
+        ("duro", "kept", "duro, into an archive"),
         ("duro", "limit", "bare range `DELETE`"),
         ("duroxide", "bulk", "duroxide"),
     ):
@@ -122,6 +124,17 @@ def _bulk(results: Results) -> Iterator[str]:
         cells = [shown(typical(results, run, figure) or 0) for figure in ("writes", "p50_ms", "p999_ms", "max_ms")]
         lines.append(f"| {'alone' if run.setting == 'alone' else 'beside the prune'} | {' | '.join(cells)} |")
     yield "\n".join(lines)
+    for run in of(results, "duro", "kept"):
+        share = 100 * (typical(results, run) or 0) / (typical(results, run._replace(workload="bulk")) or 1)
+        kept_mib = typical(results, run, "kept_mib") or 0
+        yield f"Into an archive a bulk prune has {share:.0f} % of its speed; the segments take {shown(kept_mib)} MiB."
+    for run in of(results, "duro", "kept_loop"):
+        figures = ("waiting_max", "file_mib")
+        rate, (waiting, file_mib) = typical(results, run), (typical(results, run, figure) or 0 for figure in figures)
+        yield (
+            f"The loop of {run.size:,} executions, keeping one and the rest in an archive: {shown(rate or 0)} "
+            f"executions/s; at most {shown(waiting)} waited, and the store took {shown(file_mib)} MiB at the end."
+        )
     for run in of(results, "duro", "plan"):
         wall_s = typical(results, run, "wall_s") or 0
         yield f"Planning {run.size * 100:,} executions takes {wall_s:.2f} s."

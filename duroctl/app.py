@@ -36,6 +36,7 @@ GROUPS: Final = {
         "orphans": "orphans",
         "holds": "holds",
         "ledger": "ledger",
+        "archive": "archive",
         "policy": "policy",
     },
     "Keep": {
@@ -51,13 +52,14 @@ COMMANDS: Final = {name: module for commands in GROUPS.values() for name, module
 EXIT_CODES: Final = """\b
 Exit codes:
     0  done                             8  it was there, and has been pruned or removed
-    1  error                            9  doctor found something
-    2  wrong usage                     10  no store
+    1  error                            9  doctor or verify found something
+    2  wrong usage                     10  no store, or no archive
     3  partly done                     11  the store is locked
     4  declined                        12  the store was written by a newer duro
-    5  the plan is stale               20  work found (--check)
-    6  the configuration is invalid   130  interrupted
-    7  no such instance or execution  141  the reader of the output went away"""
+    5  the plan is stale               13  the archive is damaged
+    6  the configuration is invalid    20  work found (--check)
+    7  no such instance or execution  130  interrupted
+                                      141  the reader of the output went away"""
 
 _SUMMARY = """Durable orchestrations from the command line.
 

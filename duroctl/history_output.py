@@ -6,7 +6,7 @@ import msgspec
 
 from duro.model.records import ExecutionRecord, HistoryRecord
 from duroctl.output import Output
-from duroctl.render.history import ParsedEvent, detail_lines, is_json, parse_event, summary
+from duroctl.render.history import ParsedEvent, as_line, detail_lines, is_json, parse_event, summary
 from duroctl.render.records import encode, execution_json
 from duroctl.render.tables import csv_line, exact_cell, tsv_line
 from duroctl.render.text import id_line, json_safe, one_line, visible
@@ -57,9 +57,7 @@ class HistoryPrinter:
     def _stored(self, events: Iterable[str]) -> None:
         """A stored event has no newline unless its payload was given with some: only such a one is written anew."""
         for text in events:
-            line = text if is_json(text) else encode(text)
-            if "\n" in line or "\r" in line:
-                line = msgspec.json.format(line, indent=-1)
+            line = as_line(text)
             self._output.line(json_safe(line) if self._output.is_tty else line)
 
     def _rows(self, execution: ExecutionRecord, events: Iterable[str], header: bool, *, csv: bool) -> None:

@@ -39,6 +39,14 @@ def grace_of(*, now: bool, grace: str | None) -> float:
     return PRUNE_GRACE_S if grace is None else parse_duration(grace, "--grace")
 
 
+class Terms(NamedTuple):
+    """How a removal is carried out; ``archive``: the directory it is kept in, None: none of its own."""
+
+    grace_s: float
+    reason: str
+    archive: str | None
+
+
 class Rules(NamedTuple):
     """As they were typed; None: not given."""
 
@@ -127,7 +135,7 @@ def parse_time_ms(text: str, option: str, now_ms: int, others: str = "now, or 7d
 
 
 def apply_with_progress(
-    session: "Session", client: "Client", plan: PrunePlan, grace_s: float, reason: str
+    session: "Session", client: "Client", plan: PrunePlan, terms: Terms
 ) -> tuple[PruneResult, bool]:
     """Carry the plan out, with a bar on a terminal. Ctrl-C ends it after the batch; the second value says so."""
     with interruptible() as interrupted, progress_bar(session, plan.totals.executions_removed, "pruning") as advance:
@@ -136,7 +144,9 @@ def apply_with_progress(
             advance(done.executions)
             return not interrupted
 
-        result = client.apply_plan(plan, grace_s=grace_s, reason=reason, progress=progress)
+        result = client.apply_plan(
+            plan, grace_s=terms.grace_s, reason=terms.reason, archive=terms.archive, progress=progress
+        )
     return result, bool(interrupted)
 
 

@@ -21,6 +21,10 @@ GraceOption = Annotated[
     str | None, typer.Option("--grace", metavar="DURATION", help="How long it can be undone; 1h by default.")
 ]
 ReasonOption = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Kept in the ledger.")]
+ArchiveOption = Annotated[
+    str | None,
+    typer.Option("--archive", metavar="DIR", help="Keep every history there before it goes; made if it is not there."),
+]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 CompletedBeforeOption = Annotated[
     str | None,

@@ -1,7 +1,8 @@
 """duro: ``python -m benchmarks.programs.duro_prune_program WORKLOAD SETTING SIZE DIRECTORY``.
 
 ``eternal``: SIZE executions of one activity, pruned in the way SETTING says. ``growth``: the same with the automatic
-way, and the size of the file on its way. ``bulk``, ``plan``: a store of SIZE instances of 100 executions of 10 events.
+way, and the size of the file on its way. ``bulk``, ``kept``, ``plan``: a store of SIZE instances of 100
+executions of 10 events. ``kept_loop``: ``eternal`` with an archive.
 ``limit``: the rows of ``bulk`` deleted by bare apsw, in transactions of about as many rows. ``writer``: a client that
 writes, and how long each write took; ``bulk_writer``: the same beside a prune by another process.
 """
@@ -166,6 +167,37 @@ def bulk(setting: str, size: int, directory: Path) -> dict[str, Any]:
         return figures | {"grown_mib": peak_mib() - before_mib}
 
 
+def kept(setting: str, size: int, directory: Path) -> dict[str, Any]:
+    """``bulk`` into an archive."""
+    with duro.Client(make_store(directory, size)) as client:
+        before_mib = peak_mib()
+        watch = Stopwatch()
+        result = client.prune_executions_bulk(kept_one, grace_s=0, archive=directory / "archive")
+        assert result.archived is not None
+        assert result.archived.histories == result.executions_deleted == size * (EXECUTIONS - 1), result
+        figures = watch.figures(result.events_deleted)
+        assert client.backlog().marked_executions == 0
+        kept_mib = sum(file.stat().st_size for file in (directory / "archive").rglob("*.zst")) / 1024**2
+        return figures | {"grown_mib": peak_mib() - before_mib, "kept_mib": kept_mib}
+
+
+def kept_loop(setting: str, size: int, directory: Path) -> dict[str, Any]:
+    """``eternal`` under a policy and with an archive; ``waiting_max``: the most that waited for it at any moment."""
+    config = directory / "runtime_config.toml"
+    config.write_text(
+        '[pruning]\ndefault_keep_last = 1\n[archive]\nenabled = true\ndirectory = "archive"\ninterval = "5s"\n'
+    )
+    waiting_max = 0
+    with duro.Runtime(f"sqlite:///{directory}/duro.db", registry, config=config) as runtime:
+        watch = Stopwatch()
+        started = runtime.client.start_orchestration(loop, size)
+        while runtime.client.get_instance(started).completed_at_ms is None:
+            waiting_max = max(waiting_max, runtime.client.backlog().unarchived_executions)
+            time.sleep(0.2)
+        figures: dict[str, Any] = watch.figures(size)
+    return figures | {"waiting_max": waiting_max, "file_mib": size_mib(directory / "duro.db")}
+
+
 def plan(setting: str, size: int, directory: Path) -> dict[str, Any]:
     with duro.Client(make_store(directory, size)) as client:
         watch = Stopwatch()
@@ -255,7 +287,7 @@ def prune(setting: str, size: int, directory: Path) -> dict[str, Any]:
 
 def main() -> None:
     workload, setting, size, directory = sys.argv[1:]
-    workloads = {each.__name__: each for each in (eternal, growth, bulk, plan, limit, writer, prune)}
+    workloads = {each.__name__: each for each in (eternal, growth, bulk, kept, kept_loop, plan, limit, writer, prune)}
     say(workloads[workload](setting, int(size), Path(directory)))
 
 

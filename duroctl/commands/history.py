@@ -10,6 +10,7 @@ from duroctl.session import Session
 
 if TYPE_CHECKING:
     from duro.client import Client
+    from duro.model.records import HistoryRecord
     from duroctl.parsing import Reference
 
 app = new_group("Show the history of executions.")
@@ -27,6 +28,7 @@ _ExecutionOption = Annotated[
     str | None, typer.Option("--execution", metavar="N", help="The execution, when INSTANCE has slashes of its own.")
 ]
 _DetailedOption = Annotated[bool, typer.Option("--detailed", help="All fields of every event, payloads indented.")]
+_ToOption = Annotated[str, typer.Option("--to", metavar="FILE", help="A new file.", show_default=False)]
 _FollowOption = Annotated[
     bool, typer.Option("--follow", "-f", help="Go on with new events and executions until the instance ends.")
 ]
@@ -49,7 +51,7 @@ def show(
     detailed: _DetailedOption = False,
     follow: _FollowOption = False,
 ) -> None:
-    """Show what happened in an execution, one line an event.
+    """Show what happened in an execution, one line an event; also of one that was removed, from the archive.
 
     With -o json and -o jsonl the events are printed byte for byte as they are stored (outside a terminal).
     """
@@ -62,23 +64,79 @@ def show(
         raise UsageError(f"--follow does not go with -o {session.output.format}", hint="use -o jsonl")
     text = one_id(expand_ids([reference], session.stdin_lines))
     with session.client(read_only=True) as client:
-        found = _resolve(client, text, execution)
-        instance = client.get_instance(found.instance_id)
-        execution_id = instance.execution_id if found.execution_id is None else found.execution_id
-        record = client.get_execution(found.instance_id, execution_id)
         printer = HistoryPrinter(session.output, detailed=detailed, now_ms=client.store.now_ms())
         if follow:
-            for grown in follow_history(client, found.instance_id, execution_id):
+            followed = _resolve(client, text, execution)
+            first = followed.execution_id or client.get_instance(followed.instance_id).execution_id
+            for grown in follow_history(client, followed.instance_id, first):
                 printer.events(grown.execution, grown.events)
                 session.output.flush()
             return
-        history = client.read_history(found.instance_id, execution_id)
+        history = _read(session, client, text, execution)
         if session.output.format == "json":
             printer.document(history)
             return
         printer.events(history.execution, history.events)
         if not history.events:
-            session.note(f"execution {record.execution_id} of {found.instance_id!r} has not had its first turn")
+            record = history.execution
+            session.note(f"execution {record.execution_id} of {record.instance_id!r} has not had its first turn")
+
+
+@command(
+    app,
+    "export",
+    examples=(
+        "history export orders-2026 --to orders.jsonl",
+        "history export orders-2026/7 --to tests/histories/orders-7.jsonl",
+    ),
+)
+def export(session: Session, reference: _ReferenceArgument, to: _ToOption, execution: _ExecutionOption = None) -> None:
+    """Write the events of an execution to a new file, a line each, byte for byte as they are stored.
+
+    That is what `duro.testing.histories.check_replay` takes: a test of whether changed code still fits a history.
+    Histories hold inputs and results: the file is readable by its owner only.
+    """
+    from pathlib import Path
+
+    from duro.disk import new_file
+    from duro.errors import UsageError
+    from duroctl.parsing import expand_ids
+    from duroctl.render.history import EXPORTED, as_line, exported_line
+    from duroctl.walking import one_id
+
+    text = one_id(expand_ids([reference], session.stdin_lines))
+    with session.client(read_only=True) as client:
+        history = _read(session, client, text, execution)
+    try:
+        with new_file(Path(to)) as part, part.open("w", encoding="utf-8", newline="\n") as opened:
+            opened.writelines(as_line(event) + "\n" for event in history.events)
+    except FileExistsError as error:
+        raise UsageError(f"--to {to!r} is there already", hint="choose another name, or remove it") from error
+    except OSError as error:
+        raise UsageError(f"--to {to!r} cannot be written: {error.strerror}") from error
+    session.output.result(EXPORTED, history, [exported_line(history, to)])
+
+
+def _read(session: Session, client: "Client", text: str, execution: str | None) -> "HistoryRecord":
+    """From the store, or else from an archive, which is said.
+
+    Raises:
+        ExecutionPrunedError, InstanceNotFoundError: neither has it.
+    """
+    from duro.errors import ExecutionPrunedError, InstanceNotFoundError
+    from duroctl.archives import archived_history
+
+    try:
+        found = _resolve(client, text, execution)
+        instance = client.get_instance(found.instance_id)
+        execution_id = instance.execution_id if found.execution_id is None else found.execution_id
+        client.get_execution(found.instance_id, execution_id)
+        return client.read_history(found.instance_id, execution_id)
+    except (ExecutionPrunedError, InstanceNotFoundError):
+        archived = archived_history(session, client, text, execution)
+        if archived is None:
+            raise
+        return archived
 
 
 def _resolve(client: "Client", text: str, execution: str | None) -> "Reference":

@@ -10,6 +10,7 @@ from duroctl.options import CursorOption, LimitOption, command, new_group
 from duroctl.removal_options import (
     AllOption,
     ApplyOption,
+    ArchiveOption,
     CheckOption,
     CompletedBeforeOption,
     DryRunOption,
@@ -314,6 +315,7 @@ def purge(
     check: CheckOption = False,
     now: NowOption = False,
     grace: GraceOption = None,
+    archive: ArchiveOption = None,
     reason: PurgeReasonOption = "",
     yes: YesOption = False,
 ) -> None:
@@ -343,7 +345,7 @@ def purge(
         options = parse_purge_rules(rules, client.store.now_ms())
         return client.plan_purge(options, scope=PruneScope(instance_ids=ids, name=name))
 
-    run(session, Modes(dry_run, plan_out, apply_file, check, now, grace, reason, yes), "instances purge", plan)
+    run(session, Modes(dry_run, plan_out, apply_file, check, now, grace, archive, reason, yes), "instances purge", plan)
 
 
 def _to_each(

@@ -8,6 +8,7 @@ from duroctl.completing import instance_ids
 from duroctl.options import CursorOption, LimitOption, command, new_group
 from duroctl.removal_options import (
     ApplyOption,
+    ArchiveOption,
     CheckOption,
     DryRunOption,
     GraceOption,
@@ -148,6 +149,7 @@ def cleanup(
     check: CheckOption = False,
     now: NowOption = False,
     grace: GraceOption = None,
+    archive: ArchiveOption = None,
     reason: ReasonOption = "",
     yes: YesOption = False,
 ) -> None:
@@ -168,7 +170,7 @@ def cleanup(
     if apply_file is None and not chooses:
         raise UsageError("which orphans?", hint="give --name GLOB or --all")
     age_s = parse_duration(min_age, "--min-age")
-    modes = Modes(dry_run, plan_out, apply_file, check, now, grace, reason, yes, cancel_running)
+    modes = Modes(dry_run, plan_out, apply_file, check, now, grace, archive, reason, yes, cancel_running)
 
     def plan(client: Any) -> Any:
         where = _filter(kind, status, parent_completed_before, name, client.store.now_ms())

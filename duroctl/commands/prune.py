@@ -9,6 +9,7 @@ from duroctl.options import command, new_command_app
 from duroctl.removal_options import (
     AllOption,
     ApplyOption,
+    ArchiveOption,
     CheckOption,
     CompletedBeforeOption,
     DryRunOption,
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from duro.client import Client
     from duro.model.pruning import PrunePlan
     from duro.model.retention import PruneOptions
+    from duroctl.pruning import Terms
 
 app = new_command_app()
 
@@ -61,6 +63,7 @@ _VersionsOption = Annotated[
         "prune --name 'monitor.*' --keep-within 7d --reason 'disk is full'",
         "prune --all --plan-out plan.json",
         "prune --apply plan.json --yes",
+        "prune queue-1 --keep-last 3 --archive /var/archive/duro",
         "executions list queue-1 --output ids | duroctl prune - --keep-within 7d --dry-run",
         "prune undo queue-1",
     ),
@@ -81,6 +84,7 @@ def prune(
     check: CheckOption = False,
     now: NowOption = False,
     grace: GraceOption = None,
+    archive: ArchiveOption = None,
     reason: ReasonOption = "",
     yes: YesOption = False,
 ) -> None:
@@ -91,7 +95,7 @@ def prune(
     elsewhere --yes is needed.
     """
     from duro.errors import UsageError
-    from duroctl.pruning import Rules, grace_of, parse_rules
+    from duroctl.pruning import Rules, Terms, grace_of, parse_rules
 
     rules = Rules(keep_last, keep_within, completed_before, keep_last_per_version, keep_versions)
     modes = [
@@ -114,12 +118,12 @@ def prune(
         return
     if apply_file is not None and (instance or chooses):
         raise UsageError("--apply takes neither instances nor rules: the plan has both", hint="leave them out")
-    grace_s = grace_of(now=now, grace=grace)
+    terms = Terms(grace_of(now=now, grace=grace), reason, archive)
     with session.client(read_only=dry_run or check or plan_out is not None) as client:
         if apply_file is not None:
             from duroctl.plan_files import read_plan
 
-            _carry_out(session, client, read_plan(apply_file), grace_s, reason, yes=yes)
+            _carry_out(session, client, read_plan(apply_file), terms, yes=yes)
             return
         options = parse_rules(rules, client.store.now_ms())
         plan = _plan(session, client, instance, name, all_instances=all_instances, options=options)
@@ -130,7 +134,7 @@ def prune(
         elif dry_run:
             _show(session, plan)
         else:
-            _carry_out(session, client, plan, grace_s, reason, yes=yes)
+            _carry_out(session, client, plan, terms, yes=yes)
 
 
 def _plan(
@@ -211,9 +215,8 @@ def _show(session: Session, plan: "PrunePlan") -> None:
             session.note(warning.text)
 
 
-def _carry_out(
-    session: Session, client: "Client", plan: "PrunePlan", grace_s: float, reason: str, *, yes: bool
-) -> None:
+def _carry_out(session: Session, client: "Client", plan: "PrunePlan", terms: "Terms", *, yes: bool) -> None:
+    from duroctl.archives import check_kept, enabled_directory
     from duroctl.errors import PartlyDoneError
     from duroctl.pruning import apply_with_progress
     from duroctl.render.plans import RESULT, plan_lines, result_lines
@@ -222,11 +225,12 @@ def _carry_out(
         _nothing(session, plan)
         return
     if not yes:
-        undo = "" if grace_s else " It cannot be undone."
+        undo = "" if terms.grace_s else " It cannot be undone."
         why = f"this prunes {plan.totals.executions_removed:,} executions"
         session.confirm(f"Prune them?{undo}", plan_lines(plan), why)
-    result, interrupted = apply_with_progress(session, client, plan, grace_s, reason)
-    session.output.result(RESULT, result, result_lines(result, grace_s))
+    terms = terms._replace(archive=enabled_directory(session, terms.archive))
+    result, interrupted = apply_with_progress(session, client, plan, terms)
+    session.output.result(RESULT, result, result_lines(result, terms.grace_s))
     if interrupted:
         session.note("interrupted; what is above was done, and the rest was not")
         raise typer.Exit(130)
@@ -235,6 +239,7 @@ def _carry_out(
             f"{len(result.skipped)} executions were skipped, because they may no longer go",
             hint="a new plan says why",
         )
+    check_kept(result.archived)
 
 
 def _nothing(session: Session, plan: "PrunePlan") -> None:

@@ -5,9 +5,12 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from duro.model.records import HistoryRecord
 from duro.model.retention import PruneOptions
+from duroctl.render.records import encode
+from duroctl.render.tables import Column, View
 from duroctl.render.text import json_safe, visible
-from duroctl.render.units import iso, size
+from duroctl.render.units import counted, iso, size
 
 _HEADER_FIELDS: Final = ("event_id", "at_ms", "type")
 _QUIET_FIELDS: Final = frozenset(
@@ -177,3 +180,33 @@ def _object(value: str) -> dict[str, Any]:
     except (msgspec.DecodeError, RecursionError):
         return {}
     return decoded if isinstance(decoded, dict) else {}
+
+
+def as_line(text: str) -> str:
+    """A stored event as a line of a file: as it is, unless it has line breaks of its own or is no JSON."""
+    line = text if is_json(text) else encode(text)
+    return msgspec.json.format(line, indent=-1) if "\n" in line or "\r" in line else line
+
+
+EXPORTED: Final = View(
+    "duroctl.exported_history/1",
+    "history",
+    (
+        Column("instance_id", None, "id", lambda h: h.execution.instance_id),
+        Column("execution_id", None, "number", lambda h: h.execution.execution_id),
+        Column("event_count", None, "number", lambda h: len(h.events)),
+    ),
+    lambda h: {
+        "instance_id": h.execution.instance_id,
+        "execution_id": h.execution.execution_id,
+        "event_count": len(h.events),
+    },
+    lambda h: f"{h.execution.instance_id}/{h.execution.execution_id}",
+)
+
+
+def exported_line(history: HistoryRecord, file: str) -> str:
+    execution = history.execution
+    return visible(
+        f"wrote {counted(len(history.events), 'event')} of {execution.instance_id}/{execution.execution_id} to {file}"
+    )

@@ -5,10 +5,9 @@ from typing import Any, Final
 
 from duro.model.archive import CONFIGURED
 from duro.model.removal import LedgerEntry, PruneRun
-from duroctl.render.plans import counted
 from duroctl.render.tables import Column, View
 from duroctl.render.text import visible
-from duroctl.render.units import iso, size
+from duroctl.render.units import counted, iso, size
 
 
 def run_json(run: PruneRun) -> dict[str, Any]:
@@ -20,6 +19,7 @@ def run_json(run: PruneRun) -> dict[str, Any]:
         "by": run.by,
         "reason": run.reason,
         **run.source._asdict(),
+        "archive": run.archive,
         "started_at": iso(run.started_at_ms),
         "instances": run.instances,
         "executions": run.executions,

@@ -8,9 +8,10 @@ import msgspec
 
 from duro.model.pruning import InstancePlan, PlanItem, PrunePlan, PruneResult
 from duro.model.removal import UndoResult
+from duroctl.render.outcomes import outcome_json, outcome_lines
 from duroctl.render.tables import Column, View
 from duroctl.render.text import visible
-from duroctl.render.units import size
+from duroctl.render.units import counted, size
 
 PLAN_SCHEMA: Final = "duroctl.prune_plan/1"
 
@@ -136,6 +137,7 @@ def result_lines(result: PruneResult, grace_s: float) -> Iterator[str]:
     )
     if result.run_id and grace_s:
         yield f"`duroctl prune undo {result.run_id}` brings them back, for the next {grace_text(grace_s)}"
+    yield from outcome_lines(result.archived)
     for skipped in result.skipped[:INSTANCES_SHOWN]:
         yield visible(f"skipped {skipped.instance_id}/{skipped.execution_id}: {skipped.why}")
     if len(result.skipped) > INSTANCES_SHOWN:
@@ -164,10 +166,6 @@ def _executions(number: int) -> str:
     return counted(number, "execution")
 
 
-def counted(number: int, noun: str, plural: str = "") -> str:
-    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
-
-
 RESULT: Final = View(
     "duroctl.prune_result/1",
     "result",
@@ -188,6 +186,7 @@ RESULT: Final = View(
         "remaining": result.remaining,
         "skipped": msgspec.to_builtins(result.skipped),
         "run_id": result.run_id,
+        "archived": outcome_json(result.archived),
     },
     lambda result: result.run_id,
 )

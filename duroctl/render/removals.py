@@ -6,11 +6,12 @@ from typing import Any, Final
 import msgspec
 
 from duro.model.families import Orphan, RemovalItem, RemovalPlan, RemovalResult
-from duroctl.render.plans import counted, grace_text
+from duroctl.render.outcomes import outcome_json, outcome_lines
+from duroctl.render.plans import grace_text
 from duroctl.render.records import child_json
 from duroctl.render.tables import Column, View
 from duroctl.render.text import visible
-from duroctl.render.units import size
+from duroctl.render.units import counted, size
 
 PLAN_SCHEMA: Final = "duroctl.removal_plan/1"
 
@@ -132,6 +133,7 @@ def result_lines(result: RemovalResult, grace_s: float) -> Iterator[str]:
         yield f"asked {counted(len(result.cancelled), 'running orphan')} to end; a later run removes what has ended"
     if result.run_id and grace_s:
         yield f"`duroctl prune undo {result.run_id}` brings them back, for the next {grace_text(grace_s)}"
+    yield from outcome_lines(result.archived)
     for skipped in result.skipped[:FAMILIES_SHOWN]:
         yield visible(f"skipped {skipped.instance_id}: {skipped.why}")
     if len(result.skipped) > FAMILIES_SHOWN:
@@ -162,6 +164,7 @@ RESULT: Final = View(
         "skipped": msgspec.to_builtins(result.skipped),
         "remaining": result.remaining,
         "run_id": result.run_id,
+        "archived": outcome_json(result.archived),
     },
     lambda result: result.run_id,
 )

@@ -6,10 +6,9 @@ from typing import Any, Final
 import msgspec
 
 from duro.maintenance.simulating import PolicySimulation, Removable, SimulatedName
-from duroctl.render.plans import counted
 from duroctl.render.tables import Column, View
 from duroctl.render.text import visible
-from duroctl.render.units import size
+from duroctl.render.units import counted, size
 
 
 def change_lines(simulation: PolicySimulation) -> Iterator[str]:

@@ -10,10 +10,9 @@ import msgspec
 from duro.maintenance.exporting import ExportResult
 from duro.maintenance.space import NameStats, StoreStats
 from duro.model.space import CompactResult
-from duroctl.render.plans import counted
 from duroctl.render.tables import Column, View
 from duroctl.render.text import visible
-from duroctl.render.units import size
+from duroctl.render.units import counted, size
 
 # --- what takes the room -----------------------------------------------------------------------------------------
 

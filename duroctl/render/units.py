@@ -46,3 +46,8 @@ def _span(milliseconds: int) -> str:
         if milliseconds < unit_ms * count_max:
             return f"{milliseconds // unit_ms} {name}"
     return f"{milliseconds // 86_400_000} d"
+
+
+def counted(number: int, noun: str, plural: str = "") -> str:
+    """``1 event``, ``2 events``; ``plural`` where it is more than an s."""
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"

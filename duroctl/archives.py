@@ -1,0 +1,151 @@
+"""Which archive a command is about, opened; and what is named in it."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from duro.errors import NotArchivedError, StoreNotFoundError
+from duroctl.parsing import Reference
+
+if TYPE_CHECKING:
+    from duro.client import Client
+    from duro.maintenance.archive.reader import Archive
+    from duro.model.archive import ArchiveOutcome
+    from duro.model.records import HistoryRecord
+    from duroctl.session import Session
+
+
+def directory_of(session: "Session", given: str | None) -> str | None:
+    """``--archive``, or the ``[archive] directory`` of the configuration file; None: neither says one.
+
+    Raises:
+        SettingsError: the file cannot be used.
+    """
+    if given is not None:
+        return given
+    file = session.config_file
+    if file is None:
+        return None
+    from duro.settings.files import load_settings
+    from duro.settings.places_of_stores import archive_directory
+
+    directory = load_settings(file, str(file)).archive.directory
+    return None if directory is None else str(archive_directory(directory, str(file)))
+
+
+def enabled_directory(session: "Session", given: str | None) -> str | None:
+    """Where a removal keeps what it removes: ``--archive``, or the file's directory if it says ``enabled``; None: what
+    workers publish decides.
+
+    Raises:
+        SettingsError: the file cannot be used.
+    """
+    if given is not None:
+        return given
+    file = session.config_file
+    if file is None:
+        return None
+    from duro.settings.files import load_settings
+
+    return directory_of(session, None) if load_settings(file, str(file)).archive.enabled else None
+
+
+@contextmanager
+def opened(session: "Session", given: str | None, *, any_store: bool) -> "Iterator[tuple[Archive, Client | None]]":
+    """The archive and a client of the store, None where there is no store (any more) and the archive was named.
+
+    Raises:
+        ArchiveUnavailableError, StoreError, SettingsError.
+    """
+    from duro.maintenance.archive.reader import Archive
+
+    directory = directory_of(session, given)
+    with ExitStack() as stack:
+        client: Client | None = None
+        try:
+            client = stack.enter_context(session.client(read_only=True))
+        except StoreNotFoundError:
+            if directory is None:
+                raise
+        if client is None:
+            assert directory is not None, "raised before"
+            yield stack.enter_context(Archive(Path(directory))), None
+        else:
+            yield stack.enter_context(client.open_archive(directory, any_store=any_store)), client
+
+
+def reference_in(archive: "Archive", text: str) -> Reference:
+    """Which instance or execution ``text`` names in the archive. Instance ids may contain slashes: what is there
+    decides.
+
+    Raises:
+        NotArchivedError: it has neither.
+    """
+    if archive.executions(instance_id=text, limit=1):
+        return Reference(text, None)
+    head, slash, tail = text.rpartition("/")
+    if slash and head and tail.isascii() and tail.isdigit() and len(tail) <= 18:
+        found = archive.find(head, int(tail))
+        if found is not None:
+            return Reference(head, int(tail))
+    raise NotArchivedError(
+        f"archive {str(archive.path)!r} has nothing of {text!r}", hint="`duroctl archive list` shows what it has"
+    )
+
+
+def waiting_note(session: "Session", client: "Client | None") -> None:
+    """Say what waits to be archived, if anything does."""
+    from duroctl.render.archives import waiting_line
+
+    if client is not None and (line := waiting_line(client.waiting_archives())):
+        session.note(line)
+
+
+def check_kept(outcome: "ArchiveOutcome | None") -> None:
+    """Raises PartlyDoneError: something was removed and could not be archived yet."""
+    from duroctl.errors import PartlyDoneError
+
+    if outcome is not None and outcome.problem:
+        raise PartlyDoneError(
+            "not everything could be archived: what was not stays in the store",
+            hint="`duroctl archive write` tries again, and workers do",
+        )
+
+
+def archived_history(session: "Session", client: "Client", text: str, execution: str | None) -> "HistoryRecord | None":
+    """The history ``text`` (INSTANCE or INSTANCE/EXECUTION) names in an archive of the store, which is noted. None:
+    no archive that can be read has it.
+
+    Raises:
+        ArchiveDamagedError: the one that has it is damaged.
+    """
+    from duro.model.records import ExecutionRecord, HistoryRecord
+    from duroctl.parsing import parse_count
+
+    head, slash, tail = text.rpartition("/")
+    readings: list[tuple[str, int | None]] = [
+        (text, None if execution is None else parse_count(execution, "--execution"))
+    ]
+    if execution is None and slash and head and tail.isascii() and tail.isdigit() and len(tail) <= 18:
+        readings.insert(0, (head, int(tail)))
+    own = directory_of(session, None)
+    for instance_id, execution_id in readings:
+        found = client.find_archived(instance_id, execution_id, directories=[own] if own else [])
+        if found is not None:
+            archived = found.history.execution
+            session.note(f"{archived.instance_id}/{archived.execution_id} is from archive {found.directory}")
+            record = ExecutionRecord(
+                instance_id=archived.instance_id,
+                incarnation=archived.incarnation,
+                execution_id=archived.execution_id,
+                name=archived.name,
+                version=archived.version,
+                status=archived.status,
+                started_at_ms=archived.started_at_ms,
+                completed_at_ms=archived.completed_at_ms,
+                event_count=archived.event_count,
+                history_bytes=archived.history_bytes,
+            )
+            return HistoryRecord(execution=record, events=found.history.events, input=archived.input)
+    return None

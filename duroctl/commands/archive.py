@@ -1,0 +1,293 @@
+"""``duroctl archive``: histories that were kept in files before they were removed."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from duroctl.completing import instance_ids, orchestrations
+from duroctl.options import CursorOption, LimitOption, command, new_group
+from duroctl.session import Session
+
+if TYPE_CHECKING:
+    from duro.maintenance.archive.reader import Archive
+
+app = new_group("Look into the archive, check it, and bring histories back.")
+
+_DAMAGED = 9
+
+DirectoryOption = Annotated[
+    str | None,
+    typer.Option("--archive", metavar="DIR", help="The archive; by default the configured one.", show_default=False),
+]
+_MaybeInstanceArgument = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[INSTANCE]", help="Only of this instance.", show_default=False, autocompletion=instance_ids
+    ),
+]
+_NameOption = Annotated[
+    str | None,
+    typer.Option(
+        "--name", metavar="GLOB", help="Only of orchestrations with such a name.", autocompletion=orchestrations
+    ),
+]
+_AnyStoreOption = Annotated[bool, typer.Option("--any-store", help="What other stores have archived there, too.")]
+_WhatArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="INSTANCE[/EXECUTION]|SEGMENT",
+        help="What to show; - reads it from standard input.",
+        show_default=False,
+        autocompletion=instance_ids,
+    ),
+]
+_ReferencesArgument = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="INSTANCE[/EXECUTION]...",
+        help="What to bring back; - reads ids from standard input.",
+        show_default=False,
+        autocompletion=instance_ids,
+    ),
+]
+_EverythingOption = Annotated[
+    bool,
+    typer.Option("--everything", help="Of a removed instance also what had been pruned of it while it was there."),
+]
+_ToOption = Annotated[
+    str | None,
+    typer.Option(
+        "--to", metavar="DIR", help="Write everything there, wherever it was to go: for an archive that is gone."
+    ),
+]
+
+
+@command(
+    app,
+    "list",
+    examples=(
+        "archive list",
+        "archive list queue-1 --limit 0 --output ids",
+        "archive list --name 'monitor.*' --archive /var/archive/duro",
+    ),
+)
+def list_archived(
+    session: Session,
+    instance: _MaybeInstanceArgument = None,
+    name: _NameOption = None,
+    archive: DirectoryOption = None,
+    any_store: _AnyStoreOption = False,
+    limit: LimitOption = "100",
+    cursor: CursorOption = None,
+) -> None:
+    """List archived executions, those that were archived last first."""
+    from duroctl.archives import opened, waiting_note
+    from duroctl.output import Pages
+    from duroctl.parsing import parse_count
+    from duroctl.render.archives import ARCHIVED
+
+    rows_max = parse_count(limit, "--limit")
+    start = str(parse_count(cursor, "--cursor")) if cursor is not None else None
+    with opened(session, archive, any_store=any_store) as (found, client):
+
+        def fetch(size: int, after: str | None) -> tuple[tuple[object, ...], str | None]:
+            offset = int(after or 0)
+            rows = found.executions(instance_id=instance, name=name, limit=size + 1, offset=offset)
+            return rows[:size], str(offset + size) if len(rows) > size else None
+
+        pages = Pages(fetch, rows_max, start)
+        session.output.listing(ARCHIVED, pages, lambda: _now_ms(session))
+        session.note_more(pages.next)
+        if session.output.terminal:
+            histories, segments = found.count()
+            session.note(f"{histories:,} histories in {segments:,} segments of {found.path}")
+        _note_problems(session, found)
+        waiting_note(session, client)
+
+
+@command(
+    app,
+    "show",
+    examples=("archive show queue-1", "archive show queue-1/7 --output json"),
+)
+def show(
+    session: Session, what: _WhatArgument, archive: DirectoryOption = None, any_store: _AnyStoreOption = False
+) -> None:
+    """Show where an archived execution is, what there is of an instance, or what a segment holds.
+
+    Its events are shown by `history show`, which looks into the archive by itself.
+    """
+    from duro.errors import NotArchivedError
+    from duroctl.archives import opened, reference_in
+    from duroctl.parsing import expand_ids
+    from duroctl.render.archives import (
+        ARCHIVED,
+        ONE,
+        SEGMENT,
+        execution_lines,
+        instance_lines,
+        segment_lines,
+    )
+    from duroctl.walking import one_id
+
+    text = one_id(expand_ids([what], session.stdin_lines))
+    with opened(session, archive, any_store=any_store) as (found, _):
+        if text.endswith(".jsonl.zst"):
+            manifest = found.manifest(text)
+            session.output.result(SEGMENT, manifest, segment_lines(manifest))
+            return
+        instance_id, execution_id = reference_in(found, text)
+        directory = str(found.path)
+        if execution_id is not None:
+            execution = found.find(instance_id, execution_id)
+            assert execution is not None, "reference_in found it"
+            session.output.result(ONE, execution, execution_lines(execution, directory))
+            return
+        executions = found.executions(instance_id=instance_id)
+        if not executions:
+            raise NotArchivedError(f"archive {directory!r} has nothing of {text!r}", hint="duroctl archive list")
+        if session.output.format == "table":
+            session.output.lines(instance_lines(executions, directory))
+        else:
+            session.output.listing(ARCHIVED, executions, lambda: 0)
+
+
+@command(
+    app,
+    "verify",
+    examples=("archive verify", "archive verify --archive /var/archive/duro --output json"),
+)
+def verify(session: Session, archive: DirectoryOption = None) -> None:
+    """Read every segment whole and compare it with its SHA-256 and its manifest. Exit status 9: one is damaged.
+
+    Also writes the manifests and the catalogue anew where they are missing.
+    """
+    from duroctl.archives import opened
+    from duroctl.pruning import progress_bar
+    from duroctl.render.archives import CHECKS, check_lines
+
+    with opened(session, archive, any_store=True) as (found, _):
+        checks = []
+        with progress_bar(session, found.count()[1], "verifying") as advance:
+            for check in found.verify():
+                checks.append(check)
+                advance(len(checks))
+        if session.output.format == "table":
+            session.output.lines(check_lines(checks, str(found.path)))
+        else:
+            session.output.listing(CHECKS, checks, lambda: 0)
+    if any(check.problem for check in checks):
+        raise typer.Exit(_DAMAGED)
+
+
+@command(
+    app,
+    "restore",
+    examples=(
+        "archive restore queue-1/7",
+        "archive restore orders-2026 --archive /var/archive/duro",
+        "archive list --name report --output ids | duroctl archive restore -",
+    ),
+)
+def restore(
+    session: Session,
+    what: _ReferencesArgument,
+    archive: DirectoryOption = None,
+    everything: _EverythingOption = False,
+) -> None:
+    """Bring archived executions back into the store they came from, byte by byte as they were, under a hold of 7 d.
+
+    INSTANCE alone: what was live when it was removed, with the instance itself; or, if it is there, all that was
+    pruned of it. What is there already is left as it is, and nothing is ever overwritten.
+    """
+    from duro.model.archive import RestoreResult
+    from duroctl.archives import directory_of, opened, reference_in
+    from duroctl.parsing import expand_ids
+    from duroctl.pruning import interruptible, progress_bar
+    from duroctl.render.archives import RESTORED, restored_lines
+
+    wanted: dict[str, set[int] | None] = {}
+    total = 0
+    with opened(session, archive, any_store=False) as (found, _):
+        for text in expand_ids(what, session.stdin_lines):
+            instance_id, execution_id = reference_in(found, text)
+            executions = wanted.setdefault(instance_id, set())
+            if execution_id is None:
+                wanted[instance_id] = None
+            elif executions is not None:
+                executions.add(execution_id)
+        total = sum(len(found.chosen(each, numbers, everything=everything)) for each, numbers in wanted.items())
+    done = RestoreResult()
+    with (
+        session.client() as client,
+        interruptible() as interrupted,
+        progress_bar(session, total, "restoring") as advance,
+    ):
+        before = RestoreResult()
+
+        def progress(so_far: RestoreResult) -> bool:
+            advance(before.executions + before.there + so_far.executions + so_far.there)
+            return not interrupted
+
+        for instance_id, numbers in wanted.items():
+            before = done
+            part = client.restore_archived(
+                instance_id,
+                numbers,
+                directory=directory_of(session, archive),
+                everything=everything,
+                progress=progress,
+            )
+            done = RestoreResult(
+                instances=done.instances + part.instances,
+                executions=done.executions + part.executions,
+                events=done.events + part.events,
+                history_bytes=done.history_bytes + part.history_bytes,
+                there=done.there + part.there,
+                hold_id=part.hold_id or done.hold_id,
+            )
+            if interrupted:
+                break
+    session.output.result(RESTORED, done, restored_lines(done))
+    if interrupted:
+        session.note("interrupted; what is above was restored, and the rest was not")
+        raise typer.Exit(130)
+
+
+@command(app, "write", examples=("archive write", "archive write --to /mnt/other/duro"))
+def write(session: Session, to: _ToOption = None) -> None:
+    """Write what was removed and waits for its archive, now. Workers do this by themselves.
+
+    Exit status 3: something still waits.
+    """
+    from duroctl.archives import directory_of
+    from duroctl.errors import PartlyDoneError
+    from duroctl.pruning import progress_bar
+    from duroctl.render.archives import OUTCOMES
+    from duroctl.render.outcomes import outcome_lines
+
+    with session.client() as client:
+        waiting = sum(each.executions + each.instances for each in client.waiting_archives())
+        with progress_bar(session, waiting, "archiving") as advance:
+            outcomes = client.write_archive(to=to, configured=directory_of(session, None), progress=advance)
+        client.reclaim()
+    if session.output.format != "table":
+        session.output.listing(OUTCOMES, outcomes, lambda: 0)
+    elif outcomes:
+        session.output.lines(line for outcome in outcomes for line in outcome_lines(outcome))
+    else:
+        session.output.line("nothing waits to be archived")
+    if any(outcome.waiting for outcome in outcomes):
+        raise PartlyDoneError("something still waits for its archive", hint="see above for why")
+
+
+def _note_problems(session: Session, found: "Archive") -> None:
+    for problem in found.problems:
+        session.note(problem.message)
+
+
+def _now_ms(session: Session) -> int:
+    import time
+
+    del session
+    return time.time_ns() // 1_000_000

@@ -1,0 +1,248 @@
+"""Archives as rows, documents and lines. Pure."""
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from duro.model.archive import RestoreResult, WaitingArchive
+from duroctl.render.outcomes import CONFIGURED_WORDS, outcome_json
+from duroctl.render.tables import Column, View
+from duroctl.render.text import visible
+from duroctl.render.units import counted, iso, size
+
+if TYPE_CHECKING:
+    from duro.maintenance.archive.catalogue import ArchivedExecution
+    from duro.maintenance.archive.format import Manifest
+    from duro.maintenance.archive.reader import SegmentCheck
+
+
+def archived_json(execution: "ArchivedExecution") -> dict[str, Any]:
+    return {
+        "instance_id": execution.instance_id,
+        "incarnation": execution.incarnation,
+        "execution_id": execution.execution_id,
+        "name": execution.name,
+        "version": execution.version,
+        "status": execution.status,
+        "started_at": iso(execution.started_at_ms),
+        "completed_at": _time(execution.completed_at_ms),
+        "event_count": execution.events,
+        "history_bytes": execution.history_bytes,
+        "pruned_at": _time(execution.pruned_at_ms),
+        "run_id": execution.run_id or None,
+        "with_instance": execution.with_instance,
+        "archived_at": iso(execution.archived_at_ms),
+        "segment": execution.segment,
+        "store_id": execution.store_id,
+    }
+
+
+ARCHIVED: Final = View(
+    "duroctl.archived_executions/1",
+    "executions",
+    (
+        Column("instance_id", "INSTANCE", "id", lambda r: r.instance_id),
+        Column("execution_id", "EXEC", "number", lambda r: r.execution_id),
+        Column("name", "NAME", "id", lambda r: r.name),
+        Column("version", None, "text", lambda r: r.version),
+        Column("status", "STATUS", "text", lambda r: r.status),
+        Column("event_count", "EVENTS", "number", lambda r: r.events),
+        Column("history_bytes", "SIZE", "bytes", lambda r: r.history_bytes),
+        Column("started_at", None, "time", lambda r: r.started_at_ms),
+        Column("completed_at", "ENDED", "time", lambda r: r.completed_at_ms),
+        Column("archived_at", "ARCHIVED", "time", lambda r: r.archived_at_ms),
+        Column("segment", None, "text", lambda r: r.segment),
+    ),
+    archived_json,
+    lambda r: f"{r.instance_id}/{r.execution_id}",
+)
+ONE: Final = ARCHIVED._replace(schema="duroctl.archived_execution/1", field="execution")
+
+
+def execution_lines(execution: "ArchivedExecution", directory: str) -> Iterator[str]:
+    """One archived execution in words: what it was, why it went, and where it is."""
+    by = f" by {execution.run_id}" if execution.run_id else ""
+    pruned = execution.pruned_at_ms
+    said = {
+        "execution": f"{execution.instance_id}/{execution.execution_id}",
+        "of": f"{execution.name} {execution.version}".rstrip(),
+        "ended": f"{execution.status}, {_time(execution.completed_at_ms) or 'never'}",
+        "pruned": "with its instance" + by if pruned is None else iso(pruned) + by,
+        "archived": iso(execution.archived_at_ms),
+        "in": f"{directory}, segment {execution.segment}",
+        "size": f"{counted(execution.events, 'event')}, {size(execution.history_bytes)}",
+    }
+    for name, text in said.items():
+        yield visible(f"{name:<10} {text}")
+
+
+def instance_lines(executions: "Sequence[ArchivedExecution]", directory: str) -> Iterator[str]:
+    """What an archive has of one instance."""
+    newest = executions[0]
+    numbers = sorted({each.execution_id for each in executions})
+    whole = sum(each.with_instance for each in executions)
+    said = {
+        "instance": newest.instance_id,
+        "of": newest.name,
+        "executions": f"{counted(len(executions), 'execution')}, {numbers[0]} to {numbers[-1]}",
+        "removed": f"as a whole, with {counted(whole, 'execution')}" if whole else "",
+        "in": f"{directory}, {counted(len({each.segment for each in executions}), 'segment')}",
+        "size": f"{counted(sum(each.events for each in executions), 'event')}, "
+        f"{size(sum(each.history_bytes for each in executions))}",
+    }
+    for name, text in said.items():
+        if text:
+            yield visible(f"{name:<10} {text}")
+
+
+def manifest_json(manifest: "Manifest") -> dict[str, Any]:
+    return {
+        "segment": manifest.segment,
+        "store_id": manifest.store_id,
+        "made_at": iso(manifest.made_at_ms),
+        "duro_version": manifest.duro_version,
+        "instances": manifest.instances,
+        "histories": manifest.histories,
+        "event_count": manifest.events,
+        "history_bytes": manifest.history_bytes,
+        "content_bytes": manifest.content_bytes,
+        "file_bytes": manifest.file_bytes,
+        "sha256": manifest.sha256,
+    }
+
+
+SEGMENT: Final = View(
+    "duroctl.archive_segment/1",
+    "segment",
+    tuple(
+        Column(name, None, kind, lambda m, f=field: getattr(m, f))  # type: ignore[misc, arg-type]
+        for name, kind, field in (
+            ("segment", "id", "segment"),
+            ("store_id", "text", "store_id"),
+            ("made_at", "time", "made_at_ms"),
+            ("duro_version", "text", "duro_version"),
+            ("instances", "number", "instances"),
+            ("histories", "number", "histories"),
+            ("event_count", "number", "events"),
+            ("history_bytes", "bytes", "history_bytes"),
+            ("content_bytes", "bytes", "content_bytes"),
+            ("file_bytes", "bytes", "file_bytes"),
+            ("sha256", "text", "sha256"),
+        )
+    ),
+    manifest_json,
+    lambda m: m.segment,
+)
+
+
+def segment_lines(manifest: "Manifest") -> Iterator[str]:
+    said = {
+        "segment": manifest.segment,
+        "made": f"{iso(manifest.made_at_ms)} by duro {manifest.duro_version}",
+        "store": manifest.store_id,
+        "holds": f"{counted(manifest.histories, 'history', 'histories')}, {counted(manifest.events, 'event')}, "
+        f"{size(manifest.history_bytes)}",
+        "takes": size(manifest.file_bytes),
+        "sha256": manifest.sha256,
+    }
+    for name, text in said.items():
+        yield visible(f"{name:<8} {text}")
+
+
+CHECKS: Final = View(
+    "duroctl.archive_checks/1",
+    "segments",
+    (
+        Column("segment", "SEGMENT", "id", lambda c: c.segment),
+        Column("histories", "HISTORIES", "number", lambda c: c.histories),
+        Column("event_count", "EVENTS", "number", lambda c: c.events),
+        Column("file_bytes", "SIZE", "bytes", lambda c: c.file_bytes),
+        Column("problem", "PROBLEM", "text", lambda c: c.problem or None),
+    ),
+    lambda c: {
+        "segment": c.segment,
+        "histories": c.histories,
+        "event_count": c.events,
+        "file_bytes": c.file_bytes,
+        "problem": c.problem or None,
+    },
+    lambda c: c.segment,
+)
+
+
+def check_lines(checks: "Sequence[SegmentCheck]", directory: str) -> Iterator[str]:
+    ill = [each for each in checks if each.problem]
+    for each in ill:
+        yield visible(each.problem)
+    good = [each for each in checks if not each.problem]
+    yield visible(
+        f"{directory}: {counted(len(good), 'segment')} as written, with "
+        f"{counted(sum(each.histories for each in good), 'history', 'histories')} and "
+        f"{counted(sum(each.events for each in good), 'event')}" + (f"; {len(ill):,} damaged" if ill else "")
+    )
+
+
+OUTCOMES: Final = View(
+    "duroctl.archive_outcomes/1",
+    "archives",
+    (
+        Column("directory", "ARCHIVE", "id", lambda o: o.directory or CONFIGURED_WORDS),
+        Column("segments", "SEGMENTS", "number", lambda o: o.segments),
+        Column("histories", "HISTORIES", "number", lambda o: o.histories),
+        Column("event_count", "EVENTS", "number", lambda o: o.events),
+        Column("file_bytes", "SIZE", "bytes", lambda o: o.file_bytes),
+        Column("waiting", "WAITING", "number", lambda o: o.waiting),
+        Column("problem", "PROBLEM", "text", lambda o: o.problem or None),
+    ),
+    lambda o: outcome_json(o) or {},
+    lambda o: o.directory,
+)
+
+
+def waiting_line(waiting: Sequence[WaitingArchive]) -> str:
+    """What waits, all archives together; "": nothing does."""
+    executions = sum(each.executions for each in waiting)
+    instances = sum(each.instances for each in waiting)
+    if not executions and not instances:
+        return ""
+    said = [counted(executions, "execution")] if executions else []
+    said += [counted(instances, "removed instance")] if instances else []
+    waits = "waits" if executions + instances == 1 else "wait"
+    return f"{' and '.join(said)} {waits} to be archived; `duroctl archive write` does it now"
+
+
+RESTORED: Final = View(
+    "duroctl.restore_result/1",
+    "result",
+    (
+        Column("instances", None, "number", lambda r: r.instances),
+        Column("executions", None, "number", lambda r: r.executions),
+        Column("events", None, "number", lambda r: r.events),
+        Column("history_bytes", None, "bytes", lambda r: r.history_bytes),
+        Column("there", None, "number", lambda r: r.there),
+        Column("hold_id", None, "id", lambda r: r.hold_id),
+    ),
+    lambda r: {
+        "instances": r.instances,
+        "executions": r.executions,
+        "events": r.events,
+        "history_bytes": r.history_bytes,
+        "there": r.there,
+        "hold_id": r.hold_id or None,
+    },
+    lambda r: r.hold_id,
+)
+
+
+def restored_lines(result: RestoreResult) -> Iterator[str]:
+    whole = f" and {counted(result.instances, 'whole instance')}" if result.instances else ""
+    if result.executions:
+        yield f"restored {counted(result.executions, 'execution')}{whole}: {counted(result.events, 'event')}, " + size(
+            result.history_bytes
+        )
+        yield visible(f"held by {result.hold_id} for 7 d, so that no prune takes them again meanwhile")
+    if result.there:
+        yield f"{counted(result.there, 'execution')} {'was' if result.there == 1 else 'were'} there already"
+
+
+def _time(at_ms: int | None) -> str | None:
+    return None if at_ms is None else iso(at_ms)

@@ -1,0 +1,40 @@
+"""What a run kept in its archive, as documents and lines. Pure."""
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+from duro.model.archive import ArchiveOutcome
+from duroctl.render.text import visible
+from duroctl.render.units import counted, size
+
+CONFIGURED_WORDS: Final = "the configured archive"
+
+
+def outcome_json(outcome: ArchiveOutcome | None) -> dict[str, Any] | None:
+    if outcome is None:
+        return None
+    return {
+        "archive": outcome.archive,
+        "directory": outcome.directory or None,
+        "segments": outcome.segments,
+        "histories": outcome.histories,
+        "event_count": outcome.events,
+        "file_bytes": outcome.file_bytes,
+        "waiting": outcome.waiting,
+        "problem": outcome.problem or None,
+    }
+
+
+def outcome_lines(outcome: ArchiveOutcome | None) -> Iterator[str]:
+    """What a run kept, and what it could not."""
+    if outcome is None:
+        return
+    if outcome.histories:
+        where = outcome.directory or CONFIGURED_WORDS
+        yield visible(
+            f"kept {counted(outcome.histories, 'history', 'histories')} in {where}: "
+            f"{counted(outcome.segments, 'segment')}, {size(outcome.file_bytes)}"
+        )
+    if outcome.waiting:
+        stay = f"{counted(outcome.waiting, 'history', 'histories')} stay in the store until the archive has them"
+        yield visible(f"{stay}: {outcome.problem}" if outcome.problem else stay)
