@@ -70,21 +70,28 @@ class SweptArchives:
         archiver = self._current()
         step = archiver.step()
         self._counters.add(step)
+        if step.more:
+            return True
+        archiver.close()
         if step.busy:
             self._due_at_s = now_s + 1.0
             return False
-        if step.more:
-            return True
         self._tell(archiver)
         self._due_at_s = now_s + _AGAIN_S if archiver.unavailable else None
         archiver.forget()
         return False
+
+    def close(self) -> None:
+        """Nothing is open afterwards."""
+        if self._archiver is not None:
+            self._archiver.close()
 
     def _current(self) -> "Archiver":
         from duro.maintenance.archive.archiver import Archiver  # compression: only those who archive load it
 
         terms = self._terms()
         if self._archiver is None or terms != self._made_of:
+            self.close()
             directory = terms.directory or ConfiguredPolicies(self._store).archive_directory
             self._archiver = Archiver(self._store, directory, level=terms.level, events_max=_EVENTS_A_SEGMENT)
             self._made_of = terms

@@ -62,6 +62,7 @@ class Maintenance:
         """One piece of a round; returns as ``scheduler.Step``."""
         try:
             if self._stopping:
+                self._archives.close()
                 if self._held_as is not None:
                     self._store.release_maintenance(self._held_as)
                 return FINISHED

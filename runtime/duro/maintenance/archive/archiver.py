@@ -95,7 +95,6 @@ class Archiver:
         instances = () if executions else self._store.list_unarchived_instances(1, excluding)
         waiting: Sequence[ArchivableExecution | ArchivableInstance] = executions or instances
         if not waiting:
-            self._rest()
             return ArchiveStep()
         archive = waiting[0].archive
         try:
@@ -141,14 +140,17 @@ class Archiver:
         archive. ``progress`` is told how many histories were written so far."""
         written: dict[str, list[int]] = defaultdict(lambda: [0, 0, 0, 0])
         histories = 0
-        with ThreadPoolExecutor(1, "duro-archive") as self._helper:
-            while (step := self.step()).more:
-                for index, value in enumerate((step.segments, step.histories, step.events, step.file_bytes)):
-                    written[step.archive][index] += value
-                histories += step.histories
-                if progress is not None:
-                    progress(histories)
-        self._helper = None
+        try:
+            with ThreadPoolExecutor(1, "duro-archive") as self._helper:
+                while (step := self.step()).more:
+                    for index, value in enumerate((step.segments, step.histories, step.events, step.file_bytes)):
+                        written[step.archive][index] += value
+                    histories += step.histories
+                    if progress is not None:
+                        progress(histories)
+        finally:
+            self._helper = None
+            self.close()
         waiting = {each.archive: each.executions + each.instances for each in self._store.waiting_archives()}
         problems = {archive: str(error) for archive, error in self.unavailable.items()}
         if step.busy:
@@ -207,17 +209,18 @@ class Archiver:
         """Into the catalogue, with whatever it does not know yet; that it is not there stops nothing."""
         try:
             if self._catalogue is not None and self._catalogue.place is not place:
-                self._rest()
+                self.close()
             if self._catalogue is None:
-                self._catalogue = Catalogue(place, writable=True)
+                self._catalogue = Catalogue(place, writable=True, checked=False)
                 self._catalogue.add(manifest, segment.executions, segment.instances)
                 self._catalogue.bring_up_to_date(repair=True)
             else:
                 self._catalogue.add(manifest, segment.executions, segment.instances)
         except ArchiveError:
-            self._rest()
+            self.close()
 
-    def _rest(self) -> None:
+    def close(self) -> None:
+        """Close the catalogue; the next step opens it again."""
         if self._catalogue is not None:
             self._catalogue.close()
             self._catalogue = None

@@ -96,12 +96,14 @@ class ArchivedExecution(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Catalogue:
-    """An open one; close it. ``writable`` False: changes are kept in memory."""
+    """An open one; close it. ``writable`` False: changes are kept in memory. ``checked``: a damaged one is made anew;
+    else whoever writes to it finds out."""
 
-    def __init__(self, place: ArchivePlace, *, writable: bool) -> None:
+    def __init__(self, place: ArchivePlace, *, writable: bool, checked: bool = True) -> None:
         self.place = place
         self._path = place.path / CATALOGUE
         self._writable = writable
+        self._checked = checked
         self._connection = self._open()
 
     def close(self) -> None:
@@ -123,8 +125,7 @@ class Catalogue:
         return self._made(self._connected("rw"))
 
     def _existing(self) -> sqlite3.Connection | None:
-        """The one that is there, if it can be used. Whoever reads looks whether it is whole; whoever writes does so
-        often, and finds out."""
+        """The one that is there, if it can be used."""
         if self._path.is_symlink():
             raise ArchiveUnavailableError(f"{str(self._path)!r} is a symbolic link", hint="an archive has none")
         if not self._path.exists():
@@ -133,7 +134,7 @@ class Catalogue:
         usable = False
         try:
             (version,) = connection.execute("PRAGMA user_version").fetchone()
-            usable = version == CATALOGUE_VERSION and (self._writable or _is_whole(connection))
+            usable = version == CATALOGUE_VERSION and (not self._checked or _is_whole(connection))
         finally:
             if not usable:
                 connection.close()

@@ -141,7 +141,11 @@ class Archive:
                 manifest = self._place.manifest_of(segment)
                 if manifest is None:
                     measure_segment(self._place, segment)
-                    manifest = self.manifest(segment)
+                    with self._place.locked(0.0) as nobody_writes:
+                        manifest = self._place.manifest_of(segment)
+                    if manifest is None and not nobody_writes:
+                        continue  # it is being written just now
+                    manifest = manifest or self.manifest(segment)
                 for read in read_segment(self._place, manifest):
                     histories += 1
                     events += len(read.history.events)
