@@ -22,9 +22,7 @@ def backup(session: Session, file: _FileArgument) -> None:
     from duroctl.pruning import progress_bar
     from duroctl.render.space import BACKUP, BackupWritten, backup_line
 
-    with session.client(read_only=True) as client:
-        pages = client.store.sizes().file_bytes // 4096
-        with progress_bar(session, pages, "copying") as advance:
-            client.backup(file, progress=lambda done, _total: advance(done))
+    with session.client(read_only=True) as client, progress_bar(session, 100, "copying") as advance:
+        client.backup(file, progress=lambda done, total: advance(100 * done // max(total, 1)))
     written = BackupWritten.of(file)
     session.output.result(BACKUP, written, [backup_line(written)])

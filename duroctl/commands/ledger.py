@@ -45,7 +45,7 @@ def show(session: Session, instance: _InstanceArgument) -> None:
 
     instance_id = one_id(expand_ids([instance], session.stdin_lines))
     with session.client(read_only=True) as client:
-        run = next((each for each in client.list_prune_runs() if each.run_id == instance_id), None)
+        run = client.get_prune_run(instance_id)
         if run is not None:
             session.output.result(RUN, run, run_lines(run))
             return

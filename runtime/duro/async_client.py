@@ -82,6 +82,7 @@ class AsyncClient:
     simulate_policies = _awaitable(Client.simulate_policies)
     list_ledger = _awaitable(Client.list_ledger)
     list_prune_runs = _awaitable(Client.list_prune_runs)
+    get_prune_run = _awaitable(Client.get_prune_run)
     ledger_totals = _awaitable(Client.ledger_totals)
     find_pruned = _awaitable(Client.find_pruned)
     get_lineage = _awaitable(Client.get_lineage)

@@ -166,3 +166,11 @@ def test_a_splice_that_went_wrong_is_never_taken(wrong: str, monkeypatch: pytest
     monkeypatch.setattr(edit, "_candidates", lambda *_: iter([wrong]))
     with pytest.raises(EditRefusedError):
         _edited(FILE, "New", {"keep_last": 2})
+
+
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+def test_a_policy_that_was_added_and_removed_again_leaves_the_file_as_it_was(newline: str) -> None:
+    before = FILE.replace("\n", newline)
+    added = _edited(before, "New", {"keep_last": 3})
+    assert added != before
+    assert _edited(added, "New", None) == before

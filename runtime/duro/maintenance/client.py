@@ -170,7 +170,7 @@ class Pruning:
 
     def _run_or_instance(self, asked: str) -> tuple[str, str]:
         check_instance_id(asked)
-        if any(run.run_id == asked for run in self.store.list_prune_runs(0)):
+        if self.store.get_prune_run(asked) is not None:
             return asked, ""
         if self.store.get_instance(asked) is None and self.store.find_removed(asked) is None:
             raise InstanceNotFoundError(
@@ -308,6 +308,10 @@ class Pruning:
     def list_prune_runs(self, *, limit: int = 0) -> tuple[PruneRun, ...]:
         """Prunes by hand and undos, newest first. ``limit`` 0: all."""
         return self.store.list_prune_runs(limit)
+
+    def get_prune_run(self, run_id: str) -> PruneRun | None:
+        """The prune by hand, or undo, of this id; None: there is none."""
+        return self.store.get_prune_run(run_id)
 
     def ledger_totals(self) -> tuple[LedgerTotals, ...]:
         """What was pruned of instances that are gone, by orchestration."""

@@ -114,6 +114,8 @@ def _touched_lines(text: str, paths: list[Path]) -> set[int]:
             if _is_header(text, places[path]):
                 first, last = places[path].key, max(place.end for place in own)
                 touched.update(range(text.count("\n", 0, first), text.count("\n", 0, last) + 1))
+                if not text[text.index("\n", last) :].strip():  # at the end the line that set it off goes, too
+                    touched.add(text.count("\n", 0, first) - 1)
     return touched
 
 
@@ -153,7 +155,9 @@ def _splices(text: str, places: Mapping[Path, Place], path: Path, value: Any, ne
     if value is not None:
         return _table_splices(text, place, keys, value, newline)
     if _is_header(text, place):
-        return [_whole_lines(text, place.key, max(own.end for own in keys.values()))]
+        whole = _whole_lines(text, place.key, max(own.end for own in keys.values()))
+        gap = newline if whole.end == len(text) and text[: whole.start].endswith(newline * 2) else ""
+        return [whole._replace(start=whole.start - len(gap))]
     return [_whole_lines(text, own.key, own.end) for own in keys.values()]
 
 

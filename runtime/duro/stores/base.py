@@ -522,6 +522,10 @@ class Store(ABC):
         """Manual runs and undos, newest first. ``limit`` 0 means all."""
 
     @abstractmethod
+    def get_prune_run(self, run_id: str) -> PruneRun | None:
+        """The manual run or undo of this id, or None."""
+
+    @abstractmethod
     def ledger_totals(self) -> tuple[LedgerTotals, ...]:
         """What was pruned of instances that are gone, by orchestration name."""
 

@@ -515,6 +515,10 @@ class Pruning(Families):
             newest = sorted(self._runs.values(), key=lambda run: (run.started_at_ms, run.run_id), reverse=True)
             return tuple(newest[:limit] if limit else newest)
 
+    def get_prune_run(self, run_id: str) -> PruneRun | None:
+        with self._transaction():
+            return self._runs.get(run_id)
+
     def ledger_totals(self) -> tuple[LedgerTotals, ...]:
         with self._transaction():
             return tuple(totals for _, totals in sorted(self._totals.items()))

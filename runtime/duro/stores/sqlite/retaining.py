@@ -172,6 +172,10 @@ def list_runs(connection: apsw.Connection, limit: int) -> tuple[PruneRun, ...]:
     return tuple(_runs.decode(_value(connection, sql.LIST_RUNS, (limit or _ALL,))))
 
 
+def get_run(connection: apsw.Connection, run_id: str) -> PruneRun | None:
+    return next(iter(_runs.decode(_value(connection, sql.GET_RUN, (run_id,)))), None)
+
+
 def ledger_totals(connection: apsw.Connection) -> tuple[LedgerTotals, ...]:
     return tuple(_totals.decode(_value(connection, sql.LEDGER_TOTALS, (None,))))
 

@@ -192,6 +192,7 @@ LIST_RUNS: Final = f"""
 SELECT json_group_array({_RUN}) FROM (SELECT * FROM prune_runs INDEXED BY prune_runs_by_age
   ORDER BY started_at_ms DESC, run_id DESC LIMIT ?1) AS r
 """
+GET_RUN: Final = f"SELECT json_group_array({_RUN}) FROM prune_runs AS r WHERE run_id = ?1"
 LEDGER_TOTALS: Final = """
 SELECT json_group_array(json_object('name', name, 'instances', instances, 'executions', executions, 'events', events,
   'history_bytes', history_bytes, 'first_pruned_at_ms', first_pruned_at_ms, 'last_pruned_at_ms', last_pruned_at_ms))

@@ -531,6 +531,10 @@ class SqliteStore(Store):
         with self._reading() as connection:
             return retaining.list_runs(connection, limit)
 
+    def get_prune_run(self, run_id: str) -> PruneRun | None:
+        with self._reading() as connection:
+            return retaining.get_run(connection, run_id)
+
     def ledger_totals(self) -> tuple[LedgerTotals, ...]:
         with self._reading() as connection:
             return retaining.ledger_totals(connection)

@@ -353,6 +353,9 @@ class PruneOrderContract(PruningContract):
         assert (manual.range.first_execution_id, manual.range.last_execution_id, manual.range.executions) == (1, 4, 4)
         assert automatic.run is None
         assert store.list_prune_runs(0) == (manual.run,)
+        assert manual.run is not None
+        assert store.get_prune_run(manual.run.run_id) == manual.run
+        assert store.get_prune_run("run-0") is None
 
     def test_sweeping_is_remembered(self, store: Store, worker: ScriptedWorker, clock: ManualClock) -> None:
         incarnation = self.loop(store, worker, 5)
