@@ -1,6 +1,6 @@
 """Values to JSON text and back: events and messages by their wire tag, payloads by the annotations of functions."""
 
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -32,7 +32,7 @@ def decode_event(data: str) -> AnyEvent:
     try:
         return _event_decoder.decode(data)
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
-        raise HistoryFormatError(f"event {_excerpt(data)} cannot be read: {error}", hint=_FORMAT_HINT) from error
+        raise HistoryFormatError(f"event {_excerpt(data)} cannot be read: {_said(error)}", hint=_FORMAT_HINT) from error
 
 
 def encode_message(message: Message) -> str:
@@ -44,7 +44,8 @@ def decode_message(data: str) -> AnyMessage:
     try:
         return _message_decoder.decode(data)
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
-        raise HistoryFormatError(f"message {_excerpt(data)} cannot be read: {error}", hint=_FORMAT_HINT) from error
+        problem = f"message {_excerpt(data)} cannot be read: {_said(error)}"
+        raise HistoryFormatError(problem, hint=_FORMAT_HINT) from error
 
 
 def encode_payload(value: object, what: str) -> Json:
@@ -84,12 +85,15 @@ def decode_payload(data: Json | str | bytes, annotation: Any, what: str) -> Any:
     """``data`` as a value of type ``annotation``.
 
     Raises:
-        InvalidInputError: it does not fit the annotation.
+        InvalidInputError: it does not fit the annotation, or a class in the annotation raised something while it was
+            made.
     """
     try:
         return _decoder(annotation).decode(data)
-    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
-        raise InvalidInputError(f"{what} does not fit {type_name(annotation)}: {error}") from error
+    except MemoryError:
+        raise
+    except Exception as error:  # the user's own classes are made here, and may raise anything
+        raise InvalidInputError(f"{what} does not fit {type_name(annotation)}: {_said(error)}") from error
 
 
 def check_annotation(annotation: Any, what: str) -> None:
@@ -194,6 +198,20 @@ def _checked(data: bytes, what: str) -> Json:
             hint="keep large data elsewhere and pass a reference to it",
         )
     return msgspec.Raw(data)
+
+
+_SAID_CHARACTERS_MAX: Final = 500
+"""Of what the decoder says: it repeats a wrong value whole, however long it is."""
+
+
+def _said(error: Exception) -> str:
+    try:
+        text = str(error)
+    except Exception:  # noqa: BLE001 (of a class of the user's)
+        text = "(its message cannot be read)"
+    if not isinstance(error, msgspec.DecodeError | UnicodeError | RecursionError):
+        text = f"{type(error).__name__}: {text}"
+    return text if len(text) <= _SAID_CHARACTERS_MAX else f"{text[: _SAID_CHARACTERS_MAX - 60]}...{text[-57:]}"
 
 
 def _excerpt(data: str) -> str:

@@ -13,8 +13,15 @@ from typing import Any, Literal, NamedTuple, TypedDict
 import msgspec
 import pytest
 
-from duro.codec import check_annotation, decode_payload, encode_payload, payload_from_text
-from duro.errors import InvalidInputError, PayloadTooLargeError
+from duro.codec import (
+    check_annotation,
+    decode_event,
+    decode_message,
+    decode_payload,
+    encode_payload,
+    payload_from_text,
+)
+from duro.errors import HistoryFormatError, InvalidInputError, PayloadTooLargeError
 from duro.model.limits import PAYLOAD_BYTES_MAX
 
 
@@ -93,6 +100,42 @@ def test_a_payload_that_does_not_fit_says_where_and_what_was_expected() -> None:
     with pytest.raises(InvalidInputError, match=r"input does not fit Point: Expected `int`, got `str` - at `\$\.y`"):
         decode_payload(encode_payload({"x": 1, "y": "2"}, "input"), Point, "input")
     assert decode_payload(b'{"x":1,"y":2}', Point, "input") == Point(1, 2)
+
+
+class Unprintable(Exception):
+    def __str__(self) -> str:
+        raise AttributeError("lost")
+
+
+@dataclasses.dataclass
+class Fussy:
+    """Its own check raises what the decoder does not expect."""
+
+    number: int
+
+    def __post_init__(self) -> None:
+        raise (LookupError("no such number"), Unprintable())[self.number]
+
+
+@pytest.mark.parametrize(
+    ("text", "annotation", "said"),
+    [
+        (b'{"number":0}', Fussy, "does not fit Fussy: LookupError: no such number"),
+        (b'{"number":1}', Fussy, r"does not fit Fussy: Unprintable: \(its message cannot be read\)"),
+        (b"[[1]]", set[Any], "TypeError: unhashable type: 'list'"),
+        (b"[[[1]]]", set[tuple[list[int], ...]], "TypeError: unhashable type: 'list'"),
+    ],
+)
+def test_a_payload_whose_type_raises_an_error_of_its_own_does_not_fit(text: bytes, annotation: Any, said: str) -> None:
+    with pytest.raises(InvalidInputError, match=f"input .*{said}"):
+        decode_payload(text, annotation, "input")
+
+
+def test_what_cannot_be_read_is_not_repeated_at_length() -> None:
+    for decode in (decode_event, decode_message):
+        with pytest.raises(HistoryFormatError, match=r"Invalid value 'xxx.*x\.\.\.x.* - at `\$\.type`") as caught:
+            decode('{"type":"' + "x" * 1_000_000 + '"}')
+        assert len(str(caught.value)) < 1_000
 
 
 class Opaque:

@@ -189,7 +189,8 @@ def test_an_input_whose_type_raises_an_error_of_its_own_fails_the_execution() ->
         raise AssertionError("never runs")
 
     engine = drive(sell, {"number": 1})
-    assert (engine.failure.type, engine.failure.message) == ("InvalidInput", "LookupError: no such number")
+    said = "input of orchestration 'sell' does not fit Odd: LookupError: no such number"
+    assert (engine.failure.type, engine.failure.message) == ("InvalidInput", said)
     engine.forget()
 
 
