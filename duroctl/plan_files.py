@@ -50,14 +50,34 @@ def _write(file: str, document: dict[str, Any]) -> None:
 
 
 def read_plan(file: str) -> PrunePlan:
-    """Raises UsageError: the file cannot be read, or is no plan of a prune."""
-    return _read(file, PLAN_SCHEMA, PrunePlan, "duroctl prune --plan-out writes one")
+    """Raises UsageError: the file cannot be read, or is no plan of a prune, or contradicts itself."""
+    plan = _read(file, PLAN_SCHEMA, PrunePlan, "duroctl prune --plan-out writes one")
+    for instance in plan.instances:
+        for execution in (item.execution for item in instance.items):
+            life = "" if execution.incarnation == instance.incarnation else " in another life"
+            if life or execution.instance_id != instance.instance_id:
+                named, found = _shown(instance.instance_id), _shown(execution.instance_id)
+                raise _contradiction(file, f"instance {named} has an execution of {found}{life}")
+    removed = sum(1 for _ in plan.removals())
+    if plan.totals.executions_removed != removed:
+        said = f"its totals remove {plan.totals.executions_removed} executions, and its items {removed}"
+        raise _contradiction(file, said)
+    return plan
 
 
 def read_removal_plan(file: str) -> RemovalPlan:
-    """Raises UsageError: the file cannot be read, or is no plan of whole instances."""
+    """Raises UsageError: the file cannot be read, or is no plan of whole instances, or contradicts itself."""
     hint = "duroctl instances purge --plan-out and duroctl orphans cleanup --plan-out write one"
-    return _read(file, REMOVAL_SCHEMA, RemovalPlan, hint)
+    plan = _read(file, REMOVAL_SCHEMA, RemovalPlan, hint)
+    removed = sum(item.instances for item in plan.items if not item.verdict.keep)
+    if plan.totals.instances_removed != removed:
+        said = f"its totals remove {plan.totals.instances_removed} instances, and its items {removed}"
+        raise _contradiction(file, said)
+    return plan
+
+
+def _contradiction(file: str, what: str) -> UsageError:
+    return UsageError(f"--apply {file!r} contradicts itself: {what}", hint="make the plan again")
 
 
 def _read(file: str, schema: str, kind: type[T], hint: str) -> T:
@@ -71,9 +91,23 @@ def _read(file: str, schema: str, kind: type[T], hint: str) -> T:
         document = msgspec.json.decode(data)
         found = document.pop("schema", None) if isinstance(document, dict) else None
         if found != schema:
-            raise UsageError(f"--apply {file!r} is no plan: its schema is {found!r}, not {schema!r}", hint=hint)
+            problem = f"its schema is {_shown(found)}, not {schema!r}"
+            raise UsageError(f"--apply {file!r} is no plan: {problem}", hint=hint)
         return msgspec.convert(document, kind)
-    except (msgspec.DecodeError, ValueError) as error:
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
         if isinstance(error, UsageError):
             raise
-        raise UsageError(f"--apply {file!r} is no plan: {error}", hint=hint) from error
+        raise UsageError(f"--apply {file!r} is no plan: {_cut(str(error), _SAID_CHARACTERS_MAX)}", hint=hint) from error
+
+
+_SHOWN_CHARACTERS_MAX: Final = 80
+_SAID_CHARACTERS_MAX: Final = 500
+"""Of what the file holds, in an error: it may be of any length."""
+
+
+def _shown(value: object) -> str:
+    return _cut(ascii(value), _SHOWN_CHARACTERS_MAX)
+
+
+def _cut(text: str, characters_max: int) -> str:
+    return text if len(text) <= characters_max else f"{text[: characters_max - 3]}..."
