@@ -30,7 +30,7 @@ from duro.model.events import (
     OrchestrationTerminated,
 )
 from duro.model.failure import CANCELLED, TERMINATED, FailureDetails
-from duro.model.limits import LIST_LIMIT_DEFAULT
+from duro.model.limits import LIST_LIMIT_DEFAULT, NUMBER_MAX
 from duro.model.records import (
     ChildRecord,
     ExecutionPage,
@@ -45,7 +45,7 @@ from duro.model.records import (
     WorkerRecord,
 )
 from duro.model.status import FINAL_INSTANCE_STATUSES, InstanceStatus
-from duro.naming import check_instance_id, check_name, check_request_id, check_text
+from duro.naming import check_instance_id, check_name, check_request_id, check_text, shown
 from duro.registry import Registry
 from duro.stores.base import Store
 from duro.stores.opening import new_id, open_store
@@ -365,9 +365,9 @@ class Client(Space):
 
     def get_execution(self, instance_id: str, execution_id: int) -> ExecutionRecord:
         """Raises InstanceNotFoundError, ExecutionNotFoundError: there is no such thing; ExecutionPrunedError: there
-        was, and it has been pruned."""
+        was, and it has been pruned; UsageError: that is no execution's number."""
         self.get_instance(instance_id)
-        record = self.store.get_execution(instance_id, execution_id)
+        record = self.store.get_execution(instance_id, _checked_execution_id(execution_id))
         if record is None:
             raise self._missing(instance_id, execution_id)
         return record
@@ -377,12 +377,13 @@ class Client(Space):
         ``decode_event`` reads them.
 
         Raises:
-            UsageError: ``after`` is not a whole number of at least 0.
+            UsageError: ``after`` is not a whole number of at least 0, or ``execution_id`` none at all.
             InstanceNotFoundError, ExecutionNotFoundError: there is no such thing.
             ExecutionPrunedError: there was, and it has been pruned.
         """
         record = self.get_instance(instance_id)
-        history = self.store.read_history(instance_id, execution_id, _checked_count(after, "after"))
+        chosen = None if execution_id is None else _checked_execution_id(execution_id)
+        history = self.store.read_history(instance_id, chosen, _checked_count(after, "after"))
         if history is None:
             raise self._missing(instance_id, record.execution_id if execution_id is None else execution_id)
         return history
@@ -392,8 +393,10 @@ class Client(Space):
 
         Raises:
             InstanceNotFoundError: there is no such instance.
+            UsageError: ``limit`` or ``after`` is not a whole number of at least 0.
         """
-        return self.store.list_children(self.get_instance(instance_id).incarnation, _checked_limit(limit), after)
+        incarnation = self.get_instance(instance_id).incarnation
+        return self.store.list_children(incarnation, _checked_limit(limit), _checked_count(after, "after"))
 
     def list_workers(self) -> tuple[WorkerRecord, ...]:
         """The workers that have a row in the store, oldest first; one whose lease is over may be dead."""
@@ -474,14 +477,25 @@ def _checked_limit(limit: int) -> int:
 
 
 def _checked_count(count: int, what: str) -> int:
-    if isinstance(count, bool) or not isinstance(count, int) or count < 0:
-        raise UsageError(f"{what} must be a whole number of at least 0, not {count!r}", hint="0 means all")
+    if isinstance(count, bool) or not isinstance(count, int) or not 0 <= count <= NUMBER_MAX:
+        raise UsageError(f"{what} must be a whole number of at least 0, not {shown(count)}", hint="0 means all")
     return count
 
 
+def _checked_execution_id(execution_id: int) -> int:
+    """Raises UsageError: it is no whole number, or one that no store can hold."""
+    number = execution_id if isinstance(execution_id, int) and not isinstance(execution_id, bool) else None
+    if number is None or abs(number) > NUMBER_MAX:
+        raise UsageError(
+            f"execution_id must be a whole number from 1, not {shown(execution_id)}", hint="the first execution is 1"
+        )
+    return number
+
+
 def _checked_timeout(timeout: float) -> float:
-    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or timeout != timeout:
-        raise UsageError(f"timeout must be seconds, not {timeout!r}")
+    wrong = isinstance(timeout, bool) or not isinstance(timeout, int | float) or timeout != timeout
+    if wrong or (isinstance(timeout, int) and abs(timeout) > NUMBER_MAX):
+        raise UsageError(f"timeout must be seconds, not {shown(timeout)}", hint="None waits for ever")
     return timeout
 
 

@@ -29,7 +29,7 @@ def check_instance_id(instance_id: str) -> str:
         InvalidIdError: it is empty, over ``INSTANCE_ID_BYTES_MAX`` bytes, or has a NUL or a lone surrogate.
     """
     if problem := _problem(instance_id, INSTANCE_ID_BYTES_MAX):
-        raise InvalidIdError(f"instance id {_shown(instance_id)} {problem}", hint="choose another id")
+        raise InvalidIdError(f"instance id {shown(instance_id)} {problem}", hint="choose another id")
     return instance_id
 
 
@@ -40,7 +40,7 @@ def check_request_id(request_id: str) -> str:
         InvalidIdError: it is empty, over ``INSTANCE_ID_BYTES_MAX`` bytes, or has a NUL or a lone surrogate.
     """
     if problem := _problem(request_id, INSTANCE_ID_BYTES_MAX):
-        raise InvalidIdError(f"request id {_shown(request_id)} {problem}", hint="choose another id")
+        raise InvalidIdError(f"request id {shown(request_id)} {problem}", hint="choose another id")
     return request_id
 
 
@@ -51,7 +51,7 @@ def check_name(name: str, what: str) -> str:
         InvalidNameError: it is empty, over ``NAME_BYTES_MAX`` bytes, or has a NUL or a lone surrogate.
     """
     if problem := _problem(name, NAME_BYTES_MAX):
-        raise InvalidNameError(f"{what} {_shown(name)} {problem}", hint="choose another one")
+        raise InvalidNameError(f"{what} {shown(name)} {problem}", hint="choose another one")
     return name
 
 
@@ -62,10 +62,14 @@ def check_text(text: str, what: str) -> str:
         InvalidInputError: it is over ``REASON_BYTES_MAX`` bytes, or has a NUL or a lone surrogate.
     """
     if text != "" and (problem := _problem(text, REASON_BYTES_MAX)):
-        raise InvalidInputError(f"{what} {_shown(text)} {problem}", hint="write another one")
+        raise InvalidInputError(f"{what} {shown(text)} {problem}", hint="write another one")
     return text
 
 
-def _shown(value: object) -> str:
-    text = ascii(value)
+def shown(value: object) -> str:
+    """``value`` as an error repeats it: in ASCII, and not at length."""
+    try:
+        text = ascii(value)
+    except ValueError:  # a whole number of thousands of digits
+        text = "a number of thousands of digits"
     return text if len(text) <= 60 else f"{text[:40]}...{text[-10:]}"

@@ -34,6 +34,7 @@ import msgspec
 
 from duro.model.archive import ArchiveOutcome
 from duro.model.ledger import RunSource
+from duro.model.limits import NUMBER_MAX
 from duro.model.pruning import Verdict
 from duro.model.records import ChildRecord
 from duro.model.refusal import InvalidRulesError
@@ -44,6 +45,7 @@ from duro.model.retention import (
     format_seconds,
     format_time,
     seconds_of,
+    shown_value,
     unix_ms,
 )
 from duro.model.status import FINAL_INSTANCE_STATUSES, InstanceStatus
@@ -126,8 +128,11 @@ class OrphanFilter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
             msgspec.structs.force_setattr(self, "parent_completed_before", time_ms)
         if self.name == "":
             raise InvalidRulesError("OrphanFilter.name is empty", hint="leave it out or name something")
-        if isinstance(self.limit, bool) or not isinstance(self.limit, int) or self.limit < 0:
-            raise InvalidRulesError(f"OrphanFilter.limit must be a whole number from 0, not {self.limit!r}")
+        limit = self.limit
+        if isinstance(limit, bool) or not isinstance(limit, int) or not 0 <= limit <= NUMBER_MAX:
+            raise InvalidRulesError(
+                f"OrphanFilter.limit must be a whole number from 0, not {shown_value(limit)}", hint="0 means all"
+            )
 
     @property
     def parent_completed_before_ms(self) -> int | None:

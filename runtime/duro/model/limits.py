@@ -48,6 +48,10 @@ are one transaction, and every other turn of its group commit waits for it."""
 TURN_BYTES_MAX: Final = 16 * 1024 * 1024
 """Bytes of their inputs together, for the same reason."""
 
+NUMBER_MAX: Final = 2**63 - 2
+"""Largest number of an execution, of a limit or of a position: a store's whole numbers have 64 bits, and a listing asks
+for one row more than its limit."""
+
 KEEP_COUNT_MAX: Final = 1_000_000_000
 """Executions or versions a retention rule may name: more keeps everything there will ever be, and is a slip."""
 

@@ -39,8 +39,9 @@ from typing import NamedTuple
 import msgspec
 
 from duro.model.archive import ArchiveOutcome
+from duro.model.limits import NUMBER_MAX
 from duro.model.refusal import InvalidRulesError
-from duro.model.retention import PolicyOrigin, PruneOptions
+from duro.model.retention import PolicyOrigin, PruneOptions, shown_value
 from duro.model.status import UNFINISHED_EXECUTION_STATUSES, ExecutionStatus
 
 # --- facts --------------------------------------------------------------------------------------------------
@@ -125,8 +126,10 @@ class HoldTarget(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         if self.instance_id is None:
             raise InvalidRulesError("HoldTarget.execution_id stands without its instance", hint="give instance_id")
         execution_id = self.execution_id
-        if isinstance(execution_id, bool) or not isinstance(execution_id, int) or execution_id < 1:
-            raise InvalidRulesError(f"HoldTarget.execution_id must be a whole number from 1, not {execution_id!r}")
+        if isinstance(execution_id, bool) or not isinstance(execution_id, int) or not 1 <= execution_id <= NUMBER_MAX:
+            raise InvalidRulesError(
+                f"HoldTarget.execution_id must be a whole number from 1, not {shown_value(execution_id)}"
+            )
 
     def __str__(self) -> str:
         """``queue-1/7``, ``name=billing.* version=1.0.0``."""

@@ -286,14 +286,14 @@ def _settle_rules(rules: PruneOptions | AutoPrune, *, time_given: bool) -> None:
 
 def check_keep_count(what: str, count: object) -> None:
     if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= KEEP_COUNT_MAX:
-        raise InvalidRulesError(f"{what} must be a whole number from 1 to {KEEP_COUNT_MAX}, not {_shown(count)}")
+        raise InvalidRulesError(f"{what} must be a whole number from 1 to {KEEP_COUNT_MAX}, not {shown_value(count)}")
 
 
 def duration_s(what: str, duration: object) -> float:
     seconds = duration.total_seconds() if isinstance(duration, timedelta) else duration
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0.001 <= seconds <= RETENTION_S_MAX:
         raise InvalidRulesError(
-            f"{what} must be seconds or a timedelta, from 0.001 s to a century, not {_shown(duration)}"
+            f"{what} must be seconds or a timedelta, from 0.001 s to a century, not {shown_value(duration)}"
         )
     return float(seconds)
 
@@ -307,7 +307,7 @@ def unix_ms(what: str, time: object) -> int:
         time = -((_EPOCH - time) // timedelta(milliseconds=1))  # up: completion times are whole ms
     if isinstance(time, bool) or not isinstance(time, int) or not 0 <= time <= _TIME_MS_MAX:
         raise InvalidRulesError(
-            f"{what} must be a datetime with zone, or Unix milliseconds, from 1970 to 9999, not {_shown(time)}"
+            f"{what} must be a datetime with zone, or Unix milliseconds, from 1970 to 9999, not {shown_value(time)}"
         )
     return time
 
@@ -330,7 +330,7 @@ def _rule_texts(rules: PruneOptions | AutoPrune) -> dict[str, str]:
     return texts
 
 
-def _shown(value: object) -> str:
+def shown_value(value: object) -> str:
     """An int of thousands of digits cannot be printed (``ValueError``), nor would anybody read it."""
     if isinstance(value, int) and abs(value) > 10**20:
         return "a number of more than 20 digits"

@@ -1,0 +1,64 @@
+"""Numbers that no store can hold, and those that are none: refused the same by every store, and nothing changed."""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import pytest
+
+import duro
+from duro.errors import ExecutionNotFoundError, InvalidRulesError, UsageError
+from duro.model.families import OrphanFilter
+from duro.stores.base import Store
+
+TOO_LARGE: Final = (2**63 - 1, 2**63, 10**5000)
+NUMBERS: Final[tuple[Any, ...]] = (*TOO_LARGE, -(2**63), -(10**5000), True, 1.0, float("nan"), "1")
+CALLS: Final[dict[str, Callable[[duro.Client, Any], object]]] = {
+    "get_execution": lambda client, number: client.get_execution("a", number),
+    "read_history": lambda client, number: client.read_history("a", number),
+    "read_history after": lambda client, number: client.read_history("a", after=number),
+    "list_children": lambda client, number: client.list_children("a", limit=number),
+    "list_children after": lambda client, number: client.list_children("a", after=number),
+    "list_instances": lambda client, number: client.list_instances(limit=number),
+    "list_executions": lambda client, number: client.list_executions(limit=number),
+    "complete_instance_ids": lambda client, number: client.complete_instance_ids("", limit=number),
+}
+
+
+@pytest.fixture
+def client(store: Store) -> duro.Client:
+    client = duro.Client(store)
+    client.start_orchestration("Order", instance_id="a", allow_unregistered=True)
+    return client
+
+
+@pytest.mark.parametrize("name", CALLS)
+@pytest.mark.parametrize("number", NUMBERS, ids=lambda number: type(number).__name__)
+def test_a_number_that_no_store_can_hold_is_refused(client: duro.Client, name: str, number: Any) -> None:
+    with pytest.raises(UsageError, match=r"must be a whole number .*, not .{1,60}$") as caught:
+        CALLS[name](client, number)
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize("number", [0, -1, 2, 2**63 - 2])
+def test_a_number_that_no_execution_has_is_not_found(client: duro.Client, number: int) -> None:
+    with pytest.raises(ExecutionNotFoundError, match=f"instance 'a' has no execution {number}"):
+        client.get_execution("a", number)
+    with pytest.raises(ExecutionNotFoundError, match=f"instance 'a' has no execution {number}"):
+        client.read_history("a", number)
+
+
+@pytest.mark.parametrize("number", TOO_LARGE, ids=["63", "64", "many"])
+def test_a_wait_a_filter_and_a_hold_refuse_numbers_without_end(client: duro.Client, number: int) -> None:
+    with pytest.raises(UsageError, match="timeout must be seconds, not"):
+        client.wait_for_orchestration("a", timeout=number)
+    with pytest.raises(InvalidRulesError, match=r"OrphanFilter\.limit must be a whole number from 0, not"):
+        OrphanFilter(limit=number)
+    with pytest.raises(InvalidRulesError, match=r"HoldTarget\.execution_id must be a whole number from 1, not"):
+        client.add_hold("a", number, reason="audit")
+    assert client.list_holds() == ()
+
+
+def test_an_id_that_is_a_number_of_thousands_of_digits_is_refused(client: duro.Client) -> None:
+    unprintable: Any = 10**5000
+    with pytest.raises(UsageError, match="instance id a number of thousands of digits must be a string, not int"):
+        client.get_instance(unprintable)
