@@ -85,6 +85,12 @@ class PurgeRules(NamedTuple):
     keep_last: str | None
     statuses: tuple[str, ...]
 
+    @property
+    def given(self) -> bool:
+        """Whether there is any. An empty text is one, and cannot be read: a variable that a script did not set must not
+        stand for no rule."""
+        return bool(self.statuses) or any(each is not None for each in self[:-1])
+
 
 def parse_purge_rules(rules: PurgeRules, now_ms: int) -> PurgeOptions | None:
     """The options that the rules make; None without any.
@@ -92,7 +98,7 @@ def parse_purge_rules(rules: PurgeRules, now_ms: int) -> PurgeOptions | None:
     Raises:
         UsageError: one of them cannot be read. InvalidRulesError: together they name nothing to keep.
     """
-    if not any(rules):
+    if not rules.given:
         return None
     before, statuses = rules.completed_before, rules.statuses
     if wrong := [each for each in statuses if each not in FINAL_INSTANCE_STATUSES]:

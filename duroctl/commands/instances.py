@@ -335,7 +335,7 @@ def purge(
     if all_instances and (instance or name is not None):
         raise UsageError("--all does not go with instances or --name", hint="choose one")
     chooses = bool(instance) or all_instances or name is not None
-    if apply_file is not None and (chooses or any(rules)):
+    if apply_file is not None and (chooses or rules.given):
         raise UsageError("--apply takes neither instances nor rules: the plan has both", hint="leave them out")
     if apply_file is None and not chooses:
         raise UsageError("which instances?", hint="name some, or give --name GLOB or --all")

@@ -71,6 +71,11 @@ BAD = [
     Bad(("instances", "terminate", "nobody", "-y"), 7, "there is no instance 'nobody'"),
     Bad(("instances", "terminate", "taken"), 2, "pass --yes to do it"),
     Bad(("instances", "terminate", "ended", "-y"), 1, "'ended'"),
+    Bad(
+        ("instances", "purge", "--all", "-y", "--keep-last", ""), 2, "--keep-last must be a whole number of at least 0"
+    ),
+    Bad(("instances", "purge", "--all", "-y", "--keep-within", ""), 2, "--keep-within '' is not a duration"),
+    Bad(("instances", "purge", "--apply", "x", "--keep-within", ""), 2, "--apply takes neither instances nor rules"),
     Bad(("instances", "lst"), 2, "no such command 'lst'. Did you mean 'list'? see `duroctl instances --help`"),
     Bad(("instnces",), 2, "no such command 'instnces'. Did you mean 'instances'? see `duroctl --help`"),
     Bad(("executions", "list", "nobody"), 7, "there is no instance 'nobody'"),
