@@ -19,12 +19,14 @@ from duro.settings.values import RuntimeSettings
 from duroctl.errors import DeclinedError
 from duroctl.parsing import parse_count, parse_duration
 from duroctl.render.problems import problem_line
-from duroctl.render.simulation import change_lines
+from duroctl.render.simulation import change_lines, simulation_json
 from duroctl.render.text import visible
 
 if TYPE_CHECKING:
     from duro.maintenance.simulating import PolicySimulation
     from duroctl.session import Session
+
+CHANGE_SCHEMA: Final = "duroctl.policy_change/1"
 
 _PLUS_LINE: Final = frozenset(
     ("vi", "vim", "nvim", "view", "nano", "pico", "emacs", "emacsclient", "micro", "kak", "joe", "mg", "ne", "gedit")
@@ -222,9 +224,11 @@ def _save(session: "Session", path: Path, before: bytes, after: bytes, *, dry_ru
     """Show the change and, if it lets more go, ask; then replace the file, unless it changed meanwhile."""
     file = str(path)
     simulated = _simulated(session, before, after, file)
-    shown = [*_diff(before, after, file), *(() if simulated is None else change_lines(simulated))]
+    diff = [*_diff(before, after, file)]
+    shown = [*diff, *(() if simulated is None else change_lines(simulated))]
     if dry_run:
-        session.output.lines(shown)
+        simulation = None if simulated is None else simulation_json(simulated)
+        show_change(session, {"file": file, "diff": diff, "simulation": simulation}, shown)
         return
     if simulated is not None and simulated.removes_more and not yes:
         more = simulated.then.executions - simulated.now.executions
@@ -244,6 +248,21 @@ def _save(session: "Session", path: Path, before: bytes, after: bytes, *, dry_ru
     if not session.options.quiet:
         sys.stderr.writelines(f"{line}\n" for line in shown)
     session.note(visible(f"{file}: saved; workers that watch it apply it within seconds"))
+
+
+def show_change(session: "Session", document: dict[str, Any], lines: list[str]) -> None:
+    """What a dry run says it would do.
+
+    Raises:
+        UsageError: it was asked for as a list.
+    """
+    match session.output.format:
+        case "json" | "jsonl":
+            session.output.json({"schema": CHANGE_SCHEMA, **document})
+        case "table":
+            session.output.lines(lines)
+        case format:
+            raise UsageError(f"--dry-run shows one change and does not go with -o {format}", hint="use -o json")
 
 
 def _simulated(session: "Session", before: bytes, after: bytes, file: str) -> "PolicySimulation | None":

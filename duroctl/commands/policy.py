@@ -267,6 +267,7 @@ def set_policy(
 def _set_of_instance(session: Session, instance: str, table: "dict[str, Any]", *, dry_run: bool) -> None:
     from duro.model.retention import AutoPrune
     from duroctl.parsing import parse_duration
+    from duroctl.policy_files import show_change
     from duroctl.render.text import visible
 
     policy: AutoPrune | str = "never"
@@ -276,7 +277,8 @@ def _set_of_instance(session: Session, instance: str, table: "dict[str, Any]", *
             **{key: parse_duration(each, key) if key in durations else each for key, each in table.items()}
         )
     if dry_run:
-        session.output.line(visible(f"{instance} would be pruned by {policy}"))
+        document = {"instance_id": instance, "policy": str(policy)}
+        show_change(session, document, [visible(f"{instance} would be pruned by {policy}")])
         return
     with session.client() as client:
         client.set_instance_policy(instance, "never" if isinstance(policy, str) else policy)
@@ -302,7 +304,7 @@ def unset_policy(
     What is less specific applies again.
     """
     from duro.settings.edit import edit_policy
-    from duroctl.policy_files import change_by_options
+    from duroctl.policy_files import change_by_options, show_change
     from duroctl.render.text import visible
 
     _only_one(name, instance, default=default)
@@ -315,7 +317,8 @@ def unset_policy(
             unchanged=f"it has no policy for {'all others' if name is None else name}",
         )
     elif dry_run:
-        session.output.line(visible(f"{instance} would have no policy of its own"))
+        document = {"instance_id": instance, "policy": None}
+        show_change(session, document, [visible(f"{instance} would have no policy of its own")])
     else:
         with session.client() as client:
             client.set_instance_policy(instance, None)

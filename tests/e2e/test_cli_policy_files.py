@@ -251,3 +251,18 @@ def test_check_strict_names_workers_that_were_told_something_else(configured: Cl
         assert "without any runtime_config.toml; give it this file" in done.out
     with duro.Runtime(configured.store, duro.Registry(), config=configured.directory / FILE):
         assert configured("policy", "check", "--strict").code == 0
+
+
+def test_a_dry_run_is_a_document_with_json_output_and_no_list(configured: Cli) -> None:
+    shown = configured("policy", "set", "Order", "--keep-last", "2", "--dry-run", "-o", "json").json
+    assert (shown["schema"], shown["file"]) == ("duroctl.policy_change/1", FILE)
+    assert shown["diff"][-2:] == ["-keep_last = 8", "+keep_last = 2"]
+    assert shown["simulation"]["then"]["executions"] > shown["simulation"]["now"]["executions"]
+    one = configured("policy", "unset", "--instance", "queue-1", "--dry-run", "-o", "jsonl").json
+    assert one == {"schema": "duroctl.policy_change/1", "instance_id": "queue-1", "policy": None}
+    two = configured("policy", "set", "--instance", "queue-1", "--keep-last", "2", "-n", "-o", "json").json
+    assert (two["instance_id"], two["policy"]) == ("queue-1", "keep_last=2")
+    refused = configured("policy", "set", "Order", "--keep-last", "2", "--dry-run", "-o", "csv")
+    assert (refused.code, refused.out) == (2, "")
+    assert "--dry-run shows one change and does not go with -o csv; use -o json" in refused.err
+    assert text(configured) == TEXT
