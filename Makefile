@@ -8,7 +8,7 @@ BIN    := $(VENV)/bin
 comma  := ,
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test check lint types layers pytest setup format properties families kill soak bench bench-pruning bench-families bench-operating generated clean
+.PHONY: demo test check lint types layers pytest setup format properties families fuzz kill soak bench bench-pruning bench-families bench-operating generated clean
 
 demo: setup
 	$(BIN)/duroctl demo
@@ -47,6 +47,11 @@ properties: setup
 DURO_FAMILIES ?= 10000
 families: setup
 	DURO_FAMILIES=$(DURO_FAMILIES) $(BIN)/python -m pytest tests/properties/test_families.py
+
+# Configuration, arguments, plan files, histories and payloads of any kind: DURO_FUZZ_EXAMPLES of each (`make test`: 100).
+DURO_FUZZ_EXAMPLES ?= 10000
+fuzz: setup
+	DURO_FUZZ_EXAMPLES=$(DURO_FUZZ_EXAMPLES) $(BIN)/python -m pytest tests/properties tests/unit/test_redacting.py -k 'fuzz or redacting'
 
 # Worker processes killed at random moments under load: DURO_KILLS times (`make test` has a short form).
 DURO_KILLS ?= 200
