@@ -53,7 +53,9 @@ class Session:
 
         choice = find_store(self.options.store, self.options.config, os.environ, Path.cwd())
         if self.options.verbose:
-            self.note(f"store {choice.url} (from {choice.origin})")
+            from duro.redacting import redacted
+
+            self.note(f"store {redacted(choice.url)} (from {choice.origin})")
         return choice
 
     @property
@@ -133,6 +135,9 @@ class Session:
 def check_lasting(url: str) -> None:
     """Raises UsageError: the store would live in the memory of this process and take everything with it."""
     from duro.errors import UsageError
+    from duro.redacting import redacted
 
     if url.startswith("memory:"):
-        raise UsageError(f"the store {url!r} is gone when this command ends", hint="name a file: sqlite:///duro.db")
+        raise UsageError(
+            f"the store {redacted(url)!r} is gone when this command ends", hint="name a file: sqlite:///duro.db"
+        )

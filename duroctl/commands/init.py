@@ -99,13 +99,14 @@ def _configured_url(config: Path) -> str | None:
 
 def _wanted_url(file: str | None, store: str | None, known: str | None) -> str:
     from duro.errors import UsageError
+    from duro.redacting import redacted
 
     if file is not None and store is not None:
         raise UsageError("a FILE and --store were given", hint="give one of them")
     if file == "":
         raise UsageError("FILE is empty", hint="name a file, such as duro.db")
-    if file is not None and file.startswith(("sqlite:", "memory:")):
-        raise UsageError(f"FILE {file!r} is a URL", hint=f"write --store {file}, or a path alone")
+    if file is not None and (file.startswith(("sqlite:", "memory:")) or "://" in file):
+        raise UsageError(f"FILE {redacted(file)!r} is a URL", hint=f"write --store {redacted(file)}, or a path alone")
     (file or "").encode()  # a name that is no Unicode could not stand in the configuration
     return f"sqlite:///{file}" if file is not None else store or known or _DEFAULT_URL
 

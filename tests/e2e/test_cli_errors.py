@@ -89,6 +89,7 @@ BAD = [
     Bad(("init", "a.db", "--store", "sqlite:///b.db"), 2, "a FILE and --store were given"),
     Bad(("init", ""), 2, "FILE is empty"),
     Bad(("init", "--store", "mysql://me:secret@host/db"), 2, "store URL 'mysql://...@host/db' has an unknown scheme"),
+    Bad(("init", "postgresql://me:secret@host/db"), 2, "FILE 'postgresql://...@host/db' is a URL"),
     Bad(("worker", "nomodule:registry"), 2, "there is no module 'nomodule' in "),
     Bad(("worker", "json"), 2, "'json' is not of the form MODULE:REGISTRY"),
     Bad(("worker", "json:nothing"), 2, "module 'json' has no 'nothing'"),

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from duro.durations import DURATION_HINT, parse_duration_s
 from duro.errors import InvalidNameError
 from duro.naming import check_name
+from duro.redacting import redacted
 from duro.settings.fields import ROOT, Conflict, Field, Section
 from duro.settings.places import Path
 
@@ -209,7 +210,7 @@ def written_value(value: Any, field: Field | None = None) -> str:
 
 
 def _shown(value: object) -> str:
-    """A wrong value, short, as the file writes it."""
+    """A wrong value, short, as the file writes it; of a URL not what may be a secret."""
     if isinstance(value, int) and abs(value) > 10**20:
         return "a number of more than 20 digits"
     if isinstance(value, dict):
@@ -217,6 +218,7 @@ def _shown(value: object) -> str:
     if isinstance(value, list) and not all(isinstance(each, str) for each in value):
         return "an array of other things"
     text = written_value(value) if isinstance(value, bool | str | list) else str(value)
+    text = redacted(text) if "://" in text else text
     return text if len(text) <= 60 else f"{text[:40]}...{text[-10:]}"
 
 

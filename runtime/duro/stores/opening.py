@@ -6,6 +6,7 @@ from typing import Literal
 
 from duro.clock import Clock, SystemClock
 from duro.errors import StoreUrlError
+from duro.redacting import redacted
 from duro.stores.base import Store
 
 Synchronous = Literal["FULL", "NORMAL", "EXTRA"]
@@ -45,7 +46,8 @@ def open_store(
         return MemoryStore(clock=clock, new_id=ids)
     if not isinstance(url, str):
         raise StoreUrlError(
-            f"a store is named by a URL or a path, not by {url!r}", hint="write sqlite:///path/to/file.db"
+            f"a store is named by a URL or a path, not by something of type {type(url).__name__}",
+            hint="write sqlite:///path/to/file.db",
         )
     path = sqlite_path(url)
     from duro.stores.sqlite import SqliteStore
@@ -71,16 +73,10 @@ def sqlite_path(url: str) -> str:
     scheme, separator, rest = url.partition(":")
     if not separator or scheme != "sqlite":
         raise StoreUrlError(
-            f"store URL {_redacted(url)!r} has an unknown scheme", hint="write sqlite:///path/to/file.db or memory:"
+            f"store URL {redacted(url)!r} has an unknown scheme", hint="write sqlite:///path/to/file.db or memory:"
         )
     if rest == "///:memory:":
         raise StoreUrlError(f"store URL {url!r} would name a file", hint="write memory: for a store in memory")
     if not rest.startswith("///") or len(rest) == 3 or "\0" in rest:
-        raise StoreUrlError(f"store URL {url!r} names no file", hint="write sqlite:///path/to/file.db")
+        raise StoreUrlError(f"store URL {redacted(url)!r} names no file", hint="write sqlite:///path/to/file.db")
     return rest[3:]
-
-
-def _redacted(url: str) -> str:
-    """The URL without what may be a password: everything between the scheme and the last ``@``."""
-    scheme, separator, rest = url.partition("://")
-    return f"{scheme}://...@{rest.rpartition('@')[2]}" if separator and "@" in rest else url
