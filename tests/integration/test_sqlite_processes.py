@@ -106,12 +106,15 @@ def test_threads_may_open_and_use_one_store_together(tmp_path: Path) -> None:
 def test_a_store_refuses_to_be_used_in_a_forked_child(tmp_path: Path) -> None:
     store = open_store(tmp_path / "duro.db")
     store.start_instances([start_request("parent")])
+    store.keep_reserve()
     child = os.fork()
     if child == 0:
         refused = 0
         calls: list[Callable[[], object]] = [
             store.now_ms,
             store.change_counter,
+            store.keep_reserve,
+            store.make_room,
             lambda: store.get_instance("parent"),
             lambda: store.start_instances([start_request("child")]),
         ]
@@ -124,7 +127,8 @@ def test_a_store_refuses_to_be_used_in_a_forked_child(tmp_path: Path) -> None:
             store.close()  # does nothing here, so that a `with` block can end
         finally:
             os._exit(refused)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 4
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 6
+    assert (tmp_path / "duro.db-reserve").exists()
     assert store.start_instances([start_request("after")])[0].started
     assert store.get_instance("child") is None
     store.close()

@@ -241,10 +241,13 @@ class SqliteStore(Store):
             return reads.store_id(connection)
 
     def _check(self) -> None:
-        if os.getpid() != self._process_id:
-            raise forked(self._path)
+        self._check_process()
         if self._closed:
             raise _closed()
+
+    def _check_process(self) -> None:
+        if os.getpid() != self._process_id:
+            raise forked(self._path)
 
     def _write(self, operation: Callable[[Transaction], T], *, durable: bool = True) -> T:
         self._check()
@@ -635,10 +638,12 @@ class SqliteStore(Store):
         return self._alone(space.cut_log)
 
     def keep_reserve(self) -> None:
+        self._check_process()
         if self._writer is not None and not self._closed:
             space.keep_reserve(self._path)
 
     def make_room(self) -> bool:
+        self._check()
         released = space.release_reserve(self._path)
         before = self.sizes().wal_bytes
         with contextlib.suppress(StoreError):  # as far as there was room for it, and nobody reads an older state
