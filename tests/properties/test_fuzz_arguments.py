@@ -292,7 +292,7 @@ def test_filters_find_something_or_are_refused(
                 partial(client.plan_prune, 1, scope=called_so),
                 partial(client.plan_purge, PurgeOptions(keep_last=1), scope=called_so),
             ):
-                _, error = outcome_of(call, DuroError, operations=20_000)
+                _, error = outcome_of(call, DuroError, operations=20_000 + 20 * len(pattern))
                 count("done" if error is None else type(error).__name__)
 
 

@@ -10,6 +10,9 @@ from duro.testing import ManualClock
 from duro.testing.builders import child_scheduled, start_request
 from tests.support.pruning import Loops
 
+HOSTILE_ID = "evil\x1b[31m\u202e\x9b\nsecond line"
+HOSTILE_NAME = "na\x1b]0;pwned\x07me\u2066\n"
+
 
 def fill(store: Store) -> None:
     """Loops of several executions, one held; instances that have ended, one held; orphans, ended and running."""
@@ -30,6 +33,7 @@ def fill(store: Store) -> None:
     loops.worker.run(loops.worker.take("parent"), *spawns)
     for name in ("parent", "orphan-1", "orphan-2"):
         client.terminate(name)
+    client.start_orchestration(HOSTILE_NAME, HOSTILE_ID, instance_id=HOSTILE_ID, allow_unregistered=True)
 
 
 def opened(path: Path) -> SqliteStore:
