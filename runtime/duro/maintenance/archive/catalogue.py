@@ -7,12 +7,13 @@ or of another version it is made anew; where it cannot be written it is made in 
 import contextlib
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import msgspec
 
 from duro.errors import ArchiveDamagedError, ArchiveUnavailableError
+from duro.maintenance.archive import sql_catalogue as sql
 from duro.maintenance.archive.format import HistoryRead, Manifest
 from duro.maintenance.archive.place import CATALOGUE, ArchivePlace
 from duro.maintenance.archive.segments import measure_segment, read_segment
@@ -24,53 +25,6 @@ CATALOGUE_VERSION: Final = 1
 
 _ROWS_A_BATCH: Final = 1_000
 _BUSY_S: Final = 10.0
-
-_SEGMENTS: Final = {
-    "segment": str,
-    "store_id": str,
-    "made_at_ms": int,
-    "duro_version": str,
-    "instances": int,
-    "histories": int,
-    "events": int,
-    "history_bytes": int,
-    "content_bytes": int,
-    "file_bytes": int,
-    "sha256": str,
-}
-_HISTORIES: Final = {
-    "store_id": str,
-    "incarnation": int,
-    "execution_id": int,
-    "instance_id": str,
-    "name": str,
-    "version": str,
-    "status": str,
-    "started_at_ms": int,
-    "completed_at_ms": int,
-    "events": int,
-    "history_bytes": int,
-    "pruned_at_ms": int,
-    "run_id": str,
-    "with_instance": int,
-    "segment": str,
-    "archived_at_ms": int,
-}
-_INSTANCES: Final = {
-    "store_id": str,
-    "incarnation": int,
-    "instance_id": str,
-    "name": str,
-    "version": str,
-    "status": str,
-    "execution_id": int,
-    "created_at_ms": int,
-    "completed_at_ms": int,
-    "removed_at_ms": int,
-    "run_id": str,
-    "parent_instance_id": str,
-    "segment": str,
-}
 
 
 class ArchivedExecution(msgspec.Struct, frozen=True, kw_only=True):
@@ -133,7 +87,7 @@ class Catalogue:
         connection = self._connected("rw" if self._writable else "ro")
         usable = False
         try:
-            (version,) = connection.execute("PRAGMA user_version").fetchone()
+            (version,) = connection.execute(sql.GET_VERSION).fetchone()
             usable = version == CATALOGUE_VERSION and (not self._checked or _is_whole(connection))
         finally:
             if not usable:
@@ -149,18 +103,16 @@ class Catalogue:
 
         database = Database(connection)
         segments = database.table("segments", pk="segment")
-        segments.create(_SEGMENTS, pk="segment")
+        segments.create(sql.SEGMENTS, pk="segment")
         histories = database.table("histories")
         histories.create(
-            _HISTORIES,
-            pk=("instance_id", "execution_id", "incarnation", "store_id"),
+            sql.HISTORIES,
+            pk=sql.HISTORIES_KEY,
             foreign_keys=[("segment", "segments", "segment")],
         )
         instances = database.table("instances")
-        instances.create(
-            _INSTANCES, pk=("instance_id", "incarnation", "store_id"), foreign_keys=[("segment", "segments", "segment")]
-        )
-        connection.execute(f"PRAGMA user_version = {CATALOGUE_VERSION}")
+        instances.create(sql.INSTANCES, pk=sql.INSTANCES_KEY, foreign_keys=[("segment", "segments", "segment")])
+        connection.execute(sql.SET_VERSION)
         connection.commit()
         return connection
 
@@ -175,15 +127,15 @@ class Catalogue:
         """A segment that was written: of each history its execution, the number of its events and whether it goes with
         its instance. What an earlier segment has already stays where it is."""
         with self._writing():
-            self._insert("segments", [_segment_row(manifest)], _SEGMENTS)
-            self._insert("histories", (_history_row(manifest, *each) for each in executions), _HISTORIES)
-            self._insert("instances", (_instance_row(manifest, each) for each in instances), _INSTANCES)
+            self._connection.execute(sql.INSERT_SEGMENT, _segment_row(manifest))
+            self._connection.executemany(sql.INSERT_HISTORY, (_history_row(manifest, *each) for each in executions))
+            self._connection.executemany(sql.INSERT_INSTANCE, (_instance_row(manifest, each) for each in instances))
 
     def bring_up_to_date(self, *, repair: bool = False) -> list[ArchiveDamagedError]:
         """Read the segments it does not know, forget those that are gone; what could not be read. ``repair``: a segment
         without a manifest, whose writer was interrupted, gets one (the caller has the archive's lock)."""
         there = set(self.place.segments())
-        known = {row[0] for row in self._connection.execute("SELECT segment FROM segments")}
+        known = {row[0] for row in self._connection.execute(sql.KNOWN_SEGMENTS)}
         if there == known:
             return []
         if not self._writable:
@@ -216,7 +168,7 @@ class Catalogue:
         waiting: list[HistoryRead] = []
         try:
             with self._writing():
-                self._insert("segments", [_segment_row(manifest)], _SEGMENTS)
+                self._connection.execute(sql.INSERT_SEGMENT, _segment_row(manifest))
                 for each in read_segment(self.place, manifest):
                     waiting.append(msgspec.structs.replace(each, history=_without_events(each)))
                     if len(waiting) >= _ROWS_A_BATCH:
@@ -232,20 +184,14 @@ class Catalogue:
             _history_row(manifest, each.history.execution, len(each.history.events), each.instance is not None)
             for each in waiting
         )
-        self._insert("histories", rows, _HISTORIES)
+        self._connection.executemany(sql.INSERT_HISTORY, rows)
         instances = (_instance_row(manifest, each.instance) for each in waiting if each.instance is not None)
-        self._insert("instances", instances, _INSTANCES)
+        self._connection.executemany(sql.INSERT_INSTANCE, instances)
         waiting.clear()
 
     def _forget(self, segment: str) -> None:
-        for table in ("histories", "instances", "segments"):
-            self._connection.execute(f"DELETE FROM {table} WHERE segment = ?", (segment,))  # noqa: S608 - ours
-
-    def _insert(self, table: str, rows: Iterable[tuple[Any, ...]], columns: Mapping[str, type]) -> None:
-        names = ", ".join(columns)
-        places = ", ".join("?" * len(columns))
-        statement = f"INSERT OR IGNORE INTO {table} ({names}) VALUES ({places})"  # noqa: S608 - ours
-        self._connection.executemany(statement, rows)
+        for statement in sql.FORGET:
+            self._connection.execute(statement, (segment,))
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
@@ -274,44 +220,31 @@ class Catalogue:
         offset: int = 0,
     ) -> tuple[ArchivedExecution, ...]:
         """Those that were archived last, first; ``name`` is a pattern. ``limit`` 0: all."""
-        conditions = {"store_id": store_id, "instance_id": instance_id, "execution_id": execution_id}
-        given = {column: value for column, value in conditions.items() if value is not None}
-        if name is not None:
-            self._connection.create_function("matches", 2, matches, deterministic=True)
-            given["name"] = name
-        where = " AND ".join(
-            "matches(name, :name)" if column == "name" else f"{column} = :{column}" for column in given
+        self._connection.create_function("matches", 2, matches, deterministic=True)
+        statement = sql.EXECUTIONS
+        if instance_id is not None:
+            statement = sql.EXECUTIONS_OF if execution_id is None else sql.ONE_EXECUTION
+        cursor = self._connection.execute(
+            statement,
+            {
+                "store_id": store_id,
+                "instance_id": instance_id,
+                "execution_id": execution_id,
+                "name": name,
+                "limit": limit or -1,
+                "offset": offset,
+            },
         )
-        statement = (
-            f"SELECT * FROM histories {'WHERE ' + where if where else ''} "  # noqa: S608 - ours
-            "ORDER BY archived_at_ms DESC, segment DESC, incarnation DESC, execution_id DESC "
-            "LIMIT :limit OFFSET :offset"
-        )
-        return self._found(statement, {**given, "limit": limit or -1, "offset": offset})
-
-    def count(self, store_id: str | None) -> tuple[int, int]:
-        """Histories and segments."""
-        condition = "" if store_id is None else "WHERE store_id = :store_id"
-        values = {} if store_id is None else {"store_id": store_id}
-        counts = [
-            self._connection.execute(f"SELECT count(*) FROM {table} {condition}", values).fetchone()[0]  # noqa: S608
-            for table in ("histories", "segments")
-        ]
-        return counts[0], counts[1]
-
-    def segments(self) -> tuple[Manifest, ...]:
-        """As they were written, oldest first."""
-        cursor = self._connection.execute("SELECT * FROM segments ORDER BY segment")
-        names = [column[0] for column in cursor.description]
-        rows = (dict(zip(names, row, strict=True)) for row in cursor)
-        return tuple(msgspec.convert({"schema": "duro.archive_manifest/1", **row}, Manifest) for row in rows)
-
-    def _found(self, statement: str, values: dict[str, Any]) -> tuple[ArchivedExecution, ...]:
-        cursor = self._connection.execute(statement, values)
         names = [column[0] for column in cursor.description]
         return tuple(
             msgspec.convert(dict(zip(names, row, strict=True)), ArchivedExecution, strict=False) for row in cursor
         )
+
+    def count(self, store_id: str | None) -> tuple[int, int]:
+        """Histories and segments."""
+        statements = (sql.COUNT_HISTORIES, sql.COUNT_SEGMENTS)
+        histories, segments = (self._connection.execute(each, (store_id,)).fetchone()[0] for each in statements)
+        return histories, segments
 
 
 def _without_events(each: HistoryRead) -> Any:
@@ -320,13 +253,13 @@ def _without_events(each: HistoryRead) -> Any:
 
 
 def _segment_row(manifest: Manifest) -> tuple[Any, ...]:
-    return tuple(getattr(manifest, column) for column in _SEGMENTS)
+    return tuple(getattr(manifest, column) for column in sql.SEGMENTS)
 
 
 def _history_row(
     manifest: Manifest, execution: ArchivableExecution, events: int, with_instance: bool
 ) -> tuple[Any, ...]:
-    """In the order of ``_HISTORIES``."""
+    """In the order of ``sql.HISTORIES``."""
     return (
         manifest.store_id,
         execution.incarnation,
@@ -348,7 +281,7 @@ def _history_row(
 
 
 def _instance_row(manifest: Manifest, instance: ArchivableInstance) -> tuple[Any, ...]:
-    """In the order of ``_INSTANCES``."""
+    """In the order of ``sql.INSTANCES``."""
     return (
         manifest.store_id,
         instance.incarnation,
@@ -367,7 +300,7 @@ def _instance_row(manifest: Manifest, instance: ArchivableInstance) -> tuple[Any
 
 
 def _is_whole(connection: sqlite3.Connection) -> bool:
-    return bool(connection.execute("PRAGMA quick_check(1)").fetchone() == ("ok",))
+    return bool(connection.execute(sql.QUICK_CHECK).fetchone() == ("ok",))
 
 
 def _quoted(path: str) -> str:
