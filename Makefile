@@ -88,7 +88,7 @@ $(PEERS)/.installed: benchmarks/peers.txt
 	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check -r benchmarks/peers.txt
 	touch $@
 
-# The default configuration, its schema and its reference page, from the table of settings.
+# What is generated (tests/generated.py): from the table of settings, from duroctl, from the table of JSON documents.
 generated: setup
 	$(BIN)/python -m tests.generated
 

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from duroctl.app import GROUPS, build
+from tests.json_documents import documents_of
+from tests.json_schemas import link
 
 _WIDTH: Final = 100
 
@@ -15,8 +17,8 @@ _TOP: Final = """\
 
 What every command says with `--help`. Options may stand before or after the command. Results go to standard output, in
 the format of `--output` (`table`: for people on a terminal, tab-separated and whole elsewhere); everything else goes to
-standard error. JSON is one document with a `schema`, `jsonl` one a line, `ids` ids alone: `-` in place of ids reads
-them from standard input, so commands can be joined:
+standard error. JSON is one document with a `schema`, `jsonl` one a line ([schemas/](schemas/README.md) describes them
+all), `ids` ids alone: `-` in place of ids reads them from standard input, so commands can be joined:
 
 ```console
 $ duroctl instances list --status failed -o ids | duroctl instances purge - --dry-run
@@ -52,6 +54,8 @@ def _command(command: Any, path: str, parent: Any) -> Iterator[str]:
     names = command.list_commands(context) if hasattr(command, "list_commands") else ()
     if not names:
         yield _block(path, command, context)
+        if found := documents_of(path.removeprefix("duroctl ")):
+            yield f"JSON: {', '.join(link(each, 'schemas/') for each in found)}\n"
     for name in names:
         yield from _command(command.get_command(context, name), f"{path} {name}", context)
 
