@@ -890,6 +890,41 @@ _REMOVE: Final = (
             "hint": text("What to do"),
         },
     ),
+    one(
+        "duroctl.policy_change/1",
+        "What a change of a policy would do: of a file, or of one instance",
+        ("policy set --dry-run", "policy unset --dry-run"),
+        {
+            "file?": text("The file that would be changed"),
+            "diff?": each(text("A line"), "Its lines before and after, as a unified diff"),
+            "simulation?": maybe(
+                record(
+                    {
+                        "file": text("The file"),
+                        "published": flag("Whether any worker has said what applies now"),
+                        "names": each(
+                            record(
+                                {
+                                    "name": NAME,
+                                    "instances": count("Its instances"),
+                                    "executions": count("Their live executions"),
+                                    "now": shared("removable", "What may go now"),
+                                    "then": shared("removable", "What may go after the change"),
+                                    "origins": each(text("KIND: WHERE"), "Who says so, with the file"),
+                                }
+                            ),
+                            "The orchestrations, by name",
+                        ),
+                        "now": shared("removable", "What may go now, of all"),
+                        "then": shared("removable", "What may go after the change, of all"),
+                    },
+                    "What the change lets go at once; null: there is no store",
+                )
+            ),
+            "instance_id?": text("The instance whose own policy would be changed"),
+            "policy?": maybe(text("Its own policy then; null: none")),
+        },
+    ),
     of_records(
         "duroctl.policy_simulation/1",
         "What another runtime_config.toml would let go",
@@ -1115,8 +1150,6 @@ WITHOUT: Final = (
     "worker",
     "holds remove",
     "policy schema",
-    "policy set",
-    "policy unset",
     "policy edit",
 )
 """Commands that print no such document."""

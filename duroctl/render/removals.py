@@ -23,11 +23,11 @@ def _orphan_json(orphan: Orphan) -> dict[str, Any]:
     from duroctl.render.units import iso
 
     return {
+        **child_json(orphan.child),
         "kind": orphan.kind,
         "spawner_pruned": orphan.spawner_pruned,
         "since": None if orphan.since_ms is None else iso(orphan.since_ms),
         "why": orphan.why,
-        **child_json(orphan.child),
     }
 
 

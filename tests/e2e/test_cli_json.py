@@ -208,6 +208,9 @@ def _prune(cli: Here) -> None:
     cli.both("instances", "list")
     cli.both("executions", "list")
     cli.both("policy", "explain", "queue-4-json")
+    cli.both("policy", "set", "--instance", "queue-5-json", "--keep-last", "1", "--dry-run")
+    cli.both("policy", "unset", "--instance", "queue-5-json", "--dry-run")
+    cli.both("policy", "set", "Order", "--keep-last", "2", "--dry-run")
     assert cli("policy", "set", "--instance", "queue-5-json", "--keep-last", "1").code == 0
     cli.both("policy", "explain", "queue-5-json")
     cli.both("prune", "queue-5-json", "--dry-run")

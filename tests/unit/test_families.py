@@ -11,6 +11,7 @@ from duro.model.families import (
     Family,
     FamilyMember,
     FinishedInstance,
+    Orphan,
     OrphanFilter,
     OrphanKind,
     OrphanRules,
@@ -35,6 +36,7 @@ from duro.retention.families import (
     verdict_on,
 )
 from duro.retention.purging import purge_interval_s, purge_policy, union, united_orphan_rules, united_purge
+from duroctl.render.removals import ORPHANS
 
 NOW_MS = 100_000_000
 RUNNING, COMPLETED, FAILED = InstanceStatus.RUNNING, InstanceStatus.COMPLETED, InstanceStatus.FAILED
@@ -376,3 +378,15 @@ def test_a_place_says_why() -> None:
         kind=OrphanKind.PARENT_CONTINUED,
         since_ms=5_000,
     )
+
+
+def test_an_orphan_is_said_to_have_a_pruned_spawner_by_every_form_of_the_list_or_by_none() -> None:
+    orphan = Orphan(
+        child=child(spawner_live=False),
+        kind=OrphanKind.PARENT_MISSING,
+        spawner_pruned=False,
+        since_ms=5,
+        why="its parent is gone",
+    )
+    (column,) = (each for each in ORPHANS.columns if each.name == "spawner_pruned")
+    assert (ORPHANS.to_json(orphan)["spawner_pruned"], column.value(orphan)) == (False, "no")
