@@ -5,7 +5,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from duro.errors import NotArchivedError, StoreNotFoundError
+from duro.errors import NotArchivedError, StoreNotFoundError, UsageError
 from duroctl.parsing import Reference
 
 if TYPE_CHECKING:
@@ -34,17 +34,15 @@ def directory_of(session: "Session", given: str | None) -> str | None:
     return None if directory is None else str(archive_directory(directory, str(file)))
 
 
-def enabled_directory(session: "Session", given: str | None) -> str | None:
-    """Where a removal keeps what it removes: ``--archive``, or the file's directory if it says ``enabled``; None: what
-    workers publish decides.
+def enabled_directory(session: "Session") -> str | None:
+    """Where removals keep what they remove, if the configuration file says ``enabled``; None: what workers publish
+    decides.
 
     Raises:
         SettingsError: the file cannot be used.
     """
-    if given is not None:
-        return given
     file = session.config_file
-    if file is None:
+    if file is None or b"archive" not in file.read_bytes():
         return None
     from duro.settings.files import load_settings
 
@@ -75,23 +73,37 @@ def opened(session: "Session", given: str | None, *, any_store: bool) -> "Iterat
             yield stack.enter_context(client.open_archive(directory, any_store=any_store)), client
 
 
-def reference_in(archive: "Archive", text: str) -> Reference:
+def reference_in(archive: "Archive", text: str, *, listed: bool = False) -> Reference:
     """Which instance or execution ``text`` names in the archive. Instance ids may contain slashes: what is there
-    decides.
+    decides. ``listed``: a line as ``-o ids`` prints it, INSTANCE/EXECUTION where it can be one.
 
     Raises:
         NotArchivedError: it has neither.
+        UsageError: it has both.
     """
-    if archive.executions(instance_id=text, limit=1):
+    whole = bool(archive.executions(instance_id=text, limit=1))
+    one = _as_execution(text)
+    if one is not None and archive.find(one.instance_id, one.execution_id) is not None:
+        if whole and not listed:
+            raise UsageError(
+                f"the archive has an instance {text!r}, and execution {one.execution_id} of {one.instance_id!r}",
+                hint=f"name executions of the first ({text}/N), or send {text} on standard input (-) for the other",
+            )
+        return one
+    if whole:
         return Reference(text, None)
-    head, slash, tail = text.rpartition("/")
-    if slash and head and tail.isascii() and tail.isdigit() and len(tail) <= 18:
-        found = archive.find(head, int(tail))
-        if found is not None:
-            return Reference(head, int(tail))
     raise NotArchivedError(
         f"archive {str(archive.path)!r} has nothing of {text!r}", hint="`duroctl archive list` shows what it has"
     )
+
+
+def _as_execution(text: str) -> Reference | None:
+    head, slash, tail = text.rpartition("/")
+    is_number = tail.isascii() and tail.isdigit() and len(tail) <= _DIGITS_MAX
+    return Reference(head, int(tail)) if slash and head and is_number else None
+
+
+_DIGITS_MAX = 18
 
 
 def waiting_note(session: "Session", client: "Client | None") -> None:
@@ -123,15 +135,19 @@ def archived_history(session: "Session", client: "Client", text: str, execution:
     from duro.model.records import ExecutionRecord, HistoryRecord
     from duroctl.parsing import parse_count
 
-    head, slash, tail = text.rpartition("/")
-    readings: list[tuple[str, int | None]] = [
-        (text, None if execution is None else parse_count(execution, "--execution"))
-    ]
-    if execution is None and slash and head and tail.isascii() and tail.isdigit() and len(tail) <= 18:
-        readings.insert(0, (head, int(tail)))
+    if execution is not None:
+        readings = [Reference(text, parse_count(execution, "--execution"))]
+    else:
+        one = _as_execution(text)
+        readings = [*([one] if one is not None else []), Reference(text, None)]
     own = directory_of(session, None)
     for instance_id, execution_id in readings:
-        found = client.find_archived(instance_id, execution_id, directories=[own] if own else [])
+        found = client.find_archived(
+            instance_id,
+            execution_id,
+            directories=[own] if own else [],
+            unreadable=lambda error: session.note(error.message),
+        )
         if found is not None:
             archived = found.history.execution
             session.note(f"{archived.instance_id}/{archived.execution_id} is from archive {found.directory}")

@@ -8,7 +8,7 @@ import typer
 from duro.errors import UsageError
 from duro.maintenance.pruning import PruneProgress
 from duro.model.families import RemovalPlan, RemovalResult
-from duroctl.archives import check_kept, enabled_directory
+from duroctl.archives import check_kept
 from duroctl.errors import PartlyDoneError
 from duroctl.plan_files import read_removal_plan, removal_document, write_removal_plan
 from duroctl.pruning import WORK_FOUND, grace_of, interruptible, progress_bar
@@ -103,7 +103,6 @@ def _carry_out(session: "Session", client: "Client", plan: RemovalPlan, modes: M
         why = f"this removes {plan.totals.instances_removed:,} instances"
         cancels = f" and ask {len(to_cancel):,} to end" if to_cancel else ""
         session.confirm(f"Remove them{cancels}?{undo}", plan_lines(plan), why)
-    archive = enabled_directory(session, modes.archive)
     with interruptible() as interrupted, progress_bar(session, plan.totals.executions_removed, "removing") as advance:
 
         def progress(done: PruneProgress) -> bool:
@@ -115,7 +114,7 @@ def _carry_out(session: "Session", client: "Client", plan: RemovalPlan, modes: M
             cancel_running=modes.cancel_running,
             grace_s=grace_s,
             reason=modes.reason,
-            archive=archive,
+            archive=modes.archive,
             progress=progress,
         )
     session.output.result(RESULT, result, result_lines(result, grace_s))

@@ -91,11 +91,20 @@ class Session:
 
     @contextmanager
     def client(self, *, read_only: bool = False) -> "Iterator[Client]":
-        """A client of ``open_store``."""
+        """A client of ``open_store``; one that writes keeps what it removes where the configuration file says so.
+
+        Raises:
+            SettingsError: it writes, and the file cannot be used.
+        """
         from duro.client import Client
 
+        configured = None
+        if not read_only:
+            from duroctl.archives import enabled_directory
+
+            configured = enabled_directory(self)
         with self.open_store(read_only=read_only) as store:
-            yield Client(store)
+            yield Client(store, configured_archive=configured)
 
     def note(self, text: str) -> None:
         """Something a person may want to know, on standard error; silent with ``--quiet``."""

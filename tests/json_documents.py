@@ -1070,7 +1070,12 @@ def _segment_line(kind: str, fields: Fields, about: str) -> Schema:
 
 
 _FILES: Final = (
-    one("duro.archive/1", "`archive.json` of an archive: says that the directory is one", (), {}),
+    one(
+        "duro.archive/1",
+        "`archive.json` of an archive: says that the directory is one",
+        (),
+        {"archive_id": text("Its id, made with it")},
+    ),
     Document(
         "duro.archive_segment/1",
         "A line of a segment of an archive, `*.jsonl.zst` unpacked; the first one has `schema`",

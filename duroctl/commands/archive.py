@@ -85,6 +85,7 @@ def list_archived(
     from duroctl.output import Pages
     from duroctl.parsing import parse_count
     from duroctl.render.archives import ARCHIVED
+    from duroctl.render.units import counted
 
     rows_max = parse_count(limit, "--limit")
     start = str(parse_count(cursor, "--cursor")) if cursor is not None else None
@@ -100,7 +101,8 @@ def list_archived(
         session.note_more(pages.next)
         if session.output.terminal:
             histories, segments = found.count()
-            session.note(f"{histories:,} histories in {segments:,} segments of {found.path}")
+            kept = f"{counted(histories, 'history', 'histories')} in {counted(segments, 'segment')}"
+            session.note(f"{kept} of {found.path}")
         _note_problems(session, found)
         waiting_note(session, client)
 
@@ -132,7 +134,7 @@ def show(
 
     text = one_id(expand_ids([what], session.stdin_lines))
     with opened(session, archive, any_store=any_store) as (found, _):
-        if text.endswith(".jsonl.zst"):
+        if found.is_segment(text):
             manifest = found.manifest(text)
             session.output.result(SEGMENT, manifest, segment_lines(manifest))
             return
@@ -145,7 +147,9 @@ def show(
             return
         executions = found.executions(instance_id=instance_id)
         if not executions:
-            raise NotArchivedError(f"archive {directory!r} has nothing of {text!r}", hint="duroctl archive list")
+            raise NotArchivedError(
+                f"archive {directory!r} has nothing of {text!r}", hint="`duroctl archive list` shows what it has"
+            )
         if session.output.format == "table":
             session.output.lines(instance_lines(executions, directory))
         else:
@@ -200,8 +204,10 @@ def restore(
     INSTANCE alone: what was live when it was removed, with the instance itself; or, if it is there, all that was
     pruned of it. What is there already is left as it is, and nothing is ever overwritten.
     """
+    from duro.errors import StateError
     from duro.model.archive import RestoreResult
     from duroctl.archives import directory_of, opened, reference_in
+    from duroctl.errors import PartlyDoneError
     from duroctl.parsing import expand_ids
     from duroctl.pruning import interruptible, progress_bar
     from duroctl.render.archives import RESTORED, restored_lines
@@ -210,7 +216,7 @@ def restore(
     total = 0
     with opened(session, archive, any_store=False) as (found, _):
         for text in expand_ids(what, session.stdin_lines):
-            instance_id, execution_id = reference_in(found, text)
+            instance_id, execution_id = reference_in(found, text, listed="-" in what)
             executions = wanted.setdefault(instance_id, set())
             if execution_id is None:
                 wanted[instance_id] = None
@@ -218,6 +224,7 @@ def restore(
                 executions.add(execution_id)
         total = sum(len(found.chosen(each, numbers, everything=everything)) for each, numbers in wanted.items())
     done = RestoreResult()
+    refused: list[StateError] = []
     with (
         session.client() as client,
         interruptible() as interrupted,
@@ -231,13 +238,19 @@ def restore(
 
         for instance_id, numbers in wanted.items():
             before = done
-            part = client.restore_archived(
-                instance_id,
-                numbers,
-                directory=directory_of(session, archive),
-                everything=everything,
-                progress=progress,
-            )
+            try:
+                part = client.restore_archived(
+                    instance_id,
+                    numbers,
+                    directory=directory_of(session, archive),
+                    everything=everything,
+                    progress=progress,
+                )
+            except StateError as error:
+                if len(wanted) == 1:
+                    raise
+                refused.append(error)
+                continue
             done = RestoreResult(
                 instances=done.instances + part.instances,
                 executions=done.executions + part.executions,
@@ -249,6 +262,10 @@ def restore(
             if interrupted:
                 break
     session.output.result(RESTORED, done, restored_lines(done))
+    for refusal in refused:
+        session.note(str(refusal))
+    if refused and not interrupted:
+        raise PartlyDoneError(f"{len(refused):,} of {len(wanted):,} instances were refused", hint="see above for why")
     if interrupted:
         session.note("interrupted; what is above was restored, and the rest was not")
         raise typer.Exit(130)
@@ -260,7 +277,6 @@ def write(session: Session, to: _ToOption = None) -> None:
 
     Exit status 3: something still waits.
     """
-    from duroctl.archives import directory_of
     from duroctl.errors import PartlyDoneError
     from duroctl.pruning import progress_bar
     from duroctl.render.archives import OUTCOMES
@@ -269,7 +285,7 @@ def write(session: Session, to: _ToOption = None) -> None:
     with session.client() as client:
         waiting = sum(each.executions + each.instances for each in client.waiting_archives())
         with progress_bar(session, waiting, "archiving") as advance:
-            outcomes = client.write_archive(to=to, configured=directory_of(session, None), progress=advance)
+            outcomes = client.write_archive(to=to, progress=advance)
         client.reclaim()
     if session.output.format != "table":
         session.output.listing(OUTCOMES, outcomes, lambda: 0)

@@ -216,7 +216,7 @@ def _show(session: Session, plan: "PrunePlan") -> None:
 
 
 def _carry_out(session: Session, client: "Client", plan: "PrunePlan", terms: "Terms", *, yes: bool) -> None:
-    from duroctl.archives import check_kept, enabled_directory
+    from duroctl.archives import check_kept
     from duroctl.errors import PartlyDoneError
     from duroctl.pruning import apply_with_progress
     from duroctl.render.plans import RESULT, plan_lines, result_lines
@@ -228,7 +228,6 @@ def _carry_out(session: Session, client: "Client", plan: "PrunePlan", terms: "Te
         undo = "" if terms.grace_s else " It cannot be undone."
         why = f"this prunes {plan.totals.executions_removed:,} executions"
         session.confirm(f"Prune them?{undo}", plan_lines(plan), why)
-    terms = terms._replace(archive=enabled_directory(session, terms.archive))
     result, interrupted = apply_with_progress(session, client, plan, terms)
     session.output.result(RESULT, result, result_lines(result, terms.grace_s))
     if interrupted:

@@ -36,5 +36,6 @@ def outcome_lines(outcome: ArchiveOutcome | None) -> Iterator[str]:
             f"{counted(outcome.segments, 'segment')}, {size(outcome.file_bytes)}"
         )
     if outcome.waiting:
-        stay = f"{counted(outcome.waiting, 'history', 'histories')} stay in the store until the archive has them"
+        what = counted(outcome.waiting, "execution or instance", "executions and instances")
+        stay = f"{what} {'stays' if outcome.waiting == 1 else 'stay'} in the store until archived"
         yield visible(f"{stay}: {outcome.problem}" if outcome.problem else stay)

@@ -1,5 +1,6 @@
 """The client: everything a program or an operator does to a store, short of running turns."""
 
+import os
 import time
 from collections.abc import Callable, Sequence
 from threading import Event
@@ -20,6 +21,7 @@ from duro.errors import (
     UsageError,
     WaitTimeoutError,
 )
+from duro.maintenance.client import archive_path
 from duro.maintenance.pruned import was_pruned, was_removed
 from duro.maintenance.space_client import Space
 from duro.model.events import (
@@ -95,6 +97,7 @@ class Client(Space):
     Every write has a ``request_id``; a caller who does not know whether a write happened repeats it under the same
     id, and it is applied once. None takes a new one; one that is not storable is an ``InvalidIdError``. ``by_hand``
     False: what is pruned and removed is coalesced in the ledger, like automatic prunes, and is no run of its own.
+    ``configured_archive``: the directory of an archive for all that this client removes (None: as workers are told).
 
     Raises (the constructor): StoreUrlError, StoreError.
     """
@@ -108,6 +111,7 @@ class Client(Space):
         notifier: FinishNotifier | None = None,
         after_write: Callable[[], None] = lambda: None,
         by_hand: bool = True,
+        configured_archive: "str | os.PathLike[str] | None" = None,
     ) -> None:
         self._owned = not isinstance(store, Store)
         self.store: Store = store if isinstance(store, Store) else open_store(store)
@@ -116,6 +120,7 @@ class Client(Space):
         self._notifier = notifier or FinishNotifier()
         self._after_write = after_write
         self._by_hand = by_hand
+        self.configured_archive = None if configured_archive is None else archive_path(configured_archive)
 
     def close(self) -> None:
         """Close the store if this client opened it."""

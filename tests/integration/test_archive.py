@@ -5,6 +5,7 @@ import os
 import sqlite3
 import stat
 import threading
+import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -738,3 +739,170 @@ def test_an_archive_of_two_stores_keeps_them_apart(tmp_path: Path, place: Path) 
             one.chosen("x")
         with pytest.raises(NotArchivedError, match="does not have a/9"):
             one.chosen("a", [1, 9])
+
+
+# --- copies ----------------------------------------------------------------------------------------------------
+
+
+def test_of_several_copies_the_one_that_was_pruned_last_is_the_one(memory: Store, place: Path) -> None:
+    """A store that was put back to a backup comes to the same executions again, with other histories."""
+    marked_loops(memory, str(place), 2)
+    Archiver(memory, None).write_all()
+    for each in place.rglob("*.zst"):
+        assert each.exists()
+    other = MemoryStore(clock=ManualClock(), new_id=lambda: "id")
+    loops = Loops(other)
+    loops.start("a")
+    loops.worker.run(loops.worker.take("a"), activity_scheduled("another"))
+    other.terminate_instance("a", "to have another history")
+    other.remove(removal_batch((loops.incarnation("a"), PURGED), archive=str(place)))
+    other_clock = other._clock
+    assert isinstance(other_clock, ManualClock)
+    other_clock.advance(1_000)
+    expected = histories(other.dump())[1, 1]
+    Archiver(other, None).write_all()
+    with Archive(place) as archive:
+        found = archive.find("a", 1)
+        assert found is not None
+        assert list(archive.read_one(found).events) == expected
+        assert archive.count() == (2, 2)
+        segment = place / found.segment[:4] / found.segment
+    (place / f"{segment.name[:4]}-{segment.name[4:6]}" / segment.name).unlink()
+    with Archive(place) as archive:
+        older = archive.find("a", 1)
+        assert older is not None
+        assert older.segment != found.segment
+
+
+def test_a_purged_instance_comes_back_whole_also_where_a_part_of_it_was_archived_before(
+    memory: Store, place: Path
+) -> None:
+    loops, _ = marked_loops(memory, str(place))
+    Archiver(memory, None).write_all()
+    reclaim_all(memory)
+    assert restore(memory, place, "a").executions == 3
+    for hold in memory.list_holds():
+        memory.remove_hold(hold.hold_id)
+    loops.worker.run(next(each for each in loops.worker.lease().instances if each.instance_id == "a"), completed())
+    before = memory.dump()
+    memory.remove(removal_batch((loops.incarnation("a"), PURGED), archive=str(place)))
+    clock = memory._clock  # type: ignore[attr-defined]
+    clock.advance(1_000)
+    Archiver(memory, None).write_all()
+    reclaim_all(memory)
+    assert restore(memory, place, "a").executions == 4
+    assert [row for row in memory.dump()["history"] if row["incarnation"] == 1] == [
+        row for row in before["history"] if row["incarnation"] == 1
+    ]
+
+
+def test_the_history_of_an_earlier_life_is_not_shown_for_that_of_the_present_one(tmp_path: Path, place: Path) -> None:
+    store = open_sqlite(tmp_path / "duro.db", ManualClock())
+    loops = Loops(store)
+    loops.start("a")
+    loops.go_on(2)
+    loops.worker.run(loops.worker.take("a"), completed())
+    with duro.Client(store) as client:
+        client.purge_instances(PURGED, grace_s=0, archive=place)
+        assert client.find_archived("a", 2) is not None
+        loops.start("a")
+        loops.go_on(2)
+        client.prune_executions("a", 1, grace_s=0)
+        assert client.find_archived("a", 2) is None
+    store.close()
+
+
+# --- the catalogue, what is missing, clocks -----------------------------------------------------------------------
+
+
+def test_a_catalogue_that_cannot_be_written_keeps_no_history_waiting(memory: Store, place: Path) -> None:
+    """As on a disk with room for the segment alone: who reads it has it in memory."""
+    marked_loops(memory, str(place))
+    ArchivePlace(place).prepare()
+    (place / "catalogue.db").mkdir()
+    (outcome,) = Archiver(memory, None).write_all()
+    assert (outcome.segments, outcome.waiting, outcome.problem) == (1, 0, "")
+    with Archive(place) as archive:
+        assert len(archive.executions()) == 6
+
+
+def test_segments_that_are_missing_are_found(memory: Store, place: Path, tmp_path: Path) -> None:
+    marked_loops(memory, str(place))
+    Archiver(memory, None, events_max=4).write_all()
+    first = min(place.glob("*/*.zst"))
+    first.rename(tmp_path / "away")
+    with Archive(place) as archive:
+        (problem,) = [check.problem for check in archive.verify() if check.problem]
+    assert first.name in problem
+    (tmp_path / "away").rename(first)
+    month = first.parent.rename(tmp_path / "elsewhere")
+    (place / month.with_name("2023-11").name).symlink_to(month)
+    with Archive(place) as archive:
+        (problem,) = [check.problem for check in archive.verify() if check.problem]
+    assert "2023-11" in problem
+
+
+def test_what_the_catalogue_says_wrongly_is_put_right_by_verify(memory: Store, place: Path) -> None:
+    marked_loops(memory, str(place))
+    Archiver(memory, None).write_all()
+    before = _rows(place / "catalogue.db")
+    with sqlite3.connect(place / "catalogue.db") as connection:
+        connection.execute("UPDATE histories SET instance_id = 'z' WHERE instance_id = 'a'")
+    connection.close()
+    with Archive(place) as archive:
+        assert archive.find("a", 1) is None
+        assert [check.problem for check in archive.verify() if check.problem] == []
+        assert archive.find("a", 1) is not None
+    assert _rows(place / "catalogue.db") == before
+
+
+def test_a_bomb_of_short_lines_takes_no_more_memory_than_a_history(memory: Store, place: Path) -> None:
+    archived(memory, place)
+    segment, manifest = one_segment(place)
+    head = b"".join(zstandard.ZstdDecompressor().decompressobj().decompress(segment.read_bytes()).splitlines(True)[:2])
+    claims = head.replace(b'"events":2', b'"events":50000000')
+    assert claims != head
+    compressor = zstandard.ZstdCompressor(level=3).compressobj()
+    segment.write_bytes(compressor.compress(claims + b"\n" * 50_000_000) + compressor.flush())
+    manifest.unlink()
+    tracemalloc.start()
+    try:
+        (problem,) = problems(place)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert "a history of 50000000 events" in problem
+    assert peak < 64 * 1024 * 1024
+
+
+@pytest.mark.parametrize("now_ms", [-(10**14), -1, 0, 253_402_300_799_999, 10**15])
+def test_an_odd_clock_makes_no_odd_names(tmp_path: Path, place: Path, now_ms: int) -> None:
+    store = MemoryStore(clock=ManualClock(), new_id=lambda: "id")
+    marked_loops(store, str(place))
+    clock = store._clock
+    assert isinstance(clock, ManualClock)
+    clock.set_now_ms(now_ms)
+    (outcome,) = Archiver(store, None).write_all()
+    assert (outcome.waiting, outcome.problem) == (0, "")
+    check_whole(place)
+
+
+def test_an_archive_in_the_place_of_the_one_before_is_not_taken_for_it(memory: Store, place: Path) -> None:
+    """Its volume is not mounted: neither the empty mount point nor another archive stands in for it."""
+    marked_loops(memory, str(place))
+    Archiver(memory, None).write_all()
+    away = place.rename(place.parent / "away")
+    _, waiting = marked_more(memory, str(place))
+    for stage in ("missing", "an empty directory", "another archive"):
+        if stage == "an empty directory":
+            place.mkdir()
+        elif stage == "another archive":
+            ArchivePlace(place).prepare()
+        (outcome,) = Archiver(memory, None).write_all()
+        assert outcome.waiting == waiting
+        assert outcome.problem
+    assert "is not the archive that this store has written to" in outcome.problem
+    (outcome,) = Archiver(memory, None, instead=place).write_all()
+    assert (outcome.waiting, outcome.problem) == (0, "")
+    assert [each.directory for each in memory.known_archives()] == [str(place)]
+    assert away.exists()

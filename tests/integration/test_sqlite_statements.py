@@ -104,6 +104,7 @@ SCANS_MEANT = {
     "publications",
     "p",
     "ledger_totals",
+    "archives",
     "executions_marked",
     "prune_runs",
     "removed_instances",
@@ -172,6 +173,7 @@ SORTS_MEANT = (
     "PRUNING_NEWER",
     # a row an archive, or a tree that is removed
     "ARCHIVE_WAITING",
+    "ARCHIVE_KNOWN_ARCHIVES",
     "ARCHIVE_SPREAD_ARCHIVES",
     "PRUNING_LIST_HOLDS",
     "PRUNING_VERSIONS_SEEN",

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from duro.errors import StoreError
 from duro.maintenance.policies import ConfiguredPolicies
 from duro.model.removal import Backlog
 from duro.settings.places_of_stores import archive_directory
@@ -68,7 +69,16 @@ class SweptArchives:
     def step(self, now_s: float) -> bool:
         """Write one segment. False: there is nothing more to do for now."""
         archiver = self._current()
-        step = archiver.step()
+        try:
+            step = archiver.step()
+        except StoreError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever is the matter with an archive, sweeps go on
+            HOST_LOGGER.exception("the archive is left alone for %g s: %s", _AGAIN_S, error)
+            self._counters.failed(1)
+            self._due_at_s = now_s + _AGAIN_S
+            self.close()
+            return False
         self._counters.add(step)
         if step.more:
             return True

@@ -1,7 +1,7 @@
 """The client's methods about archives: checked arguments in, values out."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -30,14 +30,16 @@ class Archives(Families):
     """Part of ``Client``; see there."""
 
     def archive_directory(self) -> str | None:
-        """That of the configured archive, as workers publish it; None: there is none."""
+        """That of the configured archive: this client's own, or as workers publish it; None: there is none."""
+        if self.configured_archive is not None:
+            return self.configured_archive
         from duro.maintenance.policies import ConfiguredPolicies
 
         directory = ConfiguredPolicies(self.store).archive_directory
         return None if directory is None else str(directory)
 
     def open_archive(self, directory: ArchivePath | None = None, *, any_store: bool = False) -> "Archive":
-        """The archive in ``directory`` (None: the configured one, or the last one a run went to), to look things up,
+        """The archive in ``directory`` (None: the configured one, or the last one that was used), to look things up,
         read and check them; close it, or use it in a ``with``. Of this store's histories alone, unless ``any_store``.
 
         Raises:
@@ -55,37 +57,38 @@ class Archives(Families):
         self,
         *,
         to: ArchivePath | None = None,
-        configured: ArchivePath | None = None,
         level: int | None = None,
         progress: Callable[[int], object] | None = None,
     ) -> tuple[ArchiveOutcome, ...]:
         """Write everything that waits now, each where it is to go, or all of it ``to`` another directory, of which
-        nothing is lost when its own is gone for good. ``configured``: the configured directory (None: as workers
-        publish it). ``progress`` is told how many histories were written so far. What
+        nothing is lost when its own is gone for good. ``progress`` is told how many histories were written so far. What
         became of each archive something waited for. Workers do the same by themselves.
 
         Raises:
             ArchiveUnavailableError: the directory that was named cannot be used. Nothing was changed.
         """
-        from duro.maintenance.archive.archiver import LEVEL, Archiver
-        from duro.maintenance.archive.place import ArchivePlace
-        from duro.maintenance.policies import ConfiguredPolicies
+        from duro.maintenance.archive.archiver import LEVEL, Archiver, usable_place
 
         instead = None if to is None else Path(archive_path(to))
         if instead is not None:
-            ArchivePlace(instead).prepare()
-        directory = (
-            ConfiguredPolicies(self.store).archive_directory if configured is None else Path(archive_path(configured))
-        )
+            usable_place(self.store, instead, any_archive=True)
+        configured = self.archive_directory()
+        directory = None if configured is None else Path(configured)
         archiver = Archiver(self.store, directory, instead=instead, level=level or LEVEL, wait_s=_WAIT_S)
         return archiver.write_all(progress)
 
     def find_archived(
-        self, instance_id: str, execution_id: int | None = None, *, directories: Iterable[ArchivePath] = ()
+        self,
+        instance_id: str,
+        execution_id: int | None = None,
+        *,
+        directories: Iterable[ArchivePath] = (),
+        unreadable: Callable[[ArchiveUnavailableError], object] | None = None,
     ) -> FoundHistory | None:
-        """The history of an execution (None: the last one there is) of the latest life of an instance, from the first
-        archive that has it: ``directories``, then those that runs went to, the newest first, then the configured one.
-        None: none of them has it, or can be read.
+        """The history of an execution (None: the last one there is) of an instance, from the first archive that has it:
+        ``directories``, then the configured one, then all that were ever used, the last first. Of the life of the
+        instance that is in the store; of its latest one, if none is. None: no archive has it. ``unreadable`` is told of
+        archives that cannot be read.
 
         Raises:
             ArchiveDamagedError: the archive that has it is damaged.
@@ -93,14 +96,19 @@ class Archives(Families):
         from duro.maintenance.archive.reader import Archive
 
         check_instance_id(instance_id)
-        tried = [*(archive_path(each) for each in directories), *self._of_runs(), self.archive_directory()]
+        standing = self.store.get_instance(instance_id) or self.store.find_removed(instance_id)
+        tried = [*(archive_path(each) for each in directories), self.archive_directory()]
+        tried += [each.directory for each in self.store.known_archives()]
         for directory in dict.fromkeys(each for each in tried if each):
             try:
                 archive = Archive(Path(directory), store_id=self.store.store_id())
-            except ArchiveUnavailableError:
+            except ArchiveUnavailableError as error:
+                if unreadable is not None:
+                    unreadable(error)
                 continue
             with archive:
-                found = archive.find(instance_id, execution_id)
+                incarnation = None if standing is None else standing.incarnation
+                found = archive.find(instance_id, execution_id, incarnation=incarnation)
                 if found is not None:
                     return FoundHistory(str(archive.path), found.segment, archive.read_one(found))
         return None
@@ -139,17 +147,13 @@ class Archives(Families):
     def _archive(self, directory: ArchivePath | None) -> Path:
         if directory is not None:
             return Path(archive_path(directory))
-        found = self.archive_directory() or next(self._of_runs(), None)
+        found = self.archive_directory() or next((each.directory for each in self.store.known_archives()), None)
         if found is None:
             raise ArchiveUnavailableError(
-                "no archive is named, none is configured, and nothing was ever archived by hand",
+                "no archive is named, none is configured, and nothing was ever archived",
                 hint="give its directory, or set [archive] in runtime_config.toml",
             )
         return Path(found)
-
-    def _of_runs(self) -> Iterator[str]:
-        """The directories that runs went to, the newest first."""
-        return (run.archive for run in self.store.list_prune_runs(0) if run.archive)
 
 
 _WAIT_S = 30.0

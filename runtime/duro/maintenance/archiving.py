@@ -10,22 +10,33 @@ from duro.stores.base import Store
 
 
 class Archiving:
-    """``asked`` is a directory, or None: whatever is configured. ``archive`` is what the marks say.
+    """``asked`` is a directory, or None: whatever is configured, by whom the workers publish or by ``configured``, a
+    directory. ``archive`` is what the marks say.
 
     Raises (the constructor):
         ArchiveUnavailableError: the directory that was asked for cannot be used. (One that is configured may come back:
         what waits for it waits.)
     """
 
-    def __init__(self, store: Store, asked: str | None, policies: ConfiguredPolicies, *, by_hand: bool) -> None:
+    def __init__(
+        self,
+        store: Store,
+        asked: str | None,
+        policies: ConfiguredPolicies,
+        *,
+        by_hand: bool,
+        configured: str | None = None,
+    ) -> None:
         self._store = store
-        self._configured = policies.archive_directory
+        self._configured = policies.archive_directory if configured is None else Path(configured)
         self._by_hand = by_hand
-        self.archive = policies.archive if asked is None else asked
+        self.archive = asked
+        if asked is None:
+            self.archive = policies.archive if configured is None else CONFIGURED
         if self.archive not in (None, CONFIGURED):
-            from duro.maintenance.archive.place import ArchivePlace
+            from duro.maintenance.archive.archiver import usable_place
 
-            ArchivePlace(Path(self.archive or "")).prepare()
+            usable_place(store, Path(self.archive or ""))
 
     def finish(self, progress: Callable[[int], object]) -> ArchiveOutcome | None:
         """Write what waits, whoever marked it; None: no archive is in use. ``progress`` is told how many histories were

@@ -51,6 +51,7 @@ class Pruning:
     store: Store
     _ids: Callable[[], str]
     _by_hand: bool
+    configured_archive: str | None
 
     # --- pruning -----------------------------------------------------------------------------------------------
 
@@ -343,6 +344,7 @@ class Pruning:
             reason=reason,
             source=source_of(plan),
             archive=None if archive is None else archive_path(archive),
+            configured_archive=self.configured_archive,
         )
 
     def _short_id(self, kind: str) -> str:

@@ -449,7 +449,13 @@ class _Run:
         self._store = store
         self._terms = terms
         self._trigger = trigger
-        self._archiving = Archiving(store, terms.archive, ConfiguredPolicies(store), by_hand=bool(terms.run_id))
+        self._archiving = Archiving(
+            store,
+            terms.archive,
+            ConfiguredPolicies(store),
+            by_hand=bool(terms.run_id),
+            configured=terms.configured_archive,
+        )
         self._archived: ArchiveOutcome | None = None
         self._progress = progress or (lambda _: True)
         self._policy_revision = policy_revision

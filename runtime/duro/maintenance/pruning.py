@@ -76,7 +76,7 @@ Progress = Callable[[PruneProgress], bool | None]
 
 class RunTerms(msgspec.Struct, frozen=True, kw_only=True):
     """Who prunes by hand, and how: see ``PruneBatch``. Without a ``run_id`` it is an activity that does. ``archive``
-    None: as it is configured."""
+    None: as it is configured, by workers or, whatever they say, in the directory ``configured_archive``."""
 
     run_id: str
     grace_ms: int
@@ -84,6 +84,7 @@ class RunTerms(msgspec.Struct, frozen=True, kw_only=True):
     reason: str = ""
     source: RunSource = RunSource()
     archive: str | None = None
+    configured_archive: str | None = None
 
 
 # --- which instances -----------------------------------------------------------------------------------------
@@ -322,7 +323,13 @@ class _Run:
         self._store = store
         self._terms = terms
         self._children = policies.children
-        self._archiving = Archiving(store, terms.archive, policies, by_hand=bool(terms.run_id))
+        self._archiving = Archiving(
+            store,
+            terms.archive,
+            policies,
+            by_hand=bool(terms.run_id),
+            configured=terms.configured_archive,
+        )
         self._progress = progress or (lambda _: True)
         self._policy_revision = policy_revision
         self._executions_max = _EXECUTIONS_AT_FIRST

@@ -107,6 +107,14 @@ class WaitingArchive(msgspec.Struct, frozen=True, kw_only=True):
     since_ms: int
 
 
+class KnownArchive(msgspec.Struct, frozen=True, kw_only=True):
+    """An archive that was written to: its directory, the id that was in it, and when, Unix ms."""
+
+    directory: str
+    archive_id: str
+    last_used_at_ms: int
+
+
 class ArchivedHistory(msgspec.Struct, frozen=True, kw_only=True):
     """An execution and its events as they were stored, from an archive."""
 

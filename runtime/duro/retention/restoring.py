@@ -24,9 +24,11 @@ class Standing(NamedTuple):
     execution_id: int
 
 
-def makes_instance(restoration: Restoration, standing: Standing | None, *, removed: bool) -> bool:
+def makes_instance(
+    restoration: Restoration, standing: Standing | None, *, removed: bool, next_incarnation: int
+) -> bool:
     """Whether the instance itself has to be made. ``standing``: what has the incarnation or the id now. ``removed``:
-    this life of it was removed and can be undone.
+    this life of it was removed and can be undone. ``next_incarnation``: what the store would give to the next instance.
 
     Raises:
         RestoreRefusedError: something else is in its place, or what is there does not fit.
@@ -54,6 +56,11 @@ def makes_instance(restoration: Restoration, standing: Standing | None, *, remov
         raise InstanceNotFoundError(
             f"there is no instance {shown} any more, and the archive does not have it as a whole",
             hint="`duroctl history show` reads its archived executions",
+        )
+    if restoration.incarnation >= next_incarnation:
+        raise RestoreRefusedError(
+            f"instance {shown} is of a time that this store has not come to",
+            hint="was a backup put in its place? `duroctl history show` reads it from the archive",
         )
     last = restoration.instance.execution_id
     if all(history.execution.execution_id != last for history in restoration.histories):

@@ -80,7 +80,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from duro.errors import BackupError
-from duro.model.archive import ArchivableExecution, ArchivableInstance, Restoration, RestoreResult, WaitingArchive
+from duro.model.archive import (
+    ArchivableExecution,
+    ArchivableInstance,
+    KnownArchive,
+    Restoration,
+    RestoreResult,
+    WaitingArchive,
+)
 from duro.model.checkup import CheckResult, Repair
 from duro.model.families import (
     Family,
@@ -556,6 +563,14 @@ class Store(ABC):
     @abstractmethod
     def waiting_archives(self) -> tuple[WaitingArchive, ...]:
         """What waits for its archive, by archive."""
+
+    @abstractmethod
+    def known_archives(self) -> tuple[KnownArchive, ...]:
+        """The archives that were ever written to, those used last first."""
+
+    @abstractmethod
+    def remember_archive(self, directory: str, archive_id: str) -> None:
+        """The archive in this directory has this id, and is used now."""
 
     @abstractmethod
     def note_archived(self, executions: Sequence[tuple[int, int]], incarnations: Sequence[int]) -> None:

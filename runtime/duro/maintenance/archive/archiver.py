@@ -50,6 +50,28 @@ class ArchiveStep(msgspec.Struct, frozen=True, kw_only=True):
     busy: bool = False
 
 
+def usable_place(store: Store, path: Path, disk: Disk = DISK, *, any_archive: bool = False) -> ArchivePlace:
+    """The archive in ``path``, which is made if the store has never written to one there, and remembered. What is there
+    in its place is refused, unless it is to be ``any_archive``: a volume that is not mounted is not stood in for.
+
+    Raises:
+        ArchiveUnavailableError: it cannot be used.
+    """
+    place = ArchivePlace(path, disk)
+    known = {each.directory: each.archive_id for each in store.known_archives()}.get(str(place.path))
+    if known is None or any_archive:
+        place.prepare()
+    found = place.check()
+    if known is not None and known != found and not any_archive:
+        raise ArchiveUnavailableError(
+            f"{str(place.path)!r} is not the archive that this store has written to",
+            hint="is its volume mounted? `duroctl archive write --to DIR` takes what is there now",
+        )
+    if known != found:
+        store.remember_archive(str(place.path), found)
+    return place
+
+
 class Archiver:
     """The state between steps: archives that could not be used (``unavailable``, with why), and how far the first
     instance is that is too large for one segment. It holds nothing that the store does not know.
@@ -182,9 +204,7 @@ class Archiver:
         if path in self._places:
             self._places[path].check()
         else:
-            place = ArchivePlace(path, self._disk)
-            place.prepare()
-            self._places[path] = place
+            self._places[path] = usable_place(self._store, path, self._disk, any_archive=self._instead is not None)
         return self._places[path]
 
     def _path(self, archive: str) -> Path | None:

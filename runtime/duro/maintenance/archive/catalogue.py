@@ -21,7 +21,7 @@ from duro.model.archive import ArchivableExecution, ArchivableInstance
 from duro.model.status import ExecutionStatus
 from duro.retention.names import matches
 
-CATALOGUE_VERSION: Final = 1
+CATALOGUE_VERSION: Final = 2
 
 _ROWS_A_BATCH: Final = 1_000
 _BUSY_S: Final = 10.0
@@ -66,6 +66,10 @@ class Catalogue:
     # --- opening -----------------------------------------------------------------------------------------------
 
     def _open(self) -> sqlite3.Connection:
+        with _errors(self.place, "written"):
+            return self._opened()
+
+    def _opened(self) -> sqlite3.Connection:
         with contextlib.suppress(sqlite3.Error, OSError):
             found = self._existing()
             if found is not None:
@@ -124,9 +128,10 @@ class Catalogue:
         executions: Sequence[tuple[ArchivableExecution, int, bool]],
         instances: Sequence[ArchivableInstance],
     ) -> None:
-        """A segment that was written: of each history its execution, the number of its events and whether it goes with
-        its instance. What an earlier segment has already stays where it is."""
+        """A segment that was written, or read: of each history its execution, the number of its events and whether it
+        goes with its instance. What was said of it before is forgotten."""
         with self._writing():
+            self._forget(manifest.segment)
             self._connection.execute(sql.INSERT_SEGMENT, _segment_row(manifest))
             self._connection.executemany(sql.INSERT_HISTORY, (_history_row(manifest, *each) for each in executions))
             self._connection.executemany(sql.INSERT_INSTANCE, (_instance_row(manifest, each) for each in instances))
@@ -135,7 +140,8 @@ class Catalogue:
         """Read the segments it does not know, forget those that are gone; what could not be read. ``repair``: a segment
         without a manifest, whose writer was interrupted, gets one (the caller has the archive's lock)."""
         there = set(self.place.segments())
-        known = {row[0] for row in self._connection.execute(sql.KNOWN_SEGMENTS)}
+        with _errors(self.place, "read"):
+            known = {row[0] for row in self._connection.execute(sql.KNOWN_SEGMENTS)}
         if there == known:
             return []
         if not self._writable:
@@ -202,10 +208,8 @@ class Catalogue:
             if error.sqlite_errorcode in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
                 with contextlib.suppress(OSError):  # the next one makes it anew
                     self.place.disk.unlink(self._path)
-            raise ArchiveUnavailableError(
-                f"the catalogue of archive {str(self.place.path)!r} cannot be written: {error}",
-                hint=f"remove {CATALOGUE}: it is made anew from the segments",
-            ) from error
+            with _errors(self.place, "written"):
+                raise
 
     # --- reading -----------------------------------------------------------------------------------------------
 
@@ -215,6 +219,7 @@ class Catalogue:
         store_id: str | None = None,
         instance_id: str | None = None,
         execution_id: int | None = None,
+        incarnation: int | None = None,
         name: str | None = None,
         limit: int = 0,
         offset: int = 0,
@@ -224,26 +229,29 @@ class Catalogue:
         statement = sql.EXECUTIONS
         if instance_id is not None:
             statement = sql.EXECUTIONS_OF if execution_id is None else sql.ONE_EXECUTION
-        cursor = self._connection.execute(
-            statement,
-            {
-                "store_id": store_id,
-                "instance_id": instance_id,
-                "execution_id": execution_id,
-                "name": name,
-                "limit": limit or -1,
-                "offset": offset,
-            },
-        )
-        names = [column[0] for column in cursor.description]
-        return tuple(
-            msgspec.convert(dict(zip(names, row, strict=True)), ArchivedExecution, strict=False) for row in cursor
-        )
+        with _errors(self.place, "read"):
+            cursor = self._connection.execute(
+                statement,
+                {
+                    "store_id": store_id,
+                    "instance_id": instance_id,
+                    "execution_id": execution_id,
+                    "incarnation": incarnation,
+                    "name": name,
+                    "limit": limit or -1,
+                    "offset": offset,
+                },
+            )
+            names = [column[0] for column in cursor.description]
+            return tuple(
+                msgspec.convert(dict(zip(names, row, strict=True)), ArchivedExecution, strict=False) for row in cursor
+            )
 
     def count(self, store_id: str | None) -> tuple[int, int]:
         """Histories and segments."""
         statements = (sql.COUNT_HISTORIES, sql.COUNT_SEGMENTS)
-        histories, segments = (self._connection.execute(each, (store_id,)).fetchone()[0] for each in statements)
+        with _errors(self.place, "read"):
+            histories, segments = (self._connection.execute(each, (store_id,)).fetchone()[0] for each in statements)
         return histories, segments
 
 
@@ -297,6 +305,18 @@ def _instance_row(manifest: Manifest, instance: ArchivableInstance) -> tuple[Any
         None if instance.lineage is None else instance.lineage.parent.instance_id,
         manifest.segment,
     )
+
+
+@contextlib.contextmanager
+def _errors(place: ArchivePlace, done: str) -> Iterator[None]:
+    """What SQLite says of the catalogue, as an error of ours."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise ArchiveUnavailableError(
+            f"the catalogue of archive {str(place.path)!r} cannot be {done}: {error}",
+            hint=f"remove {CATALOGUE}: it is made anew from the segments",
+        ) from error
 
 
 def _is_whole(connection: sqlite3.Connection) -> bool:

@@ -16,12 +16,16 @@ import msgspec
 
 from duro.errors import ArchiveDamagedError
 from duro.model.archive import ArchivableExecution, ArchivableInstance, ArchivedHistory
+from duro.model.limits import HISTORY_EVENTS_MAX
 
 SEGMENT_SCHEMA: Final = "duro.archive_segment/1"
 MANIFEST_SCHEMA: Final = "duro.archive_manifest/1"
 
 LINE_BYTES_MAX: Final = 64 * 1024 * 1024
 """Of one line of a segment: the longest event is a fraction of it."""
+
+EVENTS_MAX: Final = 4 * HISTORY_EVENTS_MAX
+"""Of one history: twice what a store lets one become."""
 
 CONTENT_BYTES_MAX: Final = 1024 * 1024 * 1024
 """Of a segment, unpacked: what claims more is not unpacked. The largest history a store holds is an eighth of it."""
@@ -200,7 +204,7 @@ def _next(lines: LineSource, number: int) -> Line:
 
 def _history(lines: LineSource, head: HistoryHead, number: int) -> tuple[ArchivedHistory, int]:
     """With the bytes of its events."""
-    if head.events < 0:
+    if not 0 <= head.events <= EVENTS_MAX:
         raise ArchiveDamagedError(f"line {number}: a history of {head.events} events")
     taken = lines.take(head.events)
     if len(taken) < head.events:

@@ -31,6 +31,13 @@ _MANIFEST_ENDING: Final = ".manifest.json"
 _PART: Final = re.compile(r"\.[^/]+\.[0-9]+\.part", re.ASCII)
 _MANIFEST_BYTES_MAX: Final = 64 * 1024
 _LOCK_LOOK_S: Final = 0.05
+_LAST_MS: Final = 253_402_300_799_999
+"""The last millisecond of the year 9999: a clock that is behind it does not make names that are none."""
+
+
+class _Marker(msgspec.Struct, frozen=True):
+    schema: str = ""
+    archive_id: str = ""
 
 
 class ArchivePlace:
@@ -43,13 +50,12 @@ class ArchivePlace:
     # --- as a whole --------------------------------------------------------------------------------------------
 
     def prepare(self) -> None:
-        """Make the directory (the last part of its path alone: a volume that is not mounted is not stood in for), or
-        see that it is an archive.
+        """Make the directory (the last part of its path alone), or see that it is an archive.
 
         Raises:
             ArchiveUnavailableError: it cannot be made or is something else.
         """
-        with self.errors("made"):
+        with self.errors("made", "name another directory"):
             self.disk.make_directory(self.path)
             if not os.path.lexists(self.path / _MARKER):
                 if any(not _is_part(name) for name in os.listdir(self.path)):  # noqa: PTH208 - names
@@ -57,11 +63,16 @@ class ArchivePlace:
                         f"{str(self.path)!r} is neither empty nor an archive", hint="give an archive a directory alone"
                     )
                 with contextlib.suppress(FileExistsError), new_file(self.path / _MARKER, self.disk) as part:
-                    self._write(part, msgspec.json.encode({"schema": ARCHIVE_SCHEMA}) + b"\n")
+                    made = {"schema": ARCHIVE_SCHEMA, "archive_id": secrets.token_hex(16)}
+                    self._write(part, msgspec.json.encode(made) + b"\n")
         self.check()
 
-    def check(self) -> None:
-        """Raises ArchiveUnavailableError: it is not there, or is no archive this duro knows."""
+    def check(self) -> str:
+        """The id it was given when it was made.
+
+        Raises:
+            ArchiveUnavailableError: it is not there, or is no archive this duro knows.
+        """
         with self.errors("read"):
             try:
                 data = self.read_file(self.path / _MARKER, _MANIFEST_BYTES_MAX)
@@ -72,16 +83,18 @@ class ArchivePlace:
                     hint="check the path, and that its volume is mounted",
                 ) from None
         try:
-            schema = msgspec.json.decode(data)["schema"]
-        except (ValueError, TypeError, KeyError):
-            schema = None
+            marker = msgspec.json.decode(data, type=_Marker)
+        except ValueError:
+            marker = _Marker()
+        schema = marker.schema
         if schema != ARCHIVE_SCHEMA:
             raise ArchiveUnavailableError(
                 f"{str(self.path)!r} is an archive of another version ({schema!r})", hint="use the duro that made it"
             )
+        return marker.archive_id
 
     @contextlib.contextmanager
-    def errors(self, done: str) -> Iterator[None]:
+    def errors(self, done: str, hint: str = "see to the directory, or name another one") -> Iterator[None]:
         """What the file system says, as an error of ours."""
         try:
             yield
@@ -89,7 +102,7 @@ class ArchivePlace:
             reason = error.strerror or str(error)
             raise ArchiveUnavailableError(
                 f"archive {str(self.path)!r} cannot be {done}: {reason}",
-                hint="nothing that waits for it is lost; see to the directory, or name another one",
+                hint=hint,
             ) from error
 
     @contextlib.contextmanager
@@ -121,10 +134,11 @@ class ArchivePlace:
 
     def new_segment(self, now_ms: int) -> Path:
         """Where a further one goes; its directory is there."""
-        moment = datetime.fromtimestamp(now_ms / 1000, UTC)
+        now_ms = min(max(now_ms, 0), _LAST_MS)
+        moment = datetime.fromtimestamp(now_ms // 1000, UTC)
         month = self.path / f"{moment:%Y-%m}"
         self.disk.make_directory(month)
-        stamp = f"{moment:%Y%m%dT%H%M%S}{moment.microsecond // 1000:03}Z"
+        stamp = f"{moment:%Y%m%dT%H%M%S}{now_ms % 1000:03}Z"
         return month / f"{stamp}-{secrets.token_hex(8)}{_SEGMENT_ENDING}"
 
     def segments(self) -> list[str]:
@@ -136,6 +150,24 @@ class ArchivePlace:
                 for name in os.listdir(month)  # noqa: PTH208 - names
                 if _SEGMENT.fullmatch(name)
             )
+
+    def lost(self) -> list[str]:
+        """What should not be: manifests whose segment is not there, and months that are no directories. Names."""
+        there = set(self.segments())
+        with self.errors("read"):
+            months = [each for each in os.scandir(self.path) if _MONTH.fullmatch(each.name)]
+            strange = [each.name for each in months if not each.is_dir(follow_symlinks=False)]
+            manifests = [
+                name.removesuffix(_MANIFEST_ENDING) + _SEGMENT_ENDING
+                for month in self._months()
+                for name in os.listdir(month)  # noqa: PTH208 - names
+                if name.endswith(_MANIFEST_ENDING)
+            ]
+        return sorted([*strange, *(name for name in manifests if _SEGMENT.fullmatch(name) and name not in there)])
+
+    def is_segment(self, name: str) -> bool:
+        """Whether a segment of this name is there."""
+        return _SEGMENT.fullmatch(name) is not None and self.path_of(name).exists()
 
     def path_of(self, segment: str) -> Path:
         """Where the segment of this name stands.

@@ -12,17 +12,20 @@ from typing import Final
 import msgspec
 
 from duro.disk import DISK, Disk
-from duro.errors import ArchiveDamagedError, ArchiveError, NotArchivedError
+from duro.errors import ArchiveDamagedError, ArchiveError, ArchiveUnavailableError, NotArchivedError
 from duro.maintenance.archive.catalogue import ArchivedExecution, Catalogue
 from duro.maintenance.archive.format import HistoryRead, Manifest
 from duro.maintenance.archive.place import ArchivePlace
 from duro.maintenance.archive.segments import measure_segment, read_segment
-from duro.model.archive import ArchivableInstance, ArchivedHistory, Restoration, RestoreResult
+from duro.model.archive import ArchivableExecution, ArchivableInstance, ArchivedHistory, Restoration, RestoreResult
 from duro.model.ledger import RunSource
 from duro.stores.base import Store
 
 _RESTORE_EVENTS_MAX: Final = 2_000
 """Events one transaction of a restoration writes, about: a few milliseconds that other writers wait."""
+
+
+_LOST: Final = "take it from a copy of the archive; what was removed on purpose was removed with its manifest"
 
 
 class SegmentCheck(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,7 +69,7 @@ class Archive:
 
     def _open(self) -> Catalogue:
         """Up to date: in its file if that can be done now, else in memory."""
-        with contextlib.suppress(ArchiveError), self._place.locked(0.0) as mine:
+        with contextlib.suppress(ArchiveUnavailableError), self._place.locked(0.0) as mine:
             if mine:
                 return self._opened(writable=True)
         return self._opened(writable=False)
@@ -91,14 +94,25 @@ class Archive:
             store_id=self.store_id, instance_id=instance_id, name=name, limit=limit, offset=offset
         )
 
-    def find(self, instance_id: str, execution_id: int | None = None) -> ArchivedExecution | None:
-        """The execution (None: the last one there is), of the latest life of the instance that has it."""
-        found = self._catalogue.executions(store_id=self.store_id, instance_id=instance_id, execution_id=execution_id)
+    def find(
+        self, instance_id: str, execution_id: int | None = None, *, incarnation: int | None = None
+    ) -> ArchivedExecution | None:
+        """The execution (None: the last one there is), of this life of the instance (None: the latest that has it)."""
+        found = self._catalogue.executions(
+            store_id=self.store_id,
+            instance_id=instance_id,
+            execution_id=execution_id,
+            incarnation=incarnation,
+        )
         return max(found, key=attrgetter("incarnation", "execution_id"), default=None)
 
     def count(self) -> tuple[int, int]:
         """Histories and segments."""
         return self._catalogue.count(self.store_id)
+
+    def is_segment(self, name: str) -> bool:
+        """Whether there is a segment of this name."""
+        return self._place.is_segment(name)
 
     def manifest(self, segment: str) -> Manifest:
         """Raises ArchiveDamagedError: it has none."""
@@ -134,9 +148,12 @@ class Archive:
     # --- checking ----------------------------------------------------------------------------------------------
 
     def verify(self) -> Iterator[SegmentCheck]:
-        """Read every segment whole and compare it with its manifest, one after another."""
+        """Read every segment whole and compare it with its manifest, one after another; the catalogue says then what
+        was read. At last what is missing: segments of which there is a manifest, and months that are no directories."""
         for segment in self._place.segments():
             histories = events = 0
+            found: list[tuple[ArchivableExecution, int, bool]] = []
+            instances: dict[int, ArchivableInstance] = {}
             try:
                 manifest = self._place.manifest_of(segment)
                 if manifest is None:
@@ -149,10 +166,17 @@ class Archive:
                 for read in read_segment(self._place, manifest):
                     histories += 1
                     events += len(read.history.events)
+                    found.append((read.history.execution, len(read.history.events), read.instance is not None))
+                    if read.instance is not None:
+                        instances[read.instance.incarnation] = read.instance
+                self._catalogue.add(manifest, found, list(instances.values()))
             except ArchiveError as error:
                 yield SegmentCheck(segment=segment, problem=str(error), histories=histories, events=events)
             else:
                 yield SegmentCheck(segment=segment, histories=histories, events=events, file_bytes=manifest.file_bytes)
+        for name in self._place.lost():
+            problem = f"{name} of archive {str(self.path)!r} is not there, or is no directory: {_LOST}"
+            yield SegmentCheck(segment=name, problem=problem)
 
     # --- restoring ---------------------------------------------------------------------------------------------
 
@@ -170,7 +194,8 @@ class Archive:
         there = {each.execution_id: each for each in found if each.incarnation == latest}
         if not there:
             raise NotArchivedError(
-                f"archive {str(self.path)!r} has nothing of instance {instance_id!r}", hint="duroctl archive list"
+                f"archive {str(self.path)!r} has nothing of instance {instance_id!r}",
+                hint="`duroctl archive list` shows what it has",
             )
         if execution_ids is None:
             removed = [number for number in sorted(there) if there[number].with_instance]
@@ -178,7 +203,8 @@ class Archive:
         missing = sorted(set(execution_ids) - there.keys())
         if missing:
             raise NotArchivedError(
-                f"archive {str(self.path)!r} does not have {instance_id}/{missing[0]}", hint="duroctl archive list"
+                f"archive {str(self.path)!r} does not have {instance_id}/{missing[0]}",
+                hint="`duroctl archive list` shows what it has",
             )
         return tuple(there[number] for number in sorted(set(execution_ids)))
 

@@ -31,6 +31,9 @@ from duro.model.archive import ArchivableInstance, ArchivedHistory
 from duro.version import __version__
 
 _READ_BYTES: Final = 1024 * 1024
+_PIECE_BYTES: Final = 256 * 1024
+"""Of what is unpacked, taken apart into lines at once: a line is an object of some 50 bytes, however short it is."""
+
 _STEP_BYTES: Final = 1024
 """Given to the decompressor at once: it makes 32 MiB of them at most, whatever they are."""
 
@@ -95,7 +98,12 @@ def write_segment(place: ArchivePlace, entries: Iterable[Entry], *, store_id: st
                 f"what was written to archive {str(place.path)!r} is not what is read back: {error.message}",
                 hint="check the disk",
             ) from error
-        place.write_manifest(manifest)
+        try:
+            place.write_manifest(manifest)
+        except OSError:
+            with contextlib.suppress(OSError):
+                place.disk.unlink(path)
+            raise
     return manifest
 
 
@@ -261,7 +269,8 @@ def _unpacked(chunks: Iterator[bytes], bytes_max: int) -> Iterator[bytes]:
                 total += len(data)
                 if total > bytes_max:
                     raise ArchiveDamagedError(f"unpacked it is more than {bytes_max} bytes")
-                yield data
+                for at in range(0, len(data), _PIECE_BYTES):
+                    yield data[at : at + _PIECE_BYTES]
     except zstandard.ZstdError as error:
         raise ArchiveDamagedError(f"it cannot be unpacked: {error}") from error
     if not unpacker.eof or unpacker.unused_data:
@@ -303,6 +312,8 @@ class Lines:
             raise ArchiveDamagedError(f"a line of it is longer than {LINE_BYTES_MAX} bytes")
         if others:
             last = others.pop()
-            self._lines = [*self._lines[self._at :], b"".join(self._rest), *others]
+            del self._lines[: self._at]
             self._at = 0
+            self._lines.append(b"".join(self._rest))
+            self._lines += others
             self._rest, self._waiting = [last], len(last)

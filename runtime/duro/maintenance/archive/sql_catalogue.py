@@ -48,11 +48,11 @@ INSTANCES: Final = {
     "parent_instance_id": str,
     "segment": str,
 }
-HISTORIES_KEY: Final = ("instance_id", "execution_id", "incarnation", "store_id")
-INSTANCES_KEY: Final = ("instance_id", "incarnation", "store_id")
+HISTORIES_KEY: Final = ("instance_id", "execution_id", "incarnation", "store_id", "segment")
+INSTANCES_KEY: Final = ("instance_id", "incarnation", "store_id", "segment")
 
 GET_VERSION: Final = "PRAGMA user_version"
-SET_VERSION: Final = "PRAGMA user_version = 1"
+SET_VERSION: Final = "PRAGMA user_version = 2"
 QUICK_CHECK: Final = "PRAGMA quick_check(1)"
 
 # A row of each table, in the order of its columns; one that is there already stays.
@@ -75,14 +75,22 @@ FORGET: Final = (
 )
 KNOWN_SEGMENTS: Final = "SELECT segment FROM segments"
 
-# Archived executions of a store (NULL: of any) whose names match (NULL: any), those archived last first.
+# An execution may stand in several segments: the one that was written last is what was pruned last.
+_NEWEST: Final = """NOT EXISTS (SELECT 1 FROM histories n WHERE n.instance_id = h.instance_id
+  AND n.execution_id = h.execution_id AND n.incarnation = h.incarnation AND n.store_id = h.store_id
+  AND (n.archived_at_ms, n.segment) > (h.archived_at_ms, h.segment))"""
+# Archived executions of a store, of one life, whose names match (each NULL: of any), those archived last first.
 _EXECUTIONS: Final = """
-SELECT * FROM histories
+SELECT * FROM histories h
 WHERE {condition} AND (:store_id IS NULL OR store_id = :store_id) AND (:name IS NULL OR matches(name, :name))
+  AND (:incarnation IS NULL OR incarnation = :incarnation) AND {newest}
 ORDER BY archived_at_ms DESC, segment DESC, incarnation DESC, execution_id DESC LIMIT :limit OFFSET :offset
 """
-EXECUTIONS: Final = _EXECUTIONS.format(condition="true")
-EXECUTIONS_OF: Final = _EXECUTIONS.format(condition="instance_id = :instance_id")
-ONE_EXECUTION: Final = _EXECUTIONS.format(condition="instance_id = :instance_id AND execution_id = :execution_id")
-COUNT_HISTORIES: Final = "SELECT count(*) FROM histories WHERE ?1 IS NULL OR store_id = ?1"
+EXECUTIONS: Final = _EXECUTIONS.format(condition="true", newest=_NEWEST)
+EXECUTIONS_OF: Final = _EXECUTIONS.format(condition="instance_id = :instance_id", newest=_NEWEST)
+ONE_EXECUTION: Final = _EXECUTIONS.format(
+    condition="instance_id = :instance_id AND execution_id = :execution_id", newest=_NEWEST
+)
+_COUNT_HISTORIES: Final = "SELECT count(*) FROM histories h WHERE (?1 IS NULL OR store_id = ?1) AND {newest}"
+COUNT_HISTORIES: Final = _COUNT_HISTORIES.format(newest=_NEWEST)
 COUNT_SEGMENTS: Final = "SELECT count(*) FROM segments WHERE ?1 IS NULL OR store_id = ?1"

@@ -12,6 +12,7 @@ from duro.model.archive import (
     ArchivedHistory,
     ArchivedLedgerRow,
     ArchivedLineage,
+    KnownArchive,
     Restoration,
     RestoreResult,
     WaitingArchive,
@@ -51,6 +52,8 @@ class Archives:
     _hold_revision: int
     _runs: dict[str, PruneRun]
     _totals: dict[str, LedgerTotals]
+    _archives: dict[str, KnownArchive]
+    _next_incarnation: int
     _transaction: Callable[[], AbstractContextManager[int]]
     _changed: Callable[[], None]
     _note_parent_removed: Callable[[int, int | None], None]
@@ -111,6 +114,15 @@ class Archives:
                 for archive in sorted({*executions, *instances})
             )
 
+    def known_archives(self) -> tuple[KnownArchive, ...]:
+        with self._transaction():
+            return tuple(sorted(self._archives.values(), key=lambda each: (-each.last_used_at_ms, each.directory)))
+
+    def remember_archive(self, directory: str, archive_id: str) -> None:
+        with self._transaction() as now:
+            self._archives[directory] = KnownArchive(directory=directory, archive_id=archive_id, last_used_at_ms=now)
+            self._changed()
+
     def note_archived(self, executions: Sequence[tuple[int, int]], incarnations: Sequence[int]) -> None:
         with self._transaction():
             for incarnation, execution_id in executions:
@@ -131,7 +143,10 @@ class Archives:
     def restore(self, restoration: Restoration) -> RestoreResult:
         with self._transaction() as now:
             made = makes_instance(
-                restoration, self._standing(restoration), removed=restoration.incarnation in self._removed
+                restoration,
+                self._standing(restoration),
+                removed=restoration.incarnation in self._removed,
+                next_incarnation=self._next_incarnation,
             )
             missing = [each for each in restoration.histories if made or self._is_missing(restoration, each)]
             there = len(restoration.histories) - len(missing)

@@ -15,7 +15,7 @@ from duro.errors import (
     PruneRunNotFoundError,
     StalePlanError,
 )
-from duro.model.archive import CONFIGURED
+from duro.model.archive import CONFIGURED, KnownArchive
 from duro.model.families import RemovalBatch
 from duro.model.ledger import NO_SOURCE, SEVERAL, UNDO, LedgerRange, LedgerTotals, RunSource
 from duro.model.limits import MARK_RECLAIM_EVENTS_MAX, TURN_PRUNE_EXECUTIONS_MAX
@@ -94,6 +94,7 @@ class Pruning(Families):
         """Text -> its number in the order of publication, when it was published last."""
         self._runs: dict[str, PruneRun] = {}
         self._totals: dict[str, LedgerTotals] = {}
+        self._archives: dict[str, KnownArchive] = {}
 
     def store_id(self) -> str:
         with self._transaction():

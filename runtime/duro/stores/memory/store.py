@@ -814,6 +814,7 @@ class MemoryStore(Archives, Pruning, Store):
                 "ledger": rows.rows_of(rows.ledger_rows, instances),
                 "prune_runs": [rows.run_row(run) for _, run in sorted(self._runs.items())],
                 "ledger_totals": [msgspec.structs.asdict(totals) for _, totals in sorted(self._totals.items())],
+                "archives": [msgspec.structs.asdict(each) for _, each in sorted(self._archives.items())],
                 "versions": [
                     {"name": name, "version": version, "first_seen_at_ms": at_ms}
                     for (name, version), at_ms in sorted(self._versions.items())

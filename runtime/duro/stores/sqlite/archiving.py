@@ -13,6 +13,7 @@ from duro.model.archive import (
     ArchivableExecution,
     ArchivableInstance,
     ArchivedHistory,
+    KnownArchive,
     Restoration,
     RestoreResult,
     WaitingArchive,
@@ -40,6 +41,7 @@ _EVENTS_MAX: Final = MARK_RECLAIM_EVENTS_MAX
 _executions = msgspec.json.Decoder(list[ArchivableExecution])
 _instances = msgspec.json.Decoder(list[ArchivableInstance])
 _sizes = msgspec.json.Decoder(list[tuple[int, int, int]])
+_known = msgspec.json.Decoder(list[KnownArchive])
 _waiting = msgspec.json.Decoder(list[WaitingArchive])
 
 
@@ -73,6 +75,14 @@ def waiting(connection: apsw.Connection) -> tuple[WaitingArchive, ...]:
     return tuple(_waiting.decode(_value(connection, sql.WAITING, ())))
 
 
+def known(connection: apsw.Connection) -> tuple[KnownArchive, ...]:
+    return tuple(_known.decode(_value(connection, sql.KNOWN_ARCHIVES, ())))
+
+
+def remember(transaction: Transaction, directory: str, archive_id: str) -> None:
+    transaction.run(sql.REMEMBER_ARCHIVE, (directory, archive_id, transaction.now_ms))
+
+
 def note_archived(transaction: Transaction, executions: Sequence[tuple[int, int]], incarnations: Sequence[int]) -> None:
     if executions:
         listed = as_json(executions)
@@ -98,6 +108,7 @@ def restore(transaction: Transaction, restoration: Restoration) -> RestoreResult
         restoration,
         _standing(transaction, restoration),
         removed=bool(transaction.value(sql.IS_REMOVED, (restoration.incarnation,))),
+        next_incarnation=transaction.value(sql.NEXT_INCARNATION, ()),
     )
     missing = [history for history in restoration.histories if made or _is_missing(transaction, restoration, history)]
     there = len(restoration.histories) - len(missing)

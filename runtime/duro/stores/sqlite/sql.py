@@ -755,6 +755,7 @@ DUMP: Final = {
     "ledger": "SELECT * FROM ledger ORDER BY incarnation, sequence",
     "prune_runs": "SELECT * FROM prune_runs ORDER BY run_id",
     "ledger_totals": "SELECT * FROM ledger_totals ORDER BY name",
+    "archives": "SELECT * FROM archives ORDER BY directory",
     "versions": "SELECT * FROM versions ORDER BY name, version",
     "publications": "SELECT * FROM publications ORDER BY published",
 }

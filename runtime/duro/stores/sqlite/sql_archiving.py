@@ -97,6 +97,16 @@ UPDATE removed_instances SET unarchived = 1, archive = w.archive FROM (
 WHERE removed_instances.tree = w.tree AND removed_instances.unarchived = 0
 """
 
+# Archives that were written to, those used last first.
+KNOWN_ARCHIVES: Final = """
+SELECT json_group_array(json_object('directory', directory, 'archive_id', archive_id,
+  'last_used_at_ms', last_used_at_ms)) FROM (SELECT * FROM archives ORDER BY last_used_at_ms DESC, directory)
+"""
+REMEMBER_ARCHIVE: Final = """
+INSERT INTO archives (directory, archive_id, last_used_at_ms) VALUES (?1, ?2, ?3)
+ON CONFLICT (directory) DO UPDATE SET archive_id = excluded.archive_id, last_used_at_ms = excluded.last_used_at_ms
+"""
+
 # --- restoring -----------------------------------------------------------------------------------------------
 
 # Instance ?1 (an incarnation), or that of id ?2, as it is now: its incarnation, its id, its current execution.
@@ -104,6 +114,7 @@ STANDING: Final = """
 SELECT incarnation, instance_id, execution_id FROM instances WHERE incarnation = ?1
 UNION ALL SELECT incarnation, instance_id, execution_id FROM instances WHERE instance_id = ?2 AND incarnation <> ?1
 """
+NEXT_INCARNATION: Final = "SELECT next_incarnation FROM store"
 IS_REMOVED: Final = "SELECT EXISTS (SELECT 1 FROM removed_instances WHERE incarnation = ?1)"
 EXECUTION_STANDING: Final = """
 SELECT removal, event_count, history_bytes FROM executions WHERE incarnation = ?1 AND execution_id = ?2

@@ -15,7 +15,14 @@ import apsw
 
 from duro.clock import Clock
 from duro.errors import CommitUnknownError, StoreClosedError, StoreError, StoreNotFoundError, StoreReadOnlyError
-from duro.model.archive import ArchivableExecution, ArchivableInstance, Restoration, RestoreResult, WaitingArchive
+from duro.model.archive import (
+    ArchivableExecution,
+    ArchivableInstance,
+    KnownArchive,
+    Restoration,
+    RestoreResult,
+    WaitingArchive,
+)
 from duro.model.checkup import CheckResult, Repair
 from duro.model.families import (
     Family,
@@ -567,6 +574,13 @@ class SqliteStore(Store):
     def waiting_archives(self) -> tuple[WaitingArchive, ...]:
         with self._reading() as connection:
             return archiving.waiting(connection)
+
+    def known_archives(self) -> tuple[KnownArchive, ...]:
+        with self._reading() as connection:
+            return archiving.known(connection)
+
+    def remember_archive(self, directory: str, archive_id: str) -> None:
+        self._write(lambda transaction: archiving.remember(transaction, directory, archive_id))
 
     def note_archived(self, executions: Sequence[tuple[int, int]], incarnations: Sequence[int]) -> None:
         self._write(lambda transaction: archiving.note_archived(transaction, executions, incarnations), durable=False)

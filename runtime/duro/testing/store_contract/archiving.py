@@ -426,6 +426,37 @@ class ArchivesContract(FamilyContract):
         with pytest.raises(RestoreRefusedError, match="has not come to execution 3 yet"):
             store.restore(self.restoration((later,)))
 
+    def test_an_instance_of_a_time_the_store_has_not_come_to_is_refused(
+        self, store: Store, worker: ScriptedWorker, clock: ManualClock
+    ) -> None:
+        """As after a backup was put in the place of the store: its incarnation will be given to another one."""
+        incarnation = self.ended_family(store, worker, clock)
+        self.remove(store, (incarnation, OLD), archive=PLACE)
+        instance, (history,) = self.archive_instance(store)
+        later = msgspec.structs.replace(history.execution, instance_id="later", incarnation=99)
+        before = store.dump()
+        with pytest.raises(RestoreRefusedError, match="of a time that this store has not come to"):
+            store.restore(
+                self.restoration(
+                    (msgspec.structs.replace(history, execution=later),),
+                    msgspec.structs.replace(instance, instance_id="later", incarnation=99),
+                )
+            )
+        assert store.dump() == before
+
+    def test_archives_that_were_used_are_remembered_the_last_first(self, store: Store, clock: ManualClock) -> None:
+        assert store.known_archives() == ()
+        store.remember_archive("/a", "one")
+        clock.advance(5)
+        store.remember_archive("/b", "two")
+        clock.advance(5)
+        store.remember_archive("/a", "three")
+        assert [(each.directory, each.archive_id) for each in store.known_archives()] == [
+            ("/a", "three"),
+            ("/b", "two"),
+        ]
+        assert store.known_archives()[0].last_used_at_ms == store.now_ms()
+
 
 def _tables(dump: StoreDump) -> dict[str, list[dict[str, Any]]]:
     return {table: dump[table] for table in _OF_HISTORIES}

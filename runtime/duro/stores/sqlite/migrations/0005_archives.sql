@@ -17,3 +17,10 @@ CREATE INDEX removed_instances_due ON removed_instances (reclaim_at_ms, tree, de
   WHERE unarchived = 0;
 CREATE INDEX removed_instances_unarchived ON removed_instances (reclaim_at_ms, tree, depth DESC, incarnation, archive)
   WHERE unarchived = 1;
+
+-- Directories that were written to, and the id of the archive that was there: another one in its place is none of ours.
+CREATE TABLE archives (
+    directory           TEXT    PRIMARY KEY,
+    archive_id          TEXT    NOT NULL,
+    last_used_at_ms     INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
