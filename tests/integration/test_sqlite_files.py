@@ -1,6 +1,8 @@
 """What becomes of files: how a store comes to be, what is asserted about it, and what is refused and left alone."""
 
+import contextlib
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -157,6 +159,26 @@ def test_opening_again_keeps_what_is_there_and_who_it_is(tmp_path: Path) -> None
     assert again.info().store_id == "store-id"
     assert again.get_instance("one") is not None
     again.close()
+
+
+def test_a_file_whose_log_was_made_before_its_journal_was_gone_is_opened(tmp_path: Path) -> None:
+    """A cut of power may leave both: the removal of the one was not on the disk when the other was."""
+    making, path = tmp_path / "making.db", tmp_path / "duro.db"
+    plain = apsw.Connection(str(making))
+    plain.execute("CREATE TABLE t (x); DROP TABLE t")
+    plain.execute("BEGIN IMMEDIATE; CREATE TABLE half (x)")
+    plain.cache_flush()  # the journal is synced, then the pages are written
+    shutil.copy(making, path)
+    shutil.copy(f"{making}-journal", f"{path}-journal")
+    plain.execute("ROLLBACK")
+    plain.close()
+    Path(f"{path}-wal").write_bytes(b"\0" * 32)
+    store = open_store(path)
+    start(store)
+    store.close()
+    assert pragma(path, "quick_check") == "ok"
+    with contextlib.closing(open_store(path)) as again:
+        assert [row["instance_id"] for row in again.dump()["instances"]] == ["one"]
 
 
 def test_a_symbolic_link_is_followed(tmp_path: Path) -> None:

@@ -180,19 +180,28 @@ def open_reader(path: Path, *, busy_timeout_ms: int, read_only: bool) -> apsw.Co
     return connection
 
 
-def open_untouched(path: Path, *, busy_timeout_ms: int) -> apsw.Connection:
+def open_untouched(path: Path, *, busy_timeout_ms: int, may_recover: bool = False) -> apsw.Connection:
     """A connection to look at a file of unknown origin: it changes no byte and leaves no file beside it.
 
     A file without a log is opened as immutable, which takes no lock and makes no shared memory. One with a log is in
-    use or was left by a crash: its log is read, and not written back.
+    use or was left by a crash: its log is read, and not written back. If there is a journal, too (the power failed as
+    the file got its log), nothing can be read before it was played back: ``may_recover`` says that it may be.
     """
-    log = Path(f"{path}-wal")
-    if log.exists() and log.stat().st_size > 0:
-        connection = _connect(path, apsw.SQLITE_OPEN_READONLY, busy_timeout_ms)
+    if _has_bytes(Path(f"{path}-wal")):
+        recovers = may_recover and _has_bytes(Path(f"{path}-journal"))
+        flags = apsw.SQLITE_OPEN_READWRITE if recovers else apsw.SQLITE_OPEN_READONLY
+        connection = _connect(path, flags, busy_timeout_ms)
         connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
         return connection
     uri = f"file:{quote(str(path))}?immutable=1"
     return _connect(uri, apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI, busy_timeout_ms)
+
+
+def _has_bytes(path: Path) -> bool:
+    try:
+        return path.stat().st_size > 0
+    except FileNotFoundError:
+        return False
 
 
 def _connect(path: Path | str, flags: int, busy_timeout_ms: int) -> apsw.Connection:

@@ -64,7 +64,7 @@ def prepare_file(path: Path, *, create: bool, for_writing: bool, busy_timeout_ms
             raise NotADatabaseError(f"{path} is not a file", hint="name a file in an existing directory")
         if for_writing:
             _check_writable(path)
-        inspection = _inspect(path, busy_timeout_ms)
+        inspection = _inspect(path, busy_timeout_ms, for_writing=for_writing)
     if inspection.new and not create:
         raise NotADuroStoreError(f"{path} is empty: no store was made in it", hint="make one: duroctl init")
     if not for_writing and inspection.version < SCHEMA_VERSION:
@@ -89,14 +89,14 @@ def _check_writable(path: Path) -> None:
         raise read_only(path)
 
 
-def _inspect(path: Path, busy_timeout_ms: int) -> Inspection:
+def _inspect(path: Path, busy_timeout_ms: int, *, for_writing: bool) -> Inspection:
     size = path.stat().st_size
     if size == 0 and not Path(f"{path}-wal").exists():
         return Inspection(new=True, version=0)
     if 0 < size < _DATABASE_BYTES_MIN:  # one byte SQLite would take for an empty file
         raise NotADatabaseError(f"{path} is not a SQLite database", hint="check the path")
     try:
-        connection = open_untouched(path, busy_timeout_ms=busy_timeout_ms)
+        connection = open_untouched(path, busy_timeout_ms=busy_timeout_ms, may_recover=for_writing)
         try:
             connection.execute(sql.BEGIN_READ)  # one snapshot: another process may be making the store just now
             application = connection.execute(sql.GET_APPLICATION_ID).get
