@@ -1,5 +1,6 @@
 """``duroctl init``: a store and a configuration file to begin with."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -130,10 +131,14 @@ def _make_store(url: str) -> bool:
 
 
 def _write_config(config: Path, url: str) -> None:
+    from duro.disk import new_file
     from duro.settings.documents import default_file
 
     here = config.parent.resolve() == Path.cwd()
     path = url.removeprefix("sqlite:///")
     shown = url if here or path.startswith("/") else f"sqlite:///{Path(path).resolve()}"
-    with config.open("x", encoding="utf-8") as file:
-        file.write(default_file(shown))
+    mask = os.umask(0o077)
+    os.umask(mask)
+    with new_file(config) as part:
+        part.write_text(default_file(shown), encoding="utf-8")
+        part.chmod(0o666 & ~mask)  # as any file that this user makes

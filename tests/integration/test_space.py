@@ -1,6 +1,7 @@
 """The room a store takes: counted, given back beside writers, copied whole, and written out as tables."""
 
 import contextlib
+import os
 import sqlite3
 import stat
 import threading
@@ -299,6 +300,21 @@ def test_an_export_can_be_of_some_orchestrations_and_without_events(family: Stor
     result = duro.Client(family).export(tmp_path / "export.db", name="nice.*", events=False)
     assert (result.instances, result.executions, result.events, result.lineage) == (2, 2, 0, 2)
     assert rows(tmp_path / "export.db", "SELECT DISTINCT name FROM instances") == [("nice.child",)]
+
+
+def test_an_export_and_its_name_are_synced_when_it_returns(
+    family: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[tuple[bool, bool]] = []
+    real = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        synced.append((stat.S_ISDIR(os.fstat(descriptor).st_mode), (tmp_path / "export.db").exists()))
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    duro.Client(family).export(tmp_path / "export.db")
+    assert synced == [(False, False), (True, True)], "the file before it has its name, its directory after"
 
 
 def test_an_export_that_fails_leaves_no_file(family: Store, tmp_path: Path) -> None:
