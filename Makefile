@@ -8,7 +8,7 @@ BIN    := $(VENV)/bin
 comma  := ,
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test check lint types layers pytest setup format properties families fuzz kill soak bench bench-pruning bench-families bench-operating generated clean
+.PHONY: demo test check lint types layers pytest setup format properties families fuzz kill soak power-loss bench bench-pruning bench-families bench-operating generated clean
 
 demo: setup
 	$(BIN)/duroctl demo
@@ -62,6 +62,11 @@ kill: setup
 DURO_SOAK_SECONDS ?= 1800
 soak: setup
 	$(BIN)/python -m tests.support.soak --seconds $(DURO_SOAK_SECONDS)
+
+# A cut of power at every operation of every scenario: DURO_POWER_STATES states of the disk (`make test` has a short form).
+DURO_POWER_STATES ?= 1000000
+power-loss: setup
+	$(BIN)/python -m tests.support.power --states $(DURO_POWER_STATES)
 
 # duro beside its peers (docs/performance.md): QUICK=1 without the peers, ONLY=W1,W4 some workloads, ROUNDS=5 more rounds.
 PEERS := benchmarks/.peers
