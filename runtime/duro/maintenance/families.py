@@ -283,7 +283,7 @@ def finished(store: Store, scope: PruneScope) -> Iterator[FinishedInstance]:
         InstanceNotFoundError: an instance that is named does not exist.
     """
     if scope.instance_ids is not None:
-        yield from _named(store, scope.instance_ids)
+        yield from _named(store, scope.instance_ids, scope.name)
         return
     names = None if scope.name is None else _names(store, scope.name)
     after = 0
@@ -295,18 +295,20 @@ def finished(store: Store, scope: PruneScope) -> Iterator[FinishedInstance]:
         after = page[-1].incarnation
 
 
-def _named(store: Store, instance_ids: Iterable[str]) -> Iterator[FinishedInstance]:
+def _named(store: Store, instance_ids: Iterable[str], pattern: str | None) -> Iterator[FinishedInstance]:
+    """All of them must be there; those whose orchestration's name does not match are left out."""
     for instance_id in dict.fromkeys(instance_ids):
         record = store.get_instance(instance_id)
         if record is None:
             raise _not_there(store, instance_id)
-        yield FinishedInstance(
-            incarnation=record.incarnation,
-            instance_id=instance_id,
-            name=record.name,
-            status=record.status,
-            completed_at_ms=record.completed_at_ms or 0,
-        )
+        if pattern is None or matches(record.name, pattern):
+            yield FinishedInstance(
+                incarnation=record.incarnation,
+                instance_id=instance_id,
+                name=record.name,
+                status=record.status,
+                completed_at_ms=record.completed_at_ms or 0,
+            )
 
 
 class _Newest:
@@ -386,7 +388,7 @@ def purge(
 
     run = _Run(store, terms, PURGE, progress)
     if scope.instance_ids is not None:
-        list(_named(store, scope.instance_ids))  # all of them or none
+        list(_named(store, scope.instance_ids, scope.name))  # all of them or none
     run.carry_out(purge_orders(store, asked, scope))
     if silent:
         raise _nobody_says()
