@@ -4,12 +4,18 @@ is refused."""
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 import duro
+from duro.maintenance.file_sources import with_file
+from duro.maintenance.sweep import Sweep
+from duro.model.policies import PolicySources
+from duro.model.pruning import Verdict
+from duro.settings.files import load_settings
 from duro.stores.base import Store
 from duro.stores.memory import MemoryStore
-from duro.testing.builders import completed, start_request
+from duro.testing.builders import child_completed, child_scheduled, completed, start_request
 from duro.testing.clock import ManualClock
 from duro.testing.invariants import check_invariants
 from duro.testing.scripted import ScriptedWorker
@@ -60,6 +66,30 @@ def end(store: Store, worker: ScriptedWorker, *instance_ids: str, name: str = "O
             worker.release(leased)
 
 
+def end_family(store: Store, worker: ScriptedWorker, root: str) -> None:
+    """An Order that has ended, with a Child below it (``ROOT.below``) whose end it recorded."""
+    store.start_instances([start_request(root)])
+    worker.run(worker.take(root), child_scheduled(f"{root}.below", "Child"))
+    worker.run(worker.take(f"{root}.below"), completed())
+    worker.run(worker.take(root), child_completed(2), completed())
+
+
+def sweep(store: Store) -> Sweep:
+    """A round to its end, and all that is reclaimed after it."""
+    done = Sweep(store)
+    while done.step():
+        pass
+    return done
+
+
+def published(store: Store, worker: ScriptedWorker, tmp_path: Path, text: str) -> None:
+    """The worker was told of a file with this text."""
+    file = tmp_path / "runtime_config.toml"
+    file.write_text(text)
+    sources = with_file(PolicySources(), load_settings(file, str(file)))
+    store.publish(worker.worker_id, msgspec.json.encode(sources).decode())
+
+
 # --- which instances -------------------------------------------------------------------------------------------
 
 
@@ -74,3 +104,46 @@ def test_a_purge_takes_of_the_instances_named_those_whose_orchestration_is_asked
     assert there(client) == {"o", "other"}
     with pytest.raises(duro.InstanceNotFoundError):
         client.purge_instances(NOW, scope=duro.PruneScope(instance_ids=("o", "nobody"), name="Chi*"))
+
+
+# --- policies by name ------------------------------------------------------------------------------------------
+
+NEVER_A_CHILD = '[purge]\nkeep_within = "1m"\n[purge.overrides."Child"]\n'
+
+
+@pytest.mark.parametrize(
+    ("rule", "reason"), [("never = true", "never"), ('keep_within = "1d"', "within:1d"), ("keep_last = 1", "last:1")]
+)
+def test_a_member_of_a_family_is_protected_by_what_is_said_of_its_own_name(
+    store: Store,
+    worker: ScriptedWorker,
+    client: duro.Client,
+    clock: ManualClock,
+    tmp_path: Path,
+    rule: str,
+    reason: str,
+) -> None:
+    """By a sweep, in a plan, and when it is carried out; and not against rules that are given by hand."""
+    end_family(store, worker, "a")
+    clock.advance(120_000)
+    published(store, worker, tmp_path, NEVER_A_CHILD + rule)
+    sweep(store)
+    assert there(client) == {"a", "a.below"}
+    (item,) = client.plan_purge().items
+    assert item.verdict.reasons == (f"member:a.below:{reason}",)
+    assert client.purge_instances().instances == 0
+    planned = client.plan_purge()
+    going = msgspec.structs.replace(item, verdict=Verdict(False, ("older-than:1m",)))
+    applied = client.apply_removal(msgspec.structs.replace(planned, items=(going,)))
+    assert [each.why for each in applied.skipped] == [f"it is kept now: member:a.below:{reason}"]
+    assert client.purge_instances(NOW).instances == 2
+
+
+def test_a_member_whose_name_has_no_override_follows_the_root(
+    store: Store, worker: ScriptedWorker, client: duro.Client, clock: ManualClock, tmp_path: Path
+) -> None:
+    end_family(store, worker, "a")
+    clock.advance(120_000)
+    published(store, worker, tmp_path, '[purge]\nkeep_within = "1d"\n[purge.overrides."Order"]\nkeep_within = "1m"\n')
+    sweep(store)
+    assert there(client) == set()

@@ -1,7 +1,9 @@
 """Who is an orphan, which family may go, and which purge policy applies."""
 
+from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
 
 from duro.errors import InvalidRulesError
@@ -35,7 +37,14 @@ from duro.retention.families import (
     settled_families,
     verdict_on,
 )
-from duro.retention.purging import purge_interval_s, purge_policy, union, united_orphan_rules, united_purge
+from duro.retention.purging import (
+    purge_interval_s,
+    purge_overrides,
+    purge_policy,
+    union,
+    united_orphan_rules,
+    united_purge,
+)
 from duroctl.render.removals import ORPHANS
 
 NOW_MS = 100_000_000
@@ -205,6 +214,11 @@ OPEN = child()
 SETTLED = child(observed_at_ms=9)
 
 
+def begins_at(incarnation: int) -> Callable[[str, int], int]:
+    """Where the newest of every orchestration begin, however many."""
+    return lambda _name, _count: incarnation
+
+
 def held(**target: Any) -> Hold:
     until_ms = target.pop("until_ms", None)
     return Hold(hold_id="h", target=HoldTarget(**target), reason="", created_at_ms=0, until_ms=until_ms)
@@ -280,7 +294,53 @@ def test_what_becomes_of_a_family(
 
 def test_the_newest_are_counted_by_where_they_begin() -> None:
     rules = PurgeOptions(keep_last=2)
-    assert [verdict_on(family(), rules, (), NOW_MS, newest_from=number).keep for number in (7, 8)] == [True, False]
+    found = [verdict_on(family(), rules, (), NOW_MS, newest=begins_at(number)).keep for number in (7, 8)]
+    assert found == [True, False]
+
+
+def stated(options: PurgeOptions | None, name: str = "", line: int = 1) -> StatedPurge:
+    kind = PolicyKind.FILE_OVERRIDE if name else PolicyKind.FILE_DEFAULT
+    return StatedPurge(options=options, origin=PolicyOrigin(kind, f"f:{line}"), name=name)
+
+
+def sources(**overrides: PurgeOptions | None) -> PolicySources:
+    return PolicySources(purges=tuple(stated(options, name) for name, options in overrides.items()))
+
+
+@pytest.mark.parametrize(
+    ("published", "reasons"),
+    [
+        ((sources(Child=None),), "member:m1:never"),
+        ((sources(Child=PurgeOptions(keep_within=90)),), "member:m1:within:90s"),
+        ((sources(Child=PurgeOptions(keep_within=45)),), "older-than:30s"),
+        ((sources(Child=PurgeOptions(keep_last=3)),), "member:m1:last:3"),
+        ((sources(Child=PurgeOptions(keep_within=45, keep_failed_within=90)),), "member:m2:within:90s"),
+        ((sources(**{"Chi*": None}),), "member:m1:never"),
+        ((sources(**{"Chi*": None, "Child": PurgeOptions(keep_within=45)}),), "older-than:30s"),
+        ((sources(Child=PurgeOptions(keep_within=45)), sources(Child=None)), "member:m1:never"),
+        ((PolicySources(), sources(Child=None)), "member:m1:never"),
+        ((PolicySources(purges=(stated(None),)),), "older-than:30s"),
+        ((sources(Nobody=None),), "older-than:30s"),
+        # the root's own name has rules of its own, which are asked already
+        ((sources(Order=None),), "older-than:30s"),
+    ],
+)
+def test_a_family_goes_only_if_what_is_said_of_each_members_own_name_lets_it_go(
+    published: tuple[PolicySources, ...], reasons: str
+) -> None:
+    older = [member(depth, name="Child", completed_at_ms=NOW_MS - 60_000 - depth) for depth in (1, 2)]
+    failed = msgspec.structs.replace(older[1], status=FAILED)
+    if "m2" not in reasons:
+        failed = older[1]
+    whole = family(member(), older[0], failed)
+    verdict = verdict_on(whole, OLD, (), NOW_MS, overrides=purge_overrides(published))
+    assert (verdict.keep, " ".join(verdict.reasons)) == (reasons != "older-than:30s", reasons)
+
+
+def test_what_is_said_of_names_protects_nothing_from_a_cleanup_of_orphans() -> None:
+    """That is not purging; ``[orphans]`` says what goes."""
+    whole = family(member(), member(1, name="Child"), of=child(**LEFT))
+    assert not verdict_on(whole, OrphanRules(), (), NOW_MS, overrides=purge_overrides([sources(Child=None)])).keep
 
 
 def test_a_plan_adds_up() -> None:
@@ -307,11 +367,6 @@ def test_children_settle_when_all_below_them_has_ended_and_nothing_is_held() -> 
 
 
 # --- policies --------------------------------------------------------------------------------------------------
-
-
-def stated(options: PurgeOptions | None, name: str = "", line: int = 1) -> StatedPurge:
-    kind = PolicyKind.FILE_OVERRIDE if name else PolicyKind.FILE_DEFAULT
-    return StatedPurge(options=options, origin=PolicyOrigin(kind, f"f:{line}"), name=name)
 
 
 def test_the_exact_name_wins_then_the_longest_pattern_then_the_default() -> None:
@@ -348,8 +403,9 @@ def test_a_union_keeps_what_any_of_them_keeps() -> None:
         for age_ms in (5_000, 20_000, 60_000, 120_000):
             for newest_from in (7, 8):
                 root = member(status=status, completed_at_ms=NOW_MS - age_ms)
-                kept = [verdict_on(family(root), each, (), NOW_MS, newest_from=newest_from).keep for each in several]
-                assert verdict_on(family(root), united, (), NOW_MS, newest_from=newest_from).keep == any(kept)
+                newest = begins_at(newest_from)
+                kept = [verdict_on(family(root), each, (), NOW_MS, newest=newest).keep for each in several]
+                assert verdict_on(family(root), united, (), NOW_MS, newest=newest).keep == any(kept)
 
 
 def test_orphans_are_swept_when_all_workers_want_it() -> None:

@@ -1,7 +1,7 @@
 """Whole instances from outside: which are orphans, which may be purged, and the removal of both, family by family."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import partial
+from functools import cache, partial
 from itertools import islice
 from typing import Final, NamedTuple
 
@@ -26,6 +26,7 @@ from duro.model.families import (
     OrphanRules,
     OrphanSearch,
     PurgeOptions,
+    PurgeOverrides,
     RemovalBatch,
     RemovalItem,
     RemovalOrder,
@@ -35,14 +36,14 @@ from duro.model.families import (
     SkippedInstance,
 )
 from duro.model.limits import REMOVAL_INSTANCES_MAX
-from duro.model.pruning import Hold
+from duro.model.pruning import Verdict
 from duro.model.records import ChildRecord
 from duro.model.removal import PruneScope
 from duro.model.retention import PolicyKind, PolicyOrigin
 from duro.model.status import FINAL_INSTANCE_STATUSES
 from duro.retention.families import as_orphan, is_kept, is_wanted, place_of, removal_item, removal_totals, verdict_on
 from duro.retention.names import matches
-from duro.retention.purging import united_purge
+from duro.retention.purging import purge_overrides, united_purge
 from duro.stores.base import Store
 
 _CHILDREN_A_READ: Final = 500
@@ -177,7 +178,7 @@ def plan_cleanup(store: Store, where: OrphanFilter, min_age_s: float) -> Removal
     while part := list(islice(found, _FAMILIES_A_READ)):
         running += [orphan.child.instance_id for orphan in part if _may_be_cancelled(orphan, rules, now_ms)]
         items += [
-            _item(family, rules, _CALLED, holds, now_ms, None, taken)
+            _item(family, rules, _CALLED, verdict_on(family, rules, holds, now_ms), taken)
             for family in store.families([orphan.child.incarnation for orphan in part])
             if family.root.incarnation not in taken
         ]
@@ -193,15 +194,8 @@ def plan_cleanup(store: Store, where: OrphanFilter, min_age_s: float) -> Removal
 
 
 def _item(
-    family: Family,
-    rules: OrphanRules | PurgeOptions | None,
-    origin: PolicyOrigin,
-    holds: Sequence[Hold],
-    now_ms: int,
-    newest_from: int | None,
-    taken: set[int],
+    family: Family, rules: OrphanRules | PurgeOptions | None, origin: PolicyOrigin, verdict: Verdict, taken: set[int]
 ) -> RemovalItem:
-    verdict = verdict_on(family, rules, holds, now_ms, newest_from=newest_from)
     if not verdict.keep:
         taken.update(member.incarnation for member in family.members)
     return removal_item(family, rules, origin, verdict)
@@ -260,12 +254,15 @@ class _Rules(NamedTuple):
     origin: PolicyOrigin
 
 
-def _purge_rules(store: Store, options: PurgeOptions | None) -> Callable[[str], _Rules]:
-    """What applies to an orchestration, by name."""
+def _purge_rules(
+    policies: ConfiguredPolicies, options: PurgeOptions | None
+) -> tuple[Callable[[str], _Rules], PurgeOverrides]:
+    """What applies to an orchestration, by name, and what protects members of families. Rules given by hand are for
+    whole families."""
     if options is not None:
         given = _Rules(options, _CALLED)
-        return lambda _: given
-    published = ConfiguredPolicies(store).sources
+        return lambda _: given, ()
+    published = policies.sources
     known: dict[str, _Rules] = {}
 
     def rules_of(name: str) -> _Rules:
@@ -273,7 +270,7 @@ def _purge_rules(store: Store, options: PurgeOptions | None) -> Callable[[str], 
             known[name] = _Rules(*united_purge(published, name))
         return known[name]
 
-    return rules_of
+    return rules_of, purge_overrides(published)
 
 
 def finished(store: Store, scope: PruneScope) -> Iterator[FinishedInstance]:
@@ -311,22 +308,6 @@ def _named(store: Store, instance_ids: Iterable[str], pattern: str | None) -> It
             )
 
 
-class _Newest:
-    """Where the newest ended instances of each orchestration begin, read once."""
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-        self._known: dict[tuple[str, int], int | None] = {}
-
-    def of(self, name: str, options: PurgeOptions | None) -> int | None:
-        if options is None or options.keep_last is None:
-            return None
-        key = (name, options.keep_last)
-        if key not in self._known:
-            self._known[key] = self._store.newest_finished(*key)
-        return self._known[key]
-
-
 def plan_purge(store: Store, options: PurgeOptions | None, scope: PruneScope) -> RemovalPlan:
     """What a purge would remove, family by family, and why the others stay. Reads no history and writes nothing.
 
@@ -334,22 +315,23 @@ def plan_purge(store: Store, options: PurgeOptions | None, scope: PruneScope) ->
         InstanceNotFoundError: an instance that is named does not exist.
         PolicyUnknownError: no options, and nobody says what to purge.
     """
-    revision = ConfiguredPolicies(store).revision
-    rules_of = _purge_rules(store, options)
+    policies = ConfiguredPolicies(store)
+    rules_of, overrides = _purge_rules(policies, options)
     hold_revision, holds, now_ms = store.hold_revision(), store.list_holds(), store.now_ms()
-    newest = _Newest(store)
+    newest = cache(store.newest_finished)
     items: list[RemovalItem] = []
     taken: set[int] = set()
     found = finished(store, scope)
     while part := list(islice(found, _FAMILIES_A_READ)):
         for family in store.families([each.incarnation for each in part]):
             chosen, origin = rules_of(family.root.name)
-            items.append(_item(family, chosen, origin, holds, now_ms, newest.of(family.root.name, chosen), taken))
+            verdict = verdict_on(family, chosen, holds, now_ms, newest=newest, overrides=overrides)
+            items.append(_item(family, chosen, origin, verdict, taken))
     if options is None and items and all(item.origin.kind is PolicyKind.NONE for item in items):
         raise _nobody_says()
     return RemovalPlan(
         store_id=store.store_id(),
-        policy_revision=revision,
+        policy_revision=policies.revision,
         hold_revision=hold_revision,
         made_at_ms=now_ms,
         items=tuple(items),
@@ -361,10 +343,10 @@ def purge_orders(
     store: Store, rules_of: Callable[[str], tuple[PurgeOptions | None, PolicyOrigin]], scope: PruneScope
 ) -> Iterator[RemovalOrder]:
     """Orders for what rules let go at first sight; the families are looked at in the transaction."""
-    newest, now_ms = _Newest(store), store.now_ms()
+    newest, now_ms = cache(store.newest_finished), store.now_ms()
     for each in finished(store, scope):
         options, origin = rules_of(each.name)
-        if options is not None and not is_kept(each, options, now_ms, newest_from=newest.of(each.name, options)):
+        if options is not None and not is_kept(each, options, now_ms, newest=newest):
             yield RemovalOrder(incarnation=each.incarnation, rules=options, origin=origin)
 
 
@@ -377,7 +359,7 @@ def purge(
         InstanceNotFoundError: an instance that is named does not exist.
         PolicyUnknownError: no options, and nobody says what to purge.
     """
-    rules_of = _purge_rules(store, options)
+    rules_of, overrides = _purge_rules(ConfiguredPolicies(store), options)
     silent = options is None
 
     def asked(name: str) -> _Rules:
@@ -386,7 +368,7 @@ def purge(
         silent = silent and rules.origin.kind is PolicyKind.NONE
         return rules
 
-    run = _Run(store, terms, PURGE, progress)
+    run = _Run(store, terms, PURGE, progress, overrides=overrides)
     if scope.instance_ids is not None:
         list(_named(store, scope.instance_ids, scope.name))  # all of them or none
     run.carry_out(purge_orders(store, asked, scope))
@@ -418,14 +400,23 @@ def apply(
             f"the plan is of another store ({made.store_id})", hint="apply it to the store it was made from"
         )
     configured = any(item.origin.kind is not PolicyKind.CALL for item in made.items)
+    policies = ConfiguredPolicies(store)
     revision = made.policy_revision if configured else None
-    if revision is not None and ConfiguredPolicies(store).revision != revision:
+    if revision is not None and policies.revision != revision:
         raise StalePlanError(
             "what is said about purging has changed since the plan was made", hint="make the plan again"
         )
     going = [item for item in made.items if not item.verdict.keep and item.rules is not None]
     trigger = ORPHANS if any(isinstance(item.rules, OrphanRules) for item in going) else PURGE
-    run = _Run(store, terms, trigger, progress, revision, {item.incarnation: item.instance_id for item in going})
+    run = _Run(
+        store,
+        terms,
+        trigger,
+        progress,
+        policy_revision=revision,
+        planned={item.incarnation: item.instance_id for item in going},
+        overrides=purge_overrides(policies.sources) if configured else (),
+    )
     run.carry_out(
         RemovalOrder(incarnation=item.incarnation, rules=item.rules, origin=item.origin)
         for item in going
@@ -445,8 +436,10 @@ class _Run:
         terms: RunTerms,
         trigger: str,
         progress: Progress | None,
+        *,
         policy_revision: int | None = None,
         planned: dict[int, str] | None = None,
+        overrides: PurgeOverrides = (),
     ) -> None:
         self._store = store
         self._terms = terms
@@ -462,6 +455,7 @@ class _Run:
         self._progress = progress or (lambda _: True)
         self._policy_revision = policy_revision
         self._planned = planned or {}
+        self._overrides = overrides
         self._room = Room(store)
         self._size = REMOVAL_INSTANCES_MAX
         self._skipped: list[SkippedInstance] = []
@@ -474,6 +468,7 @@ class _Run:
             removal = RemovalBatch(
                 orders=tuple(batch),
                 trigger=self._trigger,
+                overrides=self._overrides,
                 run_id=self._terms.run_id,
                 by=self._terms.by,
                 reason=self._terms.reason,

@@ -11,13 +11,13 @@ from typing import Final
 from duro.maintenance import families
 from duro.maintenance.policies import ConfiguredPolicies
 from duro.maintenance.pruning import INSTANCES_A_PAGE
-from duro.model.families import OrphanFilter, RemovalBatch, RemovalOrder, RemovalOutcome
+from duro.model.families import OrphanFilter, PurgeOverrides, RemovalBatch, RemovalOrder, RemovalOutcome
 from duro.model.limits import RECLAIM_EVENTS_MAX
 from duro.model.policies import PolicySources, StatedPolicy, UnitedPolicy
 from duro.model.pruning import PruneResult, PruneTrigger
 from duro.model.removal import PrunableInstance, PruneBatch, PruneFilter, PruneOrder, PruneScope
 from duro.model.retention import AutoPrune, PolicyKind, PolicyOrigin
-from duro.retention.purging import purge_interval_s, united_orphan_rules, united_purge
+from duro.retention.purging import purge_interval_s, purge_overrides, united_orphan_rules, united_purge
 from duro.retention.triggers import decide_in_sweep
 from duro.stores.base import Store
 
@@ -126,7 +126,7 @@ class Sweep:
         if not all(sources.purge_enabled for sources in policies.sources):
             return
         orders = families.purge_orders(self._store, lambda name: united_purge(policies.sources, name), PruneScope())
-        yield from _batches(families.PURGE, orders, policies.archive)
+        yield from _batches(families.PURGE, orders, policies.archive, purge_overrides(policies.sources))
 
     def _is_time(self, trigger: str, interval_s: float) -> bool:
         """Whether this sweep has not looked for so long."""
@@ -193,9 +193,11 @@ class Sweep:
                 self._going_on.append((instance, going_on))
 
 
-def _batches(trigger: str, orders: Iterator[RemovalOrder], archive: str | None) -> Iterator[RemovalBatch]:
+def _batches(
+    trigger: str, orders: Iterator[RemovalOrder], archive: str | None, overrides: PurgeOverrides = ()
+) -> Iterator[RemovalBatch]:
     while part := tuple(islice(orders, _FAMILIES_A_STEP)):
-        yield RemovalBatch(orders=part, trigger=trigger, archive=archive)
+        yield RemovalBatch(orders=part, trigger=trigger, overrides=overrides, archive=archive)
 
 
 def _order(instance: PrunableInstance, united: UnitedPolicy) -> PruneOrder:

@@ -20,6 +20,7 @@ Reasons are codes for programs that people can read too. A family is kept for on
 ``within:7d``             it ended no longer ago than that
 ``since:TIME``            it ended at this time (``completed_before``) or later
 ``never``                 its policy is never to purge
+``member:ID:REASON``      the purge override of its own name keeps the member ID, for a reason as above
 ========================= ==========================================================================================
 
 and removed because of *all* of ``beyond-last:5``, ``older-than:7d``, ``before:TIME`` (one for each rule given), with
@@ -324,6 +325,17 @@ class OrphanRules(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True,
 RemovalRules = PurgeOptions | OrphanRules
 
 
+class PurgeOverride(msgspec.Struct, frozen=True, kw_only=True):
+    """What a file says about purging orchestrations of a name or pattern. ``options`` None: never."""
+
+    name: str
+    options: PurgeOptions | None
+
+
+PurgeOverrides = tuple[tuple[PurgeOverride, ...], ...]
+"""Those of each file that some worker was told of. What any of them keeps is kept."""
+
+
 # --- plans and what becomes of them ----------------------------------------------------------------------------
 
 
@@ -379,10 +391,12 @@ class RemovalOrder(msgspec.Struct, frozen=True, kw_only=True):
 
 class RemovalBatch(msgspec.Struct, frozen=True, kw_only=True):
     """Several orders in one transaction; the other fields as in ``PruneBatch``. ``trigger``: ``purge`` or
-    ``orphans``, for the ledger."""
+    ``orphans``, for the ledger. ``overrides``: what protects a member of a family that is purged, by its own name;
+    empty where the rules were given by hand."""
 
     orders: tuple[RemovalOrder, ...]
     trigger: str
+    overrides: PurgeOverrides = ()
     run_id: str = ""
     by: str = ""
     reason: str = ""

@@ -8,7 +8,8 @@ must agree with what the parent's own row says; where it does not, nobody can te
 removed.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from typing import Final
 
 from duro.model.families import (
@@ -22,6 +23,7 @@ from duro.model.families import (
     OrphanRules,
     Place,
     PurgeOptions,
+    PurgeOverrides,
     RemovalItem,
     RemovalOutcome,
     RemovalRules,
@@ -34,6 +36,7 @@ from duro.model.retention import PolicyOrigin, format_seconds, format_time
 from duro.model.status import FINAL_INSTANCE_STATUSES, ExecutionStatus, InstanceStatus
 from duro.retention.holds import concerns_instance, holds_in_force
 from duro.retention.names import matches
+from duro.retention.purging import overrides_of
 
 # --- where a child stands ------------------------------------------------------------------------------------
 
@@ -111,28 +114,60 @@ def _parent_ended_before(child: ChildRecord, before_ms: int | None) -> bool:
 # --- which family may go ---------------------------------------------------------------------------------------
 
 
+Newest = Callable[[str, int], int | None]
+"""The incarnation at which the newest so many ended instances of an orchestration begin; None: there are no more than
+those (``Store.newest_finished``)."""
+
+
+def _no_more(_name: str, _count: int) -> int | None:
+    return None
+
+
 def verdict_on(
-    family: Family, rules: RemovalRules | None, holds: Iterable[Hold], now_ms: int, *, newest_from: int | None = None
+    family: Family,
+    rules: RemovalRules | None,
+    holds: Iterable[Hold],
+    now_ms: int,
+    *,
+    newest: Newest = _no_more,
+    overrides: PurgeOverrides = (),
 ) -> Verdict:
     """What becomes of ``family``: it goes as a whole or not at all.
 
-    ``rules`` None: never. ``newest_from``: the incarnation from which on the newest ``PurgeOptions.keep_last`` ended
-    instances of the root's orchestration begin; None: there are no more than those.
+    ``rules`` None: never. ``newest`` is asked where a rule keeps the newest. ``overrides`` protect members by their own
+    names, whatever the rules say of the root; a member whose name has none follows the root.
     """
     keeping = list(_protections(family, rules, holds, now_ms))
+    if not isinstance(rules, OrphanRules):
+        keeping += islice(_members_kept(family, overrides, now_ms, newest), 1)  # one says it; there may be thousands
     if rules is None:
         return Verdict(True, tuple(dict.fromkeys([*keeping, "never"])))
     beyond: list[str] = []
     answers = (
         _orphan_answers(family, rules, now_ms)
         if isinstance(rules, OrphanRules)
-        else _purge_answers(family.root, rules, now_ms, newest_from)
+        else _purge_answers(family.root, rules, now_ms, newest)
     )
     for keeps, reason in answers:
         (keeping if keeps else beyond).append(reason)
     if isinstance(rules, PurgeOptions) and family.child is not None and not family.child.detached:
         beyond.append("settled")
     return Verdict(bool(keeping), tuple(dict.fromkeys(keeping or beyond)))
+
+
+def _members_kept(family: Family, overrides: PurgeOverrides, now_ms: int, newest: Newest) -> Iterator[str]:
+    """Why members below the root stay for what is said of their own names; the root's rules are its own already."""
+    by_name: dict[str, tuple[PurgeOptions | None, ...]] = {}
+    for member in family.members[1:] if overrides else ():
+        if member.name not in by_name:
+            by_name[member.name] = overrides_of(overrides, member.name)
+        for options in by_name[member.name]:
+            if options is None:
+                yield f"member:{member.instance_id}:never"
+                continue
+            for keeps, reason in _purge_answers(member, options, now_ms, newest):
+                if keeps:
+                    yield f"member:{member.instance_id}:{reason}"
 
 
 def _protections(family: Family, rules: RemovalRules | None, holds: Iterable[Hold], now_ms: int) -> Iterator[str]:
@@ -168,17 +203,18 @@ def _not_alone(family: Family) -> Iterator[str]:
         yield f"with-parent:{child.parent.instance_id}"
 
 
-def is_kept(root: FinishedInstance, rules: PurgeOptions, now_ms: int, *, newest_from: int | None = None) -> bool:
+def is_kept(root: FinishedInstance, rules: PurgeOptions, now_ms: int, *, newest: Newest = _no_more) -> bool:
     """Whether ``rules`` keep it whatever its family is: what a purge need not look at any closer."""
-    return any(keeps for keeps, _ in _purge_answers(root, rules, now_ms, newest_from))
+    return any(keeps for keeps, _ in _purge_answers(root, rules, now_ms, newest))
 
 
 def _purge_answers(
-    root: FamilyMember | FinishedInstance, rules: PurgeOptions, now_ms: int, newest_from: int | None
+    root: FamilyMember | FinishedInstance, rules: PurgeOptions, now_ms: int, newest: Newest
 ) -> Iterator[tuple[bool, str]]:
     if rules.statuses is not None and root.status not in rules.statuses:
         yield True, f"status:{root.status}"
     if rules.keep_last is not None:
+        newest_from = newest(root.name, rules.keep_last)
         kept = newest_from is None or root.incarnation >= newest_from
         yield kept, f"last:{rules.keep_last}" if kept else f"beyond-last:{rules.keep_last}"
     ended_ms = root.completed_at_ms

@@ -3,7 +3,7 @@ more than one of them. Where workers were told different things, what any of the
 
 from collections.abc import Iterable, Sequence
 
-from duro.model.families import OrphanRules, PurgeOptions
+from duro.model.families import OrphanRules, PurgeOptions, PurgeOverride, PurgeOverrides
 from duro.model.policies import PolicySources, StatedPurge
 from duro.model.retention import PolicyKind, PolicyOrigin
 from duro.retention.names import by_precedence
@@ -31,6 +31,24 @@ def united_purge(published: Sequence[PolicySources], name: str) -> tuple[PurgeOp
     if any(each is None for each in options):
         return None, origin
     return union(each for each in options if each is not None), origin
+
+
+def purge_overrides(published: Iterable[PolicySources]) -> PurgeOverrides:
+    """What protects members of families by their own names: the overrides of each worker, every such list once."""
+    lists = (
+        tuple(PurgeOverride(name=stated.name, options=stated.options) for stated in sources.purges if stated.name)
+        for sources in published
+    )
+    return tuple(dict.fromkeys(each for each in lists if each))
+
+
+def overrides_of(overrides: PurgeOverrides, name: str) -> tuple[PurgeOptions | None, ...]:
+    """Of each list that has an override for ``name``, the options of the one that applies."""
+    found = []
+    for each in overrides:
+        by_name = {override.name: override.options for override in each}
+        found += [by_name[chosen] for chosen in by_precedence(name, by_name)[:1]]
+    return tuple(found)
 
 
 def union(options: Iterable[PurgeOptions]) -> PurgeOptions:

@@ -195,7 +195,8 @@ _PURGE_RULES: Final = (
 _PURGE_NEEDS: Final = (("keep_failed_within", "keep_within"),)
 PURGE_OVERRIDE: Final = Section(
     "NAME",
-    "The same for one orchestration, or for all whose names match; it replaces the rules above as a whole.",
+    "The same for one orchestration, or for all whose names match; it replaces the rules above as a whole. It also\n"
+    "protects instances of that name below a root of another, and the root with them.",
     fields=(*_PURGE_RULES, Field("never", "true", "Never purge these. Goes with no other key.", example=True)),
     requires_one_of=("keep_within", "keep_last"),
     alone="never",

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import cache
 from typing import NamedTuple
 
 import msgspec
@@ -14,9 +15,7 @@ from duro.model.families import (
     FamilyMember,
     FinishedInstance,
     OrphanSearch,
-    PurgeOptions,
     RemovalBatch,
-    RemovalOrder,
     RemovalOutcome,
     RemovedInstance,
     Standing,
@@ -235,8 +234,7 @@ class Families:
                 )
             going: list[_Going] = []
             outcomes = []
-            there = [order for order in batch.orders if order.incarnation in self._instances]
-            newest = {order.incarnation: self._newest_of(order) for order in there}
+            newest = cache(self._newest_finished)
             taken: set[int] = set()
             for order in batch.orders:
                 if order.incarnation not in self._instances or order.incarnation in taken:
@@ -246,7 +244,12 @@ class Families:
                 members = tuple(each for each in whole.members if each.incarnation not in taken)
                 family = Family(members=members, child=whole.child)
                 verdict = verdict_on(
-                    family, order.rules, self._holds.values(), now, newest_from=newest[order.incarnation]
+                    family,
+                    order.rules,
+                    self._holds.values(),
+                    now,
+                    newest=newest,
+                    overrides=batch.overrides,
                 )
                 if not verdict.keep:
                     taken |= {each.incarnation for each in members}
@@ -260,11 +263,6 @@ class Families:
             if going:
                 self._changed()
             return outcomes
-
-    def _newest_of(self, order: RemovalOrder) -> int | None:
-        if not isinstance(order.rules, PurgeOptions) or order.rules.keep_last is None:
-            return None
-        return self._newest_finished(self._instances[order.incarnation].name, order.rules.keep_last)
 
     def _mark(
         self,

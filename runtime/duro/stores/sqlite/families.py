@@ -1,6 +1,7 @@
 """Lineages, and whole instances: read with all that depends on them, removed, reclaimed, brought back."""
 
 from collections.abc import Iterable, Sequence
+from functools import cache, partial
 from typing import NamedTuple, TypeAlias
 
 import apsw
@@ -12,9 +13,7 @@ from duro.model.families import (
     FamilyMember,
     FinishedInstance,
     OrphanSearch,
-    PurgeOptions,
     RemovalBatch,
-    RemovalOrder,
     RemovalOutcome,
     RemovedInstance,
     Standing,
@@ -189,7 +188,7 @@ def remove(transaction: Transaction, batch: RemovalBatch) -> list[RemovalOutcome
     found = families(transaction.connection, [order.incarnation for order in batch.orders])
     by_root = {family.root.incarnation: family for family in found}
     holds = _holds.decode(transaction.value(sql_pruning.LIST_HOLDS))
-    newest: dict[tuple[str, int], int | None] = {}
+    newest = cache(partial(newest_finished, transaction.connection))
     taken: set[int] = set()
     going: list[_Going] = []
     outcomes = []
@@ -201,8 +200,7 @@ def remove(transaction: Transaction, batch: RemovalBatch) -> list[RemovalOutcome
         family = Family(
             members=tuple(each for each in whole.members if each.incarnation not in taken), child=whole.child
         )
-        newest_from = _newest_from(transaction, family, order, newest)
-        verdict = verdict_on(family, order.rules, holds, transaction.now_ms, newest_from=newest_from)
+        verdict = verdict_on(family, order.rules, holds, transaction.now_ms, newest=newest, overrides=batch.overrides)
         if not verdict.keep:
             taken |= {each.incarnation for each in family.members}
             going.append(_Going(family, str(order.rules), str(order.origin)))
@@ -226,17 +224,6 @@ def remove(transaction: Transaction, batch: RemovalBatch) -> list[RemovalOutcome
             archive=batch.archive,
         )
     return outcomes
-
-
-def _newest_from(
-    transaction: Transaction, family: Family, order: RemovalOrder, known: dict[tuple[str, int], int | None]
-) -> int | None:
-    if not isinstance(order.rules, PurgeOptions) or order.rules.keep_last is None:
-        return None
-    key = (family.root.name, order.rules.keep_last)
-    if key not in known:
-        known[key] = newest_finished(transaction.connection, *key)
-    return known[key]
 
 
 def _mark(
