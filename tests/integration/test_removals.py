@@ -8,14 +8,24 @@ import msgspec
 import pytest
 
 import duro
+from duro.maintenance import families
 from duro.maintenance.file_sources import with_file
 from duro.maintenance.sweep import Sweep
+from duro.model.families import OrphanRules
 from duro.model.policies import PolicySources
 from duro.model.pruning import Verdict
 from duro.settings.files import load_settings
 from duro.stores.base import Store
 from duro.stores.memory import MemoryStore
-from duro.testing.builders import child_completed, child_scheduled, completed, start_request
+from duro.testing.builders import (
+    child_completed,
+    child_scheduled,
+    completed,
+    continued_as_new,
+    next_lease,
+    start_request,
+    wait_started,
+)
 from duro.testing.clock import ManualClock
 from duro.testing.invariants import check_invariants
 from duro.testing.scripted import ScriptedWorker
@@ -147,3 +157,99 @@ def test_a_member_whose_name_has_no_override_follows_the_root(
     published(store, worker, tmp_path, '[purge]\nkeep_within = "1d"\n[purge.overrides."Order"]\nkeep_within = "1m"\n')
     sweep(store)
     assert there(client) == set()
+
+
+# --- orphans that run ------------------------------------------------------------------------------------------
+
+HOUR_MS = 3_600_000
+
+
+def leave(store: Store, worker: ScriptedWorker, parent: str, child: str) -> None:
+    """``child`` waits, and its parent has continued as new without it."""
+    store.start_instances([start_request(parent)])
+    leased = worker.take(parent)
+    kept = next_lease(leased, worker.run(leased, child_scheduled(child, "Child"), keep_lease=True))
+    worker.run(worker.take(child), wait_started("go"), waits=["go"])
+    worker.run(kept, continued_as_new())
+    worker.run(worker.take(parent), wait_started("go"), waits=["go"])
+
+
+def cancel_reason(store: Store, instance_id: str) -> str | None:
+    record = store.get_instance(instance_id)
+    assert record is not None
+    return record.cancel_reason
+
+
+def test_only_orphans_of_the_age_that_is_asked_for_are_asked_to_end(
+    store: Store, worker: ScriptedWorker, client: duro.Client, clock: ManualClock
+) -> None:
+    leave(store, worker, "p", "c")
+    clock.advance(HOUR_MS - 1)
+    assert client.cleanup_orphaned_instances(cancel_running=True, min_age=3_600).cancelled == ()
+    assert client.plan_orphan_cleanup(min_age=3_600).running_orphans == ()
+    assert cancel_reason(store, "c") is None
+    clock.advance(1)
+    assert client.plan_orphan_cleanup(min_age=3_600).running_orphans == ("c",)
+    assert client.cleanup_orphaned_instances(cancel_running=True, min_age=3_600).cancelled == ("c",)
+    assert cancel_reason(store, "c") is not None
+
+
+def test_a_plan_asks_the_life_to_end_that_it_shows_and_no_other(
+    store: Store, worker: ScriptedWorker, client: duro.Client, clock: ManualClock
+) -> None:
+    """The one that was planned has ended and is gone; its id is an orphan again, and younger than was asked for."""
+    leave(store, worker, "p", "c")
+    clock.advance(HOUR_MS)
+    plan = client.plan_orphan_cleanup(min_age=3_600)
+    assert [each.instance_id for each in plan.running] == ["c"]
+    client.terminate("c", "over")
+    assert client.cleanup_orphaned_instances(min_age=0, grace_s=0).instances == 1
+    leave(store, worker, "q", "c")
+    assert client.apply_removal(plan, cancel_running=True).cancelled == ()
+    clock.advance(HOUR_MS)
+    assert client.apply_removal(plan, cancel_running=True).cancelled == (), "old enough, but another life"
+    assert cancel_reason(store, "c") is None
+    again = client.plan_orphan_cleanup(min_age=3_600)
+    assert client.apply_removal(again, cancel_running=True).cancelled == ("c",)
+
+
+@pytest.mark.parametrize("what", ["adopted", "ended", "gone"])
+def test_at_the_second_look_what_is_no_running_orphan_any_more_is_left_alone(
+    store: Store, worker: ScriptedWorker, client: duro.Client, what: str
+) -> None:
+    leave(store, worker, "p", "c")
+    plan = client.plan_orphan_cleanup(min_age=0)
+    if what == "adopted":
+        client.adopt_instance("c", reason="it is needed")
+    else:
+        client.terminate("c", "over")
+    if what == "gone":
+        client.cleanup_orphaned_instances(min_age=0)
+    before = store.dump()
+    assert client.apply_removal(plan, cancel_running=True).cancelled == ()
+    assert store.dump() == before
+
+
+def test_at_the_second_look_a_child_that_may_be_observed_is_left_alone(store: Store, worker: ScriptedWorker) -> None:
+    store.start_instances([start_request("p")])
+    leased = worker.take("p")
+    worker.run(leased, child_scheduled("c", "Child"), keep_lease=True)
+    worker.run(worker.take("c"), wait_started("go"), waits=["go"])
+    child = store.get_child("c")
+    assert child is not None
+    assert not families.cancel(store, "c", child.incarnation, OrphanRules())
+    assert cancel_reason(store, "c") is None
+
+
+def test_a_plan_that_does_not_say_which_lives_it_means_asks_nobody_to_end(
+    store: Store, worker: ScriptedWorker, client: duro.Client
+) -> None:
+    """As duro wrote them once. What has ended goes by such a plan as always."""
+    leave(store, worker, "p", "c")
+    written = msgspec.to_builtins(client.plan_orphan_cleanup(min_age=0))
+    del written["running"], written["orphan_rules"]
+    old = msgspec.convert(written, duro.RemovalPlan)
+    with pytest.raises(duro.StalePlanError, match="an older duro made it"):
+        client.apply_removal(old, cancel_running=True)
+    assert cancel_reason(store, "c") is None
+    assert client.apply_removal(old).cancelled == ()

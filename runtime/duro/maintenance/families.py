@@ -7,7 +7,13 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from duro.errors import InstanceNotFoundError, PolicyUnknownError, StalePlanError, UsageError
+from duro.errors import (
+    InstanceFinishedError,
+    InstanceNotFoundError,
+    PolicyUnknownError,
+    StalePlanError,
+    UsageError,
+)
 from duro.maintenance.archiving import Archiving
 from duro.maintenance.policies import ConfiguredPolicies
 from duro.maintenance.pruned import was_removed
@@ -33,6 +39,7 @@ from duro.model.families import (
     RemovalOutcome,
     RemovalPlan,
     RemovalResult,
+    RunningOrphan,
     SkippedInstance,
 )
 from duro.model.limits import REMOVAL_INSTANCES_MAX
@@ -41,7 +48,16 @@ from duro.model.records import ChildRecord
 from duro.model.removal import PruneScope
 from duro.model.retention import PolicyKind, PolicyOrigin
 from duro.model.status import FINAL_INSTANCE_STATUSES
-from duro.retention.families import as_orphan, is_kept, is_wanted, place_of, removal_item, removal_totals, verdict_on
+from duro.retention.families import (
+    as_orphan,
+    is_kept,
+    is_wanted,
+    may_be_asked_to_end,
+    place_of,
+    removal_item,
+    removal_totals,
+    verdict_on,
+)
 from duro.retention.names import matches
 from duro.retention.purging import purge_overrides, united_purge
 from duro.stores.base import Store
@@ -172,11 +188,15 @@ def plan_cleanup(store: Store, where: OrphanFilter, min_age_s: float) -> Removal
     hold_revision, holds, now_ms = store.hold_revision(), store.list_holds(), store.now_ms()
     asked = msgspec.structs.replace(where, kinds=rules.kinds, limit=0)
     items: list[RemovalItem] = []
-    running: list[str] = []
+    running: list[RunningOrphan] = []
     taken: set[int] = set()
     found = orphans(store, asked)
     while part := list(islice(found, _FAMILIES_A_READ)):
-        running += [orphan.child.instance_id for orphan in part if _may_be_cancelled(orphan, rules, now_ms)]
+        running += [
+            RunningOrphan(instance_id=orphan.child.instance_id, incarnation=orphan.child.incarnation)
+            for orphan in part
+            if may_be_asked_to_end(orphan.child, rules, now_ms)
+        ]
         items += [
             _item(family, rules, _CALLED, verdict_on(family, rules, holds, now_ms), taken)
             for family in store.families([orphan.child.incarnation for orphan in part])
@@ -189,7 +209,9 @@ def plan_cleanup(store: Store, where: OrphanFilter, min_age_s: float) -> Removal
         made_at_ms=now_ms,
         items=tuple(items),
         totals=removal_totals(items),
-        running_orphans=tuple(running),
+        running_orphans=tuple(each.instance_id for each in running),
+        orphan_rules=rules,
+        running=tuple(running),
     )
 
 
@@ -199,11 +221,6 @@ def _item(
     if not verdict.keep:
         taken.update(member.incarnation for member in family.members)
     return removal_item(family, rules, origin, verdict)
-
-
-def _may_be_cancelled(orphan: Orphan, rules: OrphanRules, now_ms: int) -> bool:
-    old = orphan.since_ms is not None and now_ms - orphan.since_ms >= rules.min_age_s * 1000
-    return old and orphan.child.status not in FINAL_INSTANCE_STATUSES
 
 
 def cleanup(
@@ -225,7 +242,11 @@ def cleanup(
             child = orphan.child
             if child.status in FINAL_INSTANCE_STATUSES:
                 yield RemovalOrder(incarnation=child.incarnation, rules=rules, origin=_CALLED)
-            elif cancel_running and _may_be_cancelled(orphan, rules, store.now_ms()) and cancel(store, child):
+            elif (
+                cancel_running
+                and may_be_asked_to_end(child, rules, store.now_ms())
+                and cancel(store, child.instance_id, child.incarnation, rules)
+            ):
                 cancelled.append(child.instance_id)
 
     run = _Run(store, terms, ORPHANS, progress)
@@ -233,16 +254,19 @@ def cleanup(
     return run.result(cancelled)
 
 
-def cancel(store: Store, child: ChildRecord) -> bool:
-    """Ask an orphan that runs to end, if at a second look it still is one. False: it is none any more, or has been
-    asked before."""
-    again = store.get_child(child.instance_id)
-    if again is None or again.incarnation != child.incarnation or as_orphan(again) is None:
+def cancel(store: Store, instance_id: str, incarnation: int, rules: OrphanRules) -> bool:
+    """Ask an orphan that was found running to end, if at a second look it is still this life of it that runs, and
+    ``rules`` let it go. False: it may not be asked any more, or has been before."""
+    child = store.get_child(instance_id)
+    if child is None or child.incarnation != incarnation or not may_be_asked_to_end(child, rules, store.now_ms()):
         return False
-    record = store.get_instance(child.instance_id)
-    if record is None or record.cancel_reason is not None or record.status in FINAL_INSTANCE_STATUSES:
+    record = store.get_instance(instance_id)
+    if record is None or record.incarnation != incarnation or record.cancel_reason is not None:
         return False
-    store.request_cancel(child.instance_id, "it is an orphan: nobody waits for it", f"orphan-{child.incarnation}")
+    try:
+        store.request_cancel(instance_id, "it is an orphan: nobody waits for it", f"orphan-{incarnation}")
+    except (InstanceNotFoundError, InstanceFinishedError):
+        return False
     return True
 
 
@@ -393,7 +417,8 @@ def apply(
     """Remove the families that ``made`` shows, as far as they may still go; ask the running orphans it shows to end.
 
     Raises:
-        StalePlanError: it is a plan of another store, or what is said about removing has changed since it was made.
+        StalePlanError: it is a plan of another store, or what is said about removing has changed since it was made; or
+            ``cancel_running``, and it is so old that it does not say which lives of the ids it means.
     """
     if made.store_id != store.store_id():
         raise StalePlanError(
@@ -405,6 +430,11 @@ def apply(
     if revision is not None and policies.revision != revision:
         raise StalePlanError(
             "what is said about purging has changed since the plan was made", hint="make the plan again"
+        )
+    rules = made.orphan_rules
+    if cancel_running and made.running_orphans and (rules is None or len(made.running) != len(made.running_orphans)):
+        raise StalePlanError(
+            "the plan does not say since when what runs is an orphan: an older duro made it", hint="make the plan again"
         )
     going = [item for item in made.items if not item.verdict.keep and item.rules is not None]
     trigger = ORPHANS if any(isinstance(item.rules, OrphanRules) for item in going) else PURGE
@@ -422,9 +452,10 @@ def apply(
         for item in going
         if item.rules is not None
     )
-    asked = made.running_orphans if cancel_running else ()
-    children = [child for each in asked if (child := store.get_child(each)) is not None]
-    return run.result([child.instance_id for child in children if cancel(store, child)])
+    asked = made.running if cancel_running and rules is not None else ()
+    return run.result(
+        [each.instance_id for each in asked if rules and cancel(store, each.instance_id, each.incarnation, rules)]
+    )
 
 
 class _Run:

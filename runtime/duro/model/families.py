@@ -367,9 +367,17 @@ class RemovalTotals(msgspec.Struct, frozen=True, kw_only=True):
     bytes_removed: int = 0
 
 
+class RunningOrphan(msgspec.Struct, frozen=True, kw_only=True):
+    """One life of an orphan that has not ended."""
+
+    instance_id: str
+    incarnation: int
+
+
 class RemovalPlan(msgspec.Struct, frozen=True, kw_only=True):
     """What a purge or a clean-up of orphans removes: the families whose verdict says so. ``policy_revision`` and
-    ``hold_revision`` are the store's at the time of planning."""
+    ``hold_revision`` are the store's at the time of planning. Plans that were written before ``orphan_rules`` and
+    ``running`` were have neither."""
 
     store_id: str
     policy_revision: int
@@ -378,7 +386,11 @@ class RemovalPlan(msgspec.Struct, frozen=True, kw_only=True):
     items: tuple[RemovalItem, ...]
     totals: RemovalTotals
     running_orphans: tuple[str, ...] = ()
-    """Orphans that have not ended, which ``cancel_running`` cancels."""
+    """Ids of orphans that have not ended, which ``cancel_running`` asks to."""
+    orphan_rules: OrphanRules | None = None
+    """Of a clean-up: what it was asked for."""
+    running: tuple[RunningOrphan, ...] = ()
+    """The lives that ``running_orphans`` names: another life of such an id is another instance."""
 
 
 class RemovalOrder(msgspec.Struct, frozen=True, kw_only=True):

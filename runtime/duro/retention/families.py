@@ -144,7 +144,7 @@ def verdict_on(
         return Verdict(True, tuple(dict.fromkeys([*keeping, "never"])))
     beyond: list[str] = []
     answers = (
-        _orphan_answers(family, rules, now_ms)
+        _orphan_answers(family.child, rules, now_ms)
         if isinstance(rules, OrphanRules)
         else _purge_answers(family.root, rules, now_ms, newest)
     )
@@ -231,8 +231,13 @@ def _purge_answers(
         yield kept, f"{'since' if kept else 'before'}:{format_time(rules.completed_before_ms)}"
 
 
-def _orphan_answers(family: Family, rules: OrphanRules, now_ms: int) -> Iterator[tuple[bool, str]]:
-    child = family.child
+def may_be_asked_to_end(child: ChildRecord, rules: OrphanRules, now_ms: int) -> bool:
+    """Whether it has not ended, and is an orphan that ``rules`` let go."""
+    kept = any(keeps for keeps, _ in _orphan_answers(child, rules, now_ms))
+    return child.status not in FINAL_INSTANCE_STATUSES and not kept
+
+
+def _orphan_answers(child: ChildRecord | None, rules: OrphanRules, now_ms: int) -> Iterator[tuple[bool, str]]:
     if child is None:
         yield True, "not-an-orphan:a-root"
         return
