@@ -135,6 +135,8 @@ def result_lines(result: PruneResult, grace_s: float) -> Iterator[str]:
         f"pruned {_executions(result.executions_deleted)} of {counted(result.instances_processed, 'instance')}: "
         f"{counted(result.events_deleted, 'event')}, {size(result.bytes_deleted)}"
     )
+    if result.children_removed:
+        yield f"with them, settled children and below: {counted(result.children_removed, 'instance')}"
     if result.run_id and grace_s:
         yield f"`duroctl prune undo {result.run_id}` brings them back, for the next {grace_text(grace_s)}"
     yield from outcome_lines(result.archived)
@@ -177,6 +179,7 @@ RESULT: Final = View(
         Column("remaining", None, "number", lambda r: r.remaining),
         Column("skipped", None, "number", lambda r: len(r.skipped)),
         Column("run_id", None, "id", lambda r: r.run_id),
+        Column("children_removed", None, "number", lambda r: r.children_removed),
     ),
     lambda result: {
         "executions_deleted": result.executions_deleted,
@@ -186,6 +189,7 @@ RESULT: Final = View(
         "remaining": result.remaining,
         "skipped": msgspec.to_builtins(result.skipped),
         "run_id": result.run_id,
+        "children_removed": result.children_removed,
         "archived": outcome_json(result.archived),
     },
     lambda result: result.run_id,

@@ -13,9 +13,13 @@ import msgspec
 
 from duro.model.families import RemovalOutcome
 from duro.model.pruning import PruneResult
+from duro.model.removal import SettledCount
 
 HOST_LOGGER: Final = logging.getLogger("duro.host")
 ORCHESTRATION_LOGGER: Final = logging.getLogger("duro.orchestration")
+
+SETTLED_TRIGGER: Final = "settled"
+"""Of children that went with the executions that spawned them."""
 
 TRACE_LEVELS: Final = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
@@ -55,6 +59,16 @@ class PruneCounters:
                     count.executions += outcome.executions
                     count.events += outcome.events
                     count.bytes += outcome.history_bytes
+
+    def add_settled(self, counts: Iterable[SettledCount]) -> None:
+        """Children that went with the executions that spawned them, counted in the same way."""
+        with self._lock:
+            for settled in counts:
+                count = self._counts.setdefault((settled.name, SETTLED_TRIGGER), PruneCount())
+                count.instances += settled.instances
+                count.executions += settled.executions
+                count.events += settled.events
+                count.bytes += settled.history_bytes
 
     def snapshot(self) -> dict[tuple[str, str], PruneCount]:
         """A copy."""

@@ -17,6 +17,7 @@ from duro.model.pruning import Verdict
 from duro.settings.files import load_settings
 from duro.stores.base import Store
 from duro.stores.memory import MemoryStore
+from duro.telemetry import PruneCounters
 from duro.testing.builders import (
     child_completed,
     child_scheduled,
@@ -84,12 +85,13 @@ def end_family(store: Store, worker: ScriptedWorker, root: str) -> None:
     worker.run(worker.take(root), child_completed(2), completed())
 
 
-def sweep(store: Store) -> Sweep:
-    """A round to its end, and all that is reclaimed after it."""
-    done = Sweep(store)
+def sweep(store: Store) -> PruneCounters:
+    """A round to its end, and all that is reclaimed after it; what it counted."""
+    counters = PruneCounters()
+    done = Sweep(store, removal_report=counters.add_removals, settled_report=counters.add_settled)
     while done.step():
         pass
-    return done
+    return counters
 
 
 def published(store: Store, worker: ScriptedWorker, tmp_path: Path, text: str) -> None:
@@ -157,6 +159,57 @@ def test_a_member_whose_name_has_no_override_follows_the_root(
     published(store, worker, tmp_path, '[purge]\nkeep_within = "1d"\n[purge.overrides."Order"]\nkeep_within = "1m"\n')
     sweep(store)
     assert there(client) == set()
+
+
+# --- children that go with executions --------------------------------------------------------------------------
+
+KEEP_ONE = '[pruning]\nchildren = "CHILDREN"\n[pruning.default]\nkeep_last = 1\ninterval = "1s"\n'
+
+
+def go_on_without(store: Store, worker: ScriptedWorker, parent: str, child: str) -> None:
+    """An Order in its second execution, which left a Child that has ended."""
+    store.start_instances([start_request(parent)])
+    worker.run(worker.take(parent), child_scheduled(child, "Child"))
+    worker.run(worker.take(child), completed())
+    worker.run(worker.take(parent), child_completed(2), continued_as_new())
+    worker.run(worker.take(parent), wait_started("go"), waits=["go"])
+
+
+def test_a_sweep_takes_settled_children_along_and_counts_them(
+    store: Store, worker: ScriptedWorker, client: duro.Client, clock: ManualClock, tmp_path: Path
+) -> None:
+    go_on_without(store, worker, "p", "c")
+    published(store, worker, tmp_path, KEEP_ONE.replace("CHILDREN", "settled"))
+    clock.advance(2_000)
+    counts = sweep(store).snapshot()
+    assert there(client) == {"p"}
+    counted = counts["Child", "settled"]
+    assert (counted.instances, counted.executions, counted.events) == (1, 1, 2)
+    assert counted.bytes > 0
+
+
+def test_children_stay_unless_all_workers_say_otherwise(
+    store: Store, worker: ScriptedWorker, client: duro.Client, clock: ManualClock, tmp_path: Path
+) -> None:
+    go_on_without(store, worker, "p", "c")
+    published(store, worker, tmp_path, KEEP_ONE.replace("CHILDREN", "settled"))
+    published(store, ScriptedWorker(store, "w2", lease_ms=10**9), tmp_path, KEEP_ONE.replace("CHILDREN", "keep"))
+    clock.advance(2_000)
+    sweep(store)
+    assert len(client.list_executions("p").executions) == 1
+    assert there(client) == {"p", "c"}
+
+
+def test_a_prune_by_hand_says_how_many_settled_children_went_with_what_it_reclaimed(
+    store: Store, worker: ScriptedWorker, client: duro.Client, tmp_path: Path
+) -> None:
+    for number in range(3):
+        go_on_without(store, worker, f"p{number}", f"c{number}")
+    published(store, worker, tmp_path, KEEP_ONE.replace("CHILDREN", "settled"))
+    assert client.prune_executions("p0", 1).children_removed == 0
+    assert client.prune_executions("p1", 1, grace_s=0).children_removed == 1
+    assert client.apply_plan(client.plan_prune(1), grace_s=0).children_removed == 1
+    assert there(client) == {"p0", "p1", "p2", "c0"}
 
 
 # --- orphans that run ------------------------------------------------------------------------------------------

@@ -34,7 +34,9 @@ from duro.retention.families import (
     place_of,
     removal_item,
     removal_totals,
+    settled_counts,
     settled_families,
+    sum_of_settled,
     verdict_on,
 )
 from duro.retention.purging import (
@@ -364,6 +366,13 @@ def test_children_settle_when_all_below_them_has_ended_and_nothing_is_held() -> 
         family(member(instance_id="kept"), of=child(**LEFT)),
     ]
     assert list(settled_families([going, *stays], [held(instance_id="kept")], NOW_MS)) == [going]
+
+
+def test_settled_families_are_counted_by_the_name_of_their_root() -> None:
+    going = [family(member(name="B"), member(1, name="A")), family(member(name="A")), family(member(name="B"))]
+    shown = [(each.name, each.families, each.instances, each.executions) for each in settled_counts(going)]
+    assert shown == [("A", 1, 1, 2), ("B", 2, 3, 6)]
+    assert sum_of_settled([*settled_counts(going[:2]), *settled_counts(going[2:])]) == settled_counts(going)
 
 
 # --- policies --------------------------------------------------------------------------------------------------

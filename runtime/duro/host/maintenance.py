@@ -40,7 +40,7 @@ class Maintenance:
         self._holder = holder
         self._counters = counters
         self._interval_s = interval_s
-        self.sweep = Sweep(store, self._pruned, counters.add_removals)
+        self.sweep = Sweep(store, self._pruned, counters.add_removals, counters.add_settled)
         self._archives = archives
         self._held_as: str | None = None
         self._renew_at_s = 0.0

@@ -35,7 +35,7 @@ from duro.model.removal import (
 )
 from duro.model.retention import PolicyKind, PruneOptions
 from duro.model.status import ChildrenPolicy
-from duro.retention.families import settled_families
+from duro.retention.families import settled_families, sum_of_settled
 from duro.retention.names import matches
 from duro.retention.plan import instance_plan, prune_plan
 from duro.stores.base import Store
@@ -349,8 +349,7 @@ class _Run:
                 break
         done = self._done
         archived = self._archiving.finish(lambda n: self._progress(msgspec.structs.replace(done, archived=n)))
-        if self._terms.grace_ms == 0:
-            reclaim_all(self._store)
+        reclaimed = reclaim_all(self._store) if self._terms.grace_ms == 0 else ReclaimResult()
         self._room.end()
         return PruneResult(
             executions_deleted=done.executions,
@@ -360,6 +359,7 @@ class _Run:
             remaining=self._remaining,
             skipped=tuple(self._skipped),
             run_id=self._terms.run_id if done.executions else "",
+            children_removed=sum(settled.instances for settled in reclaimed.settled),
             archived=archived if done.executions else None,
         )
 
@@ -441,6 +441,7 @@ def reclaim_all(store: Store, events_max: int = RECLAIM_EVENTS_MAX) -> ReclaimRe
             events=total.events + part.events,
             children=total.children + part.children,
             instances=total.instances + part.instances,
+            settled=sum_of_settled([*total.settled, *part.settled]),
         )
         room.leave()
         if not part.more:

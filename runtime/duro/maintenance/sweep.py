@@ -15,7 +15,7 @@ from duro.model.families import OrphanFilter, PurgeOverrides, RemovalBatch, Remo
 from duro.model.limits import RECLAIM_EVENTS_MAX
 from duro.model.policies import PolicySources, StatedPolicy, UnitedPolicy
 from duro.model.pruning import PruneResult, PruneTrigger
-from duro.model.removal import PrunableInstance, PruneBatch, PruneFilter, PruneOrder, PruneScope
+from duro.model.removal import PrunableInstance, PruneBatch, PruneFilter, PruneOrder, PruneScope, SettledCount
 from duro.model.retention import AutoPrune, PolicyKind, PolicyOrigin
 from duro.retention.purging import purge_interval_s, purge_overrides, united_orphan_rules, united_purge
 from duro.retention.triggers import decide_in_sweep
@@ -34,6 +34,9 @@ Report = Callable[[str, PruneResult], None]
 RemovalReport = Callable[[str, Sequence[RemovalOutcome]], None]
 """Told of every removal of families: the trigger, and what became of each."""
 
+SettledReport = Callable[[Sequence[SettledCount]], None]
+"""Told of the children that went with executions, by name."""
+
 _Pruning = list[tuple[PrunableInstance, PruneOrder]]
 _BY_FILE: Final = PolicyOrigin(PolicyKind.FILE_DEFAULT, "[orphans]")
 
@@ -42,10 +45,17 @@ class Sweep:
     """The state between steps: where in its round the sweep is. It holds nothing that the store does not know: a sweep
     that another worker takes over begins a new round."""
 
-    def __init__(self, store: Store, report: Report | None = None, removal_report: RemovalReport | None = None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        report: Report | None = None,
+        removal_report: RemovalReport | None = None,
+        settled_report: SettledReport | None = None,
+    ) -> None:
         self._store = store
         self._report = report
         self._removal_report = removal_report
+        self._settled_report = settled_report
         self._waiting: Iterator[_Pruning | RemovalBatch] | None = None
         self._going_on: _Pruning = []
         self._policies: ConfiguredPolicies | None = None
@@ -60,6 +70,8 @@ class Sweep:
         reclaimed = self._store.reclaim(RECLAIM_EVENTS_MAX)
         self.reclaimed_executions += reclaimed.executions
         self.reclaimed_events += reclaimed.events
+        if reclaimed.settled and self._settled_report is not None:
+            self._settled_report(reclaimed.settled)
         if reclaimed.more:
             return True
         if self._going_on:

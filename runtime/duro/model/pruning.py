@@ -277,8 +277,9 @@ class PruneResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
 
     ``remaining`` counts executions that the rules let go and that are still there: beyond what one turn looks at, or
     beyond a limit. A prune that failed has ``error`` (a sentence) and zeros; it is not raised. ``run_id`` names a
-    manual run that marked something, for ``undo_prune``. ``archived``: what was kept of it, and where; None: no archive
-    was asked for.
+    manual run that marked something, for ``undo_prune``. ``children_removed``: instances that went with executions this
+    call reclaimed (settled children and what depends on them; without grace only). ``archived``: what was kept of it,
+    and where; None: no archive was asked for.
     """
 
     executions_deleted: int = 0
@@ -289,4 +290,5 @@ class PruneResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     skipped: tuple[SkippedExecution, ...] = ()
     error: str | None = None
     run_id: str = ""
+    children_removed: int = 0
     archived: ArchiveOutcome | None = None

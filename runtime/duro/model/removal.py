@@ -131,16 +131,29 @@ class PruneReport(msgspec.Struct, frozen=True, kw_only=True):
 # --- what is done --------------------------------------------------------------------------------------------
 
 
+class SettledCount(msgspec.Struct, frozen=True, kw_only=True):
+    """What was removed of settled children that go with executions: ``families`` whose root is of orchestration
+    ``name``, with ``instances`` in all."""
+
+    name: str
+    families: int
+    instances: int
+    executions: int
+    events: int
+    history_bytes: int
+
+
 class ReclaimResult(msgspec.Struct, frozen=True, kw_only=True):
     """What one batch of reclaiming deleted. ``children``: settled children that were removed, with all that depended on
-    them, because their spawner's execution goes. ``instances``: removed instances whose last row went. ``more``: there
-    is more that is due now."""
+    them, because their spawner's execution goes; ``settled`` counts them by name. ``instances``: removed instances
+    whose last row went. ``more``: there is more that is due now."""
 
     executions: int = 0
     events: int = 0
     children: int = 0
     instances: int = 0
     more: bool = False
+    settled: tuple[SettledCount, ...] = ()
 
 
 class UndoResult(msgspec.Struct, frozen=True, kw_only=True):

@@ -32,6 +32,7 @@ from duro.model.families import (
 )
 from duro.model.pruning import Hold, Verdict
 from duro.model.records import ChildRecord
+from duro.model.removal import SettledCount
 from duro.model.retention import PolicyOrigin, format_seconds, format_time
 from duro.model.status import FINAL_INSTANCE_STATUSES, ExecutionStatus, InstanceStatus
 from duro.retention.holds import concerns_instance, holds_in_force
@@ -275,6 +276,41 @@ def settled_families(families: Iterable[Family], holds: Iterable[Hold], now_ms: 
         detached = family.child is not None and family.child.detached
         if not detached and not any(_protections(family, _NO_PARENT, held, now_ms)):
             yield family
+
+
+def settled_counts(families: Iterable[Family]) -> tuple[SettledCount, ...]:
+    """Families that go with executions, by the orchestration of their root."""
+    return sum_of_settled(
+        SettledCount(
+            name=family.root.name,
+            families=1,
+            instances=len(family.members),
+            executions=family.executions,
+            events=family.events,
+            history_bytes=family.history_bytes,
+        )
+        for family in families
+    )
+
+
+def sum_of_settled(counts: Iterable[SettledCount]) -> tuple[SettledCount, ...]:
+    """One for each name."""
+    by_name: dict[str, SettledCount] = {}
+    for count in counts:
+        before = by_name.get(count.name)
+        by_name[count.name] = count if before is None else _added(before, count)
+    return tuple(count for _, count in sorted(by_name.items()))
+
+
+def _added(one: SettledCount, other: SettledCount) -> SettledCount:
+    return SettledCount(
+        name=one.name,
+        families=one.families + other.families,
+        instances=one.instances + other.instances,
+        executions=one.executions + other.executions,
+        events=one.events + other.events,
+        history_bytes=one.history_bytes + other.history_bytes,
+    )
 
 
 _NO_PARENT: Final = OrphanRules()

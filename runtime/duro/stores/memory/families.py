@@ -317,9 +317,11 @@ class Families:
             if child.lineage is not None:
                 child.lineage.parent_removed_at_ms = at_ms
 
-    def _take_children(self, parent: Instance, execution: Execution, now: int, count_max: int) -> tuple[int, bool]:
-        """Settled children of an execution that goes, until about ``count_max`` instances are removed: how many
-        families, and whether there may be more."""
+    def _take_children(
+        self, parent: Instance, execution: Execution, now: int, count_max: int
+    ) -> tuple[list[Family], bool]:
+        """Settled children of an execution that goes, until about ``count_max`` instances are removed: their families,
+        and whether there may be more."""
         mine = sorted(
             (lineage.parent.event_id, child.incarnation)
             for child in self._children.get(parent.incarnation, ())
@@ -327,7 +329,8 @@ class Families:
             and not lineage.detached
             and lineage.parent.execution_id == execution.execution_id
         )
-        taken = instances = 0
+        taken: list[Family] = []
+        instances = 0
         for first in range(0, len(mine) + 1, _CHILDREN_A_STEP):
             step = mine[first : first + _CHILDREN_A_STEP]
             found = self._families(number for _, number in step)
@@ -335,7 +338,7 @@ class Families:
             self._mark(
                 [_Going(family, SETTLED, SETTLED) for family in settled], SETTLED, now, archive=execution.archive
             )
-            taken += len(settled)
+            taken += settled
             instances += sum(len(family.members) for family in settled)
             if len(step) == _CHILDREN_A_STEP and instances >= count_max:
                 return taken, True

@@ -16,7 +16,7 @@ from duro.errors import (
     StalePlanError,
 )
 from duro.model.archive import CONFIGURED, KnownArchive
-from duro.model.families import RemovalBatch
+from duro.model.families import Family, RemovalBatch
 from duro.model.ledger import NO_SOURCE, SEVERAL, UNDO, LedgerRange, LedgerTotals, RunSource
 from duro.model.limits import MARK_RECLAIM_EVENTS_MAX, TURN_PRUNE_EXECUTIONS_MAX
 from duro.model.policies import PruneDecision, StatedPolicy
@@ -48,6 +48,7 @@ from duro.model.removal import (
 from duro.model.retention import PolicyKind, PolicyOrigin, PruneOptions
 from duro.model.status import ChildrenPolicy, ExecutionStatus, RemovalState
 from duro.model.turns import CommitBatch, CommitResult, RequestPrune, TurnCommit
+from duro.retention.families import settled_counts
 from duro.retention.ledger import ledger_range, record
 from duro.retention.transaction import (
     choose,
@@ -291,13 +292,15 @@ class Pruning(Families):
     def reclaim(self, events_max: int) -> ReclaimResult:
         with self._transaction() as now:
             due = self._due(now)[:_EXECUTIONS_A_RECLAIM]
-            executions = events = children = 0
+            executions = events = 0
+            children: list[Family] = []
             for instance, execution in due:
                 event_count = execution.event_count
                 if (executions or children) and events + event_count > events_max:
                     break
                 if execution.takes_children:
-                    taken, more = self._take_children(instance, execution, now, _CHILDREN_A_RECLAIM - children)
+                    count_max = _CHILDREN_A_RECLAIM - len(children)
+                    taken, more = self._take_children(instance, execution, now, count_max)
                     children += taken
                     if more:
                         execution.removal = RemovalState.RECLAIMING
@@ -320,9 +323,10 @@ class Pruning(Families):
             return ReclaimResult(
                 executions=executions,
                 events=events + their_events,
-                children=children,
+                children=len(children),
                 instances=instances,
                 more=more or more_instances,
+                settled=settled_counts(children),
             )
 
     def _due(self, now: int) -> list[tuple[Instance, Execution]]:

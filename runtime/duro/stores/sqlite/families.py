@@ -263,10 +263,11 @@ def _mark(
 
 def take_children(
     transaction: Transaction, incarnation: int, execution_id: int, archive: str | None, count_max: int
-) -> tuple[int, bool]:
+) -> tuple[list[Family], bool]:
     """Remove settled children of an execution that goes (into ``archive``, as it did), until about ``count_max``
-    instances are: how many families, and whether there may be more."""
-    taken = instances = after = 0
+    instances are: their families, and whether there may be more."""
+    taken: list[Family] = []
+    instances = after = 0
     holds: list[Hold] | None = None
     while True:
         scope = (incarnation, execution_id, after, _CHILDREN_A_STATEMENT)
@@ -276,7 +277,7 @@ def take_children(
         found = families(transaction.connection, [child for _, child in children])
         settled = list(settled_families(found, holds or (), transaction.now_ms))
         _mark(transaction, [_Going(family, SETTLED, SETTLED) for family in settled], trigger=SETTLED, archive=archive)
-        taken += len(settled)
+        taken += settled
         instances += sum(len(family.members) for family in settled)
         if len(children) < _CHILDREN_A_STATEMENT:
             return taken, False

@@ -9,9 +9,11 @@ import apsw
 import msgspec
 
 from duro.errors import InstanceNotFoundError, PruneRunNotFoundError
+from duro.model.families import Family
 from duro.model.ledger import RunSource
 from duro.model.pruning import Hold, HoldTarget
 from duro.model.removal import ReclaimResult, UndoResult
+from duro.retention.families import settled_counts
 from duro.retention.transaction import undone_range
 from duro.stores.sqlite import families, retaining
 from duro.stores.sqlite import sql as store_sql
@@ -44,14 +46,15 @@ def any_due(connection: apsw.Connection, now_ms: int) -> bool:
 def reclaim(transaction: Transaction, events_max: int) -> ReclaimResult:
     """Executions first: the children that go with some of them are removed instances from then on."""
     due = _due.decode(transaction.value(sql.RECLAIMABLE, (transaction.now_ms, _EXECUTIONS_A_BATCH)))
-    events = children = 0
+    events = 0
+    children: list[Family] = []
     whole: list[tuple[int, int]] = []
     for incarnation, execution_id, event_count, takes_children, archive in due:
         if (whole or children) and events + event_count > events_max:
             break
         if takes_children:
             taken, more = families.take_children(
-                transaction, incarnation, execution_id, archive, _CHILDREN_A_BATCH - children
+                transaction, incarnation, execution_id, archive, _CHILDREN_A_BATCH - len(children)
             )
             children += taken
             if more:
@@ -69,7 +72,12 @@ def reclaim(transaction: Transaction, events_max: int) -> ReclaimResult:
     instances, their_events, more_instances = families.reclaim_removed(transaction, max(events_max - events, 0))
     more = len(whole) < len(due) or len(due) == _EXECUTIONS_A_BATCH or more_instances
     return ReclaimResult(
-        executions=len(whole), events=events + their_events, children=children, instances=instances, more=more
+        executions=len(whole),
+        events=events + their_events,
+        children=len(children),
+        instances=instances,
+        more=more,
+        settled=settled_counts(children),
     )
 
 

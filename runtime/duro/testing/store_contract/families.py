@@ -608,6 +608,10 @@ class FamilyRemovalContract(FamilyContract):
         assert self.there(store) == {"a", "c", "d", "e", "f", "below"}
         done = store.reclaim(1_000)
         assert (done.children, done.instances) == (2, 2)
+        (settled,) = done.settled
+        assert (settled.name, settled.families, settled.instances) == ("Child", 2, 2)
+        assert (settled.executions, settled.events) == (2, 4)
+        assert settled.history_bytes > 0
         assert self.there(store) == {"a", "e", "f", "below"}
         totals = {each.name: (each.instances, each.executions) for each in store.ledger_totals()}
         assert totals == {"Child": (2, 2)}
