@@ -1,13 +1,13 @@
 """What ``instances purge`` and ``orphans cleanup`` do with a plan: show it, write it, check it, carry it out."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import typer
 
 from duro.errors import UsageError
 from duro.maintenance.pruning import PruneProgress
-from duro.model.families import RemovalPlan, RemovalResult
+from duro.model.families import RemovalKind, RemovalPlan, RemovalResult
 from duroctl.archives import check_kept
 from duroctl.errors import PartlyDoneError
 from duroctl.plan_files import read_removal_plan, removal_document, write_removal_plan
@@ -38,8 +38,12 @@ class Modes(NamedTuple):
         return self.dry_run or self.check or self.plan_out is not None
 
 
-def run(session: "Session", modes: Modes, command: str, make_plan: "Callable[[Client], RemovalPlan]") -> None:
-    """``command`` is what --apply is a part of. Raises UsageError: modes that do not go together."""
+COMMANDS: Final = {RemovalKind.PURGE: "instances purge", RemovalKind.ORPHANS: "orphans cleanup"}
+"""What makes a plan of each kind, and alone carries it out."""
+
+
+def run(session: "Session", modes: Modes, kind: RemovalKind, make_plan: "Callable[[Client], RemovalPlan]") -> None:
+    """Raises UsageError: modes that do not go together, or a plan of another kind."""
     given = [
         flag
         for flag, is_given in (
@@ -54,7 +58,7 @@ def run(session: "Session", modes: Modes, command: str, make_plan: "Callable[[Cl
         raise UsageError(f"{' and '.join(given)} do not go together", hint="choose one")
     grace_s = grace_of(now=modes.now, grace=modes.grace)
     with session.client(read_only=modes.only_reads) as client:
-        plan = make_plan(client) if modes.apply_file is None else read_removal_plan(modes.apply_file)
+        plan = make_plan(client) if modes.apply_file is None else _read(modes.apply_file, kind)
         if modes.check:
             _check(session, plan)
         elif modes.plan_out is not None:
@@ -62,11 +66,25 @@ def run(session: "Session", modes: Modes, command: str, make_plan: "Callable[[Cl
             for line in totals_lines(plan):
                 session.note(line)
             file = modes.plan_out
-            session.note(f"the plan is in {file}; `duroctl {command} --apply {file}` carries it out")
+            session.note(f"the plan is in {file}; `duroctl {COMMANDS[kind]} --apply {file}` carries it out")
         elif modes.dry_run:
             _show(session, plan)
         else:
             _carry_out(session, client, plan, modes, grace_s)
+
+
+def _read(file: str, kind: RemovalKind) -> RemovalPlan:
+    plan = read_removal_plan(file)
+    found = plan.known_kind
+    if found is None:
+        hint = f"make it again with `duroctl {COMMANDS[kind]} --plan-out`"
+        raise UsageError(f"--apply {file!r} does not say what it is a plan of, and shows nothing", hint=hint)
+    if found is not kind:
+        raise UsageError(
+            f"--apply {file!r} is a plan of `duroctl {COMMANDS[found]}`, not of `duroctl {COMMANDS[kind]}`",
+            hint=f"`duroctl {COMMANDS[found]} --apply {file}` carries it out",
+        )
+    return plan
 
 
 def _check(session: "Session", plan: RemovalPlan) -> None:

@@ -326,6 +326,7 @@ def purge(
     the plan is shown and you are asked; elsewhere --yes is needed.
     """
     from duro.errors import UsageError
+    from duro.model.families import RemovalKind
     from duro.model.removal import PruneScope
     from duroctl.parsing import expand_ids
     from duroctl.pruning import PurgeRules, parse_purge_rules
@@ -345,7 +346,8 @@ def purge(
         options = parse_purge_rules(rules, client.store.now_ms())
         return client.plan_purge(options, scope=PruneScope(instance_ids=ids, name=name))
 
-    run(session, Modes(dry_run, plan_out, apply_file, check, now, grace, archive, reason, yes), "instances purge", plan)
+    modes = Modes(dry_run, plan_out, apply_file, check, now, grace, archive, reason, yes)
+    run(session, modes, RemovalKind.PURGE, plan)
 
 
 def _to_each(

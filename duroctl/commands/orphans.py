@@ -159,6 +159,7 @@ def cleanup(
     elsewhere --yes is needed.
     """
     from duro.errors import UsageError
+    from duro.model.families import RemovalKind
     from duroctl.parsing import parse_duration
     from duroctl.removing import Modes, run
 
@@ -176,7 +177,7 @@ def cleanup(
         where = _filter(kind, status, parent_completed_before, name, client.store.now_ms())
         return client.plan_orphan_cleanup(where, min_age=age_s)
 
-    run(session, modes, "orphans cleanup", plan)
+    run(session, modes, RemovalKind.ORPHANS, plan)
 
 
 @command(app, "adopt", examples=("orphans adopt import-17 --reason 'it is on its own now'",))

@@ -1,5 +1,7 @@
 """duroctl orphans, instances purge and instances tree: what they print, what they change, and what they leave alone."""
 
+import json
+
 import apsw
 import pytest
 
@@ -185,6 +187,27 @@ def test_a_plan_is_carried_out_as_far_as_it_still_holds(families: Cli) -> None:
     other = families.directory / "other.json"
     other.write_text("{}")
     refused(families, "instances", "purge", "--apply", str(other), "-y", code=2)
+
+
+def test_a_plan_is_carried_out_by_the_command_that_made_it(families: Cli) -> None:
+    """Also one that was written before plans said of what they are; one that says and shows nothing is refused."""
+    purge, orphans = ("instances", "purge"), ("orphans", "cleanup")
+    asked = {purge: ("--completed-before", "now"), orphans: ("--min-age", "0s")}
+    for command, other in ((purge, orphans), (orphans, purge)):
+        plan = families.directory / f"{command[1]}.json"
+        assert families(*command, "--all", *asked[command], "--plan-out", str(plan)).code == 0
+        written = json.loads(plan.read_text())
+        old = families.directory / f"old-{command[1]}.json"
+        old.write_text(json.dumps({key: value for key, value in written.items() if key != "kind"}))
+        for each in (plan, old):
+            said = refused(families, *other, "--apply", str(each), "-y", code=2).err
+            assert f"is a plan of `duroctl {' '.join(command)}`, not of `duroctl {' '.join(other)}`" in said
+        empty = families.directory / f"empty-{command[1]}.json"
+        nothing = {**written, "kind": None, "items": [], "running_orphans": [], "running": []}
+        empty.write_text(json.dumps(nothing))
+        assert "does not say" in refused(families, *command, "--apply", str(empty), "-y", code=2).err
+    old = families.directory / "old-purge.json"
+    assert families("instances", "purge", "--apply", str(old), "-y", "-o", "json").json["families"] == 5
 
 
 @pytest.mark.parametrize(

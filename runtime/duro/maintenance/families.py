@@ -35,6 +35,7 @@ from duro.model.families import (
     PurgeOverrides,
     RemovalBatch,
     RemovalItem,
+    RemovalKind,
     RemovalOrder,
     RemovalOutcome,
     RemovalPlan,
@@ -70,10 +71,6 @@ _POLITE_PART: Final = 2
 
 _ANCESTORS_MAX: Final = 10_000
 """A chain is as long as somebody nested orchestrations; beyond this it is a mistake, and is cut off."""
-
-PURGE: Final = "purge"
-ORPHANS: Final = "orphans"
-"""Triggers, in the ledger."""
 
 _CALLED: Final = PolicyOrigin(PolicyKind.CALL, "")
 
@@ -212,6 +209,7 @@ def plan_cleanup(store: Store, where: OrphanFilter, min_age_s: float) -> Removal
         running_orphans=tuple(each.instance_id for each in running),
         orphan_rules=rules,
         running=tuple(running),
+        kind=RemovalKind.ORPHANS,
     )
 
 
@@ -249,7 +247,7 @@ def cleanup(
             ):
                 cancelled.append(child.instance_id)
 
-    run = _Run(store, terms, ORPHANS, progress)
+    run = _Run(store, terms, RemovalKind.ORPHANS, progress)
     run.carry_out(orders())
     return run.result(cancelled)
 
@@ -360,6 +358,7 @@ def plan_purge(store: Store, options: PurgeOptions | None, scope: PruneScope) ->
         made_at_ms=now_ms,
         items=tuple(items),
         totals=removal_totals(items),
+        kind=RemovalKind.PURGE,
     )
 
 
@@ -392,7 +391,7 @@ def purge(
         silent = silent and rules.origin.kind is PolicyKind.NONE
         return rules
 
-    run = _Run(store, terms, PURGE, progress, overrides=overrides)
+    run = _Run(store, terms, RemovalKind.PURGE, progress, overrides=overrides)
     if scope.instance_ids is not None:
         list(_named(store, scope.instance_ids, scope.name))  # all of them or none
     run.carry_out(purge_orders(store, asked, scope))
@@ -437,11 +436,10 @@ def apply(
             "the plan does not say since when what runs is an orphan: an older duro made it", hint="make the plan again"
         )
     going = [item for item in made.items if not item.verdict.keep and item.rules is not None]
-    trigger = ORPHANS if any(isinstance(item.rules, OrphanRules) for item in going) else PURGE
     run = _Run(
         store,
         terms,
-        trigger,
+        made.known_kind or RemovalKind.PURGE,
         progress,
         policy_revision=revision,
         planned={item.incarnation: item.instance_id for item in going},
@@ -465,7 +463,7 @@ class _Run:
         self,
         store: Store,
         terms: RunTerms,
-        trigger: str,
+        trigger: RemovalKind,
         progress: Progress | None,
         *,
         policy_revision: int | None = None,

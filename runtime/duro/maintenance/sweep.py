@@ -11,7 +11,7 @@ from typing import Final
 from duro.maintenance import families
 from duro.maintenance.policies import ConfiguredPolicies
 from duro.maintenance.pruning import INSTANCES_A_PAGE
-from duro.model.families import OrphanFilter, PurgeOverrides, RemovalBatch, RemovalOrder, RemovalOutcome
+from duro.model.families import OrphanFilter, PurgeOverrides, RemovalBatch, RemovalKind, RemovalOrder, RemovalOutcome
 from duro.model.limits import RECLAIM_EVENTS_MAX
 from duro.model.policies import PolicySources, StatedPolicy, UnitedPolicy
 from duro.model.pruning import PruneResult, PruneTrigger
@@ -120,7 +120,7 @@ class Sweep:
     def _orphans(self, policies: ConfiguredPolicies) -> Iterator[RemovalBatch]:
         """Of orphans, those the configuration lets go."""
         wanted = united_orphan_rules(policies.sources)
-        if wanted is None or not self._is_time(families.ORPHANS, wanted[1]):
+        if wanted is None or not self._is_time(RemovalKind.ORPHANS, wanted[1]):
             return
         rules, _ = wanted
         where = OrphanFilter(kinds=rules.kinds, child_status=rules.child_status, limit=0)
@@ -129,16 +129,16 @@ class Sweep:
             for orphan in families.orphans(self._store, where)
             if orphan.since_ms is not None and self._store.now_ms() - orphan.since_ms >= rules.min_age_s * 1000
         )
-        yield from _batches(families.ORPHANS, orders, policies.archive)
+        yield from _batches(RemovalKind.ORPHANS, orders, policies.archive)
 
     def _purges(self, policies: ConfiguredPolicies) -> Iterator[RemovalBatch]:
         interval_s = purge_interval_s(policies.sources)
-        if interval_s is None or not self._is_time(families.PURGE, interval_s):
+        if interval_s is None or not self._is_time(RemovalKind.PURGE, interval_s):
             return
         if not all(sources.purge_enabled for sources in policies.sources):
             return
         orders = families.purge_orders(self._store, lambda name: united_purge(policies.sources, name), PruneScope())
-        yield from _batches(families.PURGE, orders, policies.archive, purge_overrides(policies.sources))
+        yield from _batches(RemovalKind.PURGE, orders, policies.archive, purge_overrides(policies.sources))
 
     def _is_time(self, trigger: str, interval_s: float) -> bool:
         """Whether this sweep has not looked for so long."""

@@ -367,6 +367,13 @@ class RemovalTotals(msgspec.Struct, frozen=True, kw_only=True):
     bytes_removed: int = 0
 
 
+class RemovalKind(StrEnum):
+    """What a plan is for; also the trigger that the ledger has."""
+
+    PURGE = "purge"
+    ORPHANS = "orphans"
+
+
 class RunningOrphan(msgspec.Struct, frozen=True, kw_only=True):
     """One life of an orphan that has not ended."""
 
@@ -376,8 +383,8 @@ class RunningOrphan(msgspec.Struct, frozen=True, kw_only=True):
 
 class RemovalPlan(msgspec.Struct, frozen=True, kw_only=True):
     """What a purge or a clean-up of orphans removes: the families whose verdict says so. ``policy_revision`` and
-    ``hold_revision`` are the store's at the time of planning. Plans that were written before ``orphan_rules`` and
-    ``running`` were have neither."""
+    ``hold_revision`` are the store's at the time of planning. Plans that were written before ``kind``,
+    ``orphan_rules`` and ``running`` were have none of them."""
 
     store_id: str
     policy_revision: int
@@ -391,6 +398,16 @@ class RemovalPlan(msgspec.Struct, frozen=True, kw_only=True):
     """Of a clean-up: what it was asked for."""
     running: tuple[RunningOrphan, ...] = ()
     """The lives that ``running_orphans`` names: another life of such an id is another instance."""
+    kind: RemovalKind | None = None
+
+    @property
+    def known_kind(self) -> RemovalKind | None:
+        """``kind``, or, where the plan does not say, what its items do; None: there are none either."""
+        if self.kind is not None:
+            return self.kind
+        if self.running_orphans or any(isinstance(item.rules, OrphanRules) for item in self.items):
+            return RemovalKind.ORPHANS
+        return RemovalKind.PURGE if self.items else None
 
 
 class RemovalOrder(msgspec.Struct, frozen=True, kw_only=True):
