@@ -49,7 +49,8 @@ _NameOption = Annotated[
 ]
 _AllOption = Annotated[bool, typer.Option("--all", help="All orphans of the store.")]
 _MinAgeOption = Annotated[
-    str, typer.Option("--min-age", metavar="DURATION", help="Only those that have been orphans for so long.")
+    str | None,
+    typer.Option("--min-age", metavar="DURATION", help="Only those that have been orphans for so long; 1h by default."),
 ]
 _CancelOption = Annotated[
     bool, typer.Option("--cancel-running", help="Ask those that run to end; a later run removes them.")
@@ -141,7 +142,7 @@ def cleanup(
     parent_completed_before: _ParentOption = None,
     name: _NameOption = None,
     all_orphans: _AllOption = False,
-    min_age: _MinAgeOption = "1h",
+    min_age: _MinAgeOption = None,
     cancel_running: _CancelOption = False,
     dry_run: DryRunOption = False,
     plan_out: PlanOutOption = None,
@@ -160,17 +161,18 @@ def cleanup(
     """
     from duro.errors import UsageError
     from duro.model.families import RemovalKind
+    from duro.model.limits import ORPHAN_MIN_AGE_S
     from duroctl.parsing import parse_duration
     from duroctl.removing import Modes, run
 
     if all_orphans and name is not None:
         raise UsageError("--all does not go with --name", hint="choose one")
     chooses = all_orphans or name is not None
-    if apply_file is not None and (chooses or kind or status or parent_completed_before):
+    if apply_file is not None and (chooses or kind or status or parent_completed_before or min_age is not None):
         raise UsageError("--apply takes no filters: the plan has them", hint="leave them out")
     if apply_file is None and not chooses:
         raise UsageError("which orphans?", hint="give --name GLOB or --all")
-    age_s = parse_duration(min_age, "--min-age")
+    age_s = ORPHAN_MIN_AGE_S if min_age is None else parse_duration(min_age, "--min-age")
     modes = Modes(dry_run, plan_out, apply_file, check, now, grace, archive, reason, yes, cancel_running)
 
     def plan(client: Any) -> Any:
