@@ -306,3 +306,30 @@ def test_a_plan_that_does_not_say_which_lives_it_means_asks_nobody_to_end(
         client.apply_removal(old, cancel_running=True)
     assert cancel_reason(store, "c") is None
     assert client.apply_removal(old).cancelled == ()
+
+
+# --- what a plan shows and is there no more ----------------------------------------------------------------------
+
+
+def loop(store: Store, worker: ScriptedWorker, instance_id: str, executions: int) -> None:
+    """An Order whose last execution waits."""
+    store.start_instances([start_request(instance_id)])
+    for _ in range(executions - 1):
+        worker.run(worker.take(instance_id), continued_as_new())
+    worker.run(worker.take(instance_id), wait_started("go"), waits=["go"])
+
+
+def test_an_apply_names_the_instances_that_are_gone_and_does_not_count_them(
+    store: Store, worker: ScriptedWorker, client: duro.Client
+) -> None:
+    for each in ("a", "b"):
+        loop(store, worker, each, 3)
+    plan = client.plan_prune(1)
+    client.terminate("a", "over")
+    client.purge_instances(NOW, scope=duro.PruneScope(instance_ids=("a",)))
+    done = client.apply_plan(plan)
+    assert [(each.instance_id, each.execution_id, each.why) for each in done.skipped] == [
+        ("a", 1, "its instance is gone"),
+        ("a", 2, "its instance is gone"),
+    ]
+    assert (done.instances_processed, done.executions_deleted) == (1, 2)

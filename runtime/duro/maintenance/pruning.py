@@ -292,7 +292,9 @@ def apply(store: Store, made: PrunePlan, terms: RunTerms, progress: Progress | N
         raise StalePlanError(
             "what is said about pruning has changed since the plan was made", hint="make the plan again"
         )
-    return _Run(store, terms, policies, progress, revision).carry_out(_orders_of(made))
+    planned = {instance.incarnation: instance.instance_id for instance in made.instances}
+    run = _Run(store, terms, policies, progress, policy_revision=revision, planned=planned)
+    return run.carry_out(_orders_of(made))
 
 
 def _orders_of(made: PrunePlan) -> Iterator[tuple[PruneOrder, int]]:
@@ -310,7 +312,7 @@ def _orders_of(made: PrunePlan) -> Iterator[tuple[PruneOrder, int]]:
 
 
 class _Run:
-    """One prune by hand, over many transactions."""
+    """One prune by hand, over many transactions. ``planned``: the ids of the lives that a plan shows."""
 
     def __init__(
         self,
@@ -318,7 +320,9 @@ class _Run:
         terms: RunTerms,
         policies: ConfiguredPolicies,
         progress: Progress | None,
+        *,
         policy_revision: int | None = None,
+        planned: Mapping[int, str] | None = None,
     ) -> None:
         self._store = store
         self._terms = terms
@@ -332,6 +336,7 @@ class _Run:
         )
         self._progress = progress or (lambda _: True)
         self._policy_revision = policy_revision
+        self._planned = planned or {}
         self._executions_max = _EXECUTIONS_AT_FIRST
         self._events_max = MARK_RECLAIM_EVENTS_MAX
         self._events_an_execution = MARK_RECLAIM_EVENTS_MAX / _EXECUTIONS_AT_FIRST
@@ -394,7 +399,8 @@ class _Run:
                 for order, result in zip(orders, results, strict=True)
                 if result.next_after is not None and (order.only is None or max(order.only) > result.next_after)
             ]
-            self._add(orders, results, ended=len(orders) - len(going_on))
+            there = sum(result.result.instances_processed for result in results)
+            self._add(orders, results, ended=there - len(going_on))
             self._events_max = MARK_RECLAIM_EVENTS_MAX // (_POLITE_PART if self._room.leave() else 1)
             orders = going_on
             if self._progress(self._done) is False:
@@ -421,7 +427,9 @@ class _Run:
             self._skipped += result.result.skipped
             if order.only is not None and not result.result.instances_processed:
                 self._skipped += [
-                    SkippedExecution("", order.incarnation, number, "its instance is gone")
+                    SkippedExecution(
+                        self._planned.get(order.incarnation, ""), order.incarnation, number, "its instance is gone"
+                    )
                     for number in sorted(order.only)
                 ]
         if executions:
