@@ -12,6 +12,7 @@ from duro.maintenance import families
 from duro.maintenance.file_sources import with_file
 from duro.maintenance.sweep import Sweep
 from duro.model.families import OrphanRules
+from duro.model.limits import REMOVAL_INSTANCES_MAX
 from duro.model.policies import PolicySources
 from duro.model.pruning import Verdict
 from duro.settings.files import load_settings
@@ -25,6 +26,7 @@ from duro.testing.builders import (
     continued_as_new,
     next_lease,
     start_request,
+    turn,
     wait_started,
 )
 from duro.testing.clock import ManualClock
@@ -333,3 +335,55 @@ def test_an_apply_names_the_instances_that_are_gone_and_does_not_count_them(
         ("a", 2, "its instance is gone"),
     ]
     assert (done.instances_processed, done.executions_deleted) == (1, 2)
+
+
+# --- what is left when somebody says stop ------------------------------------------------------------------------
+
+
+def stop(_progress: object) -> bool:
+    return False
+
+
+def test_what_remains_of_a_plan_is_what_it_shows_and_nobody_looked_at(
+    store: Store, worker: ScriptedWorker, client: duro.Client
+) -> None:
+    for number, executions in enumerate((450, 301, 11)):
+        loop(store, worker, f"loop-{number}", executions)
+    plan = client.plan_prune(1)
+    assert plan.totals.executions_removed == 449 + 300 + 10
+    done = client.apply_plan(plan, progress=stop)
+    assert 0 < done.executions_deleted < 449
+    assert done.remaining == 759 - done.executions_deleted
+    again = client.apply_plan(client.plan_prune(1))
+    assert (again.executions_deleted, again.remaining) == (done.remaining, 0)
+
+
+def test_what_remains_of_a_prune_by_rules_are_instances(
+    store: Store, worker: ScriptedWorker, client: duro.Client
+) -> None:
+    for number, executions in enumerate((301, 11, 11)):
+        loop(store, worker, f"loop-{number}", executions)
+    assert client.prune_executions_bulk(1, progress=stop).remaining == 3, "the first was not looked at to its end"
+    assert client.prune_executions_bulk(1).remaining == 0
+
+
+def test_what_remains_of_a_purge_or_a_cleanup_are_families_and_nobody_is_asked_to_end_after_the_stop(
+    store: Store, worker: ScriptedWorker, client: duro.Client
+) -> None:
+    number = REMOVAL_INSTANCES_MAX + 7
+    end(store, worker, *(f"o{each:04}" for each in range(number)))
+    plan = client.plan_purge(NOW)
+    assert client.apply_removal(plan, progress=stop).remaining == 7
+    leave(store, worker, "p", "c")
+    assert client.purge_instances(NOW, progress=stop).remaining == 0
+    store.start_instances([start_request("q")])
+    leased = worker.take("q")
+    spawned = [child_scheduled(f"d{each}", "Child") for each in range(number)]
+    kept = next_lease(leased, worker.run(leased, *spawned, keep_lease=True))
+    worker.commit(*(turn(each, completed(), at_ms=store.now_ms()) for each in worker.lease().instances))
+    worker.run(kept, continued_as_new())
+    worker.run(worker.take("q"), wait_started("go"), waits=["go"])
+    leave(store, worker, "r", "late")
+    done = client.cleanup_orphaned_instances(min_age=0, cancel_running=True, progress=stop)
+    assert (done.cancelled, done.instances, done.remaining) == (("c",), REMOVAL_INSTANCES_MAX, 7)
+    assert cancel_reason(store, "late") is None

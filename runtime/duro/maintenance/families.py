@@ -234,6 +234,7 @@ def cleanup(
     rules = orphan_rules(where, min_age_s)
     asked = msgspec.structs.replace(where, kinds=rules.kinds, limit=0)
     cancelled: list[str] = []
+    run = _Run(store, terms, RemovalKind.ORPHANS, progress)
 
     def orders() -> Iterator[RemovalOrder]:
         for orphan in orphans(store, asked):
@@ -242,12 +243,12 @@ def cleanup(
                 yield RemovalOrder(incarnation=child.incarnation, rules=rules, origin=_CALLED)
             elif (
                 cancel_running
+                and not run.stopped
                 and may_be_asked_to_end(child, rules, store.now_ms())
                 and cancel(store, child.instance_id, child.incarnation, rules)
             ):
                 cancelled.append(child.instance_id)
 
-    run = _Run(store, terms, RemovalKind.ORPHANS, progress)
     run.carry_out(orders())
     return run.result(cancelled)
 
@@ -450,7 +451,7 @@ def apply(
         for item in going
         if item.rules is not None
     )
-    asked = made.running if cancel_running and rules is not None else ()
+    asked = made.running if cancel_running and rules is not None and not run.stopped else ()
     return run.result(
         [each.instance_id for each in asked if rules and cancel(store, each.instance_id, each.incarnation, rules)]
     )
@@ -490,6 +491,8 @@ class _Run:
         self._skipped: list[SkippedInstance] = []
         self._families = self._instances = self._executions = self._events = self._bytes = 0
         self._remaining = 0
+        self.stopped = False
+        """From here on orders are only counted."""
 
     def carry_out(self, orders: Iterable[RemovalOrder]) -> None:
         waiting = iter(orders)
@@ -508,7 +511,8 @@ class _Run:
             )
             self._add(self._room.make(partial(self._remove, removal)))
             if self._progress(self._done) is False:
-                self._remaining = sum(1 for _ in islice(waiting, 1))
+                self.stopped = True
+                self._remaining = sum(1 for _ in waiting)
                 break
         self._archived = self._archiving.finish(
             lambda n: self._progress(msgspec.structs.replace(self._done, archived=n))

@@ -350,7 +350,7 @@ class _Run:
         waiting = iter(orders)
         while batch := self._next_batch(waiting):
             if not self._carry_out(batch):
-                self._remaining += sum(1 for _ in islice(waiting, 1))
+                self._remaining += sum(_not_looked_at(order) for order, _ in waiting)
                 break
         done = self._done
         archived = self._archiving.finish(lambda n: self._progress(msgspec.structs.replace(done, archived=n)))
@@ -404,7 +404,7 @@ class _Run:
             self._events_max = MARK_RECLAIM_EVENTS_MAX // (_POLITE_PART if self._room.leave() else 1)
             orders = going_on
             if self._progress(self._done) is False:
-                self._remaining += len(orders)
+                self._remaining += sum(_not_looked_at(order) for order in orders)
                 return False
         return True
 
@@ -436,6 +436,11 @@ class _Run:
             self._events_an_execution = max(events / executions, 1.0)
         fitting = int(self._events_max / self._events_an_execution)
         self._executions_max = min(max(fitting, _EXECUTIONS_A_BATCH.start), _EXECUTIONS_A_BATCH.stop)
+
+
+def _not_looked_at(order: PruneOrder) -> int:
+    """What is left of it: the executions that were planned, or one instance, whatever that has."""
+    return 1 if order.only is None else sum(number > order.after for number in order.only)
 
 
 def reclaim_all(store: Store, events_max: int = RECLAIM_EVENTS_MAX) -> ReclaimResult:

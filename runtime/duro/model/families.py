@@ -459,8 +459,8 @@ class SkippedInstance(msgspec.Struct, frozen=True):
 
 class RemovalResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a purge or a clean-up did. ``families`` were removed, with ``instances`` in all. ``cancelled``: running
-    orphans that were asked to end; a later run removes them. ``remaining`` families were not looked at. ``archived``
-    is as in ``PruneResult``."""
+    orphans that were asked to end; a later run removes them. ``remaining`` families were not looked at, because it was
+    stopped (``progress``). ``archived`` is as in ``PruneResult``."""
 
     families: int = 0
     instances: int = 0

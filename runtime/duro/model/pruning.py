@@ -275,11 +275,14 @@ class SkippedExecution(msgspec.Struct, frozen=True):
 class PruneResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a prune did. Counts are of what was marked, whatever was planned.
 
-    ``remaining`` counts executions that the rules let go and that are still there: beyond what one turn looks at, or
-    beyond a limit. A prune that failed has ``error`` (a sentence) and zeros; it is not raised. ``run_id`` names a
-    manual run that marked something, for ``undo_prune``. ``children_removed``: instances that went with executions this
-    call reclaimed (settled children and what depends on them; without grace only). ``archived``: what was kept of it,
-    and where; None: no archive was asked for.
+    ``remaining`` counts what was not looked at: of a turn, executions beyond those that one turn looks at; of a plan
+    whose application was stopped (``progress``), executions that it shows; of any other prune by hand that was stopped,
+    *instances* that were not looked at to their end, of which nobody knows how many executions would go.
+
+    A prune that failed has ``error`` (a sentence) and zeros; it is not raised. ``run_id`` names a manual run that
+    marked something, for ``undo_prune``. ``children_removed``: instances that went with executions this call reclaimed
+    (settled children and what depends on them; without grace only). ``archived``: what was kept of it, and where; None:
+    no archive was asked for.
     """
 
     executions_deleted: int = 0
