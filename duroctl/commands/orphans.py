@@ -184,16 +184,24 @@ def cleanup(
 
 @command(app, "adopt", examples=("orphans adopt import-17 --reason 'it is on its own now'",))
 def adopt(session: Session, instance: _IdsArgument, reason: _WhyOption = "") -> None:
-    """Say on purpose that orphans stand alone: they are none from now on, and nobody cleans them up as such."""
+    """Say on purpose that orphans stand alone: they are none from now on, and nobody cleans them up as such.
+
+    What stands alone already is left as it is, and a note says so.
+    """
     from duro.errors import UsageError
     from duroctl.parsing import expand_ids
     from duroctl.render.removals import ADOPTED
+    from duroctl.render.text import visible
 
     if not reason.strip():
         raise UsageError("an adoption needs a reason", hint="--reason 'it is on its own now'")
     ids = expand_ids(instance, session.stdin_lines)
     with session.client() as client:
-        for each in ids:
-            client.get_lineage(each)  # all of them are there, or none is adopted
-        adopted = [client.adopt_instance(each, reason=reason) for each in ids]
+        lineages = [client.get_lineage(each) for each in ids]  # all of them are there, or none is adopted
+        adopted = []
+        for lineage in lineages:
+            if lineage.child is not None and lineage.child.detached and lineage.place is not None:
+                session.note(visible(f"{lineage.instance_id} stands alone already: {lineage.place.why}"))
+            else:
+                adopted.append(client.adopt_instance(lineage.instance_id, reason=reason))
         session.output.listing(ADOPTED, adopted, client.store.now_ms)

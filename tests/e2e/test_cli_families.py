@@ -149,6 +149,11 @@ def test_an_orphan_is_adopted_with_a_reason(families: Cli) -> None:
     (row,) = families("orphans", "adopt", "busy", "--reason", "it is on its own").rows()
     assert (row["instance_id"], row["adopted_reason"]) == ("busy", "it is on its own")
     assert families("orphans", "list", "-o", "ids").lines == ["done", "bad"]
+    before = families.dump()
+    again = families("orphans", "adopt", "busy", "--reason", "another one", "-o", "ids")
+    assert (again.code, again.out) == (0, "")
+    assert "busy stands alone already: it was adopted" in again.err
+    assert families.dump() == before
     assert "[exec 1 (pruned), adopted]" in families.on_terminal("instances", "tree", "loop", width=120).out
 
 
