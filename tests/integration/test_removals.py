@@ -1,7 +1,7 @@
 """Purges, clean-ups and prunes by hand, and sweeps, on both stores, one step at a time: what goes, what stays, and what
 is refused."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -118,6 +118,56 @@ def test_a_purge_takes_of_the_instances_named_those_whose_orchestration_is_asked
     assert there(client) == {"o", "other"}
     with pytest.raises(duro.InstanceNotFoundError):
         client.purge_instances(NOW, scope=duro.PruneScope(instance_ids=("o", "nobody"), name="Chi*"))
+
+
+Wrong = Callable[[duro.Client], object]
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda client: client.add_hold(name=3, reason="x"),
+        lambda client: client.add_hold(name=["x"], reason="x"),
+        lambda client: client.add_hold(name="\0", reason="x"),
+        lambda client: client.add_hold(version=1, reason="x"),
+        lambda client: client.add_hold("a", reason="x", by=3),
+        lambda client: client.add_hold("a", reason=None),
+        lambda client: client.adopt_instance("a", reason=None),
+        lambda client: client.adopt_instance("a", reason="x", by=3),
+        lambda client: client.prune_executions("a", 1, by=3),
+        lambda client: client.prune_executions("a", 1, reason=3),
+        lambda client: client.purge_instances(NOW, by=3),
+        lambda client: client.undo_prune("a", by=3),
+        lambda client: client.plan_prune(1, scope=duro.PruneScope(name=3)),  # type: ignore[arg-type]
+        lambda client: client.plan_prune(1, scope=duro.PruneScope(name="")),
+        lambda client: client.plan_prune(1, scope=duro.PruneScope(instance_ids="a")),  # type: ignore[arg-type]
+        lambda client: client.plan_prune(1, scope=duro.PruneScope(instance_ids=(3,))),  # type: ignore[arg-type]
+        lambda client: client.list_orphaned_instances(duro.OrphanFilter(name=3)),  # type: ignore[arg-type]
+        lambda client: client.plan_prune(1, only={"a": 5}),
+        lambda client: client.plan_prune(1, only={"a": "5"}),
+        lambda client: client.plan_prune(1, only={"a": [True]}),
+        lambda client: client.plan_prune(1, only={3: [1]}),
+        lambda client: client.plan_prune(1, only=["a"]),
+    ],
+)
+def test_what_is_of_a_wrong_type_is_refused_where_it_enters(
+    store: Store, worker: ScriptedWorker, client: duro.Client, call: Wrong
+) -> None:
+    loop(store, worker, "a", 2)
+    before = store.dump()
+    with pytest.raises(duro.UsageError):
+        call(client)
+    assert store.dump() == before
+    assert client.plan_prune(1).totals.executions_removed == 1
+
+
+def test_executions_may_be_named_only_of_instances_that_are_there(
+    store: Store, worker: ScriptedWorker, client: duro.Client
+) -> None:
+    loop(store, worker, "a", 3)
+    assert client.plan_prune(1, only={"a": [2]}).totals.executions_removed == 1
+    with pytest.raises(duro.InstanceNotFoundError, match="there is no instance 'nobody'"):
+        client.plan_prune(1, only={"a": [2], "nobody": [1]})
 
 
 # --- policies by name ------------------------------------------------------------------------------------------

@@ -162,6 +162,7 @@ def test_a_filter_asks_for_all_that_it_names() -> None:
         {"child_status": ("done",)},
         {"parent_completed_before": -1},
         {"name": ""},
+        {"name": 3},
         {"limit": -1},
         {"limit": True},
     ],

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from duro.errors import ArchiveUnavailableError
-from duro.maintenance.client import archive_path, source_of, user_name
+from duro.maintenance.client import archive_path, checked_by, source_of
 from duro.maintenance.family_client import Families
 from duro.model.archive import ArchivedHistory, ArchiveOutcome, RestoreResult, WaitingArchive
 from duro.model.limits import UNDO_HOLD_S
@@ -139,7 +139,7 @@ class Archives(Families):
                 archive.chosen(instance_id, execution_ids, everything=everything),
                 run_id=self._short_id("restore"),
                 hold_until_ms=self.store.now_ms() + round(UNDO_HOLD_S * 1000),
-                by=user_name() if by is None else by,
+                by=checked_by(by),
                 source=source_of(None),
                 progress=progress,
             )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
 
-from duro.errors import HoldNotFoundError, InstanceNotFoundError, InvalidRulesError, UsageError
+from duro.errors import HoldNotFoundError, InstanceNotFoundError, UsageError
 from duro.model.families import RemovalPlan
 from duro.model.ledger import LedgerTotals, RunSource
 from duro.model.limits import PRUNE_GRACE_S, RETENTION_S_MAX, UNDO_HOLD_S
@@ -69,13 +69,13 @@ class Pruning:
         instances it names nothing but these executions may go (``{"queue-1": [3, 4]}``).
 
         Raises:
-            InvalidRulesError: the options name nothing to keep.
-            InstanceNotFoundError: an instance of ``scope`` does not exist.
+            UsageError: an argument is wrong. InvalidRulesError: the options name nothing to keep.
+            InstanceNotFoundError: an instance of ``scope`` or ``only`` does not exist.
             PolicyUnknownError: no options, and no worker has published a policy.
         """
         from duro.maintenance import pruning
 
-        return pruning.plan(self.store, _options(options), checked_scope(scope), only)
+        return pruning.plan(self.store, _options(options), checked_scope(scope), _checked_only(only))
 
     def apply_plan(
         self,
@@ -165,7 +165,7 @@ class Pruning:
             until_ms,
             run_id=run_id,
             instance_id=instance_id,
-            by=user_name() if by is None else by,
+            by=checked_by(by),
             source=source_of(None),
         )
 
@@ -210,19 +210,22 @@ class Pruning:
             UsageError: no reason, or ``until`` is not in the future. InvalidRulesError: the target names nothing.
             InstanceNotFoundError, ExecutionNotFoundError: it names something that is not there.
         """
+        check_text(reason, "the reason")
         if not reason.strip():
             raise UsageError("a hold needs a reason", hint="say why, for whoever finds it in a year")
-        check_text(reason, "the reason")
         if instance_id is not None:
             check_instance_id(instance_id)
         target = HoldTarget(instance_id=instance_id, execution_id=execution_id, name=name, version=version)
+        for given, what in ((name, "orchestration name"), (version, "version")):
+            if given is not None:
+                check_name(given, what)
         now_ms = self.store.now_ms()
         hold = Hold(
             hold_id=self._short_id("hold"),
             target=target,
             reason=reason,
             created_at_ms=now_ms,
-            by=user_name() if by is None else by,
+            by=checked_by(by),
             until_ms=None if until is None else _until_ms(until, now_ms),
         )
         self.store.add_hold(hold)
@@ -340,7 +343,7 @@ class Pruning:
         return RunTerms(
             run_id=self._short_id("run") if self._by_hand else "",
             grace_ms=math.ceil(grace_s * 1000),
-            by=user_name() if by is None else by,
+            by=checked_by(by),
             reason=reason,
             source=source_of(plan),
             archive=None if archive is None else archive_path(archive),
@@ -382,9 +385,25 @@ def checked_scope(scope: PruneScope) -> PruneScope:
         raise UsageError(f"scope must be a PruneScope, not {scope!r}")
     for instance_id in scope.instance_ids or ():
         check_instance_id(instance_id)
-    if scope.name == "":
-        raise InvalidRulesError("PruneScope.name is empty", hint="leave it out or name something")
     return scope
+
+
+def _checked_only(only: Mapping[str, Collection[int]] | None) -> Mapping[str, Collection[int]] | None:
+    if only is None:
+        return None
+    if not isinstance(only, Mapping) or not all(_are_executions(each) for each in only.values()):
+        raise UsageError(
+            f"only must be numbers of executions by instance, not {only!r}", hint='write {"queue-1": [3, 4]}'
+        )
+    for instance_id in only:
+        check_instance_id(instance_id)
+    return only
+
+
+def _are_executions(given: object) -> bool:
+    if not isinstance(given, Collection):
+        return False
+    return all(isinstance(each, int) and not isinstance(each, bool) for each in given)
 
 
 def _until_ms(until: datetime | timedelta, now_ms: int) -> int:
@@ -399,6 +418,15 @@ def _until_ms(until: datetime | timedelta, now_ms: int) -> int:
     if until_ms <= now_ms:
         raise UsageError("until is not in the future, so it would hold nothing")
     return until_ms
+
+
+def checked_by(by: str | None) -> str:
+    """Who does it; None: the user of this process.
+
+    Raises:
+        InvalidInputError: it is no text that can be stored.
+    """
+    return user_name() if by is None else check_text(by, "by")
 
 
 def user_name() -> str:

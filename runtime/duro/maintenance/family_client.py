@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from duro.errors import InvalidRulesError, UsageError
-from duro.maintenance.client import Pruning, checked_scope, user_name
+from duro.maintenance.client import Pruning, checked_by, checked_scope
 from duro.model.checkup import CheckResult, Repair
 from duro.model.families import (
     Lineage,
@@ -106,7 +106,7 @@ class Families(Pruning):
         check_text(reason, "the reason")
         if not reason.strip():
             raise UsageError("an adoption needs a reason", hint="say why, for whoever finds it in a year")
-        return self.store.adopt(instance_id, user_name() if by is None else by, reason)
+        return self.store.adopt(instance_id, checked_by(by), reason)
 
     # --- checks ------------------------------------------------------------------------------------------------
 

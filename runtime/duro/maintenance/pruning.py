@@ -101,16 +101,21 @@ def filter_of(store: Store, scope: PruneScope, *, several: bool) -> PruneFilter:
         pattern = scope.name
         names = tuple(name for name in store.orchestration_names() if matches(name, pattern))
     if scope.instance_ids is not None:
-        there = {
-            instance.instance_id
-            for instance in store.prunable_instances(PruneFilter(instance_ids=scope.instance_ids), 0, 0)
-        }
-        for instance_id in scope.instance_ids:
-            if instance_id not in there:
-                raise InstanceNotFoundError(
-                    f"there is no instance {instance_id!r}", hint="`duroctl instances list` shows those there are"
-                )
+        _check_there(store, scope.instance_ids)
     return PruneFilter(instance_ids=scope.instance_ids, names=names, several=several)
+
+
+def _check_there(store: Store, instance_ids: tuple[str, ...]) -> None:
+    """Raises InstanceNotFoundError: one of them is not."""
+    if not instance_ids:
+        return
+    found = store.prunable_instances(PruneFilter(instance_ids=instance_ids), 0, 0)
+    there = {instance.instance_id for instance in found}
+    for instance_id in instance_ids:
+        if instance_id not in there:
+            raise InstanceNotFoundError(
+                f"there is no instance {instance_id!r}", hint="`duroctl instances list` shows those there are"
+            )
 
 
 def instances_of(store: Store, where: PruneFilter) -> Iterator[PrunableInstance]:
@@ -144,7 +149,7 @@ def plan(
     nothing but these executions may go.
 
     Raises:
-        InstanceNotFoundError: an instance that is named does not exist.
+        InstanceNotFoundError: an instance that is named, in ``scope`` or in ``only``, does not exist.
         PolicyUnknownError: no options, and nobody says what to prune.
     """
     policies = ConfiguredPolicies(store)
@@ -152,6 +157,7 @@ def plan(
     rules_of = _rules(options, policies)
     where = filter_of(store, scope, several=False)
     named = only or {}
+    _check_there(store, tuple(named))
     planned = [
         _only(instance_plan(executions, *rules_of(instance), holds, now_ms), named.get(instance.instance_id))
         for instance, executions in facts_of(store, instances_of(store, where))

@@ -38,7 +38,7 @@ from duro.model.ledger import RunSource
 from duro.model.limits import NUMBER_MAX
 from duro.model.pruning import Verdict
 from duro.model.records import ChildRecord
-from duro.model.refusal import InvalidRulesError
+from duro.model.refusal import InvalidRulesError, check_texts
 from duro.model.retention import (
     PolicyOrigin,
     check_keep_count,
@@ -127,8 +127,7 @@ class OrphanFilter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
         if self.parent_completed_before is not None:
             time_ms = unix_ms("OrphanFilter.parent_completed_before", self.parent_completed_before)
             msgspec.structs.force_setattr(self, "parent_completed_before", time_ms)
-        if self.name == "":
-            raise InvalidRulesError("OrphanFilter.name is empty", hint="leave it out or name something")
+        check_texts(self, "name")
         limit = self.limit
         if isinstance(limit, bool) or not isinstance(limit, int) or not 0 <= limit <= NUMBER_MAX:
             raise InvalidRulesError(

@@ -40,7 +40,7 @@ import msgspec
 
 from duro.model.archive import ArchiveOutcome
 from duro.model.limits import NUMBER_MAX
-from duro.model.refusal import InvalidRulesError
+from duro.model.refusal import InvalidRulesError, check_texts
 from duro.model.retention import PolicyOrigin, PruneOptions, shown_value
 from duro.model.status import UNFINISHED_EXECUTION_STATUSES, ExecutionStatus
 
@@ -102,8 +102,8 @@ class HoldTarget(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     orchestration name matches ``name`` (as in a shell: ``*``, ``?``, ``[...]``) and whose version is ``version``.
 
     Raises:
-        InvalidRulesError: nothing is named, an execution without its instance, an instance together with a name or
-            version, or an execution id below 1.
+        InvalidRulesError: nothing is named, or not by a text, an execution without its instance, an instance together
+            with a name or version, or an execution id below 1.
     """
 
     instance_id: str | None = None
@@ -112,9 +112,7 @@ class HoldTarget(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     version: str | None = None
 
     def __post_init__(self) -> None:
-        for field in ("instance_id", "name", "version"):
-            if getattr(self, field) == "":
-                raise InvalidRulesError(f"HoldTarget.{field} is empty", hint="leave it out or name something")
+        check_texts(self, "instance_id", "name", "version")
         if self.instance_id is None and self.name is None and self.version is None:
             raise InvalidRulesError(
                 "HoldTarget names nothing to hold", hint="give instance_id (with execution_id), name or version"

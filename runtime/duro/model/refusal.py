@@ -27,3 +27,18 @@ class UsageError(DuroError, ValueError):
 
 class InvalidRulesError(UsageError):
     """Retention rules, a policy or a hold name nothing, or something that cannot be."""
+
+
+def check_texts(owner: object, *fields: str) -> None:
+    """That these fields of ``owner`` are None or texts that are not empty.
+
+    Raises:
+        InvalidRulesError: one is not.
+    """
+    for field in fields:
+        given = getattr(owner, field)
+        what = f"{type(owner).__name__}.{field}"
+        if given == "":
+            raise InvalidRulesError(f"{what} is empty", hint="leave it out or name something")
+        if given is not None and not isinstance(given, str):
+            raise InvalidRulesError(f"{what} must be a string, not {given!r}")

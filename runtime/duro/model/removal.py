@@ -11,6 +11,7 @@ import msgspec
 
 from duro.model.ledger import LedgerRange, RunSource
 from duro.model.pruning import ExecutionFacts, NewerExecutions, PruneResult, PruneTrigger
+from duro.model.refusal import InvalidRulesError, check_texts
 from duro.model.retention import PolicyOrigin, PruneOptions
 from duro.model.status import ChildrenPolicy, InstanceStatus, RemovalState
 
@@ -32,10 +33,22 @@ class PruneScope(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     ``instance_ids`` are exact; each must exist. ``name`` is an orchestration's name or a pattern (``*``, ``?``,
     ``[...]``, as in a shell).
+
+    Raises:
+        InvalidRulesError: a field is not as described.
     """
 
     instance_ids: tuple[str, ...] | None = None
     name: str | None = None
+
+    def __post_init__(self) -> None:
+        check_texts(self, "name")
+        given = self.instance_ids
+        if given is None or isinstance(given, tuple):
+            return
+        if not isinstance(given, list | set | frozenset):
+            raise InvalidRulesError(f"PruneScope.instance_ids must be several ids, not {given!r}")
+        msgspec.structs.force_setattr(self, "instance_ids", tuple(given))
 
 
 class PruneFilter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
