@@ -15,7 +15,9 @@ from duro.model.limits import PRUNE_GRACE_S
 from duro.model.pruning import PrunePlan, PruneResult
 from duro.model.retention import PruneOptions
 from duro.model.status import FINAL_INSTANCE_STATUSES, InstanceStatus
+from duro.retention.names import matches
 from duroctl.parsing import parse_count, parse_duration
+from duroctl.render.text import visible
 
 if TYPE_CHECKING:
     from duro.client import Client
@@ -112,6 +114,12 @@ def parse_purge_rules(rules: PurgeRules, now_ms: int) -> PurgeOptions | None:
         keep_last=_count(rules.keep_last, "--keep-last"),
         statuses=tuple(InstanceStatus(each) for each in statuses) or None,
     )
+
+
+def note_name(session: "Session", client: "Client", pattern: str | None) -> None:
+    """Say so, if ``--name`` is of no orchestration of the store: a slip of the pen looks like a clean store."""
+    if pattern and not any(matches(name, pattern) for name in client.store.orchestration_names()):
+        session.note(visible(f"no orchestration of this store is called {pattern!r} or matches it"))
 
 
 def _count(text: str | None, option: str) -> int | None:

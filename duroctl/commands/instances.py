@@ -329,7 +329,7 @@ def purge(
     from duro.model.families import RemovalKind
     from duro.model.removal import PruneScope
     from duroctl.parsing import expand_ids
-    from duroctl.pruning import PurgeRules, parse_purge_rules
+    from duroctl.pruning import PurgeRules, note_name, parse_purge_rules
     from duroctl.removing import Modes, run
 
     rules = PurgeRules(keep_within, keep_failed_within, completed_before, keep_last, tuple(status or ()))
@@ -344,6 +344,7 @@ def purge(
     def plan(client: "Client") -> "RemovalPlan":
         ids = tuple(expand_ids(instance, session.stdin_lines)) if instance else None
         options = parse_purge_rules(rules, client.store.now_ms())
+        note_name(session, client, name)
         return client.plan_purge(options, scope=PruneScope(instance_ids=ids, name=name))
 
     modes = Modes(dry_run, plan_out, apply_file, check, now, grace, archive, reason, yes)

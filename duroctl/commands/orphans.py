@@ -163,6 +163,7 @@ def cleanup(
     from duro.model.families import RemovalKind
     from duro.model.limits import ORPHAN_MIN_AGE_S
     from duroctl.parsing import parse_duration
+    from duroctl.pruning import note_name
     from duroctl.removing import Modes, run
 
     if all_orphans and name is not None:
@@ -177,6 +178,7 @@ def cleanup(
 
     def plan(client: Any) -> Any:
         where = _filter(kind, status, parent_completed_before, name, client.store.now_ms())
+        note_name(session, client, name)
         return client.plan_orphan_cleanup(where, min_age=age_s)
 
     run(session, modes, RemovalKind.ORPHANS, plan)

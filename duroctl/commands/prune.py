@@ -1,5 +1,6 @@
 """``duroctl prune``: remove old executions inside instances, show what would go, and bring it back."""
 
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from duro.model.pruning import PrunePlan
     from duro.model.retention import PruneOptions
     from duroctl.pruning import Terms
+
+    _Executions = Mapping[str, Collection[int]]
 
 app = new_command_app()
 
@@ -123,10 +126,10 @@ def prune(
         if apply_file is not None:
             from duroctl.plan_files import read_plan
 
-            _carry_out(session, client, read_plan(apply_file), terms, yes=yes)
+            _carry_out(session, client, read_plan(apply_file), {}, terms, yes=yes)
             return
         options = parse_rules(rules, client.store.now_ms())
-        plan = _plan(session, client, instance, name, all_instances=all_instances, options=options)
+        plan, named = _plan(session, client, instance, name, all_instances=all_instances, options=options)
         if check:
             _check(session, plan)
         elif plan_out is not None:
@@ -134,7 +137,7 @@ def prune(
         elif dry_run:
             _show(session, plan)
         else:
-            _carry_out(session, client, plan, terms, yes=yes)
+            _carry_out(session, client, plan, named, terms, yes=yes)
 
 
 def _plan(
@@ -145,18 +148,21 @@ def _plan(
     *,
     all_instances: bool,
     options: "PruneOptions | None",
-) -> "PrunePlan":
+) -> "tuple[PrunePlan, _Executions]":
+    """And the executions that were named one by one."""
     from duro.errors import UsageError
     from duro.model.removal import PruneScope
     from duro.model.retention import PruneOptions
     from duroctl.parsing import expand_ids, resolve_reference
+    from duroctl.pruning import note_name
 
     if all_instances and (instance or name is not None):
         raise UsageError("--all does not go with instances or --name", hint="choose one")
     if not (instance or name is not None or all_instances):
         raise UsageError("which instances?", hint="name some, or give --name GLOB or --all")
+    note_name(session, client, name)
     if not instance:
-        return client.plan_prune(options, scope=PruneScope(name=name))
+        return client.plan_prune(options, scope=PruneScope(name=name)), {}
     named: dict[str, set[int] | None] = {}
     for text in expand_ids(instance, session.stdin_lines):
         found = resolve_reference(text, lambda each: client.store.get_instance(each) is not None)
@@ -171,7 +177,7 @@ def _plan(
             client.get_execution(instance_id, execution_id)
     if options is None and len(only) == len(named):
         options = PruneOptions(keep_last=1)  # the executions were named one by one: that is the rule
-    return client.plan_prune(options, scope=PruneScope(instance_ids=tuple(named), name=name), only=only)
+    return client.plan_prune(options, scope=PruneScope(instance_ids=tuple(named), name=name), only=only), only
 
 
 def _check(session: Session, plan: "PrunePlan") -> None:
@@ -215,21 +221,23 @@ def _show(session: Session, plan: "PrunePlan") -> None:
             session.note(warning.text)
 
 
-def _carry_out(session: Session, client: "Client", plan: "PrunePlan", terms: "Terms", *, yes: bool) -> None:
+def _carry_out(
+    session: Session, client: "Client", plan: "PrunePlan", named: "_Executions", terms: "Terms", *, yes: bool
+) -> None:
     from duroctl.archives import check_kept
     from duroctl.errors import PartlyDoneError
     from duroctl.pruning import apply_with_progress
-    from duroctl.render.plans import RESULT, plan_lines, result_lines
+    from duroctl.render.plans import RESULT, kept_lines, plan_lines, result_lines
 
     if not plan.totals.executions_removed:
-        _nothing(session, plan)
+        _nothing(session, plan, named)
         return
     if not yes:
         undo = "" if terms.grace_s else " It cannot be undone."
         why = f"this prunes {plan.totals.executions_removed:,} executions"
         session.confirm(f"Prune them?{undo}", plan_lines(plan), why)
     result, interrupted = apply_with_progress(session, client, plan, terms)
-    session.output.result(RESULT, result, result_lines(result, terms.grace_s))
+    session.output.result(RESULT, result, [*result_lines(result, terms.grace_s), *kept_lines(plan, named)])
     if interrupted:
         session.note("interrupted; what is above was done, and the rest was not")
         raise typer.Exit(130)
@@ -241,12 +249,12 @@ def _carry_out(session: Session, client: "Client", plan: "PrunePlan", terms: "Te
     check_kept(result.archived)
 
 
-def _nothing(session: Session, plan: "PrunePlan") -> None:
+def _nothing(session: Session, plan: "PrunePlan", named: "_Executions") -> None:
     from duro.model.pruning import PruneResult
-    from duroctl.render.plans import RESULT
+    from duroctl.render.plans import RESULT, kept_lines
 
     result: PruneResult = PruneResult(instances_processed=len(plan.instances))
-    session.output.result(RESULT, result, ["nothing to prune"])
+    session.output.result(RESULT, result, ["nothing to prune", *kept_lines(plan, named)])
     for warning in plan.warnings:
         session.note(warning.text)
 
@@ -256,4 +264,4 @@ def _undo(session: Session, run_or_instance_id: str) -> None:
 
     with session.client() as client:
         undone = client.undo_prune(run_or_instance_id)
-    session.output.result(UNDONE, undone, undo_lines(undone))
+    session.output.result(UNDONE, undone, undo_lines(undone, run_or_instance_id))

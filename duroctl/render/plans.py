@@ -1,6 +1,6 @@
 """Plans and results of prunes as lines, rows and documents. Pure."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import groupby
 from typing import Any, Final, NamedTuple
 
@@ -146,10 +146,29 @@ def result_lines(result: PruneResult, grace_s: float) -> Iterator[str]:
         yield f"... and {len(result.skipped) - INSTANCES_SHOWN} more were skipped"
 
 
-def undo_lines(undone: UndoResult) -> Iterator[str]:
-    where = f" of {', '.join(undone.instances[:5])}" if undone.instances else ""
-    whole = f" and {counted(undone.instances_restored, 'whole instance')}" if undone.instances_restored else ""
-    yield visible(f"brought back {_executions(undone.executions_restored)}{whole}{where}")
+def kept_lines(plan: PrunePlan, named: Mapping[str, Collection[int]]) -> Iterator[str]:
+    """Of executions that were named one by one those that stay, and why."""
+    kept = [
+        row
+        for row in planned(plan)
+        if row.item.verdict.keep and row.item.execution.execution_id in named.get(row.instance.instance_id, ())
+    ]
+    for row in kept[:INSTANCES_SHOWN]:
+        yield visible(f"  {_execution_id(row)}  keep    {' '.join(row.item.verdict.reasons)}")
+    if len(kept) > INSTANCES_SHOWN:
+        yield f"  ... and {len(kept) - INSTANCES_SHOWN:,} more kept (--dry-run -o csv lists everything)"
+
+
+def undo_lines(undone: UndoResult, asked: str) -> Iterator[str]:
+    """``asked``: the run or the instance that was to be brought back."""
+    if undone.instances:
+        whole = f" and {counted(undone.instances_restored, 'whole instance')}" if undone.instances_restored else ""
+        where = ", ".join(undone.instances[:5])
+        yield visible(f"brought back {_executions(undone.executions_restored)}{whole} of {where}")
+    elif undone.gone or undone.taken:
+        yield "brought back nothing"
+    else:
+        yield visible(f"brought back nothing: nothing is removed of {asked}; it never was, or came back before")
     if undone.hold_ids:
         yield visible(f"held by {', '.join(undone.hold_ids)} for 7 d, so that no prune takes them again meanwhile")
     for taken in undone.taken[:INSTANCES_SHOWN]:

@@ -190,6 +190,36 @@ def test_an_instance_with_nothing_but_its_current_execution_is_pointed_to_purge(
     assert "which pruning never removes; `duroctl instances purge`" in done.err
 
 
+def test_a_name_that_is_nobodys_is_said_to_be(loops: Cli) -> None:
+    for command in (
+        ("prune", "--name", "Ordr", "--keep-last", "1", "-y"),
+        ("instances", "purge", "--name", "Ordr*", "--completed-before", "now", "-y"),
+        ("orphans", "cleanup", "--name", "Ordr", "-y"),
+    ):
+        before = loops.dump()
+        done = loops(*command)
+        assert done.code == 0
+        assert f"no orchestration of this store is called {command[command.index('--name') + 1]!r}" in done.err
+        assert loops.dump() == before
+    assert "no orchestration" not in loops("prune", "--name", "Ord*", "--keep-last", "1", "-n").err
+
+
+def test_an_undo_of_nothing_says_why(loops: Cli) -> None:
+    nothing = "brought back nothing: nothing is removed of {}; it never was, or came back before\n"
+    before = loops.dump()
+    never = loops("prune", "undo", "queue-1")
+    assert (never.code, never.out) == (0, nothing.format("queue-1"))
+    assert loops.dump() == before
+    run = loops("prune", "queue-1", "--keep-last", "3", "-y", "-o", "json").json["run_id"]
+    assert loops("prune", "undo", run).code == 0
+    assert loops("prune", "undo", run).out == nothing.format(run)
+    reclaimed = loops("prune", "other", "--keep-last", "3", "-y", "--now", "-o", "json").json["run_id"]
+    assert loops("prune", "undo", reclaimed).lines == [
+        "brought back nothing",
+        "7 executions had been reclaimed and cannot come back",
+    ]
+
+
 def test_what_workers_publish_is_shown_and_explained(loops: Cli) -> None:
     assert loops("policy", "show", "--published").rows() == []
     with duro.Client(loops.store) as client:
@@ -268,6 +298,18 @@ def test_nothing_but_the_executions_that_are_named_goes(loops: Cli) -> None:
     assert live(loops) == [1, 2, 4, 6, 7, 8, 9, 10]
     assert live(loops, "other") == list(range(1, 11))
     assert loops("prune", "queue-1/3", "--dry-run").code == 8
+
+
+def test_of_the_executions_that_are_named_those_that_stay_are_told_of_with_the_reason(loops: Cli) -> None:
+    assert loops("prune", "queue-1/10", "--yes").lines == [
+        "nothing to prune",
+        "  queue-1/10  keep    current running last:1/1",
+    ]
+    assert loops("holds", "add", "queue-1/2", "--reason", "test").code == 0
+    (hold,) = loops("holds", "list", "-o", "ids").lines
+    done = loops("prune", "queue-1/2", "queue-1/3", "--yes")
+    assert (done.code, done.lines[-1]) == (0, f"  queue-1/2  keep    held:{hold}")
+    assert 3 not in live(loops)
 
 
 def test_a_list_of_executions_can_be_sent_to_prune(loops: Cli) -> None:
