@@ -2,6 +2,7 @@
 is refused."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -24,6 +25,7 @@ from duro.testing.builders import (
     child_scheduled,
     completed,
     continued_as_new,
+    detached_scheduled,
     next_lease,
     start_request,
     turn,
@@ -32,7 +34,7 @@ from duro.testing.builders import (
 from duro.testing.clock import ManualClock
 from duro.testing.invariants import check_invariants
 from duro.testing.scripted import ScriptedWorker
-from tests.support.pruning import open_sqlite
+from tests.support.pruning import Loops, automatic, open_sqlite
 
 NOW = duro.PurgeOptions(completed_before=10**14)
 
@@ -262,6 +264,93 @@ def test_a_prune_by_hand_says_how_many_settled_children_went_with_what_it_reclai
     assert client.prune_executions("p1", 1, grace_s=0).children_removed == 1
     assert client.apply_plan(client.plan_prune(1), grace_s=0).children_removed == 1
     assert there(client) == {"p0", "p1", "p2", "c0"}
+
+
+# --- what changes on the way -----------------------------------------------------------------------------------
+
+KEEP_THE_LAST = "[pruning]\ndefault_keep_last = KEPT\n[purge]\nkeep_last = KEPT\n"
+
+
+@pytest.mark.parametrize("what", ["prune", "purge"])
+@pytest.mark.parametrize("when", ["before", "between two batches"])
+def test_a_plan_of_policies_that_have_changed_is_stale(
+    store: Store, worker: ScriptedWorker, client: duro.Client, tmp_path: Path, what: str, when: str
+) -> None:
+    """Also when it happens meanwhile: the store compares the revision in the transaction that marks."""
+    if what == "prune":
+        loop(store, worker, "a", 450)
+    else:
+        end(store, worker, *(f"o{number:04}" for number in range(2 * REMOVAL_INSTANCES_MAX)))
+    published(store, worker, tmp_path, KEEP_THE_LAST.replace("KEPT", "1"))
+
+    def change(_progress: object = None) -> bool:
+        published(store, worker, tmp_path, KEEP_THE_LAST.replace("KEPT", "300"))
+        return True
+
+    pruning, removal = client.plan_prune(), client.plan_purge()
+    hook = None if when == "before" else change
+    if when == "before":
+        change()
+    apply = partial(client.apply_plan, pruning) if what == "prune" else partial(client.apply_removal, removal)
+    with pytest.raises(duro.StalePlanError, match="has changed since the plan was made"):
+        apply(progress=hook)
+    left = len(client.list_executions("a", limit=0).executions if what == "prune" else there(client))
+    whole = 450 if what == "prune" else 2 * REMOVAL_INSTANCES_MAX
+    assert left == whole if when == "before" else 1 < left < whole
+
+
+def test_a_stale_plan_is_refused_also_if_nothing_of_it_would_go(
+    store: Store, worker: ScriptedWorker, client: duro.Client, tmp_path: Path
+) -> None:
+    end(store, worker, "o")
+    published(store, worker, tmp_path, KEEP_THE_LAST.replace("KEPT", "2"))
+    pruning, removal = client.plan_prune(), client.plan_purge()
+    published(store, worker, tmp_path, KEEP_THE_LAST.replace("KEPT", "1"))
+    for apply in (partial(client.apply_plan, pruning), partial(client.apply_removal, removal)):
+        with pytest.raises(duro.StalePlanError, match="has changed since the plan was made"):
+            apply()
+
+
+def test_the_backlog_that_turns_leave_waits_for_the_longest_pause_that_a_worker_was_told(
+    store: Store, worker: ScriptedWorker, clock: ManualClock, tmp_path: Path
+) -> None:
+    """Several versions of Order were first seen when the worker came."""
+    loops = Loops(store)
+    worker.register()  # so that it stays for longer than the worker of the loops, which has its id
+    loops.start("a")
+    loops.go_on(100)
+    loops.go_on(policies=automatic(1))
+    assert len(loops.live("a")) > 1, "a turn looks at the oldest 64"
+    rollout = '[pruning]\ndefault_keep_last = 1\n[pruning.rollout]\ncap = "9d"\npause = "PAUSE"\n'
+    published(store, worker, tmp_path, rollout.replace("PAUSE", "1h"))
+    second = ScriptedWorker(store, "w2", lease_ms=10**9)
+    published(store, second, tmp_path, rollout.replace("PAUSE", "2h"))
+    for _ in range(3):
+        before = loops.live("a")
+        assert len(before) > 1
+        sweep(store)
+        assert loops.live("a") == before
+        clock.advance(HOUR_MS * 2 // 3)
+    sweep(store)
+    assert len(loops.live("a")) == 1
+
+
+def test_who_spawned_whom_ends_where_an_id_is_used_again(
+    store: Store, worker: ScriptedWorker, client: duro.Client
+) -> None:
+    """The parent that ``g`` knows is gone; who has its id now is somebody else's child."""
+    store.start_instances([start_request("p")])
+    worker.run(worker.take("p"), child_scheduled("c", "Child"))
+    worker.run(worker.take("c"), detached_scheduled("g"), completed())
+    for leased in worker.lease().instances:
+        if leased.instance_id == "g":
+            worker.run(leased, wait_started("go"), waits=["go"])
+        else:
+            worker.run(leased, child_completed(2), wait_started("go"), waits=["go"])
+    assert [each.instance_id for each in client.get_lineage("g").ancestors] == ["c"]
+    assert client.purge_instances(NOW, scope=duro.PruneScope(instance_ids=("c",))).instances == 1
+    leave(store, worker, "q", "c")
+    assert client.get_lineage("g").ancestors == ()
 
 
 # --- orphans that run ------------------------------------------------------------------------------------------

@@ -257,7 +257,7 @@ def cancel(store: Store, instance_id: str, incarnation: int, rules: OrphanRules)
     """Ask an orphan that was found running to end, if at a second look it is still this life of it that runs, and
     ``rules`` let it go. False: it may not be asked any more, or has been before."""
     child = store.get_child(instance_id)
-    if child is None or child.incarnation != incarnation or not may_be_asked_to_end(child, rules, store.now_ms()):
+    if child is None or not may_be_asked_to_end(child, rules, store.now_ms()):
         return False
     record = store.get_instance(instance_id)
     if record is None or record.incarnation != incarnation or record.cancel_reason is not None:

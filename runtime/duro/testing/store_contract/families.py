@@ -20,8 +20,9 @@ from duro.model.messages import ChildFailed
 from duro.model.pruning import Hold, HoldTarget
 from duro.model.records import ChildRecord, InstanceFilter
 from duro.model.removal import Backlog, ReclaimResult
+from duro.model.retention import AutoPrune
 from duro.model.status import ChildrenPolicy, ExecutionStatus, InstanceStatus, ParentPolicy
-from duro.model.turns import ChildTerms, LeasedInstance, TurnOutcome
+from duro.model.turns import ChildTerms, LeasedInstance, PruneTerms, TurnOutcome
 from duro.retention.families import place_of
 from duro.stores.base import Store
 from duro.testing.builders import (
@@ -41,6 +42,7 @@ from duro.testing.builders import (
 )
 from duro.testing.clock import ManualClock
 from duro.testing.scripted import ScriptedWorker
+from duro.testing.store_contract.pruning import chain
 from duro.testing.store_contract.suite import StoreContract
 
 OLD = PurgeOptions(keep_within=0.001)
@@ -561,6 +563,17 @@ class FamilyRemovalContract(FamilyContract):
         back = self.child(store, "c")
         assert (back.spawner_ended_at_ms, back.spawner_end) == (clock.now_ms(), ExecutionStatus.CONTINUED_AS_NEW)
 
+    def test_a_child_that_stands_alone_knows_whether_its_parent_is_removed_or_back(
+        self, store: Store, worker: ScriptedWorker, clock: ManualClock
+    ) -> None:
+        incarnation = self.start(store)
+        worker.run(worker.take(), detached_scheduled("d"), completed())
+        clock.advance(1_000)
+        assert self.remove(store, (incarnation, OLD), grace_ms=5_000)[0].removed
+        assert self.child(store, "d").parent_removed_at_ms == clock.now_ms()
+        store.undo_prune("hold-1", 10**15, instance_id="a")
+        assert self.child(store, "d").parent_removed_at_ms is None
+
     def test_an_instance_is_brought_back_by_its_id(
         self, store: Store, worker: ScriptedWorker, clock: ManualClock
     ) -> None:
@@ -591,6 +604,18 @@ class FamilyRemovalContract(FamilyContract):
         assert self.reclaim(store).instances == 3
         assert (store.dump()["executions"], store.dump()["history"]) == ([], [])
         assert store.undo_prune("hold-1", 10**15, run_id="run-1").gone == 1
+
+    def test_settled_children_go_with_what_a_turn_prunes(self, store: Store, worker: ScriptedWorker) -> None:
+        self.spawn(store, worker, "c")
+        self.end(worker, "c")
+        policies = chain(AutoPrune(keep_last=1))
+        ending = turn(
+            self.take(worker, "a"), child_completed(2), continued_as_new(), at_ms=store.now_ms(), policies=policies
+        )
+        result = worker.commit(ending, prune_terms=PruneTerms(children=ChildrenPolicy.SETTLED))
+        assert result.prunes[0].result.executions_deleted == 1
+        assert store.reclaim(1_000).children == 1
+        assert self.there(store) == {"a"}
 
     def test_settled_children_go_with_the_execution_that_spawned_them(
         self, store: Store, worker: ScriptedWorker
