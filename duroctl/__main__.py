@@ -10,8 +10,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if given == ["--version"]:
         from duroctl import __version__
 
-        print(f"duroctl {__version__}")
-        return
+        try:
+            print(f"duroctl {__version__}", flush=True)
+        except OSError:
+            pass  # what is left in the buffer fails again below, where errors become exit codes
+        else:
+            return
     try:
         from duroctl.app import run  # the larger part of a short command's time: an interrupt is likely to come here
 

@@ -8,7 +8,7 @@ import os
 import re
 import sys
 from collections.abc import Sequence
-from typing import Annotated, Any, Final, NamedTuple
+from typing import Annotated, Any, Final, NamedTuple, TextIO
 
 import typer
 
@@ -118,14 +118,14 @@ def build() -> Any:
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command line and return the exit status. Prints errors; raises nothing."""
-    _prepare_streams()
-    if "_DUROCTL_COMPLETE" in os.environ:
-        build().main(list(arguments), prog_name="duroctl")
     try:
+        _prepare_streams()
+        if "_DUROCTL_COMPLETE" in os.environ:
+            build().main(list(arguments), prog_name="duroctl")
         status = _invoke(arguments)
         sys.stdout.flush()
     except BrokenPipeError:
-        _abandon_output()
+        _abandon(sys.stdout)
         return 141
     except KeyboardInterrupt:
         return 130
@@ -134,7 +134,7 @@ def run(arguments: Sequence[str]) -> int:
         try:
             sys.stdout.flush()
         except OSError:
-            _abandon_output()
+            _abandon(sys.stdout)
     return status
 
 
@@ -225,12 +225,40 @@ def _wants_json(arguments: Sequence[str]) -> bool:
     return chosen in ("json", "jsonl")
 
 
+class _Unheard(io.TextIOWrapper):
+    """Standard error, of which what cannot be written is dropped: results and the exit status are worth more.
+
+    It does so here and not below the buffer, which would write twice what an interrupt kept it from counting.
+    """
+
+    def write(self, text: str) -> int:
+        try:
+            return super().write(text)
+        except OSError:
+            _abandon(self)
+            return len(text)
+
+    def flush(self) -> None:
+        try:
+            super().flush()
+        except OSError:
+            _abandon(self)
+
+
 def _prepare_streams() -> None:
-    """Results are UTF-8 in files and pipes whatever the locale; a closed stream is no error by itself."""
+    """Results are UTF-8 in files and pipes whatever the locale; a closed stream is no error by itself.
+
+    Raises:
+        OSError: what was in standard output's buffer cannot be written.
+    """
     if sys.stdout is None:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123
     if sys.stderr is None:
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115, PTH123
+    if sys.stderr is sys.__stderr__ and sys.stderr is not None:
+        sys.stderr = _Unheard(
+            sys.stderr.buffer, encoding=sys.stderr.encoding, errors="backslashreplace", line_buffering=True
+        )
     if isinstance(sys.stdout, io.TextIOWrapper):
         if isinstance(sys.stdout.buffer, io.RawIOBase):
             # PYTHONUNBUFFERED: a raw file may take a part of what it is given, and nobody would notice the rest.
@@ -238,7 +266,7 @@ def _prepare_streams() -> None:
         sys.stdout.reconfigure(encoding=None if sys.stdout.isatty() else "utf-8", errors="backslashreplace")
 
 
-def _abandon_output() -> None:
+def _abandon(stream: TextIO) -> None:
     """What is still buffered has no reader: keep the interpreter from trying again when it exits."""
     with contextlib.suppress(OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

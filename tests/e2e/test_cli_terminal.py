@@ -413,6 +413,52 @@ def test_a_reader_that_goes_away_in_the_middle_of_a_list_ends_it(large: Cli) -> 
         assert process.wait(PATIENCE_S) == 141
 
 
+@pytest.mark.parametrize("given", [("--version",), ("-q", "--version"), ("--help",)], ids=" ".join)
+def test_without_a_reader_version_and_help_end_like_everything_else(cli: Cli, given: tuple[str, ...]) -> None:
+    assert without_reader(cli, *given) == Ran(141, "", "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no device that is always full")
+def test_a_version_that_cannot_be_written_is_an_error(cli: Cli) -> None:
+    line = ["/bin/sh", "-c", '"$@" > /dev/full', "sh", *PROGRAM, "--version"]
+    done = subprocess.run(line, env=cli.environment, capture_output=True, timeout=PATIENCE_S, check=False)
+    assert (done.returncode, done.stderr) == (1, b"duroctl: error: No space left on device\n")
+
+
+def without_listener(cli: Cli, *given: str) -> Ran:
+    """What a command does whose standard error nobody reads."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        done = subprocess.run(
+            [*PROGRAM, *given],
+            cwd=cli.directory,
+            env=cli.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=writer,
+            timeout=PATIENCE_S,
+            check=False,
+        )
+    finally:
+        os.close(writer)
+    return Ran(done.returncode, done.stdout.decode(), "")
+
+
+def test_results_arrive_where_nobody_reads_standard_error(told: Told) -> None:
+    command = ("policy", "simulate", "--policy", "new.toml", "-o", "csv")
+    ran = without_listener(told.cli, *command)
+    assert ran.code == 0
+    assert ran.out == told.cli(*command).out
+
+
+@pytest.mark.parametrize(
+    "given", [("instances", "show", "nobody"), ("-v", "instances", "show", "nobody")], ids=" ".join
+)
+def test_the_exit_status_is_right_where_nobody_reads_standard_error(told: Told, given: tuple[str, ...]) -> None:
+    assert without_listener(told.cli, *given) == Ran(7, "", "")
+
+
 def test_what_was_done_stays_done_without_a_reader(many: Cli) -> None:
     assert without_reader(many, "backup", "copy.db").code == 141
     assert many("instances", "list", "--store", "sqlite:///copy.db", "--limit", "0", "-o", "ids").lines
