@@ -1,5 +1,7 @@
 """Rules from the command line, and a prune that shows how far it is and ends when it is asked to."""
 
+import contextlib
+import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
 
 WORK_FOUND: Final = 20
 """The exit code of ``--check`` that says so."""
+_STDERR: Final = 2
+_STOPPING: Final = b"\nduroctl: stopping after this batch; press Ctrl-C again to stop now\n"
 
 
 def grace_of(*, now: bool, grace: str | None) -> float:
@@ -192,13 +196,16 @@ def progress_bar(session: "Session", total: int, word: str) -> "Iterator[_Advanc
 
 @contextmanager
 def interruptible() -> Iterator[list[int]]:
-    """The list gets the number of the signal that came; a second one interrupts as always."""
+    """The list gets the number of the signal that came, and a terminal a line; a second one interrupts as always."""
     came: list[int] = []
 
     def handle(number: int, _frame: FrameType | None) -> None:
         if came:
             raise KeyboardInterrupt
         came.append(number)
+        with contextlib.suppress(OSError):
+            if os.isatty(_STDERR):
+                os.write(_STDERR, _STOPPING)  # not through the stream: this may have interrupted a write to it
 
     before = signal.signal(signal.SIGINT, handle)
     try:

@@ -42,6 +42,7 @@ C_LOCALE: Final = {"LC_ALL": "C"}
 ONLY_ASCII: Final = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 """Python would take the C locale for one of UTF-8."""
 
+STOPPING: Final = "\nduroctl: stopping after this batch; press Ctrl-C again to stop now\n"
 CTRL_C: Final = "\x03"
 CTRL_D: Final = "\x04"
 PATIENCE_S: Final = 60.0
@@ -561,6 +562,7 @@ def test_ctrl_c_in_the_middle_of_a_prune_ends_it_after_the_transaction(many: Cli
     ran = interrupted_prune(many)
     assert_left_tidy(ran)
     assert ran.out.endswith("duroctl: interrupted; what is above was done, and the rest was not\n")
+    assert STOPPING in ran.out
     (run,) = many("ledger", "list").rows()
     assert f"pruned {run['executions']} executions of {run['instances']} instances" in ran.out
     assert 0 < int(run["executions"]) < 600
@@ -597,6 +599,7 @@ def test_ctrl_c_ends_compacting_after_the_step(many: Cli) -> None:
             terminal.until(r"\^C")
         ran = terminal.end()
     assert_left_tidy(ran)
+    assert STOPPING in ran.out
     assert ran.out.endswith("duroctl: interrupted; what is above was done, and the rest was not\n")
     assert many("executions", "list", "--limit", "0").out == before
 
