@@ -1,8 +1,12 @@
 """Text that came from a user, made safe to print: no control character, bidi mark or newline passes through."""
 
 _NAMED = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
-_INVISIBLE = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u180e\u3164\uffa0")
-"""Characters Unicode calls letters or marks, so that ``isprintable`` lets them pass, and that nobody can see."""
+_INVISIBLE = frozenset(
+    "\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180e\u180f\u2800\u3164\uffa0"
+    "\U00013441\U00013442\U00016fe4\U0001d159"
+) | {chr(code) for each in (range(0xFE00, 0xFE10), range(0xE0100, 0xE01F0)) for code in each}
+"""Characters Unicode calls letters, marks or symbols, so that ``isprintable`` lets them pass, and that nobody can see:
+fillers and blanks, and those that only select a variant of the one before them."""
 
 
 def visible(text: str) -> str:

@@ -22,6 +22,10 @@ HOSTILE = [
     ("nb\u00a0sp", "nb\\xa0sp"),
     ("tag\U000e0041", "tag\\U000e0041"),
     ("hangul\u3164filler", "hangul\\u3164filler"),
+    ("blank\u2800braille", "blank\\u2800braille"),
+    ("heart\ufe0f", "heart\\ufe0f"),
+    ("ideograph\U000e0100", "ideograph\\U000e0100"),
+    ("mongolian\u180b\u180f", "mongolian\\u180b\\u180f"),
     ("half\udc80", "half\\udc80"),
     ("\x00\x7f\x85", "\\x00\\x7f\\x85"),
 ]
@@ -48,6 +52,19 @@ def test_what_cannot_be_seen_is_written_out(text: str, expected: str) -> None:
 @pytest.mark.parametrize("text", HARMLESS)
 def test_what_can_be_seen_is_unchanged(text: str) -> None:
     assert visible(text) == text
+
+
+DEFAULT_IGNORABLE = [
+    *(0xAD, 0x34F, 0x61C, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x3164, 0xFEFF, 0xFFA0),
+    *(*range(0x180B, 0x1810), *range(0x200B, 0x2010), *range(0x202A, 0x202F), *range(0x2060, 0x2070)),
+    *(*range(0xFE00, 0xFE10), *range(0xFFF0, 0xFFF9), *range(0x1BCA0, 0x1BCA4), *range(0x1D173, 0x1D17B)),
+    *range(0xE0000, 0xE1000),
+]
+"""The code points of Unicode 16 with the property Default_Ignorable_Code_Point."""
+
+
+def test_all_that_unicode_says_not_to_show_is_written_out() -> None:
+    assert visible("".join(map(chr, DEFAULT_IGNORABLE))).isascii()
 
 
 @given(st.text(st.characters(codec=None)))
