@@ -14,7 +14,7 @@ import typer
 
 from duroctl import __version__
 from duroctl.options import KEYWORD, HelpingGroup, new_group
-from duroctl.render.text import json_safe, visible
+from duroctl.render.text import json_safe, visible, visible_field
 
 GROUPS: Final = {
     "Run": {
@@ -160,19 +160,21 @@ class _Problem(NamedTuple):
 
 def _report(error: Exception, arguments: Sequence[str]) -> int:
     """Print one line (or, with ``-o json``, one document) on standard error; the exit status."""
+    from duroctl.output import write_line
+
     problem = _problem(error)
     verbose = any(re.fullmatch(r"--verbose|-q*v[qv]*", argument) for argument in arguments)
     if problem.traceback and verbose:
         import traceback
 
         for line in "".join(traceback.format_exception(error)).splitlines():
-            sys.stderr.write(visible(line) + "\n")
+            write_line(sys.stderr, visible(line))
     if _wants_json(arguments):
         sys.stderr.write(_problem_json(error, problem) + "\n")
     else:
         joint = " " if problem.message.endswith("?") else "; "
         text = f"{problem.message}{joint}{problem.hint}" if problem.hint else problem.message
-        sys.stderr.write(f"duroctl: error: {visible(text)}\n")
+        write_line(sys.stderr, f"duroctl: error: {visible_field(text)}")
     return problem.exit_code
 
 

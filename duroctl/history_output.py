@@ -7,9 +7,10 @@ import msgspec
 from duro.model.records import ExecutionRecord, HistoryRecord
 from duroctl.output import Output
 from duroctl.render.history import ParsedEvent, as_line, detail_lines, is_json, parse_event, summary
+from duroctl.render.layout import cut
 from duroctl.render.records import encode, execution_json
 from duroctl.render.tables import csv_line, exact_cell, tsv_line
-from duroctl.render.text import id_line, json_safe, one_line, visible
+from duroctl.render.text import id_line, json_safe, versioned, visible, visible_field
 from duroctl.render.units import iso, offset, relative
 
 _HEADER = ["instance_id", "execution_id", "event_id", "at", "type", "detail"]
@@ -69,22 +70,23 @@ class HistoryPrinter:
             self._output.line(join([*head, exact_cell("time", event.at_ms), visible(event.type), summary(event)]))
 
     def _title(self, execution: ExecutionRecord) -> str:
-        name = visible(f"{execution.name} {execution.version}".rstrip())
+        name = versioned(execution.name, execution.version)
         since = (
             f"{relative(execution.started_at_ms, self._now_ms)} ({iso(execution.started_at_ms)})"
             if self._output.terminal
             else iso(execution.started_at_ms)
         )
-        reference = visible(f"{execution.instance_id}/{execution.execution_id}")
+        reference = visible_field(f"{execution.instance_id}/{execution.execution_id}")
         return f"{reference}  {name}  {execution.status}  started {since}"
 
     def _people(self, execution: ExecutionRecord, events: Iterable[ParsedEvent]) -> None:
         width = self._output.width
+        ellipsis = "…" if self._output.encodable("…") == "…" else "..."
         for event in events:
             if self._detailed:
                 self._output.line(f"{event.event_id:>5}  {visible(event.type)}  {iso(event.at_ms)}")
                 self._output.lines(detail_lines(event))
             else:
                 at = offset(event.at_ms - execution.started_at_ms)
-                head = f"{event.event_id:>5}  {at:>8}  {visible(event.type):<27} "
-                self._output.line(head + one_line(summary(event), width - len(head)))
+                line = f"{event.event_id:>5}  {at:>8}  {visible(event.type):<27} {summary(event)}"
+                self._output.line(cut(self._output.encodable(line), width, ellipsis))

@@ -1,12 +1,17 @@
 """What the library logs, as lines on standard error."""
 
 import logging
+import sys
 
+from duroctl.output import lines_on
 from duroctl.render.text import visible
 
 
 class _OneLine(logging.Formatter):
-    """``duroctl: warning: ...``; control characters made visible. Tracebacks only where ``tracebacks`` says so."""
+    """``duroctl: warning: ...``; control characters made visible, wrapped on a terminal.
+
+    Tracebacks only where ``tracebacks`` says so.
+    """
 
     def __init__(self, *, tracebacks: bool) -> None:
         super().__init__()
@@ -20,7 +25,7 @@ class _OneLine(logging.Formatter):
                 lines += [visible(line) for line in self.formatException(record.exc_info).splitlines()]
             else:
                 lines[0] += visible(f" ({type(error).__name__}: {error}; run again with -v for the traceback)")
-        return "\n".join(lines)
+        return "\n".join(shown for line in lines for shown in lines_on(sys.stderr, line))
 
 
 def log_to_stderr(*, verbose: bool, quiet: bool) -> None:

@@ -1,5 +1,7 @@
 """Standard output: results and nothing else, in the format that was asked for."""
 
+import contextlib
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TextIO
@@ -8,6 +10,8 @@ from duroctl.render.tables import View, csv_line, exact_cell, tsv_line
 from duroctl.render.text import id_line, visible
 
 PAGE_ROWS = 1_000
+_COLOURLESS = ("", "dumb", "unknown")
+"""Values of TERM."""
 
 
 class Pages(Iterator[Any]):
@@ -53,12 +57,21 @@ class Output:
     @property
     def width(self) -> int:
         """Columns of the terminal."""
-        import shutil
+        return terminal_width(self._stream)
 
-        return shutil.get_terminal_size().columns
+    def encodable(self, text: str) -> str:
+        """``text`` as the terminal can show it: see ``encodable``."""
+        return encodable(text, self._stream)
 
     def line(self, text: str = "") -> None:
-        """One line as it is; what users wrote must have been made visible."""
+        """One line, in which what users wrote must have been made visible; wrapped on a terminal."""
+        if self.terminal:
+            write_line(self._stream, text)
+        else:
+            self.text(text)
+
+    def text(self, text: str) -> None:
+        """One line or several, as they are."""
         self._stream.write(text + "\n")
 
     def lines(self, lines: Iterable[str]) -> None:
@@ -88,9 +101,18 @@ class Output:
             case "csv":
                 self.rows(view, records, csv_line)
             case _ if self.terminal:
-                from duroctl.render.rich_tables import print_table
+                from duroctl.render.terminal_tables import table_lines
 
-                print_table(view.columns, records, now_ms(), self._stream)
+                table = table_lines(
+                    view.columns,
+                    records,
+                    now_ms(),
+                    self.width,
+                    colours=not os.environ.get("NO_COLOR") and os.environ.get("TERM", "dumb") not in _COLOURLESS,
+                    encodable=self.encodable,
+                )
+                for line in table:
+                    self.text(line)
             case _:
                 self.rows(view, records, tsv_line)
 
@@ -128,5 +150,35 @@ class Output:
 
 def note(text: str) -> None:
     """One line for people on standard error."""
-    sys.stderr.write(f"duroctl: {visible(text)}\n")
+    write_line(sys.stderr, f"duroctl: {visible(text)}")
     sys.stderr.flush()
+
+
+def write_line(stream: TextIO, text: str) -> None:
+    """One line, in which what users wrote must have been made visible; wrapped if ``stream`` is a terminal."""
+    for line in lines_on(stream, text):
+        stream.write(line + "\n")
+
+
+def lines_on(stream: TextIO, text: str) -> Iterable[str]:
+    """``text`` as one line, or as lines of the width of the terminal that ``stream`` is."""
+    if not stream.isatty():
+        return (text,)
+    from duroctl.render.layout import wrap
+
+    return wrap(encodable(text, stream), terminal_width(stream))
+
+
+def encodable(text: str, stream: TextIO) -> str:
+    """``text`` with escapes for what the encoding of ``stream`` does not have: before it is laid out, for its width."""
+    return text if text.isascii() else text.encode(stream.encoding, "backslashreplace").decode(stream.encoding)
+
+
+def terminal_width(stream: TextIO) -> int:
+    """Columns; COLUMNS says otherwise, 80 where nobody knows."""
+    given = os.environ.get("COLUMNS", "")
+    if given.isdecimal() and int(given):
+        return int(given)
+    with contextlib.suppress(OSError):
+        return os.get_terminal_size(stream.fileno()).columns or 80
+    return 80

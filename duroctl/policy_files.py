@@ -17,10 +17,11 @@ from duro.settings.files import edit_file, read_file
 from duro.settings.reading import read_settings
 from duro.settings.values import RuntimeSettings
 from duroctl.errors import DeclinedError
+from duroctl.output import write_line
 from duroctl.parsing import parse_count, parse_duration
 from duroctl.render.problems import problem_line
 from duroctl.render.simulation import change_lines, simulation_json
-from duroctl.render.text import visible
+from duroctl.render.text import visible, visible_field
 
 if TYPE_CHECKING:
     from duro.maintenance.simulating import PolicySimulation
@@ -90,10 +91,11 @@ def change_by_options(
     except EditRefusedError as error:
         if error.snippet:
             session.note(f"write this into {file}:")
-            sys.stderr.writelines(f"    {visible(line)}\n" for line in error.snippet.splitlines())
+            for line in error.snippet.splitlines():
+                write_line(sys.stderr, f"    {visible(line)}")
         raise
     if after == before:
-        session.note(visible(f"{file}: {unchanged}"))
+        session.note(visible_field(f"{file}: {unchanged}"))
         return
     _save(session, path, before, after, dry_run=dry_run, yes=yes)
 
@@ -167,7 +169,7 @@ def _edited(copy: Path, file: str, kept: str) -> bytes:
             read_settings(after, file)
         except SettingsError as error:
             for problem in error.problems:
-                sys.stderr.write(problem_line(problem) + "\n")
+                write_line(sys.stderr, problem_line(problem))
             sys.stderr.flush()
             first = error.problems[0]
             if not (sys.stdin.isatty() and sys.stderr.isatty() and _wants_again()):
@@ -246,8 +248,9 @@ def _save(session: "Session", path: Path, before: bytes, after: bytes, *, dry_ru
         problem = FileProblem(file, 0, 0, f"it cannot be written: {error.strerror}", "check the disk and permissions")
         raise SettingsError([problem]) from error
     if not session.options.quiet:
-        sys.stderr.writelines(f"{line}\n" for line in shown)
-    session.note(visible(f"{file}: saved; workers that watch it apply it within seconds"))
+        for line in shown:
+            write_line(sys.stderr, line)
+    session.note(visible_field(f"{file}: saved; workers that watch it apply it within seconds"))
 
 
 def show_change(session: "Session", document: dict[str, Any], lines: list[str]) -> None:

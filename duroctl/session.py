@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from duroctl.output import Output, note
+from duroctl.output import Output, note, write_line
 
 if TYPE_CHECKING:
     from duro.client import Client
@@ -134,7 +134,7 @@ class Session:
         if not (sys.stdin.isatty() and sys.stderr.isatty()):
             raise UsageError(f"{why}, and there is no terminal to ask on", hint="pass --yes to do it")
         for line in consequence:
-            sys.stderr.write(f"{line}\n")
+            write_line(sys.stderr, line)
         sys.stderr.write(f"{question} [y/N] ")
         sys.stderr.flush()
         if sys.stdin.readline().strip().lower() not in ("y", "yes"):

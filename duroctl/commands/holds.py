@@ -89,9 +89,9 @@ def add(
 @command(app, "remove", examples=("holds remove hold-7f3k2m9a",))
 def remove(session: Session, hold: _HoldArgument) -> None:
     """Remove holds; what they held may be removed from now on."""
-    from duroctl.render.text import visible
+    from duroctl.render.text import visible_field
 
     with session.client() as client:
         for hold_id in hold:
             client.remove_hold(hold_id)
-            session.note(visible(f"removed {hold_id}"))
+            session.note(visible_field(f"removed {hold_id}"))

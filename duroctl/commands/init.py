@@ -46,14 +46,14 @@ def init(session: Session, file: _FileArgument = None) -> None:
 
 
 def _lines(document: dict[str, Any]) -> list[str]:
-    from duroctl.render.text import visible
+    from duroctl.render.text import visible_field
 
     def what(created: bool) -> str:
         return "made" if created else "kept"
 
     return [
-        visible(f"{what(document['store_created'])}  store          {document['store']}"),
-        visible(f"{what(document['config_created'])}  configuration  {document['config']}"),
+        f"{what(document['store_created'])}  store          {visible_field(document['store'])}",
+        f"{what(document['config_created'])}  configuration  {visible_field(document['config'])}",
     ]
 
 

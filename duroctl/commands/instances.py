@@ -275,7 +275,7 @@ def terminate(session: Session, instance: IdsArgument, reason: ReasonOption = ""
     from duro.model.status import FINAL_INSTANCE_STATUSES
     from duroctl.parsing import expand_ids
     from duroctl.render.details import TERMINATED
-    from duroctl.render.text import visible
+    from duroctl.render.text import visible_field
 
     ids = expand_ids(instance, session.stdin_lines)
     with session.client() as client:
@@ -284,7 +284,7 @@ def terminate(session: Session, instance: IdsArgument, reason: ReasonOption = ""
         if unfinished and not yes:
             session.confirm(
                 f"Terminate {_count(len(unfinished))}?",
-                (f"  {visible(r.instance_id)}  {visible(r.name)}  {r.status}" for r in unfinished),
+                (f"  {visible_field(r.instance_id)}  {visible_field(r.name)}  {r.status}" for r in unfinished),
             )
         _to_each(session, records, lambda each: client.terminate(each, reason), TERMINATED)
 

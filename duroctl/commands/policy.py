@@ -41,7 +41,7 @@ def check(session: Session, file: _FileArgument = None, strict: _StrictOption = 
     from duro.settings.reading import read_settings
     from duroctl.policy_files import found_file, vain_in_store
     from duroctl.render.problems import PROBLEMS, problem_line
-    from duroctl.render.text import visible
+    from duroctl.render.text import visible_field
 
     path = Path(file) if file is not None else found_file(session)
     name = str(path) if file is None else file
@@ -60,7 +60,7 @@ def check(session: Session, file: _FileArgument = None, strict: _StrictOption = 
     elif problems:
         session.output.lines(problem_line(problem) for problem in problems)
     else:
-        session.output.line(visible(f"{name}: valid, settings {found}"))
+        session.output.line(visible_field(f"{name}: valid, settings {found}"))
     if problems:
         raise typer.Exit(SettingsError.exit_code)
 
@@ -70,7 +70,7 @@ def schema(session: Session) -> None:
     """Print the JSON Schema of runtime_config.toml, for editors."""
     from duro.settings.documents import schema_text
 
-    session.output.line(schema_text().rstrip("\n"))
+    session.output.text(schema_text().rstrip("\n"))
 
 
 _InstanceArgument = Annotated[
@@ -268,7 +268,7 @@ def _set_of_instance(session: Session, instance: str, table: "dict[str, Any]", *
     from duro.model.retention import AutoPrune
     from duroctl.parsing import parse_duration
     from duroctl.policy_files import show_change
-    from duroctl.render.text import visible
+    from duroctl.render.text import visible_field
 
     policy: AutoPrune | str = "never"
     if "never" not in table:
@@ -278,12 +278,12 @@ def _set_of_instance(session: Session, instance: str, table: "dict[str, Any]", *
         )
     if dry_run:
         document = {"instance_id": instance, "policy": str(policy)}
-        show_change(session, document, [visible(f"{instance} would be pruned by {policy}")])
+        show_change(session, document, [visible_field(f"{instance} would be pruned by {policy}")])
         return
     with session.client() as client:
         client.set_instance_policy(instance, "never" if isinstance(policy, str) else policy)
     says = "is never pruned automatically" if isinstance(policy, str) else f"is pruned by {policy}"
-    session.note(visible(f"{instance} {says}"))
+    session.note(visible_field(f"{instance} {says}"))
 
 
 @command(
@@ -305,7 +305,7 @@ def unset_policy(
     """
     from duro.settings.edit import edit_policy
     from duroctl.policy_files import change_by_options, show_change
-    from duroctl.render.text import visible
+    from duroctl.render.text import visible_field
 
     _only_one(name, instance, default=default)
     if instance is None:
@@ -318,11 +318,11 @@ def unset_policy(
         )
     elif dry_run:
         document = {"instance_id": instance, "policy": None}
-        show_change(session, document, [visible(f"{instance} would have no policy of its own")])
+        show_change(session, document, [visible_field(f"{instance} would have no policy of its own")])
     else:
         with session.client() as client:
             client.set_instance_policy(instance, None)
-        session.note(visible(f"{instance} has no policy of its own"))
+        session.note(visible_field(f"{instance} has no policy of its own"))
 
 
 def _only_one(name: str | None, instance: str | None, *, default: bool) -> None:

@@ -180,9 +180,10 @@ def _timeout_s(timeout: str | None, wait: bool) -> int:
 
 
 def _show_started(session: Session, name: str, instance_id: str) -> None:
-    from duroctl.render.text import visible
+    from duroctl.render.text import visible, visible_field
 
-    session.output.result(_started_view(), {"instance_id": instance_id, "name": name}, [visible(instance_id)])
+    shown = visible_field(instance_id) if session.output.terminal else visible(instance_id)
+    session.output.result(_started_view(), {"instance_id": instance_id, "name": name}, [shown])
 
 
 def _started_view() -> "View":

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 from duro.model.archive import RestoreResult, WaitingArchive
 from duroctl.render.outcomes import CONFIGURED_WORDS, outcome_json
 from duroctl.render.tables import Column, View
-from duroctl.render.text import visible
+from duroctl.render.text import visible_field
 from duroctl.render.units import counted, iso, size
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def execution_lines(execution: "ArchivedExecution", directory: str) -> Iterator[
         "size": f"{counted(execution.events, 'event')}, {size(execution.history_bytes)}",
     }
     for name, text in said.items():
-        yield visible(f"{name:<10} {text}")
+        yield f"{name:<10} {visible_field(text)}"
 
 
 def instance_lines(executions: "Sequence[ArchivedExecution]", directory: str) -> Iterator[str]:
@@ -91,7 +91,7 @@ def instance_lines(executions: "Sequence[ArchivedExecution]", directory: str) ->
     }
     for name, text in said.items():
         if text:
-            yield visible(f"{name:<10} {text}")
+            yield f"{name:<10} {visible_field(text)}"
 
 
 def manifest_json(manifest: "Manifest") -> dict[str, Any]:
@@ -145,7 +145,7 @@ def segment_lines(manifest: "Manifest") -> Iterator[str]:
         "sha256": manifest.sha256,
     }
     for name, text in said.items():
-        yield visible(f"{name:<8} {text}")
+        yield f"{name:<8} {visible_field(text)}"
 
 
 CHECKS: Final = View(
@@ -172,9 +172,9 @@ CHECKS: Final = View(
 def check_lines(checks: "Sequence[SegmentCheck]", directory: str) -> Iterator[str]:
     ill = [each for each in checks if each.problem]
     for each in ill:
-        yield visible(each.problem)
+        yield visible_field(each.problem)
     good = [each for each in checks if not each.problem]
-    yield visible(
+    yield visible_field(
         f"{directory}: {counted(len(good), 'segment')} as written, with "
         f"{counted(sum(each.histories for each in good), 'history', 'histories')} and "
         f"{counted(sum(each.events for each in good), 'event')}" + (f"; {len(ill):,} damaged" if ill else "")
@@ -239,7 +239,7 @@ def restored_lines(result: RestoreResult) -> Iterator[str]:
         yield f"restored {counted(result.executions, 'execution')}{whole}: {counted(result.events, 'event')}, " + size(
             result.history_bytes
         )
-        yield visible(f"held by {result.hold_id} for 7 d, so that no prune takes them again meanwhile")
+        yield visible_field(f"held by {result.hold_id} for 7 d, so that no prune takes them again meanwhile")
     if result.there:
         yield f"{counted(result.there, 'execution')} {'was' if result.there == 1 else 'were'} there already"
 

@@ -7,7 +7,7 @@ import msgspec
 
 from duro.model.checkup import CheckResult, Repair, Severity
 from duroctl.render.tables import Column, View
-from duroctl.render.text import visible
+from duroctl.render.text import visible_field
 
 CHECKS: Final = View(
     "duroctl.doctor/1",
@@ -49,9 +49,9 @@ def check_lines(results: Sequence[CheckResult], *, findings_max: int = 5) -> Ite
     order = list(Severity)
     found = sorted((each for each in results if each.count), key=lambda each: order.index(each.severity))
     for result in found:
-        yield f"{result.severity}: {result.name}: {result.count:,} found: {visible(result.looks_for)}"
+        yield f"{result.severity}: {result.name}: {result.count:,} found: {visible_field(result.looks_for)}"
         for finding in result.findings[:findings_max]:
-            yield f"    {visible(finding.subject)}: {visible(finding.text)}"
+            yield f"    {visible_field(finding.subject)}: {visible_field(finding.text)}"
         if result.count > findings_max:
             yield f"    ... and {result.count - findings_max:,} more (-o json lists the first {len(result.findings)})"
         yield f"    -> {result.remedy}"

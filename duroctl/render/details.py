@@ -9,7 +9,7 @@ from duro.model.records import InstanceRecord
 from duroctl.render.records import encode, instance_json, lineage_json
 from duroctl.render.results import failure_json, failure_line
 from duroctl.render.tables import INSTANCE_COLUMNS, Column, View
-from duroctl.render.text import visible
+from duroctl.render.text import versioned, visible, visible_field
 from duroctl.render.units import iso, relative, size
 
 
@@ -46,14 +46,14 @@ def detail_lines(detailed: Detailed, now_ms: int | None) -> list[str]:
 
 def _pairs(detailed: Detailed, now_ms: int | None) -> Iterator[tuple[str, str]]:
     record = detailed.record
-    yield "instance", visible(record.instance_id)
-    yield "orchestration", visible(f"{record.name} {record.version}".rstrip())
+    yield "instance", visible_field(record.instance_id)
+    yield "orchestration", versioned(record.name, record.version)
     yield "status", str(record.status)
     if record.blocked:
-        yield "blocked", visible(f"{record.blocked}: {record.blocked_reason or ''}".rstrip(": "))
+        yield "blocked", visible_field(f"{record.blocked}: {record.blocked_reason or ''}".rstrip(": "))
         yield "attempts", str(record.attempt_count)
     if record.cancel_reason is not None:
-        yield "cancel asked", visible(record.cancel_reason) or "(no reason)"
+        yield "cancel asked", visible_field(record.cancel_reason) or "(no reason)"
     yield "execution", str(record.execution_id)
     bytes_text = size(record.history_bytes) if now_ms is not None else f"{record.history_bytes} bytes"
     events = "1 event" if record.event_count == 1 else f"{record.event_count} events"
@@ -66,14 +66,14 @@ def _pairs(detailed: Detailed, now_ms: int | None) -> Iterator[tuple[str, str]]:
         ("ready", record.ready_at_ms),
     ):
         yield label, _moment(at_ms, now_ms)
-    yield "worker", visible(record.lease_worker_id or "")
+    yield "worker", visible_field(record.lease_worker_id or "")
     yield "custom status", visible(record.custom_status or "")
     if parent := record.parent:
         what = "started (detached) by" if record.detached else "child of"
-        yield "lineage", visible(f"{what} {parent.instance_id}/{parent.execution_id}, event {parent.event_id}")
+        yield "lineage", visible_field(f"{what} {parent.instance_id}/{parent.execution_id}, event {parent.event_id}")
     if detailed.lineage is not None and detailed.lineage.place is not None:
         place = detailed.lineage.place
-        yield "stands", visible(f"{place.kind or place.standing}: {place.why}")
+        yield "stands", visible_field(f"{place.kind or place.standing}: {place.why}")
     yield from _outcome(detailed.result)
 
 
@@ -86,7 +86,7 @@ def _outcome(result: OrchestrationResult | None) -> Iterator[tuple[str, str]]:
     failure = result.failure
     label = "failure"
     while failure is not None:
-        yield label, visible(failure_line(failure))
+        yield label, visible_field(failure_line(failure))
         for line in (failure.traceback or "").splitlines():
             yield "", f"  {visible(line)}"
         label, failure = "caused by", failure.cause  # type: ignore[assignment]

@@ -9,7 +9,7 @@ from duro.model.records import HistoryRecord
 from duro.model.retention import PruneOptions
 from duroctl.render.records import encode
 from duroctl.render.tables import Column, View
-from duroctl.render.text import json_safe, visible
+from duroctl.render.text import json_safe, visible, visible_field
 from duroctl.render.units import counted, iso, size
 
 _HEADER_FIELDS: Final = ("event_id", "at_ms", "type")
@@ -207,6 +207,6 @@ EXPORTED: Final = View(
 
 def exported_line(history: HistoryRecord, file: str) -> str:
     execution = history.execution
-    return visible(
+    return visible_field(
         f"wrote {counted(len(history.events), 'event')} of {execution.instance_id}/{execution.execution_id} to {file}"
     )

@@ -4,7 +4,7 @@ from typing import Any, Final
 
 from duro.model.pruning import Hold
 from duroctl.render.tables import Column, View
-from duroctl.render.text import visible
+from duroctl.render.text import visible_field
 from duroctl.render.units import iso
 
 
@@ -24,7 +24,7 @@ def hold_json(hold: Hold) -> dict[str, Any]:
 
 def hold_line(hold: Hold) -> str:
     until = "until it is removed" if hold.until_ms is None else f"until {iso(hold.until_ms)}"
-    return visible(f"{hold.hold_id} holds {hold.target} {until}: {hold.reason}")
+    return visible_field(f"{hold.hold_id} holds {hold.target} {until}: {hold.reason}")
 
 
 _COLUMNS: Final = (

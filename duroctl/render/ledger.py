@@ -6,7 +6,7 @@ from typing import Any, Final
 from duro.model.archive import CONFIGURED
 from duro.model.removal import LedgerEntry, PruneRun
 from duroctl.render.tables import Column, View
-from duroctl.render.text import visible
+from duroctl.render.text import visible_field
 from duroctl.render.units import counted, iso, size
 
 
@@ -93,7 +93,7 @@ def run_lines(run: PruneRun) -> Iterator[str]:
     }
     for name, text in said.items():
         if text:
-            yield visible(f"{name:<8} {text}")
+            yield f"{name:<8} {visible_field(text)}"
 
 
 ENTRIES: Final = View(

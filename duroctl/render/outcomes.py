@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from duro.model.archive import ArchiveOutcome
-from duroctl.render.text import visible
+from duroctl.render.text import visible_field
 from duroctl.render.units import counted, size
 
 CONFIGURED_WORDS: Final = "the configured archive"
@@ -31,11 +31,11 @@ def outcome_lines(outcome: ArchiveOutcome | None) -> Iterator[str]:
         return
     if outcome.histories:
         where = outcome.directory or CONFIGURED_WORDS
-        yield visible(
+        yield visible_field(
             f"kept {counted(outcome.histories, 'history', 'histories')} in {where}: "
             f"{counted(outcome.segments, 'segment')}, {size(outcome.file_bytes)}"
         )
     if outcome.waiting:
         what = counted(outcome.waiting, "execution or instance", "executions and instances")
         stay = f"{what} {'stays' if outcome.waiting == 1 else 'stay'} in the store until archived"
-        yield visible(f"{stay}: {outcome.problem}" if outcome.problem else stay)
+        yield visible_field(f"{stay}: {outcome.problem}" if outcome.problem else stay)

@@ -10,7 +10,7 @@ from duro.model.pruning import InstancePlan, PlanItem, PrunePlan, PruneResult
 from duro.model.removal import UndoResult
 from duroctl.render.outcomes import outcome_json, outcome_lines
 from duroctl.render.tables import Column, View
-from duroctl.render.text import visible
+from duroctl.render.text import visible_field
 from duroctl.render.units import counted, size
 
 PLAN_SCHEMA: Final = "duroctl.prune_plan/1"
@@ -74,20 +74,20 @@ def plan_lines(plan: PrunePlan, *, instances_max: int = INSTANCES_SHOWN) -> Iter
         yield f"... and {len(with_removals) - len(shown)} more instances (-o csv lists everything)"
     yield from totals_lines(plan)
     for warning in plan.warnings:
-        yield visible(f"note: {warning.text}")
+        yield f"note: {visible_field(warning.text)}"
 
 
 def _instance_lines(instance: InstancePlan) -> Iterator[str]:
     rules = "never pruned" if instance.rules is None else " and ".join(str(rules) for rules in instance.rules)
     origin = f" ({instance.origin})" if instance.origin.text else ""
-    yield visible(f"{instance.instance_id}  {instance.name}  {rules}{origin}")
+    yield "  ".join(map(visible_field, (instance.instance_id, instance.name, f"{rules}{origin}")))
     for (keep, _), group in groupby(instance.items, key=_alike):
         items = list(group)
-        yield f"  {_span(items):>11}  {'keep  ' if keep else 'REMOVE'}  {visible(_reasons(items))}"
+        yield f"  {_span(items):>11}  {'keep  ' if keep else 'REMOVE'}  {visible_field(_reasons(items))}"
     if instance.children:
-        shown = ", ".join(child.instance_id for child in instance.children[:3])
+        shown = ", ".join(visible_field(child.instance_id) for child in instance.children[:3])
         more = f" and {len(instance.children) - 3:,} more" if len(instance.children) > 3 else ""
-        yield visible(f"   with them, settled children: {shown}{more}")
+        yield f"   with them, settled children: {shown}{more}"
 
 
 def _alike(item: PlanItem) -> tuple[bool, tuple[str, ...]]:
@@ -141,7 +141,7 @@ def result_lines(result: PruneResult, grace_s: float) -> Iterator[str]:
         yield f"`duroctl prune undo {result.run_id}` brings them back, for the next {grace_text(grace_s)}"
     yield from outcome_lines(result.archived)
     for skipped in result.skipped[:INSTANCES_SHOWN]:
-        yield visible(f"skipped {skipped.instance_id}/{skipped.execution_id}: {skipped.why}")
+        yield visible_field(f"skipped {skipped.instance_id}/{skipped.execution_id}: {skipped.why}")
     if len(result.skipped) > INSTANCES_SHOWN:
         yield f"... and {len(result.skipped) - INSTANCES_SHOWN} more were skipped"
 
@@ -154,7 +154,7 @@ def kept_lines(plan: PrunePlan, named: Mapping[str, Collection[int]]) -> Iterato
         if row.item.verdict.keep and row.item.execution.execution_id in named.get(row.instance.instance_id, ())
     ]
     for row in kept[:INSTANCES_SHOWN]:
-        yield visible(f"  {_execution_id(row)}  keep    {' '.join(row.item.verdict.reasons)}")
+        yield visible_field(f"  {_execution_id(row)}  keep    {' '.join(row.item.verdict.reasons)}")
     if len(kept) > INSTANCES_SHOWN:
         yield f"  ... and {len(kept) - INSTANCES_SHOWN:,} more kept (--dry-run -o csv lists everything)"
 
@@ -164,15 +164,16 @@ def undo_lines(undone: UndoResult, asked: str) -> Iterator[str]:
     if undone.instances:
         whole = f" and {counted(undone.instances_restored, 'whole instance')}" if undone.instances_restored else ""
         where = ", ".join(undone.instances[:5])
-        yield visible(f"brought back {_executions(undone.executions_restored)}{whole} of {where}")
+        yield visible_field(f"brought back {_executions(undone.executions_restored)}{whole} of {where}")
     elif undone.gone or undone.taken:
         yield "brought back nothing"
     else:
-        yield visible(f"brought back nothing: nothing is removed of {asked}; it never was, or came back before")
+        yield visible_field(f"brought back nothing: nothing is removed of {asked}; it never was, or came back before")
     if undone.hold_ids:
-        yield visible(f"held by {', '.join(undone.hold_ids)} for 7 d, so that no prune takes them again meanwhile")
+        holds = ", ".join(undone.hold_ids)
+        yield visible_field(f"held by {holds} for 7 d, so that no prune takes them again meanwhile")
     for taken in undone.taken[:INSTANCES_SHOWN]:
-        yield visible(f"{taken} stays removed: its id, or one below it, is used again")
+        yield visible_field(f"{taken} stays removed: its id, or one below it, is used again")
     if undone.gone:
         yield f"{_executions(undone.gone)} had been reclaimed and cannot come back"
 

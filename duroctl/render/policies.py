@@ -9,7 +9,7 @@ from duro.maintenance.explaining import PolicyExplanation
 from duro.model.policies import PolicyChain, PolicyLink, PolicySources, StatedPolicy
 from duro.model.retention import PolicyKind, PolicyOrigin
 from duroctl.render.tables import Column, View
-from duroctl.render.text import visible
+from duroctl.render.text import versioned, visible_field
 from duroctl.render.units import iso
 
 _CALLED: Final = {
@@ -26,12 +26,12 @@ _CALLED: Final = {
 
 def explanation_lines(told: PolicyExplanation) -> Iterator[str]:
     """The whole chain, the strongest first, and what follows from it."""
-    what = told.name if told.instance_id is None else f"{told.instance_id} ({told.name} {told.version})".rstrip()
+    what = told.name if told.instance_id is None else f"{told.instance_id} ({versioned(told.name, told.version)})"
     if not told.chains:
-        yield visible(f"{what}: no worker has published any policy, so nothing is pruned automatically")
+        yield visible_field(f"{what}: no worker has published any policy, so nothing is pruned automatically")
     for number, chain in enumerate(told.chains, 1):
         which = f", as {number} of {len(told.chains)} groups of workers see it" if len(told.chains) > 1 else ""
-        yield visible(f"{what}{which}:")
+        yield visible_field(f"{what}{which}:")
         yield from _chain_lines(chain)
     yield from _outcome_lines(told)
 
@@ -39,7 +39,8 @@ def explanation_lines(told: PolicyExplanation) -> Iterator[str]:
 def _chain_lines(chain: PolicyChain) -> Iterator[str]:
     for link in chain.links:
         mark = "->" if link.applies else "  "
-        yield visible(f"{mark} {link.rank}  {_CALLED[link.origin.kind]:<23}  {_says(link)}{_where(link)}  [{link.why}]")
+        says, why = visible_field(_says(link)), visible_field(link.why)
+        yield f"{mark} {link.rank}  {_CALLED[link.origin.kind]:<23}  {says}{_where(link)}  [{why}]"
 
 
 def _says(link: PolicyLink) -> str:
@@ -48,26 +49,26 @@ def _says(link: PolicyLink) -> str:
 
 
 def _where(link: PolicyLink) -> str:
-    named = f" for {link.name}" if link.name and link.origin.kind is not PolicyKind.REGISTRATION else ""
-    return f"{named}  at {link.origin.text}" if link.origin.text else named
+    named = f" for {visible_field(link.name)}" if link.name and link.origin.kind is not PolicyKind.REGISTRATION else ""
+    return f"{named}  at {visible_field(link.origin.text)}" if link.origin.text else named
 
 
 def _outcome_lines(told: PolicyExplanation) -> Iterator[str]:
     united = told.united
     if united is not None:
         if united.policies is None:
-            yield visible(f"nothing is pruned automatically: {united.why}")
+            yield visible_field(f"nothing is pruned automatically: {united.why}")
         else:
-            yield visible(f"pruned automatically: {' and '.join(map(str, united.policies))} ({united.origin})")
+            yield visible_field(f"pruned automatically: {' and '.join(map(str, united.policies))} ({united.origin})")
             yield f"when: {', '.join(united.triggers) or 'never, all triggers are off'}"
         if united.workers_differ:
-            yield visible(f"workers differ, and what any of them keeps is kept: {united.why}")
+            yield visible_field(f"workers differ, and what any of them keeps is kept: {united.why}")
     if told.paused_until_ms is not None:
-        yield f"paused until {iso(told.paused_until_ms)}: a further version of {told.name} was seen"
+        yield visible_field(f"paused until {iso(told.paused_until_ms)}: a further version of {told.name} was seen")
     if told.next_sweep_at_ms is not None:
         yield "next sweep: now" if told.next_sweep_at_ms == 0 else f"next sweep: {iso(told.next_sweep_at_ms)}"
     for hold in told.holds:
-        yield visible(f"held by {hold.hold_id} ({hold.target}): {hold.reason}")
+        yield visible_field(f"held by {hold.hold_id} ({hold.target}): {hold.reason}")
 
 
 EXPLANATION: Final = View(

@@ -4,7 +4,7 @@ from typing import Final
 
 from duro.model.problem import FileProblem
 from duroctl.render.tables import Column, View
-from duroctl.render.text import visible
+from duroctl.render.text import visible_field
 
 PROBLEMS: Final = View(
     "duroctl.policy_check/1",
@@ -23,4 +23,4 @@ PROBLEMS: Final = View(
 
 def problem_line(problem: FileProblem) -> str:
     """``FILE:LINE:COLUMN: message; hint``, with nothing in it that a terminal would obey."""
-    return visible(str(problem))
+    return visible_field(str(problem))

@@ -10,7 +10,7 @@ from duroctl.render.outcomes import outcome_json, outcome_lines
 from duroctl.render.plans import grace_text
 from duroctl.render.records import child_json
 from duroctl.render.tables import Column, View
-from duroctl.render.text import visible
+from duroctl.render.text import visible_field
 from duroctl.render.units import counted, size
 
 PLAN_SCHEMA: Final = "duroctl.removal_plan/1"
@@ -87,7 +87,7 @@ def plan_lines(plan: RemovalPlan, *, families_max: int = FAMILIES_SHOWN, kept: b
     if plan.running_orphans:
         ids = ", ".join(plan.running_orphans[:5])
         more = f" and {len(plan.running_orphans) - 5:,} more" if len(plan.running_orphans) > 5 else ""
-        yield visible(f"running orphans: {ids}{more} (--cancel-running asks them to end)")
+        yield visible_field(f"running orphans: {ids}{more} (--cancel-running asks them to end)")
     yield from totals_lines(plan)
 
 
@@ -98,13 +98,14 @@ def kept_lines(plan: RemovalPlan, *, families_max: int = FAMILIES_SHOWN) -> Iter
 
 def _item_lines(items: list[RemovalItem], families_max: int) -> Iterator[str]:
     shown = items[:families_max]
-    width = max((len(visible(item.instance_id)) for item in shown), default=0)
+    width = max((len(visible_field(item.instance_id)) for item in shown), default=0)
     for item in shown:
         verdict = "keep  " if item.verdict.keep else "REMOVE"
         below = f", with {counted(item.instances - 1, 'instance')} below it" if item.instances > 1 else ""
         where = f", child of {item.child_of}" if item.child_of else ""
-        text = f"{item.name}  {item.status}  {verdict}  {' '.join(item.verdict.reasons)}{where}{below}"
-        yield f"  {visible(item.instance_id):<{width}}  {visible(text)}"
+        why = visible_field(f"{' '.join(item.verdict.reasons)}{where}{below}")
+        name = visible_field(item.name)
+        yield f"  {visible_field(item.instance_id):<{width}}  {name}  {item.status}  {verdict}  {why}"
     if len(items) > len(shown):
         word = "kept" if items[0].verdict.keep else "to remove"
         yield f"  ... and {len(items) - len(shown):,} more {word} (-o csv lists everything)"
@@ -135,7 +136,7 @@ def result_lines(result: RemovalResult, grace_s: float) -> Iterator[str]:
         yield f"`duroctl prune undo {result.run_id}` brings them back, for the next {grace_text(grace_s)}"
     yield from outcome_lines(result.archived)
     for skipped in result.skipped[:FAMILIES_SHOWN]:
-        yield visible(f"skipped {skipped.instance_id}: {skipped.why}")
+        yield visible_field(f"skipped {skipped.instance_id}: {skipped.why}")
     if len(result.skipped) > FAMILIES_SHOWN:
         yield f"... and {len(result.skipped) - FAMILIES_SHOWN:,} more were skipped"
 

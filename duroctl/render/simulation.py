@@ -7,7 +7,7 @@ import msgspec
 
 from duro.maintenance.simulating import PolicySimulation, Removable, SimulatedName
 from duroctl.render.tables import Column, View
-from duroctl.render.text import visible
+from duroctl.render.text import visible_field
 from duroctl.render.units import counted, size
 
 
@@ -17,13 +17,14 @@ def change_lines(simulation: PolicySimulation) -> Iterator[str]:
     if not changed:
         yield "what may be removed now stays the same"
     for each in changed:
-        yield visible(f"{each.name}: {_amount(each.now)} may go now, {_amount(each.then)} after the change")
+        yield visible_field(f"{each.name}: {_amount(each.now)} may go now, {_amount(each.then)} after the change")
 
 
 def total_line(simulation: PolicySimulation) -> str:
-    return (
-        f"with {visible(simulation.file)}: {_amount(simulation.then)}, {counted(simulation.then.events, 'event')} "
-        f"would go; as workers are told now: {_amount(simulation.now)}"
+    events = counted(simulation.then.events, "event")
+    return visible_field(
+        f"with {simulation.file}: {_amount(simulation.then)}, {events} would go; "
+        f"as workers are told now: {_amount(simulation.now)}"
     )
 
 

@@ -11,7 +11,7 @@ from duro.maintenance.exporting import ExportResult
 from duro.maintenance.space import NameStats, StoreStats
 from duro.model.space import CompactResult
 from duroctl.render.tables import Column, View
-from duroctl.render.text import visible
+from duroctl.render.text import visible_field
 from duroctl.render.units import counted, size
 
 # --- what takes the room -----------------------------------------------------------------------------------------
@@ -35,7 +35,7 @@ def stats_json(found: StoreStats) -> dict[str, Any]:
 def store_lines(found: StoreStats) -> Iterator[str]:
     """Under the table: the files, what is free, what may go."""
     store = found.store
-    yield visible(
+    yield visible_field(
         f"{store.url}: {counted(store.instances, 'instance')}, {counted(store.executions, 'execution')}, "
         f"{counted(store.events, 'event')}, {size(store.logical_bytes)} of histories"
     )
@@ -118,7 +118,7 @@ class BackupWritten(NamedTuple):
 
 
 def backup_line(written: BackupWritten) -> str:
-    return visible(f"{written.file}: {written.file_bytes:,} bytes, checked")
+    return visible_field(f"{written.file}: {written.file_bytes:,} bytes, checked")
 
 
 BACKUP: Final = View(
@@ -135,7 +135,7 @@ BACKUP: Final = View(
 
 def export_lines(result: ExportResult, file: str) -> Iterator[str]:
     rows = ", ".join(f"{getattr(result, table):,} {table}" for table in ExportResult.__struct_fields__)
-    yield visible(f"{file}: {rows}")
+    yield visible_field(f"{file}: {rows}")
 
 
 EXPORTED: Final = View(

@@ -4,7 +4,7 @@ import io
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, Literal, NamedTuple
 
-from duroctl.render.text import visible
+from duroctl.render.text import visible, visible_field
 from duroctl.render.units import iso, relative, size
 
 Kind = Literal["text", "id", "number", "time", "bytes", "share"]
@@ -41,7 +41,7 @@ def exact_cell(kind: Kind, value: object) -> str:
 
 
 def terminal_cell(kind: Kind, value: object, now_ms: int) -> str:
-    """A value for people: times relative, sizes rounded, a dash for None and for nothing."""
+    """A value for people: times relative, sizes rounded, a dash for None and for nothing; padding in texts seen."""
     if value is None or value == "":
         return "-"
     if kind == "time" and isinstance(value, int):
@@ -50,7 +50,7 @@ def terminal_cell(kind: Kind, value: object, now_ms: int) -> str:
         return size(value)
     if kind == "share" and isinstance(value, float):
         return f"{value:.1%}"
-    return visible(str(value))
+    return visible_field(str(value))
 
 
 def tsv_line(cells: Iterable[str]) -> str:

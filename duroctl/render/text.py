@@ -1,5 +1,7 @@
 """Text that came from a user, made safe to print: no control character, bidi mark or newline passes through."""
 
+import re
+
 _NAMED = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 _INVISIBLE = frozenset(
     "\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180e\u180f\u2800\u3164\uffa0"
@@ -7,6 +9,7 @@ _INVISIBLE = frozenset(
 ) | {chr(code) for each in (range(0xFE00, 0xFE10), range(0xE0100, 0xE01F0)) for code in each}
 """Characters Unicode calls letters, marks or symbols, so that ``isprintable`` lets them pass, and that nobody can see:
 fillers and blanks, and those that only select a variant of the one before them."""
+_PADDING = re.compile(r"^ +| {2,}| +$")
 
 
 def visible(text: str) -> str:
@@ -20,6 +23,20 @@ def visible(text: str) -> str:
     return "".join(map(_escaped, text))
 
 
+def visible_field(text: str) -> str:
+    """``visible(text)`` for a text that stands among the program's own on a line for people: spaces that nobody can
+    count, two or more or at an end, are written out too, so that it cannot pass for several texts or for a new line."""
+    shown = visible(text)
+    if "  " not in shown and shown == shown.strip(" "):
+        return shown
+    return _PADDING.sub(lambda spaces: "\\x20" * len(spaces[0]), shown)
+
+
+def versioned(name: str, version: str) -> str:
+    """An orchestration and its version, if it has one, as fields."""
+    return " ".join(visible_field(each) for each in (name, version) if each)
+
+
 def json_safe(text: str) -> str:
     """JSON text with the same meaning, in which no character inside a string can steer a terminal.
 
@@ -28,12 +45,6 @@ def json_safe(text: str) -> str:
     if text.isascii() and "\x7f" not in text:
         return text
     return "".join(c if c in "\n\r\t" or _plain(c) else _json_escape(c) for c in text)
-
-
-def one_line(text: str, width: int) -> str:
-    """``visible(text)``, cut with an ellipsis to at most ``width`` characters."""
-    shown = visible(text[: width + 1])
-    return shown if len(text) <= width and len(shown) <= width else shown[: max(width - 1, 0)] + "…"
 
 
 def id_line(instance_id: str) -> str:

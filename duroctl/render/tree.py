@@ -7,7 +7,7 @@ from duro.model.records import ChildRecord, InstanceRecord
 from duro.retention.families import place_of
 from duroctl.render.records import child_json, instance_json
 from duroctl.render.tables import Column, View
-from duroctl.render.text import visible
+from duroctl.render.text import versioned, visible_field
 
 
 def tree_lines(nodes: Sequence[Any]) -> list[str]:
@@ -26,7 +26,7 @@ def tree_lines(nodes: Sequence[Any]) -> list[str]:
 
 def _label(node: Any) -> str:
     record: InstanceRecord | ChildRecord = node.record
-    text = f"{visible(record.instance_id)}  {visible(f'{record.name} {record.version}'.rstrip())}  {record.status}"
+    text = f"{visible_field(record.instance_id)}  {versioned(record.name, record.version)}  {record.status}"
     child: ChildRecord | None = node.child
     if child is None:
         return text

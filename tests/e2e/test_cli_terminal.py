@@ -33,6 +33,9 @@ WIDE_ID: Final = f"注文-{'東京' * 20}-終わり"
 LONG_NAME: Final = f"com.example.orchestrations.{'n' * 60}.Nightly"
 HOSTILE_REASON: Final = "because\x1b[31m\u202e\nduroctl: forged"
 HOSTILE_PAYLOAD: Final = '"pay\\u001b[2J\u202e\u2066\\nforged"'
+FORGED_TOTALS: Final = "to remove: no executions of 7 instances, 0 events, 0 B"
+PADDED_ID: Final = f"x  Order  keep_last=1{' ' * 59}{FORGED_TOTALS}"
+"""At 80 columns the spaces would end the line."""
 HOSTILE_FILE: Final = "new\x1b[31m\u202e\nforged.toml"
 
 XTERM: Final = {"TERM": "xterm", "LANG": "C.UTF-8"}
@@ -130,9 +133,14 @@ def table(printed: str) -> list[str]:
 
 
 def column(lines: list[str], heading: str) -> str:
-    """The cells under ``heading``, without the folds in them. For texts without two spaces in a row."""
+    """The cells under ``heading``, without the folds in them, which begin further in in the first column."""
     start = lines[0].index(heading)
-    return "".join(re.split(r" {2,}", line[start:])[0] for line in lines[1:])
+    return "".join(re.split(r" {2,}", line[start:].removeprefix("" if start else "  "))[0] for line in lines[1:])
+
+
+def squeezed(text: str) -> str:
+    """Without the spaces, and so without what wrapping changes."""
+    return re.sub(r"\s", "", text)
 
 
 # --- stores ------------------------------------------------------------------------------------------------------
@@ -163,7 +171,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
     """Ordinary, long, wide and hostile ids; a worker lives that says what is pruned. Nothing is pruned any more."""
     cli = Cli(tmp_path_factory.mktemp("terminal"))
     assert cli("init").code == 0
-    names = {ORDINARY_ID: "Order", LONG_ID: LONG_NAME, WIDE_ID: "Order", HOSTILE_ID: HOSTILE_NAME}
+    names = {ORDINARY_ID: "Order", LONG_ID: LONG_NAME, WIDE_ID: "Order", HOSTILE_ID: HOSTILE_NAME, PADDED_ID: "Order"}
     fill(cli.store, names, rounds=5, input=HOSTILE_PAYLOAD)
     assert cli("prune", "--all", "--keep-last", "4", "--yes", "--reason", HOSTILE_REASON).code == 0
     for name in ("new.toml", HOSTILE_FILE):
@@ -262,25 +270,44 @@ def test_every_column_has_its_heading_at_80_columns_as_at_200(told: Told, comman
     assert narrow.split() == wide.split()
 
 
+@pytest.mark.parametrize("width", [60, 80, 200])
+@pytest.mark.parametrize("instance_id", [ORDINARY_ID, LONG_ID, WIDE_ID], ids=["ordinary", "long", "wide"])
 @every_command
-def test_no_line_is_wider_than_a_wide_terminal(told: Told, command: tuple[str, ...]) -> None:
-    ran = shown(told.cli, *arguments(told, command), width=200)
+def test_no_line_is_wider_than_the_terminal(told: Told, command: tuple[str, ...], instance_id: str, width: int) -> None:
+    ran = shown(told.cli, *arguments(told, command, instance_id), width=width)
     assert ran.code == expected_code(command)
-    assert max(map(cell_len, rows(ran.out))) <= 200
+    assert max(map(cell_len, rows(ran.out))) <= width
 
 
-@pytest.mark.parametrize(
-    "command", [("ledger", "show", _RUN), ("backup", _NEW), ("prune", _ID, "--keep-last", "2")], ids=" ".join
-)
-def test_plans_runs_and_backups_fit_into_80_columns(told: Told, command: tuple[str, ...]) -> None:
-    ran = shown(told.cli, *arguments(told, command))
-    assert ran.code == expected_code(command)
-    assert max(map(cell_len, rows(ran.out))) <= 80
+@every_command
+def test_no_line_is_wider_than_a_terminal_that_can_show_only_ascii(told: Told, command: tuple[str, ...]) -> None:
+    ran = shown(told.cli, *arguments(told, command), environment=ONLY_ASCII)
+    assert max(map(len, rows(ran.out))) <= 80
+
+
+@pytest.mark.parametrize("width", [20, 40, 60])
+@every_table
+def test_a_table_that_is_too_wide_is_printed_line_by_line_and_whole(
+    told: Told, command: tuple[str, ...], width: int
+) -> None:
+    headings = table(shown(told.cli, *arguments(told, command), width=200).out)[0].split("  ")
+    lines = rows(shown(told.cli, *arguments(told, command), width=width).out)
+    assert max(map(cell_len, lines)) <= width
+    if not lines[0].endswith(headings[-1]):
+        firsts = [line.split("  ")[0] for line in lines]
+        assert {heading.strip() for heading in headings if heading} <= {*firsts}
+
+
+def test_times_are_never_cut(told: Told) -> None:
+    for width in (30, 60, 80):
+        printed = shown(told.cli, "ledger", "show", ORDINARY_ID, width=width).out
+        assert re.search(r"\d+ [sm] ago$|now$", _OURS.sub("", printed), re.MULTILINE)
 
 
 @both_widths
 def test_events_are_cut_with_an_ellipsis_where_the_terminal_ends(told: Told, width: int) -> None:
-    _, *events = rows(shown(told.cli, "history", "show", LONG_ID, width=width).out)
+    printed = rows(shown(told.cli, "history", "show", LONG_ID, width=width).out)
+    events = [row for row in printed if re.match(r" +\d+  +\+", row)]
     assert max(map(cell_len, events)) <= width
     assert events[0].endswith("…") == (width == 80)
     assert f"{LONG_NAME}(" in shown(told.cli, "history", "show", LONG_ID, width=200).out
@@ -311,9 +338,10 @@ def test_the_id_of_a_run_is_whole(told: Told, command: tuple[str, ...], width: i
 
 @both_widths
 @pytest.mark.parametrize("instance_id", [LONG_ID, WIDE_ID, HOSTILE_ID], ids=["long", "wide", "hostile"])
-def test_outside_of_tables_an_id_stands_in_one_piece(told: Told, instance_id: str, width: int) -> None:
+def test_outside_of_tables_an_id_is_wrapped_and_never_cut(told: Told, instance_id: str, width: int) -> None:
     for command in (("policy", "explain", _ID), ("history", "show", _ID), ("prune", _ID, "--keep-last", "2")):
-        assert visible(instance_id) in shown(told.cli, *arguments(told, command, instance_id), width=width).out
+        printed = shown(told.cli, *arguments(told, command, instance_id), width=width).out
+        assert squeezed(visible(instance_id)) in squeezed(printed)
 
 
 # --- colours -----------------------------------------------------------------------------------------------------
@@ -391,7 +419,7 @@ def test_head_gets_its_line_and_nobody_complains(told: Told, command: tuple[str,
     with Terminal(told.cli, *line, environment=DUMB) as terminal:
         ran = terminal.end()
     assert ran.code == 0
-    results = [line for line in ran.lines if line and not line.startswith("duroctl: ")]
+    results = [line for line in ran.lines if line and not line.startswith(("duroctl: ", "    "))]
     assert len(results) == 1
     assert not re.search("Traceback|BrokenPipe|Errno|ignored", ran.out)
 
@@ -638,11 +666,46 @@ def test_the_name_of_a_file_is_shown_on_one_line_and_never_raw(told: Told, comma
 
 
 @pytest.mark.parametrize("command", [each for each in COMMANDS if _ID in each], ids=" ".join)
-def test_an_error_about_a_hostile_id_is_one_line(told: Told, command: tuple[str, ...]) -> None:
+def test_an_error_about_a_hostile_id_is_wrapped_and_its_text_begins_no_line(
+    told: Told, command: tuple[str, ...]
+) -> None:
     nobody = "nobody\x1b[31m\u202e\nduroctl: forged"
     with Terminal(told.cli, *PROGRAM, *arguments(told, command, nobody)) as terminal:
         ran = terminal.end()
-    (line,) = ran.lines
+    first, *others = ran.lines
     assert ran.code == 7
-    assert line.startswith("duroctl: error: ")
-    assert line.isprintable()
+    assert first.startswith("duroctl: error: ")
+    assert all(line.startswith("    ") for line in others)
+    assert ran.out.replace("\n", "").isprintable()
+
+
+# --- spaces ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("width", [60, 80, 81, 82, 83, 100, 200])
+@every_command
+def test_spaces_in_what_a_user_wrote_make_no_line(told: Told, command: tuple[str, ...], width: int) -> None:
+    ran = shown(told.cli, *arguments(told, command, PADDED_ID), width=width)
+    assert ran.code == expected_code(command)
+    assert not [row for row in rows(ran.out) if row.startswith("to remove: no")]
+    assert "keep_last=1      " not in ran.out
+
+
+@both_widths
+def test_spaces_in_an_id_are_seen_and_none_is_lost(told: Told, width: int) -> None:
+    expected = squeezed(PADDED_ID.replace("  ", r"\x20\x20").replace(r"\x20 ", r"\x20\x20"))
+    lines = table(shown(told.cli, "instances", "list", width=width).out)
+    assert expected in squeezed(column(lines, "INSTANCE"))
+    for command in (("policy", "explain", _ID), ("history", "show", _ID), ("prune", _ID, "--keep-last", "2")):
+        assert expected in squeezed(shown(told.cli, *arguments(told, command, PADDED_ID), width=width).out)
+
+
+def test_in_pipes_and_files_spaces_stay_as_they_are(told: Told) -> None:
+    assert PADDED_ID in told.cli("instances", "list", "-o", "ids").lines
+    assert PADDED_ID in [row["instance_id"] for row in told.cli("instances", "list").rows()]
+    assert PADDED_ID in told.cli("instances", "list", "-o", "csv").out
+    assert PADDED_ID in [each["instance_id"] for each in told.cli("instances", "list", "-o", "json").json["instances"]]
+
+
+def test_a_schema_is_printed_as_it_is(told: Told) -> None:
+    assert shown(told.cli, "policy", "schema").json == told.cli("policy", "schema").json

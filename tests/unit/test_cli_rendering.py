@@ -16,7 +16,9 @@ from duro.model import events as ev
 from duro.model.failure import FailureDetails
 from duro.model.retention import PruneOptions
 from duroctl.render.history import detail_lines, parse_event, summary
-from duroctl.render.tables import csv_line, exact_cell, terminal_cell
+from duroctl.render.layout import cells
+from duroctl.render.tables import Column, csv_line, exact_cell, terminal_cell
+from duroctl.render.terminal_tables import table_lines
 from duroctl.render.tree import tree_lines
 
 
@@ -175,6 +177,84 @@ def test_a_csv_line_is_one_line_and_reads_back(cells: list[str]) -> None:
     line = csv_line(shown)
     assert "\n" not in line
     assert next(csv.reader(io.StringIO(line))) == shown
+
+
+def test_padding_in_a_cell_is_seen_on_terminals_and_exact_in_files() -> None:
+    assert terminal_cell("id", " a  b", 0) == "\\x20a\\x20\\x20b"
+    assert exact_cell("id", " a  b") == " a  b"
+
+
+COLUMNS = (
+    Column("id", "INSTANCE", "id", lambda row: row[0]),
+    Column("hidden", None, "text", lambda row: "hidden"),
+    Column("status", "STATUS", "text", lambda row: row[1]),
+    Column("events", "EVENTS", "number", lambda row: row[2]),
+    Column("at", "UPDATED", "time", lambda row: 0),
+)
+ROWS = [("queue-1", "running", 7), ("a/very long id", "failed", 1_000)]
+
+
+def table(width: int, rows: list[tuple[str, str, int]] = ROWS, *, colours: bool = False, now_ms: int = 0) -> list[str]:
+    return list(table_lines(COLUMNS, rows, now_ms, width, colours=colours))
+
+
+def test_a_table_has_a_column_for_every_heading() -> None:
+    assert table(80) == [
+        "INSTANCE        STATUS   EVENTS  UPDATED",
+        "queue-1         running       7  now",
+        "a/very long id  failed     1000  now",
+    ]
+    assert table(80, []) == ["INSTANCE  STATUS  EVENTS  UPDATED"]
+
+
+def test_texts_are_folded_where_the_terminal_is_too_narrow_and_begin_no_line() -> None:
+    assert table(35) == [
+        "INSTANCE   STATUS   EVENTS  UPDATED",
+        "queue-1    running       7  now",
+        "a/very lo  failed     1000  now",
+        "  ng id",
+    ]
+
+
+def test_a_table_that_is_too_wide_comes_as_a_line_for_every_cell() -> None:
+    assert table(22) == [
+        "INSTANCE  queue-1",
+        "STATUS    running",
+        "EVENTS    7",
+        "UPDATED   now",
+        "",
+        "INSTANCE  a/very long ",
+        "          id",
+        "STATUS    failed",
+        "EVENTS    1000",
+        "UPDATED   now",
+    ]
+    assert table(22, []) == ["INSTANCE  STATUS ", "    EVENTS  UPDATED"]
+
+
+def test_a_status_has_a_colour_where_there_are_some() -> None:
+    assert table(80, ROWS[:1], colours=True)[1] == "queue-1   \x1b[34mrunning\x1b[0m       7  now"
+
+
+@given(st.lists(st.tuples(st.text(), st.text(), st.integers(0, 10**12)), max_size=3), st.integers(10, 90))
+def test_a_table_is_never_wider_than_the_terminal_and_loses_nothing(
+    rows: list[tuple[str, str, int]], width: int
+) -> None:
+    lines = table(width, rows)
+    assert max(map(cells, lines)) <= width
+    printed = sorted("".join(lines).replace(" ", ""))
+    for cell in (terminal_cell("id", value, 0) for row in rows for value in row):
+        for character in cell.replace(" ", ""):
+            printed.remove(character)
+
+
+def test_what_the_terminal_cannot_encode_is_escaped_before_it_is_laid_out() -> None:
+    def escaped(text: str) -> str:
+        return text.encode("ascii", "backslashreplace").decode()
+
+    lines = list(table_lines(COLUMNS, [("注文" * 5, "running", 1)], 0, 40, colours=False, encodable=escaped))
+    assert all(line.isascii() and len(line) <= 40 for line in lines)
+    assert len(lines) > 2
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""``visible``, ``json_safe`` and ``id_line``: nothing that a user wrote can steer a terminal or split a line."""
+"""What a user wrote can neither steer a terminal nor split a line, nor begin one that a terminal is too narrow for."""
 
 import json
 import unicodedata
@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from duroctl.parsing import id_from_line
-from duroctl.render.text import id_line, json_safe, one_line, visible
+from duroctl.render.layout import cells, cut, fold, wrap
+from duroctl.render.text import id_line, json_safe, versioned, visible, visible_field
 
 HOSTILE = [
     ("\x1b[31mred\x1b[0m", "\\x1b[31mred\\x1b[0m"),
@@ -67,6 +68,35 @@ def test_all_that_unicode_says_not_to_show_is_written_out() -> None:
     assert visible("".join(map(chr, DEFAULT_IGNORABLE))).isascii()
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a b c", "a b c"),
+        ("a  b", "a\\x20\\x20b"),
+        (" a", "\\x20a"),
+        ("a ", "a\\x20"),
+        ("   ", "\\x20\\x20\\x20"),
+        ("a\n b", "a\\n b"),
+        ("", ""),
+    ],
+)
+def test_spaces_that_nobody_can_count_are_written_out(text: str, expected: str) -> None:
+    assert visible_field(text) == expected
+
+
+@given(st.text(st.sampled_from("a \n\u3000")))
+def test_a_field_has_single_spaces_only_and_none_at_an_end(text: str) -> None:
+    shown = visible_field(text)
+    assert "  " not in shown
+    assert shown == shown.strip()
+    assert visible_field(shown) == shown
+
+
+def test_an_orchestration_and_its_version_are_two_fields() -> None:
+    assert versioned("order", "") == "order"
+    assert versioned("order ", "1.0  x") == "order\\x20 1.0\\x20\\x20x"
+
+
 @given(st.text(st.characters(codec=None)))
 def test_no_control_format_or_separator_character_passes(text: str) -> None:
     shown = visible(text)
@@ -107,8 +137,49 @@ def test_ordinary_ids_are_lines_as_they_are() -> None:
     assert id_line(" padded") == '" padded"'
 
 
-@given(st.text(), st.integers(1, 40))
-def test_one_line_is_never_wider_than_asked(text: str, width: int) -> None:
-    shown = one_line(text, width)
-    assert len(shown) <= width
-    assert shown == visible(text) or shown.endswith("…")
+# --- layout ------------------------------------------------------------------------------------------------------
+
+
+SHOWN = st.text(st.sampled_from("ab -東京é\u0301🙂")) | st.text().map(visible)
+
+
+@given(SHOWN, st.integers(2, 40))
+def test_what_is_cut_is_never_wider_than_asked(text: str, width: int) -> None:
+    shown = cut(text, width)
+    assert cells(shown) <= width
+    assert shown == text if cells(text) <= width else shown.endswith("…")
+
+
+def test_ideographs_are_cut_by_the_cells_they_take() -> None:
+    assert cut("東京東京", 8) == "東京東京"
+    assert cut("東京東京", 7) == "東京東…"
+    assert cut("東京東京", 6) == "東京…"
+    assert cut("abcdef", 5, "...") == "ab..."
+    assert cut("abcdef", 2, "...") == ".."
+
+
+@given(SHOWN, st.integers(2, 40), st.integers(0, 4))
+def test_what_is_folded_fits_and_loses_nothing(text: str, width: int, indent: int) -> None:
+    first, *others = fold(text, width, indent)
+    spaces = min(indent, width - 2)
+    assert all(cells(line) <= width for line in [first, *others])
+    assert all(line.startswith(" " * spaces) for line in others)
+    assert first + "".join(line[spaces:] for line in others) == text
+
+
+@given(SHOWN, st.integers(4, 40))
+def test_what_is_wrapped_fits_and_loses_nothing_but_the_spaces_it_is_broken_at(text: str, width: int) -> None:
+    first, *others = wrap(text, width)
+    assert all(cells(line) <= width for line in [first, *others])
+    assert all(line.startswith("  ") for line in others)
+    assert "".join([first, *others]).replace(" ", "") == text.replace(" ", "")
+
+
+def test_lines_are_broken_between_words_and_go_on_further_in() -> None:
+    assert [*wrap("to remove: 7 executions of 1 instance", 20)] == [
+        "to remove: 7",
+        "    executions of 1",
+        "    instance",
+    ]
+    assert [*wrap("  1..3  REMOVE  beyond-last:2", 16)] == ["  1..3  REMOVE ", "      beyond-las", "      t:2"]
+    assert [*wrap("instance a-very-long-id", 20)] == ["instance a-very-long", "    -id"]
