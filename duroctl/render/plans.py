@@ -8,6 +8,7 @@ import msgspec
 
 from duro.model.pruning import InstancePlan, PlanItem, PrunePlan, PruneResult
 from duro.model.removal import UndoResult
+from duro.model.status import ChildrenPolicy
 from duroctl.render.outcomes import outcome_json, outcome_lines
 from duroctl.render.tables import Column, View
 from duroctl.render.text import visible_field
@@ -116,6 +117,8 @@ def totals_lines(plan: PrunePlan) -> list[str]:
                 f"{counted(totals.child_events_removed, 'event')}, {size(totals.child_bytes_removed)}, once reclaimed"
             )
         ]
+    elif plan.children is ChildrenPolicy.SETTLED and totals.executions_removed:
+        children = ["with them: the children they spawned that have settled by the time they are reclaimed; none yet"]
     return [
         (
             f"to remove: {_executions(totals.executions_removed)} of {counted(instances, 'instance')}, "

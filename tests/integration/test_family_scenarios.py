@@ -288,6 +288,25 @@ def test_a_plan_shows_the_settled_children_that_go_with_an_execution(
         assert {each.instance_id for each in client.list_instances().instances} == {"p"}
 
 
+@pytest.mark.parametrize(("before", "after"), [("keep", "settled"), ("settled", "keep")])
+def test_a_plan_takes_the_children_it_was_made_to_take_whatever_is_configured_later(
+    store: Store, options: duro.RuntimeOptions, tmp_path: Path, before: str, after: str
+) -> None:
+    config = tmp_path / "runtime_config.toml"
+    config.write_text(f'[pruning]\nchildren = "{before}"\n')
+    with duro.Runtime(store, make_registry(), options, config=config) as runtime:
+        client = runtime.client
+        forget(client)
+        plan = client.plan_prune(1)
+        assert plan.children == before
+        assert bool(plan.totals.children_removed) is (before == "settled")
+    config.write_text(f'[pruning]\nchildren = "{after}"\n')
+    with duro.Runtime(store, make_registry(), options, config=config) as runtime:
+        assert runtime.client.plan_prune(1).children == after
+        assert runtime.client.apply_plan(plan, grace_s=0).executions_deleted == 1
+        assert (store.get_instance("p.awaited") is None) is (before == "settled")
+
+
 # --- by itself -------------------------------------------------------------------------------------------------
 
 

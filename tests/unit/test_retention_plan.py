@@ -17,7 +17,7 @@ from duro.model.pruning import (
     WarningCode,
 )
 from duro.model.retention import PolicyKind, PolicyOrigin, PruneOptions
-from duro.model.status import ExecutionStatus
+from duro.model.status import ChildrenPolicy, ExecutionStatus
 from duro.retention.holds import holds_on
 from duro.retention.names import by_precedence, matches
 from duro.retention.plan import instance_plan, oldest, plan_instance, prune_plan
@@ -223,6 +223,12 @@ def test_a_plan_counts_what_it_keeps_and_removes() -> None:
 def test_a_plan_survives_a_file() -> None:
     plan = _plan((current(2), ended(1, version="0.9.0")), rules=[ONE, PruneOptions(keep_within=60)])
     assert msgspec.json.decode(msgspec.json.encode(plan), type=PrunePlan) == plan
+
+
+def test_a_plan_file_from_before_plans_said_what_becomes_of_children_keeps_them() -> None:
+    document = msgspec.to_builtins(_plan((current(2), ended(1))))
+    del document["children"]
+    assert msgspec.convert(document, PrunePlan).children is ChildrenPolicy.KEEP
 
 
 def test_a_plan_without_a_policy_removes_nothing() -> None:

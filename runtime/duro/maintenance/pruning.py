@@ -173,6 +173,7 @@ def plan(
         policy_revision=policies.revision,
         hold_revision=hold_revision,
         made_at_ms=now_ms,
+        children=policies.children,
     )
 
 
@@ -274,14 +275,15 @@ def prune_many(
                     instance.live_executions_max,
                 )
 
-    result = _Run(store, terms, policies, progress).carry_out(orders())
+    result = _Run(store, terms, policies, policies.children, progress).carry_out(orders())
     if silent and options is None:
         raise nobody_says()
     return result
 
 
 def apply(store: Store, made: PrunePlan, terms: RunTerms, progress: Progress | None) -> PruneResult:
-    """Remove what ``made`` shows, as far as it may still go.
+    """Remove what ``made`` shows, as far as it may still go, with the children it was made to take, whatever the
+    configuration says of them by now.
 
     Raises:
         StalePlanError: it is a plan of another store, or what is said about pruning has changed since it was made.
@@ -299,7 +301,7 @@ def apply(store: Store, made: PrunePlan, terms: RunTerms, progress: Progress | N
             "what is said about pruning has changed since the plan was made", hint="make the plan again"
         )
     planned = {instance.incarnation: instance.instance_id for instance in made.instances}
-    run = _Run(store, terms, policies, progress, policy_revision=revision, planned=planned)
+    run = _Run(store, terms, policies, made.children, progress, policy_revision=revision, planned=planned)
     return run.carry_out(_orders_of(made))
 
 
@@ -325,6 +327,7 @@ class _Run:
         store: Store,
         terms: RunTerms,
         policies: ConfiguredPolicies,
+        children: ChildrenPolicy,
         progress: Progress | None,
         *,
         policy_revision: int | None = None,
@@ -332,7 +335,7 @@ class _Run:
     ) -> None:
         self._store = store
         self._terms = terms
-        self._children = policies.children
+        self._children = children
         self._archiving = Archiving(
             store,
             terms.archive,

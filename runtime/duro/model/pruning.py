@@ -42,7 +42,7 @@ from duro.model.archive import ArchiveOutcome
 from duro.model.limits import NUMBER_MAX
 from duro.model.refusal import InvalidRulesError, check_texts
 from duro.model.retention import PolicyOrigin, PruneOptions, shown_value
-from duro.model.status import UNFINISHED_EXECUTION_STATUSES, ExecutionStatus
+from duro.model.status import UNFINISHED_EXECUTION_STATUSES, ChildrenPolicy, ExecutionStatus
 
 # --- facts --------------------------------------------------------------------------------------------------
 
@@ -224,7 +224,8 @@ class PrunePlan(msgspec.Struct, frozen=True, kw_only=True):
     """What an apply removes: the items whose verdict says so, and nothing else.
 
     ``policy_revision`` and ``hold_revision`` are the store's at the time of planning; an apply compares them, and each
-    item, in the transaction that marks.
+    item, in the transaction that marks. ``children``: what becomes of the children of what goes, as it was configured
+    then; an apply keeps to it, whatever is configured meanwhile.
     """
 
     store_id: str
@@ -234,6 +235,7 @@ class PrunePlan(msgspec.Struct, frozen=True, kw_only=True):
     instances: tuple[InstancePlan, ...]
     totals: PlanTotals
     warnings: tuple[PlanWarning, ...]
+    children: ChildrenPolicy = ChildrenPolicy.KEEP
 
     def removals(self) -> Iterator[ExecutionFacts]:
         """The executions to be removed, instance by instance, oldest first."""

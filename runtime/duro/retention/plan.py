@@ -43,6 +43,7 @@ from duro.model.pruning import (
 )
 from duro.model.refusal import InvalidRulesError
 from duro.model.retention import PolicyOrigin, PruneOptions, format_seconds, format_time
+from duro.model.status import ChildrenPolicy
 from duro.retention.holds import concerns_instance, covers, holds_in_force
 
 Rules: TypeAlias = PruneOptions | Sequence[PruneOptions] | None
@@ -299,9 +300,16 @@ def instance_plan(
 
 
 def prune_plan(
-    instances: Iterable[InstancePlan], *, store_id: str, policy_revision: int, hold_revision: int, made_at_ms: int
+    instances: Iterable[InstancePlan],
+    *,
+    store_id: str,
+    policy_revision: int,
+    hold_revision: int,
+    made_at_ms: int,
+    children: ChildrenPolicy = ChildrenPolicy.KEEP,
 ) -> PrunePlan:
-    """The plan over ``instances``, with its totals and what is to be known before it is applied."""
+    """The plan over ``instances``, with its totals and what is to be known before it is applied. ``children``: what
+    becomes of the children of what goes; ``instances`` show them."""
     planned = tuple(instances)
     return PrunePlan(
         store_id=store_id,
@@ -314,6 +322,7 @@ def prune_plan(
             [child for instance in planned for child in instance.children],
         ),
         warnings=tuple(_warnings(planned)),
+        children=children,
     )
 
 
