@@ -9,10 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from duro.model.pruning import ExecutionFacts, Hold, HoldTarget, NewerExecutions, Verdict
+from duro.model.removal import PruneView
 from duro.model.retention import PolicyKind, PolicyOrigin, PruneOptions
 from duro.model.status import ExecutionStatus
 from duro.retention.holds import holds_on
 from duro.retention.plan import beyond_last, instance_plan, oldest, plan_instance, prune_plan
+from duro.retention.transaction import choose, newer_to_count
 from tests.retention_facts import NOW_MS, current, ended
 
 EXAMPLES: Final = int(os.environ.get("DURO_PROPERTY_EXAMPLES", "150"))
@@ -258,6 +260,28 @@ def test_without_versions_the_bounded_view_removes_nothing_the_whole_plan_keeps(
     for verdict, exact in zip(verdicts, whole, strict=True):
         undecided = any(reason.startswith("undecided:") for reason in verdict.reasons)
         assert undecided or verdict == exact
+
+
+@properties
+@given(instances(), st.lists(options(), min_size=1, max_size=2), holds, st.integers(1, 10), st.integers(0, 20))
+def test_where_nothing_is_left_for_later_the_whole_plan_takes_nothing_beyond_the_view(
+    executions: Executions, rules: list[PruneOptions], held: list[Hold], size: int, counted: int
+) -> None:
+    """Executions end one after the other."""
+    ends = sorted(each.completed_at_ms for each in executions if each.completed_at_ms is not None)
+    in_order = iter(ends)
+    ordered = tuple(
+        each if each.completed_at_ms is None else msgspec.structs.replace(each, completed_at_ms=next(in_order))
+        for each in executions
+    )
+    window, newer = oldest(ordered, size)
+    if newer.executions >= (count_max := newer_to_count(rules) - 64 + counted):
+        newer = NewerExecutions(executions=count_max, versions=None)
+    marks = choose(PruneView(executions=window, newer=newer), rules, held, NOW_MS)
+    removed = _plan_removed(ordered, rules, held)
+    assert {each.execution_id for each in marks.removed} <= removed
+    if not marks.remaining and counted:
+        assert not removed - {each.execution_id for each in window}
 
 
 @properties

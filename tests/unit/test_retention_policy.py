@@ -14,6 +14,7 @@ from duro.retention.triggers import (
     decide_in_sweep,
     pruned_through,
     rollout_paused_until_ms,
+    sweep_after_prune_ms,
     sweep_due_at_ms,
 )
 from tests.retention_facts import NOW_MS
@@ -272,7 +273,9 @@ def test_every_tenth_execution_prunes() -> None:
     assert pruned_at == [10, 20, 30]
 
 
-@pytest.mark.parametrize("result", [PruneResult(error="the disk is full"), PruneResult(remaining=3)])
+@pytest.mark.parametrize(
+    "result", [PruneResult(error="the disk is full"), PruneResult(executions_deleted=64, remaining=3)]
+)
 def test_a_prune_that_failed_or_left_something_stays_due_at_the_next_execution(result: PruneResult) -> None:
     chain = _chain(AutoPrune(keep_last=1, every_n_executions=10))
     through = pruned_through(0, 10, result)
@@ -282,6 +285,28 @@ def test_a_prune_that_failed_or_left_something_stays_due_at_the_next_execution(r
     through = pruned_through(through, 11, PruneResult())
     decision = decide_at_continue_as_new(chain, ending_execution_id=12, pruned_through=through, now_ms=NOW_MS)
     assert (decision.rules, decision.why) == (None, "1 of 10 executions have ended since the last time")
+
+
+def test_a_prune_that_found_nothing_among_the_oldest_is_not_due_at_the_next_execution() -> None:
+    assert pruned_through(0, 10, PruneResult(remaining=3)) == 10
+
+
+@pytest.mark.parametrize(
+    ("result", "swept_at_ms", "from_ms"),
+    [
+        (PruneResult(executions_deleted=3), 0, None),
+        (PruneResult(error="the disk is full"), NOW_MS, NOW_MS),
+        (PruneResult(executions_deleted=64, remaining=3), NOW_MS, NOW_MS),
+        (PruneResult(remaining=3), None, NOW_MS),
+        (PruneResult(remaining=3), NOW_MS - 11_001, NOW_MS),
+        (PruneResult(remaining=3), NOW_MS - 1_000, NOW_MS + 10_000),
+    ],
+)
+def test_where_all_that_was_looked_at_is_kept_a_sweep_looks_once_and_then_in_a_while(
+    result: PruneResult, swept_at_ms: int | None, from_ms: int | None
+) -> None:
+    due = sweep_after_prune_ms(result, executions_max=100, swept_at_ms=swept_at_ms, now_ms=NOW_MS)
+    assert due == from_ms
 
 
 def test_a_decision_says_on_whose_word_and_by_which_trigger() -> None:

@@ -54,8 +54,8 @@ class PruneScope(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class PruneFilter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Which instances a prune looks at: all given fields must match, and without any it is all of them.
 
-    ``instance_ids`` and ``names`` are exact. ``due``: only those a sweep has to look at, because an earlier prune left
-    something or failed. ``several``: only those that may have more than one live execution.
+    ``instance_ids`` and ``names`` are exact. ``due``: only those a sweep has to look at now, because an earlier prune
+    left something or failed. ``several``: only those that may have more than one live execution.
     ``own_policy``: only those that have a policy of their own.
     """
 
@@ -106,8 +106,8 @@ class PruneBatch(msgspec.Struct, frozen=True, kw_only=True):
     run, whose row of the ledger is its own; ``by``, ``reason`` and ``source`` say who ran it, why and where.
     ``grace_ms``: how long after the mark the rows stay, to be brought back. ``policy_revision``: refuse if the store's
     is another; None: any. ``swept``: note on every instance whose order leaves nothing that a sweep has looked at it
-    now. ``archive``: where what goes is to be kept before it is reclaimed, a directory or ``archive.CONFIGURED``;
-    None: nowhere.
+    now; an order is at its end where nothing further on may go. ``archive``: where what goes is to be kept before it is
+    reclaimed, a directory or ``archive.CONFIGURED``; None: nowhere.
     """
 
     orders: tuple[PruneOrder, ...]
@@ -234,7 +234,7 @@ class PublishedPolicies(msgspec.Struct, frozen=True, kw_only=True):
 
 class Backlog(msgspec.Struct, frozen=True, kw_only=True):
     """What is left to do: executions marked and not reclaimed (``due_executions`` of them may go now), instances a
-    sweep has to look at, and instances removed and not reclaimed (``due_removed`` of them may go now). The
+    sweep has to look at now, and instances removed and not reclaimed (``due_removed`` of them may go now). The
     ``unarchived_*`` ones wait for their archive."""
 
     marked_executions: int = 0

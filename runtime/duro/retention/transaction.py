@@ -12,6 +12,7 @@ from duro.model.pruning import ExecutionFacts, Hold, PruneResult, SkippedExecuti
 from duro.model.removal import LedgerEntry, PruneView
 from duro.model.retention import PruneOptions
 from duro.model.turns import PruneTerms
+from duro.retention.holds import concerns_instance, holds_in_force
 from duro.retention.plan import beyond_last, plan_instance
 from duro.retention.policy import policy_chain, with_instance_override
 from duro.retention.triggers import decide_at_continue_as_new, rollout_paused_until_ms
@@ -67,10 +68,10 @@ def choose(
     just these may go.
 
     What is left for later (``remaining``) is what lies beyond the view and may have to go: counted no further than
-    ``TURN_PRUNE_EXECUTIONS_MAX``, and as if nothing but ``keep_last`` could keep it.
+    ``TURN_PRUNE_EXECUTIONS_MAX``, and as if nothing but ``keep_last`` could keep it. 0: nothing there may go now.
     """
     if only is None and not holds and (gone := beyond_last(view.executions, rules, view.newer)) is not None:
-        return Marks(gone, (), _remaining(view, rules))
+        return Marks(gone, (), _remaining(view, rules, (), now_ms))
     verdicts = plan_instance(view.executions, rules, holds, now_ms, newer=view.newer)
     removed, skipped = [], []
     for execution, verdict in zip(view.executions, verdicts, strict=True):
@@ -81,7 +82,7 @@ def choose(
             skipped.append(_skipped(execution, f"it is kept now: {', '.join(verdict.reasons)}"))
     if only is not None:
         skipped += _missing(view, frozenset(number for number in only if number > after))
-    return Marks(tuple(removed), tuple(skipped), _remaining(view, rules))
+    return Marks(tuple(removed), tuple(skipped), _remaining(view, rules, holds, now_ms))
 
 
 def decide_turn(
@@ -168,9 +169,43 @@ def _nothing_said(terms: PruneTerms) -> PolicyChain:
     return PolicyChain(links=chain.links, triggers=chain.triggers, stopped_by=terms.stopped_by)
 
 
-def _remaining(view: PruneView, rules: Sequence[PruneOptions]) -> int:
+def _remaining(view: PruneView, rules: Sequence[PruneOptions], holds: Iterable[Hold], now_ms: int) -> int:
     beyond = view.newer.executions - max((options.keep_last or 0 for options in rules), default=0)
-    return min(max(beyond, 0), _REMAINING_COUNTED_MAX)
+    if beyond <= 0 or any(_keeps_all_newer(options, view, now_ms) for options in rules):
+        return 0
+    if view.executions and _is_held_whole(view.executions[-1], holds, now_ms):
+        return 0
+    return min(beyond, _REMAINING_COUNTED_MAX)
+
+
+def _keeps_all_newer(rules: PruneOptions, view: PruneView, now_ms: int) -> bool:
+    """Whether ``rules`` keep everything beyond the view, as far as can be told without looking there. Executions end
+    one after the other, so what is newer than one that a rule of time keeps is kept by it, too. (Where the clock was
+    set back in between, it goes once the older ones do.)"""
+    since_ms = []
+    if rules.keep_within_s is not None:
+        since_ms.append(now_ms - round(rules.keep_within_s * 1000))
+    if rules.completed_before_ms is not None:
+        since_ms.append(rules.completed_before_ms)
+    ended_at_ms = view.executions[-1].completed_at_ms if view.executions else None
+    if ended_at_ms is not None and any(ended_at_ms >= each for each in since_ms):
+        return True
+    versions, a_version = view.newer.versions, rules.keep_last_per_version
+    if a_version is None or versions is None:
+        return False
+    counts = [version.executions for version in versions]
+    few = rules.keep_versions is None or len(counts) <= rules.keep_versions
+    return few and max(counts, default=0) <= a_version and sum(counts) == view.newer.executions
+
+
+def _is_held_whole(one: ExecutionFacts, holds: Iterable[Hold], now_ms: int) -> bool:
+    """Whether a hold covers every execution of the instance of ``one``."""
+    return any(
+        hold.target.execution_id is None
+        and hold.target.version is None
+        and concerns_instance(hold, one.instance_id, one.name)
+        for hold in holds_in_force(holds, now_ms)
+    )
 
 
 def _missing(view: PruneView, only: frozenset[int]) -> list[SkippedExecution]:

@@ -1,11 +1,14 @@
 """Whether it is time to prune: at continue-as-new, in a sweep, and during a rollout. Functions of counts and times."""
 
 from collections.abc import Iterable
+from typing import Final
 
 from duro.model.policies import PolicyChain, PruneDecision, UnitedPolicy
 from duro.model.pruning import PruneResult, PruneTrigger
 from duro.model.retention import PolicyKind, PolicyOrigin, PruneOptions, format_time
 from duro.retention.policy import why_nothing
+
+_LOOK_AGAIN_MS: Final = 10_000
 
 
 def decide_at_continue_as_new(
@@ -40,8 +43,31 @@ def decide_at_continue_as_new(
 
 def pruned_through(before: int, ending_execution_id: int, result: PruneResult) -> int:
     """What to remember after the automatic prune in the commit that ended ``ending_execution_id``: a prune that failed,
-    or left something for later, stays due at the next continue-as-new. ``before`` is what was remembered."""
-    return before if result.error is not None or result.remaining else ending_execution_id
+    or removed something and left more, stays due at the next continue-as-new. One that found nothing to remove among
+    the oldest would find nothing there at the next one either: what lies beyond is for a sweep. ``before`` is what was
+    remembered."""
+    return before if result.error is not None or _goes_on(result) else ending_execution_id
+
+
+def sweep_after_prune_ms(
+    result: PruneResult, *, executions_max: int, swept_at_ms: int | None, now_ms: int
+) -> int | None:
+    """From when on a sweep is to look at an instance after a prune in a commit; None: not because of this one.
+
+    Now, if it failed, or removed something and left more. If all it looked at is kept, what lies beyond may be kept as
+    well, for holds or versions, and to find that out anew after every turn would be to read the whole instance again
+    and again. Then a sweep looks once, and again no sooner than 10 s and 10 ms for each of the at most
+    ``executions_max`` live executions after it has looked (``swept_at_ms``).
+    """
+    if result.error is not None or _goes_on(result):
+        return now_ms
+    if not result.remaining:
+        return None
+    return now_ms if swept_at_ms is None else max(now_ms, swept_at_ms + _LOOK_AGAIN_MS + 10 * executions_max)
+
+
+def _goes_on(result: PruneResult) -> bool:
+    return bool(result.remaining and result.executions_deleted)
 
 
 def decide_in_sweep(

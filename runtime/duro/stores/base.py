@@ -71,7 +71,8 @@ are terminated. ``terminate_instance`` does the same.
 see the execution that was started; under a savepoint, so that one that fails is undone alone. Its failure is in
 ``CommitResult.prunes``, leaves the turn as it is, and stays due (``pruned_through`` does not move and the instance is
 due for a sweep now). A turn looks at the oldest ``limits.TURN_PRUNE_EXECUTIONS_MAX`` live executions; when it leaves
-something behind, the instance is due for a sweep, too.
+something behind that may have to go, the instance is due for a sweep, too, from when
+``retention.triggers.sweep_after_prune_ms`` says; if it is due already, from the earlier of both.
 """
 
 from abc import ABC, abstractmethod

@@ -60,7 +60,7 @@ from duro.retention.transaction import (
     rules_text,
     undone_range,
 )
-from duro.retention.triggers import pruned_through
+from duro.retention.triggers import pruned_through, sweep_after_prune_ms
 from duro.stores.memory.families import Families, undone
 from duro.stores.memory.instances import Execution, Instance, LedgerRow, RunTotals, next_sequence
 
@@ -109,6 +109,7 @@ class Pruning(Families):
         events_left = MARK_RECLAIM_EVENTS_MAX
         for position, turn, request in _wanted(turns):
             instance = self._instances[turn.incarnation]
+            executions_max = turn.execution_id - instance.live_from + 1
             try:
                 done = self._prune_turn(instance, batch, turn, request, now, events_left)
             except Exception as error:  # noqa: BLE001 - the turn must not fail for it
@@ -116,8 +117,12 @@ class Pruning(Families):
             if done is None:
                 continue
             outcome, events_left = done
-            if (outcome.remaining or outcome.error is not None) and instance.prune_due_at_ms is None:
-                instance.prune_due_at_ms = now
+            due = sweep_after_prune_ms(
+                outcome, executions_max=executions_max, swept_at_ms=instance.swept_at_ms, now_ms=now
+            )
+            instance.prune_due_at_ms = min(
+                (each for each in (instance.prune_due_at_ms, due) if each is not None), default=None
+            )
             if request is not None and not instance.has_ended(turn.execution_id):
                 self._send(instance, codec.history_pruned_message(turn.execution_id, request.event_id, outcome), now)
             trigger = PruneTrigger.CONTINUE_AS_NEW if request is None else PruneTrigger.PRUNE_HISTORY
@@ -191,6 +196,8 @@ class Pruning(Families):
                 if order.after < known_from:
                     instance.live_from = max(known_from, live_from(view, marks.removed, known_from))
                 next_after = view.executions[-1].execution_id if view.newer.executions else None
+                if batch.swept and not marks.remaining:
+                    next_after = None
                 if batch.swept and next_after is None:
                     instance.swept_at_ms, instance.prune_due_at_ms = now, None
                 result = msgspec.structs.replace(
@@ -270,11 +277,11 @@ class Pruning(Families):
             return tuple(sorted({instance.name for instance in self._instances.values()}))
 
     def prunable_instances(self, where: PruneFilter, limit: int, after: int) -> tuple[PrunableInstance, ...]:
-        with self._transaction():
+        with self._transaction() as now:
             found = [
                 _prunable(instance)
                 for incarnation, instance in sorted(self._instances.items())
-                if incarnation > after and _matches(instance, where)
+                if incarnation > after and _matches(instance, where, now)
             ]
             return tuple(found[:limit] if limit else found)
 
@@ -559,7 +566,7 @@ class Pruning(Families):
             return Backlog(
                 marked_executions=len(marked),
                 due_executions=sum(not each.unarchived for each in due),
-                due_instances=sum(each.prune_due_at_ms is not None for each in self._instances.values()),
+                due_instances=sum(_is_due(each, now) for each in self._instances.values()),
                 removed_instances=len(self._removed),
                 due_removed=sum(not each.unarchived for each in due_removed),
                 unarchived_executions=sum(each.unarchived for each in marked),
@@ -627,11 +634,15 @@ def _prunable(instance: Instance) -> PrunableInstance:
     )
 
 
-def _matches(instance: Instance, where: PruneFilter) -> bool:
+def _is_due(instance: Instance, now: int) -> bool:
+    return instance.prune_due_at_ms is not None and instance.prune_due_at_ms <= now
+
+
+def _matches(instance: Instance, where: PruneFilter, now: int) -> bool:
     return (
         (where.instance_ids is None or instance.instance_id in where.instance_ids)
         and (where.names is None or instance.name in where.names)
-        and (not where.due or instance.prune_due_at_ms is not None)
+        and (not where.due or _is_due(instance, now))
         and (not where.several or instance.execution_id > instance.live_from)
         and (not where.own_policy or instance.prune_policy is not None)
     )

@@ -94,6 +94,8 @@ def _settle(
     transaction: Transaction, batch: PruneBatch, order: PruneOrder, known_from: int, view: PruneView, marks: Marks
 ) -> OrderResult:
     next_after = view.executions[-1].execution_id if view.newer.executions else None
+    if batch.swept and not marks.remaining:
+        next_after = None
     if order.after < known_from:
         lowest = live_from(view, marks.removed, known_from)
         if lowest != known_from:

@@ -144,7 +144,7 @@ def orchestration_names(connection: apsw.Connection) -> tuple[str, ...]:
 
 
 def prunable_instances(
-    connection: apsw.Connection, where: PruneFilter, limit: int, after: int
+    connection: apsw.Connection, where: PruneFilter, limit: int, after: int, now_ms: int
 ) -> tuple[PrunableInstance, ...]:
     statement = sql.PRUNABLE
     if where.instance_ids is not None:
@@ -156,7 +156,7 @@ def prunable_instances(
     names = None if where.names is None else as_json(where.names)
     instance_ids = None if where.instance_ids is None else as_json(where.instance_ids)
     flags = (where.several, where.due, where.own_policy)
-    answer = _value(connection, statement, (after, limit or _ALL, names, instance_ids, *flags))
+    answer = _value(connection, statement, (after, limit or _ALL, names, instance_ids, *flags, now_ms))
     return tuple(_prunable.decode(answer))
 
 

@@ -37,7 +37,7 @@ ORDER_VIEWS: Final = _VIEWS.format(facts=_FACT_ROW)
 _UP_TO: Final = "i.execution_id - (k.value ->> 1)"
 # In a commit, for each (incarnation, number) of ?1: the oldest ?2 live executions, leaving out the newest (that number
 # of them); how many of those are live, if there are any others; the first of those that is; whether any of the others
-# has children; and the last automatic range of the ledger. And whether there is any hold at all.
+# has children; the last automatic range of the ledger; and when a sweep looked at it. And whether there is any hold.
 TURN_VIEWS: Final = f"""
 SELECT EXISTS (SELECT 1 FROM holds), json_group_array(json_array(i.incarnation, i.live_from,
   json((SELECT json_group_array({_FACT_ROW}) FROM (
@@ -50,7 +50,7 @@ SELECT EXISTS (SELECT 1 FROM holds), json_group_array(json_array(i.incarnation, 
   json(CASE WHEN EXISTS (SELECT 1 FROM lineage WHERE parent_incarnation = i.incarnation
     AND parent_execution_id BETWEEN i.live_from AND {_UP_TO} AND detached = 0) THEN 'true' ELSE 'false' END),
   json((SELECT json_array(sequence, json_array({_RANGE})) FROM ledger l
-    WHERE l.incarnation = i.incarnation AND run_id IS NULL ORDER BY sequence DESC LIMIT 1))))
+    WHERE l.incarnation = i.incarnation AND run_id IS NULL ORDER BY sequence DESC LIMIT 1)), i.swept_at_ms))
 FROM json_each(?1) AS k CROSS JOIN instances i ON i.incarnation = k.value ->> 0
 """
 # For each (incarnation, execution) of ?1: how many live executions come after it, counted up to ?2, and of which
@@ -108,17 +108,17 @@ DELETE_EXECUTION_ROWS: Final = Rows(
     "DELETE FROM executions WHERE (incarnation, execution_id) IN (SELECT * FROM v)",
     one="DELETE FROM executions WHERE incarnation = ?1 AND execution_id = ?2",
 )
-# What a prune leaves on its instance. due_at_ms: when a sweep has to look, NULL if not for this.
+# What a prune leaves on its instance. due_at_ms: from when a sweep has to look, NULL if not for this.
 PRUNED: Final = Rows(
     "incarnation pruned_through live_from due_at_ms",
     """
 UPDATE instances SET pruned_through = v.pruned_through, live_from = max(instances.live_from, v.live_from),
-  prune_due_at_ms = coalesce(prune_due_at_ms, v.due_at_ms)
+  prune_due_at_ms = coalesce(min(prune_due_at_ms, v.due_at_ms), prune_due_at_ms, v.due_at_ms)
 FROM v WHERE instances.incarnation = v.incarnation
 """,
     one="""
 UPDATE instances SET pruned_through = ?2, live_from = max(live_from, ?3),
-  prune_due_at_ms = coalesce(prune_due_at_ms, ?4)
+  prune_due_at_ms = coalesce(min(prune_due_at_ms, ?4), prune_due_at_ms, ?4)
 WHERE incarnation = ?1
 """,
 )
@@ -126,7 +126,7 @@ LIVE_FROM: Final = "UPDATE instances SET live_from = max(live_from, ?2) WHERE in
 # A sweep has looked at the whole instance.
 SWEPT: Final = "UPDATE instances SET swept_at_ms = ?2, prune_due_at_ms = NULL WHERE incarnation = ?1"
 # A prune failed: a sweep is to look.
-DUE: Final = "UPDATE instances SET prune_due_at_ms = coalesce(prune_due_at_ms, ?2) WHERE incarnation = ?1"
+DUE: Final = "UPDATE instances SET prune_due_at_ms = coalesce(min(prune_due_at_ms, ?2), ?2) WHERE incarnation = ?1"
 
 # --- the ledger ----------------------------------------------------------------------------------------------
 
@@ -281,7 +281,8 @@ DELETE_WHOLE: Final = tuple(
 BACKLOG: Final = """
 SELECT count(*) + (SELECT count(*) FROM executions INDEXED BY executions_unarchived WHERE unarchived = 1),
   count(*) FILTER (WHERE reclaim_at_ms <= ?1),
-  (SELECT count(*) FROM instances INDEXED BY instances_prune_due WHERE prune_due_at_ms IS NOT NULL),
+  (SELECT count(*) FROM instances INDEXED BY instances_prune_due
+   WHERE prune_due_at_ms IS NOT NULL AND prune_due_at_ms <= ?1),
   (SELECT count(*) FROM removed_instances),
   (SELECT count(*) FROM removed_instances INDEXED BY removed_instances_due
    WHERE unarchived = 0 AND reclaim_at_ms <= ?1),
@@ -349,7 +350,7 @@ SELECT json_group_array(json_object('instance_id', instance_id, 'incarnation', i
   'live_executions_max', execution_id - live_from + 1, 'policy', prune_policy, 'swept_at_ms', swept_at_ms)) FROM (
   SELECT * FROM instances {source} WHERE incarnation > ?1 AND (?3 IS NULL OR name IN (SELECT value FROM json_each(?3)))
     AND (?4 IS NULL OR instance_id IN (SELECT value FROM json_each(?4)))
-    AND (NOT ?5 OR execution_id > live_from) AND (NOT ?6 OR prune_due_at_ms IS NOT NULL)
+    AND (NOT ?5 OR execution_id > live_from) AND (NOT ?6 OR prune_due_at_ms <= ?8)
     AND (NOT ?7 OR prune_policy IS NOT NULL) {condition} ORDER BY incarnation LIMIT ?2)
 """
 PRUNABLE: Final = _PRUNABLE.format(source="NOT INDEXED", condition="")

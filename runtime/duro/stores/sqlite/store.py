@@ -452,7 +452,7 @@ class SqliteStore(Store):
 
     def prunable_instances(self, where: PruneFilter, limit: int, after: int) -> tuple[PrunableInstance, ...]:
         with self._reading() as connection:
-            return retaining.prunable_instances(connection, where, limit, after)
+            return retaining.prunable_instances(connection, where, limit, after, self.now_ms())
 
     def prune_views(self, wanted: Sequence[tuple[int, int]], limit: int, newer_max: int) -> list[PruneView]:
         with self._snapshot() as connection:

@@ -28,7 +28,7 @@ from duro.retention.transaction import (
     newest_untouched,
     rules_text,
 )
-from duro.retention.triggers import pruned_through
+from duro.retention.triggers import pruned_through, sweep_after_prune_ms
 from duro.stores.sqlite import ledger
 from duro.stores.sqlite import sql_pruning as sql
 from duro.stores.sqlite.committer import Transaction, as_json
@@ -45,10 +45,10 @@ class _Range(LedgerRange, frozen=True, kw_only=True, array_like=True):
     """As a row."""
 
 
-_Read: TypeAlias = tuple[int, int, list[FactsRow], int, int | None, bool, tuple[int, _Range] | None]
+_Read: TypeAlias = tuple[int, int, list[FactsRow], int, int | None, bool, tuple[int, _Range] | None, int | None]
 """Incarnation; the number below which none of its executions is live; the oldest of those that rules may let go; how
 many come behind all of those; the first that does; whether any that may go has children; the last automatic range of
-the ledger."""
+the ledger; when a sweep looked at it."""
 
 _reads = msgspec.json.Decoder(list[_Read])
 _policy = msgspec.json.Decoder(StatedPolicy)
@@ -269,7 +269,7 @@ class _Changes:
         self._instances: list[Row] = []
 
     def prune(self, task: _Task, read: _Read, view: PruneView, held: Sequence[Hold]) -> PruneResult:
-        incarnation, _, _, _, _, any_children, last = read
+        incarnation, known_from, _, _, _, any_children, last, swept_at_ms = read
         now_ms = self._transaction.now_ms
         marks = choose(view, task.rules, held, now_ms)
         if marks.removed:
@@ -291,8 +291,10 @@ class _Changes:
         if task.automatic:
             done = self.through[incarnation] = pruned_through(done, task.turn.execution_id, outcome)
         lowest = _live_from(read, view, marks)
-        if done != task.pruned_through or lowest != read[1] or outcome.remaining:
-            self._instances.append((incarnation, done, lowest, now_ms if outcome.remaining else None))
+        executions_max = task.turn.execution_id - known_from + 1
+        due = sweep_after_prune_ms(outcome, executions_max=executions_max, swept_at_ms=swept_at_ms, now_ms=now_ms)
+        if done != task.pruned_through or lowest != known_from or due is not None:
+            self._instances.append((incarnation, done, lowest, due))
         return outcome
 
     def write(self) -> None:

@@ -180,6 +180,69 @@ class TurnPruningContract(PruningContract):
         assert [each.incarnation for each in due] == [incarnation]
         assert store.backlog() == Backlog(due_instances=1)
 
+    def test_what_a_rule_of_time_keeps_among_the_oldest_leaves_nothing_to_a_sweep(
+        self, store: Store, worker: ScriptedWorker, clock: ManualClock
+    ) -> None:
+        count = TURN_PRUNE_EXECUTIONS_MAX + 10
+        self.loop(store, worker, count)
+        policy = chain(AutoPrune(keep_within=60.0))
+        self.loop(store, worker, count + 3, policies=policy)
+        (row,) = store.dump()["instances"]
+        assert (row["pruned_through"], row["prune_due_at_ms"]) == (count + 2, None)
+        clock.advance(60_001)
+        worker.register()
+        committed = turn(worker.take(), continued_as_new(), at_ms=store.now_ms(), policies=policy)
+        (report,) = worker.commit(committed).prunes
+        assert report.result.executions_deleted == TURN_PRUNE_EXECUTIONS_MAX
+        (row,) = store.dump()["instances"]
+        assert (row["pruned_through"], row["prune_due_at_ms"]) == (count + 2, store.now_ms())
+
+    def test_beyond_many_that_are_held_a_sweep_looks_once_and_not_after_every_turn(
+        self, store: Store, worker: ScriptedWorker, clock: ManualClock
+    ) -> None:
+        count = TURN_PRUNE_EXECUTIONS_MAX + 10
+        incarnation = self.loop(store, worker, count)
+        for number in range(1, TURN_PRUNE_EXECUTIONS_MAX + 1):
+            store.add_hold(hold(f"h{number}", instance_id="a", execution_id=number))
+        policy = chain(AutoPrune(keep_last=2))
+        self.loop(store, worker, count + 1, policies=policy)
+        assert store.backlog() == Backlog(due_instances=1)
+        swept = prune_batch((incarnation, 2), executions_max=30, swept=True)
+        (result,) = store.prune(swept)
+        while result.next_after is not None:
+            order = msgspec.structs.replace(swept.orders[0], after=result.next_after)
+            (result,) = store.prune(msgspec.structs.replace(swept, orders=(order,)))
+        kept = list(range(1, TURN_PRUNE_EXECUTIONS_MAX + 1))
+        assert self.live(store) == [*kept, count, count + 1]
+        swept_at_ms = store.now_ms()
+        self.loop(store, worker, count + 4, policies=policy)
+        assert self.live(store) == [*kept, *range(count, count + 5)]
+        assert store.backlog() == Backlog(), "it looked just now"
+        assert store.prunable_instances(PruneFilter(due=True), 0, 0) == ()
+        (row,) = store.dump()["instances"]
+        assert (row["pruned_through"], row["prune_due_at_ms"]) == (count + 3, swept_at_ms + 10_000 + 10 * (count + 1))
+        clock.advance(row["prune_due_at_ms"] - store.now_ms())
+        assert store.backlog() == Backlog(due_instances=1)
+
+    def test_a_hold_on_the_whole_instance_leaves_nothing_to_a_sweep(self, store: Store, worker: ScriptedWorker) -> None:
+        self.loop(store, worker, TURN_PRUNE_EXECUTIONS_MAX + 10)
+        store.add_hold(hold(name="Ord*"))
+        self.loop(store, worker, TURN_PRUNE_EXECUTIONS_MAX + 12, policies=chain(AutoPrune(keep_last=2)))
+        assert store.backlog() == Backlog()
+
+    def test_a_sweep_goes_no_further_than_something_may_go(
+        self, store: Store, worker: ScriptedWorker, clock: ManualClock
+    ) -> None:
+        incarnation = self.loop(store, worker, 5)
+        clock.advance(60_000)
+        worker.register()
+        self.loop(store, worker, 20)
+        batch = prune_batch((incarnation, PruneOptions(keep_within=30.0)), executions_max=8)
+        (result,) = store.prune(batch)
+        assert (result.result.executions_deleted, result.next_after) == (4, 8), "who is no sweep looks at all"
+        (result,) = store.prune(msgspec.structs.replace(batch, swept=True))
+        assert (result.result.executions_deleted, result.next_after) == (0, None)
+
     def test_a_further_version_pauses_it(self, store: Store, worker: ScriptedWorker, clock: ManualClock) -> None:
         clock.advance(10_000)
         ScriptedWorker(store, "w2", orchestrations=[("Order", "9.0.0")])

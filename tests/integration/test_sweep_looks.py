@@ -1,0 +1,111 @@
+"""How often the sweep looks at an instance whose oldest executions all stay: counted, over many turns a second apart,
+with the real sweep on both stores."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from duro.maintenance.sweep import Sweep
+from duro.model.limits import TURN_PRUNE_EXECUTIONS_MAX
+from duro.model.pruning import Hold, HoldTarget
+from duro.model.removal import OrderResult, PruneBatch
+from duro.model.retention import AutoPrune
+from duro.stores.base import Store
+from duro.stores.memory import MemoryStore
+from duro.testing.clock import ManualClock
+from duro.testing.invariants import check_invariants
+from tests.support.pruning import Loops, automatic, open_sqlite, stated
+
+TURNS = 200
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def store(request: pytest.FixtureRequest, tmp_path: Path, clock: ManualClock) -> Iterator[Store]:
+    opened: Store = (
+        MemoryStore(clock=clock, new_id=lambda: "id")
+        if request.param == "memory"
+        else open_sqlite(tmp_path / "duro.db", clock)
+    )
+    yield opened
+    check_invariants(opened)
+    opened.close()
+
+
+class Seconds:
+    """An instance that continues as new every second, and a worker that sweeps whenever a second's look finds something
+    to do. ``looks``: the executions after which each transaction of a sweep began."""
+
+    def __init__(self, store: Store, clock: ManualClock, monkeypatch: pytest.MonkeyPatch, policy: AutoPrune) -> None:
+        self.store, self.clock, self.policy = store, clock, automatic(policy)
+        self.loops = Loops(store)
+        self.loops.start("a")
+        store.set_instance_policy("a", stated(policy))
+        self.sweep = Sweep(store)
+        self.looks: list[int] = []
+        prune = store.prune
+
+        def counted(batch: PruneBatch, *, durable: bool = True) -> list[OrderResult]:
+            assert batch.swept
+            self.looks += [order.after for order in batch.orders]
+            return prune(batch, durable=durable)
+
+        monkeypatch.setattr(store, "prune", counted)
+
+    def pass_by(self, turns: int) -> None:
+        for _ in range(turns):
+            self.loops.worker.register()
+            self.loops.go_on(policies=self.policy)
+            self.clock.advance(1_000)
+            if self.store.backlog().due_instances:
+                while self.sweep.step():
+                    pass
+
+
+@pytest.mark.parametrize("every", [1, 50])
+def test_what_a_rule_of_time_keeps_is_not_swept(
+    store: Store, clock: ManualClock, monkeypatch: pytest.MonkeyPatch, every: int
+) -> None:
+    seconds = Seconds(store, clock, monkeypatch, AutoPrune(keep_within=7 * 86_400, every_n_executions=every))
+    seconds.pass_by(TURNS)
+    assert seconds.looks == []
+    assert store.dump()["instances"][0]["pruned_through"] == TURNS
+
+
+def test_what_has_grown_old_goes_although_nothing_was_swept_before(
+    store: Store, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seconds = Seconds(store, clock, monkeypatch, AutoPrune(keep_within=150))
+    seconds.pass_by(TURNS)
+    assert seconds.looks == []
+    assert len(seconds.loops.live("a")) == 152, "the current one, and what ended within 150 s"
+    clock.advance(150_000)
+    seconds.pass_by(1)
+    assert len(seconds.loops.live("a")) == 2
+    assert seconds.looks, "more than a turn looks at"
+
+
+def test_beyond_many_that_are_held_the_sweep_looks_now_and_then_and_leaves_nothing_for_ever(
+    store: Store, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = TURN_PRUNE_EXECUTIONS_MAX + 6
+    seconds = Seconds(store, clock, monkeypatch, AutoPrune(keep_last=1000))
+    seconds.pass_by(held)
+    for number in range(1, held + 1):
+        target = HoldTarget(instance_id="a", execution_id=number)
+        store.add_hold(Hold(hold_id=f"h{number}", target=target, reason="kept", created_at_ms=1))
+    seconds.policy = automatic(AutoPrune(keep_last=2))
+    store.set_instance_policy("a", stated(AutoPrune(keep_last=2)))
+    seconds.pass_by(TURNS)
+    assert 10 <= len(seconds.looks) <= 25, "it looked after every turn, or never"
+    assert len(seconds.loops.live("a")) < held + 20
+    clock.advance(20_000)
+    assert store.backlog().due_instances == 1, "it moves no more, and something may go"
+    while seconds.sweep.step():
+        pass
+    assert len(seconds.loops.live("a")) == held + 2
