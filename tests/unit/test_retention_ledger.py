@@ -3,9 +3,11 @@
 import msgspec
 import pytest
 
+from duro.maintenance.pruned import was_pruned
 from duro.model.ledger import SEVERAL, LedgerRange, LedgerTotals
 from duro.model.limits import LEDGER_RANGES_MAX
 from duro.model.pruning import PruneTrigger
+from duro.model.removal import LedgerEntry, PrunedExecution
 from duro.retention.ledger import fold, ledger_range, ranges_that_may_have, record
 from tests.retention_facts import ended
 
@@ -155,3 +157,24 @@ def test_a_purge_folds_the_ledger_into_the_totals_of_the_orchestration() -> None
     assert (second.instances, second.executions) == (2, 5)
     assert (second.first_pruned_at_ms, second.last_pruned_at_ms) == (50, 70)
     assert fold(second, (pruned(9, at_ms=10), pruned(9, at_ms=99))).first_pruned_at_ms == 10
+
+
+def test_where_it_may_have_been_any_of_several_prunes_none_is_told_as_a_fact() -> None:
+    ranges = [pruned(1, 9, rule=f"keep_last={number}", at_ms=number * 1000) for number in (5, 4, 3, 2)]
+    facts = PrunedExecution(
+        instance_id="a",
+        incarnation=1,
+        execution_id=3,
+        removal=None,
+        pruned_at_ms=None,
+        reclaim_at_ms=None,
+        entries=tuple(LedgerEntry(range=entry) for entry in ranges),
+    )
+    said = str(was_pruned(facts, 0))
+    assert said.startswith(
+        "execution 3 of instance 'a' was pruned in one of 4 prunes: at 1970-01-01T00:00:05Z by the rule"
+    )
+    assert "; or at 1970-01-01T00:00:04Z by the rule keep_last=4 (" in said
+    assert "; or another" in said
+    only = msgspec.structs.replace(facts, entries=facts.entries[:1], pruned_at_ms=4_500)
+    assert "was pruned at 1970-01-01T00:00:04.500Z by the rule keep_last=5" in str(was_pruned(only, 0))

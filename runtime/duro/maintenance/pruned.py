@@ -1,5 +1,7 @@
 """What is said of an execution that was pruned. Pure."""
 
+from typing import Final
+
 from duro.errors import ExecutionPrunedError, InstanceRemovedError
 from duro.model.families import RemovedInstance
 from duro.model.ledger import LedgerRange
@@ -7,13 +9,18 @@ from duro.model.removal import LedgerEntry, PrunedExecution
 from duro.model.retention import format_time
 from duro.model.status import RemovalState
 
+_TOLD_MAX: Final = 3
+"""Prunes that are named, where it may have been any of several."""
+
 
 def was_pruned(pruned: PrunedExecution, now_ms: int) -> ExecutionPrunedError:
     """The error that tells when it was pruned, by which rule and by whom, and whether it can be brought back."""
     where = f"execution {pruned.execution_id} of instance {pruned.instance_id!r}"
-    entry = pruned.entries[0] if pruned.entries else None
-    told = "" if entry is None else f" {_when(entry.range)}{_how(entry)}"
-    return ExecutionPrunedError(f"{where} was pruned{told}", pruned, hint=_hint(pruned, now_ms))
+    told = [f"{_when(entry.range, pruned.pruned_at_ms)}{_how(entry)}" for entry in pruned.entries[:_TOLD_MAX]]
+    if len(pruned.entries) > 1:
+        told[0] = f"in one of {len(pruned.entries)} prunes: {told[0]}"
+    told += ["another"] if len(pruned.entries) > _TOLD_MAX else []
+    return ExecutionPrunedError(f"{where} was pruned {'; or '.join(told)}".rstrip(), pruned, hint=_hint(pruned, now_ms))
 
 
 def was_removed(removed: RemovedInstance, now_ms: int) -> InstanceRemovedError:
@@ -28,7 +35,9 @@ def was_removed(removed: RemovedInstance, now_ms: int) -> InstanceRemovedError:
     return InstanceRemovedError(message, hint=f"{again} may still bring it back")
 
 
-def _when(entry: LedgerRange) -> str:
+def _when(entry: LedgerRange, pruned_at_ms: int | None) -> str:
+    if pruned_at_ms is not None:
+        return f"at {format_time(pruned_at_ms)}"
     first, last = format_time(entry.first_pruned_at_ms), format_time(entry.last_pruned_at_ms)
     return f"at {first}" if first == last else f"between {first} and {last}"
 

@@ -212,8 +212,8 @@ class LedgerEntry(msgspec.Struct, frozen=True, kw_only=True):
 
 class PrunedExecution(msgspec.Struct, frozen=True, kw_only=True):
     """What is known of an execution that was pruned. ``removal`` None: its rows are gone; else they can be brought back
-    while it is ``pruned`` and now is before ``reclaim_at_ms``. ``entries``: the ledger rows that may tell of it, the
-    closest first."""
+    while it is ``pruned`` and now is before ``reclaim_at_ms``. ``entries``: the ledger rows that it may have been
+    pruned in, the latest first; where several remain possible, the ledger does not say which."""
 
     instance_id: str
     incarnation: int

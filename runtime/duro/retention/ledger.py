@@ -2,10 +2,12 @@
 the oldest are merged. Whatever is merged, the sums stay. Manual prunes are rows of their own and not in here."""
 
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 from duro.model.ledger import SEVERAL, UNDO, LedgerRange, LedgerTotals
 from duro.model.limits import LEDGER_RANGES_MAX
 from duro.model.pruning import ExecutionFacts, PruneTrigger
+from duro.model.removal import LedgerEntry
 
 
 def ledger_range(
@@ -76,6 +78,83 @@ def ranges_that_may_have(ledger: Iterable[LedgerRange], execution_id: int) -> tu
     kept ones in between can overlap others, so there may be several."""
     having = [entry for entry in ledger if entry.first_execution_id <= execution_id <= entry.last_execution_id]
     return tuple(sorted(having, key=lambda entry: entry.last_execution_id - entry.first_execution_id))
+
+
+def entries_that_may_have(
+    entries: Sequence[LedgerEntry], execution_id: int, *, run_id: str | None = None, pruned_at_ms: int | None = None
+) -> tuple[LedgerEntry, ...]:
+    """The rows of a ledger (of one life of one instance, in their order) that an execution may have been pruned in for
+    good, the latest first; undos are not among them.
+
+    ``run_id`` and ``pruned_at_ms`` are what the execution's own row says, while it is there (``run_id`` "": an
+    automatic prune). Without them the rows say it together: only what is live can be pruned, and only an undo makes it
+    live again. A range that kept some in between, or was merged, may or may not have had it, so several rows may
+    remain.
+    """
+    rows = [_Row(place, entry, execution_id) for place, entry in enumerate(entries) if _has(entry.range, execution_id)]
+    prunes = [row for row in rows if not row.is_undo]
+    own = [row for row in prunes if run_id is not None and row.is_of(run_id, pruned_at_ms)]
+    possible = own or [row for row in prunes if _may_be_the_last(row, rows)] or prunes
+    return tuple(row.entry for row in sorted(possible, key=lambda row: row.ended, reverse=True))
+
+
+class _Row(NamedTuple):
+    """A row of a ledger that spans the execution that is looked for, and its place among all of them."""
+
+    place: int
+    entry: LedgerEntry
+    execution_id: int
+
+    @property
+    def is_undo(self) -> bool:
+        return self.entry.range.trigger == UNDO
+
+    @property
+    def run_id(self) -> str:
+        return "" if self.entry.run is None else self.entry.run.run_id
+
+    @property
+    def began(self) -> tuple[int, int]:
+        return self.entry.range.first_pruned_at_ms, self.place
+
+    @property
+    def ended(self) -> tuple[int, int]:
+        return self.entry.range.last_pruned_at_ms, self.place
+
+    @property
+    def is_certain(self) -> bool:
+        """The execution is at an end of its range, or it left out none of it."""
+        span = self.entry.range
+        first, last = span.first_execution_id, span.last_execution_id
+        return self.execution_id in (first, last) or span.executions == last - first + 1
+
+    def is_of(self, run_id: str, pruned_at_ms: int | None) -> bool:
+        if self.run_id or run_id:
+            return self.run_id == run_id
+        span = self.entry.range
+        return pruned_at_ms is None or span.first_pruned_at_ms <= pruned_at_ms <= span.last_pruned_at_ms
+
+
+def _has(span: LedgerRange, execution_id: int) -> bool:
+    return span.first_execution_id <= execution_id <= span.last_execution_id
+
+
+def _may_be_the_last(prune: _Row, rows: Sequence[_Row]) -> bool:
+    """Whether nothing speaks against it that ``prune`` removed the execution and nothing brought it back."""
+    others = [row for row in rows if row is not prune and row.is_certain]
+    if not others:
+        return True
+    last = max(others, key=lambda row: row.began)
+    if prune.ended < last.began:
+        return False
+    return last.is_undo or any(_undoes(undo, last, rows) and undo.began <= prune.ended for undo in rows)
+
+
+def _undoes(undo: _Row, prune: _Row, rows: Sequence[_Row]) -> bool:
+    """Whether ``undo`` may have brought back what ``prune`` removed: an undo of another run has not."""
+    of = undo.entry.range.origin
+    another = of != prune.run_id and any(row.run_id == of for row in rows if not row.is_undo)
+    return undo.is_undo and not another and undo.ended >= prune.began
 
 
 def fold(totals: LedgerTotals, ledger: Iterable[LedgerRange]) -> LedgerTotals:

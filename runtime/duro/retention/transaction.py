@@ -9,7 +9,7 @@ from duro.model.ledger import UNDO, LedgerRange
 from duro.model.limits import TURN_PRUNE_EXECUTIONS_MAX
 from duro.model.policies import PolicyChain, PolicySources, PruneDecision, StatedPolicy
 from duro.model.pruning import ExecutionFacts, Hold, PruneResult, SkippedExecution
-from duro.model.removal import LedgerEntry, PruneView
+from duro.model.removal import PruneView
 from duro.model.retention import PruneOptions
 from duro.model.turns import PruneTerms
 from duro.retention.holds import concerns_instance, holds_in_force
@@ -144,18 +144,6 @@ def undone_range(sizes: Sequence[tuple[int, int, int]], *, origin: str, undone_a
         first_pruned_at_ms=undone_at_ms,
         last_pruned_at_ms=undone_at_ms,
     )
-
-
-def entries_that_may_have(entries: Iterable[LedgerEntry], execution_id: int) -> tuple[LedgerEntry, ...]:
-    """The rows of a ledger that an execution which was pruned may be in, the closest first; undos are not among
-    them."""
-    having = [
-        entry
-        for entry in entries
-        if entry.range.trigger != UNDO
-        and entry.range.first_execution_id <= execution_id <= entry.range.last_execution_id
-    ]
-    return tuple(sorted(having, key=lambda entry: entry.range.last_execution_id - entry.range.first_execution_id))
 
 
 @lru_cache(maxsize=256)

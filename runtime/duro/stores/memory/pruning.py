@@ -49,11 +49,10 @@ from duro.model.retention import PolicyKind, PolicyOrigin, PruneOptions
 from duro.model.status import ChildrenPolicy, ExecutionStatus, RemovalState
 from duro.model.turns import CommitBatch, CommitResult, RequestPrune, TurnCommit
 from duro.retention.families import settled_counts
-from duro.retention.ledger import ledger_range, record
+from duro.retention.ledger import entries_that_may_have, ledger_range, record
 from duro.retention.transaction import (
     choose,
     decide_turn,
-    entries_that_may_have,
     failed,
     live_from,
     newer_to_count,
@@ -543,14 +542,19 @@ class Pruning(Families):
             execution = instance.executions.get(execution_id)
             if execution is not None and execution.removal is RemovalState.LIVE:
                 return None
+            run_id = None if execution is None else execution.run_id
+            pruned_at_ms = None if execution is None else execution.pruned_at_ms
+            entries = entries_that_may_have(
+                self._entries(instance), execution_id, run_id=run_id, pruned_at_ms=pruned_at_ms
+            )
             return PrunedExecution(
                 instance_id=instance_id,
                 incarnation=instance.incarnation,
                 execution_id=execution_id,
                 removal=None if execution is None else execution.removal,
-                pruned_at_ms=None if execution is None else execution.pruned_at_ms,
+                pruned_at_ms=pruned_at_ms,
                 reclaim_at_ms=None if execution is None else execution.reclaim_at_ms,
-                entries=entries_that_may_have(self._entries(instance), execution_id),
+                entries=entries,
             )
 
     def backlog(self) -> Backlog:

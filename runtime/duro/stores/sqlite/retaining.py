@@ -181,13 +181,13 @@ def ledger_totals(connection: apsw.Connection) -> tuple[LedgerTotals, ...]:
 
 
 def find_pruned(connection: apsw.Connection, instance_id: str, execution_id: int) -> PrunedExecution | None:
-    from duro.retention.transaction import entries_that_may_have  # the planner, for who asks what was pruned
+    from duro.retention.ledger import entries_that_may_have  # only who asks what was pruned pays for it
 
-    row: tuple[int, int, str | None, int | None, int | None] | None
+    row: tuple[int, int, str | None, int | None, int | None, str | None] | None
     row = connection.execute(sql.REMOVAL_OF, (instance_id, execution_id)).fetchone()
     if row is None:
         return None
-    incarnation, current, removal, pruned_at_ms, reclaim_at_ms = row
+    incarnation, current, removal, pruned_at_ms, reclaim_at_ms, run_id = row
     if removal == RemovalState.LIVE or not 1 <= execution_id < current:
         return None
     entries = _entries.decode(_value(connection, sql.LEDGER_OF, (incarnation,)))
@@ -198,7 +198,7 @@ def find_pruned(connection: apsw.Connection, instance_id: str, execution_id: int
         removal=None if removal is None else RemovalState(removal),
         pruned_at_ms=pruned_at_ms,
         reclaim_at_ms=reclaim_at_ms,
-        entries=entries_that_may_have(entries, execution_id),
+        entries=entries_that_may_have(entries, execution_id, run_id=run_id, pruned_at_ms=pruned_at_ms),
     )
 
 

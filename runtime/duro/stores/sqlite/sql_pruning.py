@@ -200,7 +200,7 @@ FROM (SELECT * FROM ledger_totals WHERE ?1 IS NULL OR name = ?1 ORDER BY name)
 """
 # An execution that may have been pruned: incarnation, the current execution, and its row's state if there is a row.
 REMOVAL_OF: Final = """
-SELECT i.incarnation, i.execution_id, e.removal, e.pruned_at_ms, e.reclaim_at_ms
+SELECT i.incarnation, i.execution_id, e.removal, e.pruned_at_ms, e.reclaim_at_ms, e.run_id
 FROM instances i LEFT JOIN executions e ON e.incarnation = i.incarnation AND e.execution_id = ?2
 WHERE i.instance_id = ?1
 """

@@ -603,6 +603,47 @@ class RemovalContract(PruningContract):
         assert [store.find_pruned("a", number) for number in (0, 4, 5, 6)] == [None] * 4
         assert store.find_pruned("nobody", 1) is None
 
+    def test_after_an_undo_a_pruned_execution_tells_of_the_run_that_took_it_for_good(
+        self, store: Store, worker: ScriptedWorker, clock: ManualClock
+    ) -> None:
+        incarnation = self.marked(store, worker)
+        clock.advance(1)
+        store.undo_prune("undo-1", clock.now_ms() + 10, run_id="run-1")
+        clock.advance(20)
+        store.prune(prune_batch((incarnation, 1), run_id="run-2", by="bob", grace_ms=1_000))
+        assert self.told(store, 2) == ["run-2"]
+        clock.advance(1_000)
+        store.reclaim(100)
+        assert self.told(store, 2) == ["run-2"]
+
+    def test_what_a_hold_kept_from_one_run_tells_of_the_run_that_took_it(
+        self, store: Store, worker: ScriptedWorker, clock: ManualClock
+    ) -> None:
+        incarnation = self.loop(store, worker, 6)
+        store.add_hold(hold(instance_id="a", execution_id=2))
+        store.prune(prune_batch((incarnation, 3), run_id="run-1", grace_ms=1_000))
+        store.remove_hold("hold-1")
+        clock.advance(1)
+        store.prune(prune_batch((incarnation, 1), run_id="run-2", grace_ms=1_000))
+        assert [self.told(store, number) for number in range(1, 6)] == [
+            ["run-1"],
+            ["run-2"],
+            ["run-1"],
+            ["run-2"],
+            ["run-2"],
+        ]
+        clock.advance(1_001)
+        store.reclaim(100)
+        assert self.told(store, 2) == ["run-2"], "its range begins there"
+        assert self.told(store, 3) == ["run-1"]
+        assert self.told(store, 5) == ["run-2"]
+
+    @staticmethod
+    def told(store: Store, execution_id: int) -> list[str]:
+        pruned = store.find_pruned("a", execution_id)
+        assert pruned is not None
+        return ["" if each.run is None else each.run.run_id for each in pruned.entries]
+
     def test_settled_children_go_with_the_execution_that_spawned_them(
         self, store: Store, worker: ScriptedWorker
     ) -> None:
