@@ -140,17 +140,9 @@ def _read(session: Session, client: "Client", text: str, execution: str | None) 
 
 
 def _resolve(client: "Client", text: str, execution: str | None) -> "Reference":
-    from duro.errors import InstanceNotFoundError, InvalidIdError
-    from duroctl.parsing import Reference, parse_count, resolve_reference
+    from duroctl.parsing import Reference, parse_count
+    from duroctl.references import resolve
 
     if execution is not None:
         return Reference(text, parse_count(execution, "--execution"))
-
-    def exists(instance_id: str) -> bool:
-        try:
-            client.get_instance(instance_id)
-        except (InstanceNotFoundError, InvalidIdError):  # one of two readings may be too long for an id
-            return False
-        return True
-
-    return resolve_reference(text, exists)
+    return resolve(client, text)

@@ -61,8 +61,9 @@ def add(
     from datetime import UTC, datetime, timedelta
 
     from duro.errors import UsageError
-    from duroctl.parsing import Reference, parse_count, parse_duration, resolve_reference
+    from duroctl.parsing import Reference, parse_count, parse_duration
     from duroctl.pruning import parse_time_ms
+    from duroctl.references import resolve
     from duroctl.render.holds import HOLD, hold_line
 
     if not reason.strip():
@@ -72,7 +73,7 @@ def add(
         if target is not None and execution is not None:
             found = Reference(target, parse_count(execution, "--execution"))
         elif target is not None:
-            found = resolve_reference(target, lambda each: client.store.get_instance(each) is not None)
+            found = resolve(client, target)
         ends: datetime | timedelta | None = None
         if until is not None and until[-1:] in "smhdw":
             ends = timedelta(seconds=parse_duration(until, "--until"))

@@ -38,7 +38,7 @@ def show(session: Session, instance: _InstanceArgument) -> None:
 
     Of a run (an id of `ledger list`): who made it, where, with which rules, of which plan, and what it removed.
     """
-    from duro.errors import InstanceNotFoundError
+    from duro.errors import InstanceNotFoundError, InstanceRemovedError
     from duroctl.parsing import expand_ids
     from duroctl.render.ledger import ENTRIES, RUN, run_lines
     from duroctl.walking import one_id
@@ -51,6 +51,8 @@ def show(session: Session, instance: _InstanceArgument) -> None:
             return
         try:
             entries = client.list_ledger(instance_id)
+        except InstanceRemovedError:
+            raise
         except InstanceNotFoundError as error:
             raise InstanceNotFoundError(
                 f"there is neither an instance nor a run {instance_id!r}", hint="`duroctl ledger list` shows the runs"

@@ -153,8 +153,9 @@ def _plan(
     from duro.errors import UsageError
     from duro.model.removal import PruneScope
     from duro.model.retention import PruneOptions
-    from duroctl.parsing import expand_ids, resolve_reference
+    from duroctl.parsing import expand_ids
     from duroctl.pruning import note_name
+    from duroctl.references import resolve
 
     if all_instances and (instance or name is not None):
         raise UsageError("--all does not go with instances or --name", hint="choose one")
@@ -165,7 +166,7 @@ def _plan(
         return client.plan_prune(options, scope=PruneScope(name=name)), {}
     named: dict[str, set[int] | None] = {}
     for text in expand_ids(instance, session.stdin_lines):
-        found = resolve_reference(text, lambda each: client.store.get_instance(each) is not None)
+        found = resolve(client, text)
         executions = named.setdefault(found.instance_id, set())
         if found.execution_id is None:
             named[found.instance_id] = None

@@ -15,14 +15,13 @@ from duro.errors import (
     ExecutionPrunedError,
     HistoryFormatError,
     InstanceExistsError,
-    InstanceNotFoundError,
     OrchestrationFailedError,
     UnknownOrchestrationError,
     UsageError,
     WaitTimeoutError,
 )
 from duro.maintenance.client import archive_path
-from duro.maintenance.pruned import was_pruned, was_removed
+from duro.maintenance.pruned import no_instance, was_pruned
 from duro.maintenance.space_client import Space
 from duro.model.events import (
     Json,
@@ -309,7 +308,7 @@ class Client(Space):
         if len(ends) < len(instance_ids):
             missing = next((each for each in instance_ids if each not in ends), None)
             if missing is not None:
-                raise _no_instance(missing)
+                raise no_instance(self.store, missing)
         return {each: self._result(end) for each, end in ends.items() if end.status in FINAL_INSTANCE_STATUSES}
 
     def _result(self, end: InstanceEnd) -> OrchestrationResult:
@@ -329,8 +328,7 @@ class Client(Space):
         was."""
         record = self.store.get_instance(check_instance_id(instance_id))
         if record is None:
-            removed = self.store.find_removed(instance_id)
-            raise _no_instance(instance_id) if removed is None else was_removed(removed, self.store.now_ms())
+            raise no_instance(self.store, instance_id)
         return record
 
     def list_instances(
@@ -502,12 +500,6 @@ def _checked_timeout(timeout: float) -> float:
     if wrong or (isinstance(timeout, int) and abs(timeout) > NUMBER_MAX):
         raise UsageError(f"timeout must be seconds, not {shown(timeout)}", hint="None waits for ever")
     return timeout
-
-
-def _no_instance(instance_id: str) -> InstanceNotFoundError:
-    return InstanceNotFoundError(
-        f"there is no instance {instance_id!r}", hint="`duroctl instances list` shows those there are"
-    )
 
 
 def _no_execution(instance_id: str, execution_id: int) -> ExecutionNotFoundError:

@@ -331,3 +331,40 @@ def test_an_instance_that_is_named_beside_its_executions_is_meant_whole(loops: C
 def test_an_execution_that_never_was_is_no_execution(loops: Cli) -> None:
     assert refused(loops, "prune", "queue-1/99", "--yes", code=7).err
     assert refused(loops, "prune", "nobody/1", "--yes", code=7).err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("history", "show", "ended"),
+        ("history", "show", "ended/1"),
+        ("history", "show", "ended", "--execution", "1"),
+        ("prune", "ended", "--keep-last", "1", "-n"),
+        ("prune", "ended/1", "-n"),
+        ("executions", "list", "ended"),
+        ("holds", "add", "ended", "--reason", "incident 42"),
+        ("holds", "add", "ended/1", "--reason", "incident 42"),
+        ("holds", "add", "ended", "--execution", "1", "--reason", "incident 42"),
+        ("ledger", "show", "ended"),
+        ("policy", "explain", "ended"),
+        ("policy", "set", "--instance", "ended", "--keep-last", "3"),
+        ("policy", "unset", "--instance", "ended"),
+    ],
+)
+def test_of_what_was_removed_as_a_whole_every_command_says_how_it_comes_back(
+    loops: Cli, arguments: tuple[str, ...]
+) -> None:
+    with duro.Client(loops.store) as client:
+        scope = duro.PruneScope(instance_ids=("ended",))
+        removed = client.purge_instances(duro.PurgeOptions(completed_before=10**14), scope=scope)
+    told = refused(loops, *arguments, code=8)
+    assert "instance 'ended' was removed at" in told.err
+    assert f"`duroctl prune undo {removed.run_id}` brings it back" in told.err
+
+
+def test_what_was_pruned_is_brought_back_before_it_is_held(loops: Cli) -> None:
+    loops("prune", "queue-1", "--keep-last", "3", "-y")
+    told = refused(loops, "holds", "add", "queue-1/4", "--reason", "incident 42", code=8)
+    assert "execution 4 of instance 'queue-1' was pruned at" in told.err
+    assert "`duroctl prune undo queue-1` brings it back" in told.err
+    assert refused(loops, "holds", "add", "queue-1/44", "--reason", "incident 42", code=7).err

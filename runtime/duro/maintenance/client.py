@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
 
-from duro.errors import HoldNotFoundError, InstanceNotFoundError, UsageError
+from duro.errors import (
+    ExecutionNotFoundError,
+    HoldNotFoundError,
+    InstanceNotFoundError,
+    InstanceRemovedError,
+    UsageError,
+)
+from duro.maintenance.pruned import no_instance, was_pruned
 from duro.model.families import RemovalPlan
 from duro.model.ledger import LedgerTotals, RunSource
 from duro.model.limits import PRUNE_GRACE_S, RETENTION_S_MAX, UNDO_HOLD_S
@@ -208,7 +215,8 @@ class Pruning:
 
         Raises:
             UsageError: no reason, or ``until`` is not in the future. InvalidRulesError: the target names nothing.
-            InstanceNotFoundError, ExecutionNotFoundError: it names something that is not there.
+            InstanceNotFoundError, ExecutionNotFoundError: it names something that is not there. InstanceRemovedError,
+                ExecutionPrunedError: that was there, and may be brought back (and then it can be held).
         """
         check_text(reason, "the reason")
         if not reason.strip():
@@ -228,7 +236,15 @@ class Pruning:
             by=checked_by(by),
             until_ms=None if until is None else _until_ms(until, now_ms),
         )
-        self.store.add_hold(hold)
+        try:
+            self.store.add_hold(hold)
+        except InstanceNotFoundError as error:
+            raise self._instance_error(instance_id, error) from None
+        except ExecutionNotFoundError:
+            pruned = self.store.find_pruned(instance_id or "", execution_id or 0)
+            if pruned is not None:
+                raise was_pruned(pruned, now_ms) from None
+            raise
         return hold
 
     def list_holds(self) -> tuple[Hold, ...]:
@@ -250,12 +266,15 @@ class Pruning:
             InvalidRulesError: it is no policy. InstanceNotFoundError: there is no such instance.
         """
         check_instance_id(instance_id)
-        if policy is None:
-            self.store.set_instance_policy(instance_id, None)
-            return
-        chosen: Policy = NEVER if policy == NEVER else as_auto_prune(policy, "policy")
-        stated = StatedPolicy(policy=chosen, origin=PolicyOrigin(PolicyKind.INSTANCE, instance_id))
-        self.store.set_instance_policy(instance_id, msgspec.json.encode(stated).decode())
+        text = None
+        if policy is not None:
+            chosen: Policy = NEVER if policy == NEVER else as_auto_prune(policy, "policy")
+            stated = StatedPolicy(policy=chosen, origin=PolicyOrigin(PolicyKind.INSTANCE, instance_id))
+            text = msgspec.json.encode(stated).decode()
+        try:
+            self.store.set_instance_policy(instance_id, text)
+        except InstanceNotFoundError as error:
+            raise self._instance_error(instance_id, error) from None
 
     def explain_policy(
         self, instance_id: str | None = None, *, name: str | None = None, version: str = ""
@@ -306,7 +325,7 @@ class Pruning:
             InstanceNotFoundError: there is no such instance.
         """
         if self.store.get_instance(check_instance_id(instance_id)) is None:
-            raise InstanceNotFoundError(f"there is no instance {instance_id!r}")
+            raise no_instance(self.store, instance_id)
         return self.store.list_ledger(instance_id)
 
     def list_prune_runs(self, *, limit: int = 0) -> tuple[PruneRun, ...]:
@@ -326,6 +345,11 @@ class Pruning:
         return self.store.find_pruned(check_instance_id(instance_id), execution_id)
 
     # --- inside ------------------------------------------------------------------------------------------------
+
+    def _instance_error(self, instance_id: str | None, error: InstanceNotFoundError) -> InstanceNotFoundError:
+        """``error``, or that the instance was removed and how it comes back."""
+        found = no_instance(self.store, instance_id or "")
+        return found if isinstance(found, InstanceRemovedError) else error
 
     def _terms(
         self,

@@ -2,8 +2,8 @@
 
 import msgspec
 
-from duro.errors import InstanceNotFoundError
 from duro.maintenance.policies import ConfiguredPolicies, decode_override
+from duro.maintenance.pruned import no_instance
 from duro.model.policies import PolicyChain, UnitedPolicy
 from duro.model.pruning import Hold
 from duro.model.removal import PrunableInstance, PruneFilter
@@ -63,9 +63,7 @@ def explain(store: Store, instance_id: str | None, name: str | None, version: st
 def _instance(store: Store, instance_id: str) -> PrunableInstance:
     found = store.prunable_instances(PruneFilter(instance_ids=(instance_id,)), 1, 0)
     if not found:
-        raise InstanceNotFoundError(
-            f"there is no instance {instance_id!r}", hint="`duroctl instances list` shows those there are"
-        )
+        raise no_instance(store, instance_id)
     return found[0]
 
 

@@ -1,13 +1,14 @@
-"""What is said of an execution that was pruned. Pure."""
+"""What is said of an execution that was pruned, and of an instance that is not there."""
 
 from typing import Final
 
-from duro.errors import ExecutionPrunedError, InstanceRemovedError
+from duro.errors import ExecutionPrunedError, InstanceNotFoundError, InstanceRemovedError
 from duro.model.families import RemovedInstance
 from duro.model.ledger import LedgerRange
 from duro.model.removal import LedgerEntry, PrunedExecution
 from duro.model.retention import format_time
 from duro.model.status import RemovalState
+from duro.stores.base import Store
 
 _TOLD_MAX: Final = 3
 """Prunes that are named, where it may have been any of several."""
@@ -33,6 +34,16 @@ def was_removed(removed: RemovedInstance, now_ms: int) -> InstanceRemovedError:
     if removed.reclaim_at_ms > now_ms:
         return InstanceRemovedError(message, hint=f"until {format_time(removed.reclaim_at_ms)}, {again} brings it back")
     return InstanceRemovedError(message, hint=f"{again} may still bring it back")
+
+
+def no_instance(store: Store, instance_id: str) -> InstanceNotFoundError:
+    """Why there is no such instance: it was removed, or it never was."""
+    removed = store.find_removed(instance_id)
+    if removed is not None:
+        return was_removed(removed, store.now_ms())
+    return InstanceNotFoundError(
+        f"there is no instance {instance_id!r}", hint="`duroctl instances list` shows those there are"
+    )
 
 
 def _when(entry: LedgerRange, pruned_at_ms: int | None) -> str:

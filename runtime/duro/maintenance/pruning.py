@@ -7,9 +7,10 @@ from typing import Final
 
 import msgspec
 
-from duro.errors import InstanceNotFoundError, StalePlanError
+from duro.errors import StalePlanError
 from duro.maintenance.archiving import Archiving
 from duro.maintenance.policies import ConfiguredPolicies, Rules, asked_for, nobody_says
+from duro.maintenance.pruned import no_instance
 from duro.maintenance.room import Room
 from duro.model.ledger import RunSource
 from duro.model.limits import MARK_RECLAIM_EVENTS_MAX, RECLAIM_EVENTS_MAX
@@ -113,9 +114,7 @@ def _check_there(store: Store, instance_ids: tuple[str, ...]) -> None:
     there = {instance.instance_id for instance in found}
     for instance_id in instance_ids:
         if instance_id not in there:
-            raise InstanceNotFoundError(
-                f"there is no instance {instance_id!r}", hint="`duroctl instances list` shows those there are"
-            )
+            raise no_instance(store, instance_id)
 
 
 def instances_of(store: Store, where: PruneFilter) -> Iterator[PrunableInstance]:
