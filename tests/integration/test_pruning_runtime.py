@@ -254,6 +254,23 @@ def test_where_workers_differ_a_prune_without_rules_keeps_what_any_of_them_keeps
     assert live(first.client, "a") == [3, 4, 5, 6]
 
 
+def test_where_workers_differ_their_turns_keep_what_any_of_them_keeps(
+    make_runtime: MakeRuntime, options: duro.RuntimeOptions
+) -> None:
+    one = make_runtime(make_registry(), msgspec.structs.replace(options, auto_prune=1))
+    run_to(one.client, "loop", 3)
+    assert live(one.client, "a") == [3]
+    several = make_runtime(make_registry(), msgspec.structs.replace(options, auto_prune=4))
+    until(lambda: len(one._policies.others) == 1, "the first worker never took notice")
+    run_to(several.client, "loop", 8, "b")
+    assert live(one.client, "b") == [5, 6, 7, 8]
+    assert one.client.list_ledger("b")[0].range.rule in ("keep_last=1 and keep_last=4", "keep_last=4 and keep_last=1")
+    several.stop()
+    until(lambda: not one._policies.others, "what a worker said that is gone still counts")
+    run_to(one.client, "loop", 5, "c")
+    assert live(one.client, "c") == [5]
+
+
 def test_nobody_says_what_to_prune(make_runtime: MakeRuntime) -> None:
     client = make_runtime(make_registry()).client
     run_to(client, "loop", 3)

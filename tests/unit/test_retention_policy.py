@@ -5,10 +5,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from duro.model.policies import PolicyChain, PolicySources, StatedPolicy, UnitedPolicy
+from duro.model.policies import PolicyChain, PolicySources, StatedPolicy, UnitedChain, UnitedPolicy
 from duro.model.pruning import PruneResult, PruneTrigger
 from duro.model.retention import AutoPrune, AutoPruneConfig, Policy, PolicyKind, PolicyOrigin, PruneOptions
-from duro.retention.policy import policy_chain, stated_in_code, united_policy
+from duro.retention.policy import beside, policy_chain, stated_in_code, united_policy, with_instance_override
 from duro.retention.triggers import (
     decide_at_continue_as_new,
     decide_in_sweep,
@@ -307,6 +307,39 @@ def test_where_all_that_was_looked_at_is_kept_a_sweep_looks_once_and_then_in_a_w
 ) -> None:
     due = sweep_after_prune_ms(result, executions_max=100, swept_at_ms=swept_at_ms, now_ms=NOW_MS)
     assert due == from_ms
+
+
+def test_where_workers_differ_a_turn_prunes_when_it_is_time_for_each_and_keeps_what_any_keeps() -> None:
+    own, other = AutoPrune(keep_last=1), AutoPrune(keep_last=5, every_n_executions=3)
+    chain = beside(_chain(own), [_chain(own), _chain(other), _chain(other)])
+    assert isinstance(chain, UnitedChain)
+    assert len(chain.others) == 1
+    early = decide_at_continue_as_new(chain, ending_execution_id=2, pruned_through=0, now_ms=NOW_MS)
+    assert (early.rules, early.why) == (None, "2 of 3 executions have ended since the last time")
+    due = decide_at_continue_as_new(chain, ending_execution_id=3, pruned_through=0, now_ms=NOW_MS)
+    assert due.rules == (PruneOptions(keep_last=1), PruneOptions(keep_last=5))
+    never = beside(_chain(own), [_chain(own, file_enabled=False)])
+    stopped = decide_at_continue_as_new(never, ending_execution_id=3, pruned_through=0, now_ms=NOW_MS)
+    assert stopped.rules is None
+    assert "automatic pruning is off" in stopped.why
+
+
+def test_an_instances_own_policy_replaces_what_every_worker_says() -> None:
+    own = StatedPolicy(policy=AutoPrune(keep_last=2), origin=PolicyOrigin(PolicyKind.INSTANCE, "a"))
+    chain = with_instance_override(beside(_chain(AutoPrune(keep_last=1)), [_chain(AutoPrune(keep_last=9))]), own)
+    assert decide_at_continue_as_new(chain, ending_execution_id=1, pruned_through=0, now_ms=NOW_MS).rules == (
+        PruneOptions(keep_last=2),
+    )
+    stopped = beside(_chain(AutoPrune(keep_last=1)), [_chain(AutoPrune(keep_last=1), code_enabled=False)])
+    decision = decide_at_continue_as_new(
+        with_instance_override(stopped, own), ending_execution_id=1, pruned_through=0, now_ms=NOW_MS
+    )
+    assert decision.rules is None, "another worker may not prune at all"
+
+
+def test_a_worker_that_was_told_the_same_changes_nothing() -> None:
+    chain = _chain(AutoPrune(keep_last=1))
+    assert beside(chain, [_chain(AutoPrune(keep_last=1))]) is chain
 
 
 def test_a_decision_says_on_whose_word_and_by_which_trigger() -> None:

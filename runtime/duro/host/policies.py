@@ -1,16 +1,18 @@
 """What this worker was told about automatic pruning, and how its turns and its publication say it. Pure."""
 
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
 
 from duro.maintenance.file_sources import with_file
-from duro.model.policies import PolicyChain, PolicySources
+from duro.maintenance.policies import children_of
+from duro.model.policies import PolicyChain, PolicySources, UnitedChain
 from duro.model.retention import AutoPruneConfig, PolicyKind, PruneOptions
 from duro.model.status import ParentPolicy
 from duro.model.turns import ChildTerms, PruneTerms
 from duro.registry import Registry
-from duro.retention.policy import policy_chain, stated_in_code, stopped_by
+from duro.retention.policy import beside, policy_chain, stated_in_code, stopped_by
 from duro.settings.values import RuntimeSettings
 
 _CODE: Final = "RuntimeOptions(auto_prune=)"
@@ -47,19 +49,26 @@ def child_terms(settings: RuntimeSettings | None) -> ChildTerms:
 
 class WorkerPolicies:
     """``sources`` as a worker needs them: ``published`` for its row, ``terms`` and ``child_terms`` for its batches,
-    chains for its turns."""
+    chains for its turns. ``others``: what the other workers of the store publish; what those of them keep that run the
+    same, its turns keep, too."""
 
-    def __init__(self, sources: PolicySources, child_terms: ChildTerms = _DEFAULT_TERMS) -> None:
+    def __init__(
+        self,
+        sources: PolicySources,
+        child_terms: ChildTerms = _DEFAULT_TERMS,
+        others: Sequence[PolicySources] = (),
+    ) -> None:
         self.sources = sources
+        self.others = tuple(others)
         self.child_terms = child_terms
         self.published = msgspec.json.encode(sources).decode()
         self.terms = PruneTerms(
-            children=sources.children,
+            children=children_of((sources, *others)),
             rollout_pause_s=sources.rollout_pause_s,
             rollout_cap_s=sources.rollout_cap_s,
             stopped_by=stopped_by(sources),
             triggers=sources.triggers,
-            archive=sources.archive_enabled,
+            archive=any(each.archive_enabled for each in (sources, *others)),
         )
         self._chains: dict[tuple[str, str, PruneOptions | None], PolicyChain | None] = {}
 
@@ -69,9 +78,14 @@ class WorkerPolicies:
         try:
             return self._chains[key]
         except KeyError:
-            chain = policy_chain(self.sources, name, version, turn_options=prune)
+            running = [each for each in self.others if (name, version) in each.orchestrations]
+            chain = beside(
+                policy_chain(self.sources, name, version, turn_options=prune),
+                [policy_chain(each, name, version) for each in running],
+            )
             if len(self._chains) >= _CHAINS_KEPT:
                 self._chains.clear()
-            kept = None if chain.applied.origin.kind is PolicyKind.NONE else chain
+            silent = chain.applied.origin.kind is PolicyKind.NONE and not isinstance(chain, UnitedChain)
+            kept = None if silent else chain
             self._chains[key] = kept
             return kept

@@ -20,6 +20,8 @@ from duro.host.policies import WorkerPolicies, child_terms, sources_of
 from duro.host.scheduler import FINISHED, Loop, Scheduler, ThreadScheduler
 from duro.host.settings import WatchedSettings
 from duro.host.worker import Worker
+from duro.maintenance.policies import decode_sources
+from duro.model.policies import PolicySources
 from duro.model.records import WorkerRecord
 from duro.registry import Registry
 from duro.settings.places_of_stores import anchored
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
 _DRAIN_DEFAULT_S: Final = 10.0
 
 _WATCH_S: Final = 1.0
-"""How often the configuration file is looked at."""
+"""How often the configuration file is looked at, and what other workers say."""
 
 
 class ActivityClients:
@@ -79,6 +81,9 @@ class Runtime:
         self.options = options or RuntimeOptions()
         self._watched = None if config is None else WatchedSettings(config, self._scheduler.clock)
         self.store: Store = store if isinstance(store, Store) else self._open(store)
+        self._others: tuple[PolicySources, ...] = ()
+        self._others_published: tuple[str, ...] = ()
+        self._seen: tuple[int, ...] = ()
         self._policies = self._current_policies()
         self._ids = ids
         self._new_event_loop = new_event_loop
@@ -143,6 +148,7 @@ class Runtime:
             self._close_metrics()
             self._worker = self._executor = None
             raise
+        self._look_at_others()
         self.store.keep_reserve()
         self._maintenance = Maintenance(
             self.store,
@@ -155,8 +161,7 @@ class Runtime:
         self._loop = self._scheduler.start("duro-worker", worker.step)
         self._renewal = self._scheduler.start("duro-lease", worker.renew_step)
         self._sweeping = self._scheduler.start("duro-sweep", self._maintenance.step)
-        if self._watched is not None:
-            self._watching = self._scheduler.start("duro-config", self._watch_step)
+        self._watching = self._scheduler.start("duro-config", self._watch_step)
 
     def stop(self, drain_s: float = _DRAIN_DEFAULT_S) -> None:
         """Take no more work, give running activities up to ``drain_s`` seconds, commit what is finished, give the
@@ -284,13 +289,32 @@ class Runtime:
         settings = None if self._watched is None else self._watched.settings
         sources = sources_of(settings, self.options.auto_prune_config, self.registry)
         sources = msgspec.structs.replace(sources, weakened=self.store.weakened)
-        return WorkerPolicies(sources, child_terms(settings))
+        return WorkerPolicies(sources, child_terms(settings), self._others)
+
+    def _look_at_others(self) -> None:
+        """Take notice of what other workers were told, if anything was committed since the last look: turns keep what
+        any worker keeps."""
+        try:
+            counter = self.store.change_counter()
+            if counter == self._seen:
+                return
+            published = self.store.published_policies().sources
+            others = tuple(text for text in published if text != self._policies.published)
+            if others != self._others_published:
+                self._others = decode_sources(others)
+                self._others_published = others
+                self._policies = self._current_policies()
+            self._seen = counter
+        except (StoreError, msgspec.MsgspecError) as error:
+            HOST_LOGGER.warning("what other workers say about pruning could not be read, trying again: %s", error)
 
     def _watch_step(self) -> float:
-        """Look at the file, and make what it says the policy of the next turn and of everybody who asks the store."""
-        if self._stopping or self._watched is None:
+        """Look at the file, and make what it says the policy of the next turn and of everybody who asks the store; and
+        at what others say."""
+        if self._stopping:
             return FINISHED
-        if self._watched.look():
+        self._look_at_others()
+        if self._watched is not None and self._watched.look():
             self._policies = self._current_policies()
             self._unpublished = True
         if self._unpublished and self._worker is not None:

@@ -1,6 +1,6 @@
 """The automatic policies as all workers of a store see them."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -81,9 +81,8 @@ class ConfiguredPolicies:
 
     @property
     def children(self) -> ChildrenPolicy:
-        """What becomes of the children of a pruned execution: they stay unless all workers say otherwise."""
-        settled = bool(self.sources) and all(each.children is ChildrenPolicy.SETTLED for each in self.sources)
-        return ChildrenPolicy.SETTLED if settled else ChildrenPolicy.KEEP
+        """What becomes of the children of a pruned execution."""
+        return children_of(self.sources)
 
     @property
     def archive(self) -> str | None:
@@ -96,6 +95,12 @@ class ConfiguredPolicies:
         """The configured archive's; the first, where workers differ."""
         found = [each.archive_directory for each in self.sources if each.archive_enabled and each.archive_directory]
         return Path(found[0]) if found else None
+
+
+def children_of(sources: Sequence[PolicySources]) -> ChildrenPolicy:
+    """What becomes of the children of a pruned execution: they stay unless all workers say otherwise."""
+    settled = bool(sources) and all(each.children is ChildrenPolicy.SETTLED for each in sources)
+    return ChildrenPolicy.SETTLED if settled else ChildrenPolicy.KEEP
 
 
 def nobody_says() -> PolicyUnknownError:

@@ -116,6 +116,13 @@ class PolicyChain(msgspec.Struct, frozen=True, kw_only=True):
         return policy if isinstance(policy, AutoPrune) and not self.stopped_by else None
 
 
+class UnitedChain(PolicyChain, frozen=True, kw_only=True):
+    """A chain, and those of other workers that run the same and were told otherwise (``others``): what any of them
+    keeps is kept."""
+
+    others: tuple[PolicyChain, ...]
+
+
 class UnitedPolicy(msgspec.Struct, frozen=True, kw_only=True):
     """What all workers together let go: an execution is removed only if each of ``policies`` would remove it.
 

@@ -13,7 +13,7 @@ Where workers were told different things, what they keep is united.
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from duro.model.policies import PolicyChain, PolicyLink, PolicySources, StatedPolicy, UnitedPolicy
+from duro.model.policies import PolicyChain, PolicyLink, PolicySources, StatedPolicy, UnitedChain, UnitedPolicy
 from duro.model.pruning import PruneTrigger
 from duro.model.retention import AutoPruneConfig, PolicyKind, PolicyOrigin, PruneOptions
 from duro.retention.names import by_precedence
@@ -153,7 +153,10 @@ def with_instance_override(chain: PolicyChain, override: StatedPolicy) -> Policy
         elif link is not winner and (link.policy is not None or link.origin.kind is PolicyKind.NONE):
             link = _with(link, applies=False, why=_replaced_by(winner))
         links.append(link)
-    return PolicyChain(links=tuple(links), triggers=chain.triggers, stopped_by=chain.stopped_by)
+    made = PolicyChain(links=tuple(links), triggers=chain.triggers, stopped_by=chain.stopped_by)
+    if isinstance(chain, UnitedChain):
+        return beside(made, [with_instance_override(other, override) for other in chain.others])
+    return made
 
 
 # --- what the workers say together --------------------------------------------------------------------------
@@ -180,11 +183,28 @@ def united_policy(
     idle = next((chain for chain in chains if chain.policy is None), None)
     return UnitedPolicy(
         policies=None if idle else tuple(policy for policy in policies if policy is not None),
-        origin=_united_origin([idle] if idle else chains),
+        origin=united_origin([idle] if idle else chains),
         triggers=tuple(trigger for trigger in PruneTrigger if all(trigger in chain.triggers for chain in chains)),
         workers_differ=len(policies) > 1,
         why=_why_united(idle, len(policies)),
     )
+
+
+def beside(chain: PolicyChain, others: Iterable[PolicyChain]) -> PolicyChain:
+    """``chain`` of one worker, together with those of ``others`` that say something else."""
+    said = {_said(chain)}
+    differing = []
+    for other in others:
+        if _said(other) not in said:
+            said.add(_said(other))
+            differing.append(other)
+    if not differing:
+        return chain
+    return UnitedChain(links=chain.links, triggers=chain.triggers, stopped_by=chain.stopped_by, others=tuple(differing))
+
+
+def _said(chain: PolicyChain) -> tuple[object, ...]:
+    return chain.policy, chain.triggers, bool(chain.stopped_by)
 
 
 def why_nothing(chain: PolicyChain) -> str:
@@ -195,7 +215,8 @@ def why_nothing(chain: PolicyChain) -> str:
     return applied.why if applied.policy is None else f"{applied.origin} says never"
 
 
-def _united_origin(chains: Sequence[PolicyChain]) -> PolicyOrigin:
+def united_origin(chains: Sequence[PolicyChain]) -> PolicyOrigin:
+    """Who says what ``chains`` say together."""
     origins = sorted({chain.applied.origin for chain in chains}, key=lambda origin: (origin.kind.rank, origin.text))
     if len(origins) == 1:
         return origins[0]

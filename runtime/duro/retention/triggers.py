@@ -3,10 +3,10 @@
 from collections.abc import Iterable
 from typing import Final
 
-from duro.model.policies import PolicyChain, PruneDecision, UnitedPolicy
+from duro.model.policies import PolicyChain, PruneDecision, UnitedChain, UnitedPolicy
 from duro.model.pruning import PruneResult, PruneTrigger
 from duro.model.retention import PolicyKind, PolicyOrigin, PruneOptions, format_time
-from duro.retention.policy import why_nothing
+from duro.retention.policy import united_origin, why_nothing
 
 _LOOK_AGAIN_MS: Final = 10_000
 
@@ -22,12 +22,26 @@ def decide_at_continue_as_new(
     """Whether the commit that ends execution ``ending_execution_id`` prunes.
 
     ``pruned_through`` is the last execution at whose end the automatic prune was done (see ``pruned_through``), 0 if it
-    never was. The ``prune=`` of the turn is carried out whatever is configured, paused or counted.
+    never was. The ``prune=`` of the turn is carried out whatever is configured, paused or counted. Where other workers
+    were told otherwise (``UnitedChain``), it is time when it is time for each of them, and what any of them keeps is
+    kept.
     """
     applied = chain.applied
     trigger = PruneTrigger.CONTINUE_AS_NEW
     if applied.options is not None:
         return PruneDecision(rules=(applied.options,), origin=applied.origin, trigger=trigger, why="asked for")
+    chains = (chain, *chain.others) if isinstance(chain, UnitedChain) else (chain,)
+    decisions = [_automatic(each, ending_execution_id - pruned_through, now_ms, paused_until_ms) for each in chains]
+    not_yet = next((each for each in decisions if each.rules is None), None)
+    if len(decisions) == 1 or not_yet is not None:
+        return not_yet or decisions[0]
+    rules = dict.fromkeys(options for each in decisions for options in each.rules or ())
+    return PruneDecision(rules=tuple(rules), origin=united_origin(chains), trigger=trigger, why="due")
+
+
+def _automatic(chain: PolicyChain, executions: int, now_ms: int, paused_until_ms: int | None) -> PruneDecision:
+    """Of one worker; ``executions`` have ended since the last time."""
+    trigger = PruneTrigger.CONTINUE_AS_NEW
     policy, why_not = chain.policy, ""
     if policy is None:
         why_not = why_nothing(chain)
@@ -35,10 +49,10 @@ def decide_at_continue_as_new(
         why_not = f"the trigger {trigger} is off"
     elif _is_paused(paused_until_ms, now_ms):
         why_not = _paused(paused_until_ms)
-    elif (executions := ending_execution_id - pruned_through) < policy.every_n_executions:
+    elif executions < policy.every_n_executions:
         why_not = f"{executions} of {policy.every_n_executions} executions have ended since the last time"
     rules = None if policy is None or why_not else (policy.options,)
-    return PruneDecision(rules=rules, origin=applied.origin, trigger=trigger, why=why_not or "due")
+    return PruneDecision(rules=rules, origin=chain.applied.origin, trigger=trigger, why=why_not or "due")
 
 
 def pruned_through(before: int, ending_execution_id: int, result: PruneResult) -> int:
