@@ -15,7 +15,9 @@ app = new_command_app()
 
 _FOUND: Final = 9
 
-_DeepOption = Annotated[bool, typer.Option("--deep", help="Let SQLite compare every page and index; may take long.")]
+_DeepOption = Annotated[
+    bool, typer.Option("--deep", help="Compare every page and index, and count every event; may take long.")
+]
 _RepairOption = Annotated[
     bool, typer.Option("--repair", help="Delete rows that nothing can reach; shows which, and asks.")
 ]

@@ -101,7 +101,12 @@ DAMAGES: Final[dict[str, Callable[[apsw.Connection], None]]] = {
         "UPDATE executions SET status = 'failed' WHERE incarnation = 7",
     ),
     "events-against-count": damage("DELETE FROM history WHERE incarnation = 1 AND event_id = 7"),
+    "history-with-gaps": damage("DELETE FROM history WHERE incarnation = 1 AND event_id = 3"),
+    "live-before-the-first": damage("UPDATE instances SET live_from = 3 WHERE incarnation = 4"),
+    "pruned-ahead": damage("UPDATE instances SET pruned_through = execution_id WHERE incarnation = 4"),
+    "policy-unreadable": damage("UPDATE instances SET prune_policy = '{\"policy\":7}' WHERE incarnation = 4"),
     "ledger-against-executions": damage("UPDATE ledger SET executions = 5 WHERE incarnation = 4"),
+    "lineage-circle": damage("UPDATE lineage SET parent_incarnation = 3 WHERE child_incarnation = 3"),
     "lineage-evidence": damage("UPDATE lineage SET spawner_end = 'failed' WHERE child_incarnation = 3"),
     "observed-without-end": damage("UPDATE lineage SET observed_at_ms = 5 WHERE child_incarnation = 3"),
     "family-removed-in-part": damage("UPDATE lineage SET parent_incarnation = 5 WHERE child_incarnation = 3"),
@@ -144,7 +149,9 @@ def test_damage_is_found_by_the_check_that_is_for_it(
     with_damage = apsw.Connection(str(tmp_path / "duro.db"))
     DAMAGES[name](with_damage)
     with_damage.close()
-    result = found(store)[name]
+    (check,) = [check for check in CHECKS if check.name == name]
+    assert not check.deep or name not in found(store), "it is not asked for"
+    result = found(store, deep=check.deep)[name]
     assert result.count >= 1
     assert len(result.findings) == min(result.count, 20)
     assert all(each.subject and each.text for each in result.findings)
@@ -159,6 +166,17 @@ def test_damage_is_found_by_the_check_that_is_for_it(
     for table in ("executions", "history", "messages", "mailbox", "timers"):
         kept = [row for row in store.dump()[table] if row["incarnation"] in reachable]
         assert kept == [row for row in healthy[table] if row["incarnation"] in reachable], table
+
+
+def test_a_policy_that_never_prunes_or_is_no_json_is_told_apart(store: SqliteStore, tmp_path: Path) -> None:
+    duro.Client(store).set_instance_policy("loop", "never")
+    duro.Client(store).set_instance_policy("ended", 3)
+    assert found(store) == {}
+    connection = apsw.Connection(str(tmp_path / "duro.db"))
+    connection.execute("UPDATE instances SET prune_policy = 'keep_last=3' WHERE instance_id = 'loop'")
+    connection.close()
+    (finding,) = found(store)["policy-unreadable"].findings
+    assert (finding.subject, finding.text) == ("loop", "its policy is keep_last=3")
 
 
 def test_every_check_is_shown_to_find_something() -> None:

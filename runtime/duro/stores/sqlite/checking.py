@@ -20,12 +20,15 @@ _pairs = msgspec.json.Decoder(list[tuple[str | None, str | None]])
 
 
 def checkup(connection: apsw.Connection, path: Path, now_ms: int, *, deep: bool) -> Iterator[CheckResult]:
-    """Every check, each as soon as it is done. ``deep``: SQLite looks at every page and every index, too."""
+    """Every check, each as soon as it is done. ``deep``: SQLite looks at every page and every index,
+    and every event is counted, too."""
     yield _version()
     yield _permissions(path)
     if deep:
         yield _pages(connection)
     for check in sql.CHECKS:
+        if check.deep and not deep:
+            continue
         row = connection.execute(sql.counted(check), (FINDINGS_SHOWN, now_ms)).fetchone()
         assert row is not None
         findings = tuple(Finding(subject or "", text or "") for subject, text in _pairs.decode(str(row[1])))

@@ -1,8 +1,8 @@
 """The SQL statements of the checks of a store; see ``sql`` for the rules that hold for them.
 
 A check answers with the number of its findings and the first ``?1`` of them as (subject, text), in one statement: what
-it compares is of one moment. None reads a history, but for the last event of an execution. ``?2`` is now. A repair
-deletes what its check finds and nothing else.
+it compares is of one moment. None reads a history, but for the last event of an execution, unless it is ``deep``.
+``?2`` is now. A repair deletes what its check finds and nothing else.
 """
 
 # ruff: noqa: S608
@@ -11,7 +11,8 @@ from typing import Final, NamedTuple
 
 
 class Check(NamedTuple):
-    """``select`` gives (subject, text) rows. ``deletes``: statements that remove what it finds."""
+    """``select`` gives (subject, text) rows. ``deletes``: statements that remove what it finds. ``deep``: it costs what
+    the histories weigh, and is done only when that is asked for."""
 
     name: str
     severity: str
@@ -19,6 +20,7 @@ class Check(NamedTuple):
     remedy: str
     select: str
     deletes: tuple[str, ...] = ()
+    deep: bool = False
 
 
 _COUNTED: Final = """
@@ -165,6 +167,49 @@ WHERE e.event_count <> coalesce(
   (SELECT max(event_id) FROM history h WHERE h.incarnation = e.incarnation AND h.execution_id = e.execution_id), 0)""",
     ),
     Check(
+        "history-with-gaps",
+        "error",
+        "executions of whose history events are missing before the last one",
+        _DAMAGED,
+        f"""
+SELECT {_EXECUTION}, 'it counts ' || e.event_count || ' events, and ' || (SELECT count(*) FROM history h
+  WHERE h.incarnation = e.incarnation AND h.execution_id = e.execution_id) || ' are there'
+FROM instances i CROSS JOIN executions e ON e.incarnation = i.incarnation AND e.removal <> 'reclaiming'
+WHERE e.event_count <> (SELECT count(*) FROM history h
+  WHERE h.incarnation = e.incarnation AND h.execution_id = e.execution_id)""",
+        deep=True,
+    ),
+    Check(
+        "live-before-the-first",
+        "error",
+        "executions that pruning no longer looks at, and that are live",
+        _DAMAGED,
+        """
+SELECT i.instance_id, 'execution ' || min(e.execution_id) || ' is live, and none before ' || i.live_from || ' should be'
+FROM instances i CROSS JOIN executions e ON e.incarnation = i.incarnation AND e.execution_id < i.live_from
+  AND e.removal = 'live' GROUP BY i.incarnation""",
+    ),
+    Check(
+        "pruned-ahead",
+        "error",
+        "instances that were pruned at the end of an execution that has not ended",
+        _DAMAGED,
+        """
+SELECT instance_id, 'pruned at the end of ' || pruned_through || ', and it is in execution ' || execution_id
+FROM instances WHERE pruned_through >= execution_id""",
+    ),
+    Check(
+        "policy-unreadable",
+        "error",
+        "instances whose own policy nobody can read: what should prune them fails",
+        "`duroctl policy set --instance` gives it another one, `duroctl policy unset --instance` takes it away",
+        """
+SELECT instance_id, 'its policy is ' || substr(prune_policy, 1, 100) FROM instances INDEXED BY instances_own_policy
+WHERE prune_policy IS NOT NULL AND CASE WHEN json_valid(prune_policy) THEN
+  coalesce(json_type(prune_policy, '$.policy'), '') NOT IN ('object', 'text')
+  OR coalesce(json_type(prune_policy, '$.origin'), '') <> 'object' ELSE 1 END""",
+    ),
+    Check(
         "ledger-against-executions",
         "error",
         "executions that are neither live nor in the ledger",
@@ -176,6 +221,17 @@ FROM (SELECT i.instance_id, i.execution_id,
   coalesce((SELECT sum(CASE l.trigger WHEN 'undo' THEN -l.executions ELSE l.executions END) FROM ledger l
     WHERE l.incarnation = i.incarnation), 0) AS pruned FROM instances i WHERE i.execution_id > 1)
 WHERE live + pruned <> execution_id""",
+    ),
+    Check(
+        "lineage-circle",
+        "error",
+        "children that are older than their parent, or their own",
+        _DAMAGED,
+        """
+SELECT i.instance_id, 'incarnation ' || l.child_incarnation || ' was spawned by ' || l.parent_instance_id ||
+  ', incarnation ' || l.parent_incarnation
+FROM lineage l CROSS JOIN instances i ON i.incarnation = l.child_incarnation
+WHERE l.parent_incarnation >= l.child_incarnation""",
     ),
     Check(
         "lineage-evidence",
