@@ -43,8 +43,12 @@ class Reference(NamedTuple):
     execution_id: int | None
 
 
-def resolve_reference(text: str, exists: Callable[[str], bool]) -> Reference:
-    """Which execution ``text`` names. Instance ids may contain slashes, so what exists decides.
+AN_EXECUTION_OF: Final = "{0}/N (N: one of its executions)"
+
+
+def resolve_reference(text: str, exists: Callable[[str], bool], first_as: str = AN_EXECUTION_OF) -> Reference:
+    """Which execution ``text`` names. Instance ids may contain slashes, so what exists decides. ``first_as``: what to
+    write for the whole of ``text`` (``{0}``) as an instance, where both readings exist.
 
     Raises:
         InstanceNotFoundError: neither reading names an instance.
@@ -57,7 +61,7 @@ def resolve_reference(text: str, exists: Callable[[str], bool]) -> Reference:
     if whole_exists and head_exists:
         raise UsageError(
             f"{text!r} is an instance, and {head!r} is one too",
-            hint=f"for the first write {text}/N (N: one of its executions), for the other {head} --execution {tail}",
+            hint=f"for the first write {first_as.format(text)}, for the other {head} --execution {tail}",
         )
     if not (whole_exists or head_exists):
         raise InstanceNotFoundError(

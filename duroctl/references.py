@@ -1,15 +1,32 @@
 """Which instance or execution a person means, asked of a store."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from duro.errors import InstanceNotFoundError, InstanceRemovedError, InvalidIdError
-from duroctl.parsing import Reference, resolve_reference
+from duro.errors import InstanceNotFoundError, InstanceRemovedError, InvalidIdError, UsageError
+from duroctl.parsing import AN_EXECUTION_OF, Reference, parse_count, resolve_reference
 
 if TYPE_CHECKING:
     from duro.client import Client
 
+_WHOLE: Final = "{0} --whole"
 
-def resolve(client: "Client", text: str) -> Reference:
+
+def resolve_target(client: "Client", text: str, *, execution: str | None, whole: bool) -> Reference:
+    """As ``resolve``, for commands that take instances as well as executions: with ``execution`` (the ``--execution``)
+    or ``whole`` (``--whole``), ``text`` is the id of an instance, whatever slashes it has.
+
+    Raises:
+        UsageError: the execution is no number, both are given, or both readings exist.
+        InstanceNotFoundError, InstanceRemovedError: see ``resolve``.
+    """
+    if whole and execution is not None:
+        raise UsageError("--whole and --execution do not go together", hint="choose one")
+    if whole or execution is not None:
+        return Reference(text, None if execution is None else parse_count(execution, "--execution"))
+    return resolve(client, text, _WHOLE)
+
+
+def resolve(client: "Client", text: str, first_as: str = AN_EXECUTION_OF) -> Reference:
     """As ``resolve_reference``, by the instances of the store.
 
     Raises:
@@ -30,7 +47,7 @@ def resolve(client: "Client", text: str) -> Reference:
         return True
 
     try:
-        return resolve_reference(text, exists)
+        return resolve_reference(text, exists, first_as)
     except InstanceNotFoundError:
         if removed:
             raise removed[0] from None

@@ -25,6 +25,13 @@ ArchiveOption = Annotated[
     str | None,
     typer.Option("--archive", metavar="DIR", help="Keep every history there before it goes; made if it is not there."),
 ]
+ExecutionOption = Annotated[
+    str | None, typer.Option("--execution", metavar="N", help="The execution, when INSTANCE has slashes of its own.")
+]
+WholeOption = Annotated[
+    bool,
+    typer.Option("--whole", help="INSTANCE is all of an instance's id, also where it looks like INSTANCE/EXECUTION."),
+]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 CompletedBeforeOption = Annotated[
     str | None,

@@ -6,6 +6,7 @@ import typer
 
 from duroctl.completing import holds, instance_ids
 from duroctl.options import command, new_group
+from duroctl.removal_options import ExecutionOption, WholeOption
 from duroctl.session import Session
 
 app = new_group("Keep instances and executions from being removed.")
@@ -23,9 +24,6 @@ _VersionOption = Annotated[str | None, typer.Option("--version", metavar="V", he
 _ReasonOption = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why, for whoever finds it in a year.")]
 _UntilOption = Annotated[
     str | None, typer.Option("--until", metavar="TIME", help="When it ends: 2w, or ISO-8601 with zone. Default: never.")
-]
-_ExecutionOption = Annotated[
-    str | None, typer.Option("--execution", metavar="N", help="The execution, when INSTANCE has slashes of its own.")
 ]
 _HoldArgument = Annotated[list[str], typer.Argument(metavar="HOLD...", help="Ids of holds.", autocompletion=holds)]
 
@@ -55,25 +53,24 @@ def add(
     version: _VersionOption = None,
     reason: _ReasonOption = "",
     until: _UntilOption = None,
-    execution: _ExecutionOption = None,
+    execution: ExecutionOption = None,
+    whole: WholeOption = False,
 ) -> None:
     """Hold an instance, one execution, or everything of a name or version: no prune, sweep or purge removes it."""
     from datetime import UTC, datetime, timedelta
 
     from duro.errors import UsageError
-    from duroctl.parsing import Reference, parse_count, parse_duration
+    from duroctl.parsing import Reference, parse_duration
     from duroctl.pruning import parse_time_ms
-    from duroctl.references import resolve
+    from duroctl.references import resolve_target
     from duroctl.render.holds import HOLD, hold_line
 
     if not reason.strip():
         raise UsageError("a hold needs a reason", hint="--reason 'incident 42'")
     with session.client() as client:
         found = Reference("", None)
-        if target is not None and execution is not None:
-            found = Reference(target, parse_count(execution, "--execution"))
-        elif target is not None:
-            found = resolve(client, target)
+        if target is not None:
+            found = resolve_target(client, target, execution=execution, whole=whole)
         ends: datetime | timedelta | None = None
         if until is not None and until[-1:] in "smhdw":
             ends = timedelta(seconds=parse_duration(until, "--until"))

@@ -14,11 +14,13 @@ from duroctl.removal_options import (
     CheckOption,
     CompletedBeforeOption,
     DryRunOption,
+    ExecutionOption,
     GraceOption,
     NameOption,
     NowOption,
     PlanOutOption,
     ReasonOption,
+    WholeOption,
     YesOption,
 )
 from duroctl.session import Session
@@ -90,6 +92,8 @@ def prune(
     archive: ArchiveOption = None,
     reason: ReasonOption = "",
     yes: YesOption = False,
+    execution: ExecutionOption = None,
+    whole: WholeOption = False,
 ) -> None:
     """Remove old executions inside instances. The current one always stays, and so does what is held.
 
@@ -98,7 +102,7 @@ def prune(
     elsewhere --yes is needed.
     """
     from duro.errors import UsageError
-    from duroctl.pruning import Rules, Terms, grace_of, parse_rules
+    from duroctl.pruning import Rules, Terms, grace_of, note_name, parse_rules
 
     rules = Rules(keep_last, keep_within, completed_before, keep_last_per_version, keep_versions)
     modes = [
@@ -113,7 +117,7 @@ def prune(
     ]
     if len(modes) > 1:
         raise UsageError(f"{' and '.join(modes)} do not go together", hint="choose one")
-    chooses = name is not None or all_instances or any(rules)
+    chooses = name is not None or all_instances or any(rules) or execution is not None or whole
     if instance and instance[0] == "undo":
         if len(instance) != 2 or chooses or modes:
             raise UsageError("prune undo takes a run or an instance, and nothing else", hint="duroctl prune undo RUN")
@@ -129,7 +133,9 @@ def prune(
             _carry_out(session, client, read_plan(apply_file), {}, terms, yes=yes)
             return
         options = parse_rules(rules, client.store.now_ms())
-        plan, named = _plan(session, client, instance, name, all_instances=all_instances, options=options)
+        named = _named(session, client, instance or [], execution=execution, whole=whole)
+        note_name(session, client, name)
+        plan, one_by_one = _plan(client, named, name, all_instances=all_instances, options=options)
         if check:
             _check(session, plan)
         elif plan_out is not None:
@@ -137,13 +143,34 @@ def prune(
         elif dry_run:
             _show(session, plan)
         else:
-            _carry_out(session, client, plan, named, terms, yes=yes)
+            _carry_out(session, client, plan, one_by_one, terms, yes=yes)
+
+
+def _named(
+    session: Session, client: "Client", given: list[str], *, execution: str | None, whole: bool
+) -> dict[str, set[int] | None]:
+    """Instances, each with the executions of it that were named, or None where it was named itself."""
+    from duro.errors import UsageError
+    from duroctl.parsing import expand_ids
+    from duroctl.references import resolve_target
+
+    texts = expand_ids(given, session.stdin_lines) if given else []
+    if (execution is not None and len(texts) != 1) or (whole and not texts):
+        raise UsageError("--execution goes with one instance, and --whole with one or more", hint="name it")
+    named: dict[str, set[int] | None] = {}
+    for text in texts:
+        found = resolve_target(client, text, execution=execution, whole=whole)
+        executions = named.setdefault(found.instance_id, set())
+        if found.execution_id is None:
+            named[found.instance_id] = None
+        elif executions is not None:
+            executions.add(found.execution_id)
+    return named
 
 
 def _plan(
-    session: Session,
     client: "Client",
-    instance: list[str] | None,
+    named: dict[str, set[int] | None],
     name: str | None,
     *,
     all_instances: bool,
@@ -153,25 +180,13 @@ def _plan(
     from duro.errors import UsageError
     from duro.model.removal import PruneScope
     from duro.model.retention import PruneOptions
-    from duroctl.parsing import expand_ids
-    from duroctl.pruning import note_name
-    from duroctl.references import resolve
 
-    if all_instances and (instance or name is not None):
+    if all_instances and (named or name is not None):
         raise UsageError("--all does not go with instances or --name", hint="choose one")
-    if not (instance or name is not None or all_instances):
+    if not (named or name is not None or all_instances):
         raise UsageError("which instances?", hint="name some, or give --name GLOB or --all")
-    note_name(session, client, name)
-    if not instance:
+    if not named:
         return client.plan_prune(options, scope=PruneScope(name=name)), {}
-    named: dict[str, set[int] | None] = {}
-    for text in expand_ids(instance, session.stdin_lines):
-        found = resolve(client, text)
-        executions = named.setdefault(found.instance_id, set())
-        if found.execution_id is None:
-            named[found.instance_id] = None
-        elif executions is not None:
-            executions.add(found.execution_id)
     only = {instance_id: executions for instance_id, executions in named.items() if executions is not None}
     for instance_id, executions in only.items():
         for execution_id in executions:

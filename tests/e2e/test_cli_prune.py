@@ -368,3 +368,26 @@ def test_what_was_pruned_is_brought_back_before_it_is_held(loops: Cli) -> None:
     assert "execution 4 of instance 'queue-1' was pruned at" in told.err
     assert "`duroctl prune undo queue-1` brings it back" in told.err
     assert refused(loops, "holds", "add", "queue-1/44", "--reason", "incident 42", code=7).err
+
+
+def test_an_instance_that_is_called_like_an_execution_is_pruned_and_held_as_the_hint_says(loops: Cli) -> None:
+    with duro.Client(loops.store) as client:
+        worker = ScriptedWorker(client.store)
+        client.store.start_instances([start_request("queue-1/3")])
+        for _ in range(3):
+            worker.run(worker.take("queue-1/3"), continued_as_new())
+        client.store.release_worker(worker.worker_id)
+    told = refused(loops, "prune", "queue-1/3", "--keep-last", "1", "-n", code=2)
+    assert "for the first write queue-1/3 --whole, for the other queue-1 --execution 3" in told.err
+    assert loops("prune", "queue-1/3", "--whole", "--keep-last", "1", "-y").code == 0
+    assert live(loops, "queue-1/3") == [4]
+    assert loops("prune", "queue-1", "--execution", "3", "-y").code == 0
+    assert live(loops) == [1, 2, *range(4, 11)]
+    assert refused(loops, "holds", "add", "queue-1/3", "--reason", "it", code=2).err.count("--whole") == 1
+    assert loops("holds", "add", "queue-1/3", "--whole", "--reason", "it").code == 0
+    with duro.Client(loops.store) as client:
+        assert [str(each.target) for each in client.list_holds()] == ["queue-1/3"]
+        assert client.list_holds()[0].target.execution_id is None
+    assert refused(loops, "prune", "--all", "--execution", "3", "-y", code=2).err
+    assert refused(loops, "prune", "queue-1", "--whole", "--execution", "3", "-y", code=2).err
+    assert refused(loops, "prune", "undo", "queue-1", "--whole", code=2).err

@@ -100,6 +100,11 @@ def test_a_reference_with_two_readings_is_refused_and_says_how_to_write_each() -
     )
 
 
+def test_a_command_that_takes_whole_instances_says_how_to_write_one() -> None:
+    with pytest.raises(UsageError, match="for the first write a/1 --whole, for the other a --execution 1"):
+        resolve_reference("a/1", _among("a", "a/1"), "{0} --whole")
+
+
 def test_a_reference_without_an_instance_names_both_readings() -> None:
     with pytest.raises(InstanceNotFoundError, match="no instance 'a', nor one called 'a/1'"):
         resolve_reference("a/1", _among())
