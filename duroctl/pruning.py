@@ -148,7 +148,7 @@ def parse_time_ms(text: str, option: str, now_ms: int, others: str = "now, or 7d
         hint = f"write it like 2026-11-25T10:00:00Z, {others}"
         raise UsageError(f"{option} {text!r} is no time", hint=hint) from error
     if moment.utcoffset() is None:
-        raise UsageError(f"{option} {text!r} has no time zone", hint=f"write {text}Z for UTC")
+        raise UsageError(f"{option} {text!r} has no time zone", hint=f"write {moment.isoformat()}Z for UTC")
     return round((moment - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds() * 1000)
 
 

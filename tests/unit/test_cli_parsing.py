@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from duro.errors import InstanceNotFoundError, UsageError
 from duroctl.parsing import Reference, expand_ids, id_from_line, parse_count, parse_duration, resolve_reference
+from duroctl.pruning import parse_time_ms
 
 
 @pytest.mark.parametrize(
@@ -124,3 +125,12 @@ def test_no_id_at_all_is_refused() -> None:
 def test_a_line_that_begins_with_a_quote_is_json_or_refused(line: str) -> None:
     with contextlib.suppress(UsageError):
         assert isinstance(id_from_line(line), str)
+
+
+@pytest.mark.parametrize("text", ["2026-01-01", "20260101", "2026-W01-1", "2026-01-01 10:00", "2026-01-01T10:00:00.5"])
+def test_a_time_without_a_zone_is_refused_with_a_hint_that_works(text: str) -> None:
+    with pytest.raises(UsageError, match="has no time zone") as caught:
+        parse_time_ms(text, "--completed-before", 0)
+    assert caught.value.hint is not None
+    proposed = caught.value.hint.removeprefix("write ").removesuffix(" for UTC")
+    assert parse_time_ms(proposed, "--completed-before", 0) > 0
