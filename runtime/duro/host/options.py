@@ -9,6 +9,7 @@ from duro.errors import UsageError
 from duro.model.retention import AutoPrune, AutoPruneConfig, as_auto_prune
 
 _CORES = os.cpu_count() or 1
+_PORT_MAX = 65_535
 _SECONDS = ("lease_s", "poll_interval_s", "cancel_check_s", "blocked_retry_s", "turn_timeout_s")
 
 
@@ -31,7 +32,7 @@ class RuntimeOptions(msgspec.Struct, frozen=True, kw_only=True):
     * ``auto_prune``: automatic pruning, as ``AutoPruneConfig``; a policy or an int (``keep_last``) is its default.
     * ``sweep_interval_s``: how often the worker that sweeps looks for policies whose interval is over. What a turn left
       behind is noticed within a second.
-    * ``metrics_port``: where Prometheus reads the counters, over HTTP; 0 takes a free port, None offers nothing.
+    * ``metrics_port``: where Prometheus reads the counters, over HTTP, up to 65535; 0 takes a free port, None: none.
       ``metrics_address``: the address it listens at.
 
     Raises:
@@ -61,6 +62,8 @@ class RuntimeOptions(msgspec.Struct, frozen=True, kw_only=True):
             msgspec.structs.force_setattr(self, "auto_prune", AutoPruneConfig(default=default))
         if self.metrics_port is not None:
             _whole("metrics_port", self.metrics_port, 0)
+            if self.metrics_port > _PORT_MAX:
+                raise UsageError(f"RuntimeOptions.metrics_port must be at most {_PORT_MAX}, not {self.metrics_port}")
         for field in (*_SECONDS, "sweep_interval_s"):
             value = getattr(self, field)
             if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value <= 0:
