@@ -378,6 +378,6 @@ def test_what_is_no_registry_is_refused_before_the_store_is_opened(registry: Any
 
 @pytest.mark.parametrize("port", [-1, 65_536, 70_000, True])
 def test_a_port_that_cannot_be_is_refused_where_the_options_are_made(port: int) -> None:
-    with pytest.raises(duro.UsageError, match="RuntimeOptions.metrics_port must be"):
+    with pytest.raises(duro.UsageError, match=r"RuntimeOptions\.metrics_port must be"):
         duro.RuntimeOptions(metrics_port=port)
     assert duro.RuntimeOptions(metrics_port=65_535).metrics_port == 65_535

@@ -335,6 +335,56 @@ def test_a_new_file_in_a_directory_that_cannot_be_written_is_refused(open_direct
     assert list(open_directory.iterdir()) == []
 
 
+def on_a_read_only_medium(monkeypatch: pytest.MonkeyPatch) -> None:
+    statvfs = os.statvfs
+
+    def read_only(path: Path) -> os.statvfs_result:
+        told = list(statvfs(path))
+        told[8] |= os.ST_RDONLY
+        return os.statvfs_result(told)
+
+    monkeypatch.setattr(os, "statvfs", read_only)
+
+
+def test_a_store_on_a_read_only_medium_is_read_without_a_file_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "duro.db"
+    with_one = open_store(path)
+    start(with_one)
+    with_one.close()
+    (tmp_path / "duro.db-reserve").unlink(missing_ok=True)
+    on_a_read_only_medium(monkeypatch)
+    reader = open_store(path, read_only=True)
+    assert reader.get_instance("one") is not None
+    assert reader.change_counter() == reader.change_counter()
+    assert [each.name for each in tmp_path.iterdir()] == ["duro.db"]
+    reader.close()
+
+
+def test_a_log_beside_a_store_is_read_on_a_read_only_medium_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = open_store(tmp_path / "duro.db")
+    start(writer)
+    on_a_read_only_medium(monkeypatch)
+    reader = open_store(tmp_path / "duro.db", read_only=True)
+    assert reader.get_instance("one") is not None, "it is in the log"
+    start(writer, "two")
+    assert reader.get_instance("two") is not None, "somebody writes it"
+    reader.close()
+    writer.close()
+
+
+def test_where_a_store_cannot_be_opened_the_hint_says_what_can_be_done() -> None:
+    said = apsw.exception_for(apsw.SQLITE_CANTOPEN)
+    assert isinstance(said, apsw.Error)
+    error = connection.store_error(said, Path("duro.db"))
+    assert error.hint is not None
+    assert "copy it, with its -wal," in error.hint
+    assert "`duroctl backup`" in error.hint
+
+
 def test_a_store_opened_read_only_reads_and_does_not_write(tmp_path: Path) -> None:
     path = tmp_path / "duro.db"
     store = open_store(path)

@@ -59,12 +59,19 @@ def store_error(error: apsw.Error, path: Path) -> StoreError:
         case apsw.SQLITE_READONLY | apsw.SQLITE_PERM | apsw.SQLITE_AUTH:
             return read_only(path)
         case apsw.SQLITE_CANTOPEN:
-            return StoreError(f"{path} cannot be opened ({error})", hint="check its permissions and its directory's")
+            return StoreError(f"{path} cannot be opened ({error})", hint=_CANNOT_OPEN)
         case apsw.SQLITE_IOERR if _is_full(path):  # no room for the shared memory beside the file
             return StoreFullError(f"no room beside {path}: the disk is full", hint="free some space, then try again")
         case apsw.SQLITE_IOERR:
             return StoreError(f"reading or writing {path} failed ({error})", hint="check the disk and the system's log")
     return StoreError(f"{path}: {type(error).__name__}: {error}")
+
+
+_CANNOT_OPEN: Final = (
+    "check its permissions and its directory's: SQLite writes beside it even to read it, unless the whole medium is "
+    "read-only and there is no log beside it; else copy it, with its -wal, to a directory that can be written, or make "
+    "a copy where it can be written (`duroctl backup`)"
+)
 
 
 def _is_full(path: Path) -> bool:
@@ -166,9 +173,12 @@ _SELDOM_S: Final = 0.005
 
 
 def open_reader(path: Path, *, busy_timeout_ms: int, read_only: bool) -> apsw.Connection:
-    """A connection that cannot write. ``read_only``: nor can its process."""
-    flags = apsw.SQLITE_OPEN_READONLY if read_only else apsw.SQLITE_OPEN_READWRITE
-    connection = _connect(path, flags, busy_timeout_ms)
+    """A connection that cannot write. ``read_only``: nor can its process; then it also reads what nobody can write."""
+    if read_only and _is_finished(path):
+        connection = _connect_immutable(path, busy_timeout_ms)
+    else:
+        flags = apsw.SQLITE_OPEN_READONLY if read_only else apsw.SQLITE_OPEN_READWRITE
+        connection = _connect(path, flags, busy_timeout_ms)
     try:
         connection.execute(sql.SET_QUERY_ONLY)
         connection.execute(sql.SET_CACHE_OF_READER)
@@ -193,6 +203,22 @@ def open_untouched(path: Path, *, busy_timeout_ms: int, may_recover: bool = Fals
         connection = _connect(path, flags, busy_timeout_ms)
         connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
         return connection
+    return _connect_immutable(path, busy_timeout_ms)
+
+
+def _is_finished(path: Path) -> bool:
+    """Whether the file is all there is of the store and stays as it is: on a medium mounted read-only, without a log
+    and without the shared memory that whoever has it open elsewhere would need."""
+    try:
+        medium = os.statvfs(path.parent)
+    except OSError:
+        return False
+    return (
+        bool(medium.f_flag & os.ST_RDONLY) and not _has_bytes(Path(f"{path}-wal")) and not Path(f"{path}-shm").exists()
+    )
+
+
+def _connect_immutable(path: Path, busy_timeout_ms: int) -> apsw.Connection:
     uri = f"file:{quote(str(path))}?immutable=1"
     return _connect(uri, apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI, busy_timeout_ms)
 

@@ -149,7 +149,8 @@ class SqliteStore(Store):
         """Open the store in the file ``path``, or make one (``create``) where there is no file or an empty one.
 
         ``new_id`` names a new store. ``busy_timeout_ms``: how long to wait for another process that writes.
-        ``read_only``: nothing is written, migrated or made (SQLite's shared memory beside the file excepted).
+        ``read_only``: nothing is written, migrated or made (SQLite's shared memory beside the file excepted, which is
+        not needed on a medium that is mounted read-only).
         ``faults``: see ``committer``. A symbolic link is followed.
 
         Raises:
