@@ -3,14 +3,18 @@
 import json
 import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 import duro
 from duro.testing.builders import activity_scheduled, completed, continued_as_new, start_request
+from duro.testing.invariants import check_invariants
 from duro.testing.scripted import ScriptedWorker
 from tests.e2e.cli_support import Cli, Ran
+from tests.support.pruning import Loops
 
 
 @pytest.fixture
@@ -391,3 +395,55 @@ def test_an_instance_that_is_called_like_an_execution_is_pruned_and_held_as_the_
     assert refused(loops, "prune", "--all", "--execution", "3", "-y", code=2).err
     assert refused(loops, "prune", "queue-1", "--whole", "--execution", "3", "-y", code=2).err
     assert refused(loops, "prune", "undo", "queue-1", "--whole", code=2).err
+
+
+INTERRUPTED = """
+import signal
+from duro.stores.sqlite import SqliteStore
+
+prune = SqliteStore.prune
+batches = []
+
+def interrupted(self, batch, **durable):
+    done = prune(self, batch, **durable)
+    batches.append(batch)
+    if len(batches) == 1:
+        signal.raise_signal(signal.SIGINT)
+    return done
+
+SqliteStore.prune = interrupted
+from duroctl.__main__ import main
+main()
+"""
+
+
+def test_an_interrupted_prune_ends_after_its_batch_and_the_ledger_says_what_was_done(cli_with_store: Cli) -> None:
+    cli = cli_with_store
+    with duro.Client(cli.store) as client:
+        loops = Loops(client.store)
+        loops.start("a", "b", "c")
+        loops.go_on(150)
+        client.store.release_worker(loops.worker.worker_id)
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED, "prune", "--all", "--keep-last", "1", "-y", "-o", "json"],
+        cwd=cli.directory,
+        env=cli.environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 130, done
+    assert "interrupted; what is above was done, and the rest was not" in done.stderr
+    told = json.loads(done.stdout)
+    assert 0 < told["executions_deleted"] < 450
+    assert told["remaining"] > 0
+    with duro.Client(cli.store) as client:
+        run = client.get_prune_run(told["run_id"])
+        assert run is not None
+        left = [len(client.list_executions(each, limit=0).executions) for each in "abc"]
+        assert run.executions == told["executions_deleted"] == 453 - sum(left)
+        ledgers = [entry.range.executions for each in "abc" for entry in client.list_ledger(each)]
+        assert sum(ledgers) == run.executions
+        check_invariants(client.store)
+    assert cli("prune", "--all", "--keep-last", "1", "-y", "-o", "json").json["executions_deleted"] == sum(left) - 3

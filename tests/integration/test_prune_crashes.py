@@ -9,8 +9,9 @@ from typing import Any, Final
 
 import pytest
 
+import duro
 from duro.model.policies import PolicyChain, PolicySources, StatedPolicy
-from duro.model.removal import PruneRun
+from duro.model.removal import OrderResult, PruneBatch, PruneRun
 from duro.model.retention import AutoPrune, PolicyKind, PolicyOrigin, PruneOptions
 from duro.model.status import ChildrenPolicy
 from duro.model.turns import TurnOutcome
@@ -32,6 +33,7 @@ from duro.testing.builders import (
 from duro.testing.clock import ManualClock
 from duro.testing.invariants import check_invariants
 from duro.testing.scripted import ScriptedWorker
+from tests.support.pruning import Loops, open_sqlite
 
 EXECUTIONS: Final = 6
 GRACE_MS: Final = 1_000
@@ -225,4 +227,41 @@ def test_the_runs_of_a_crashed_order_are_those_of_one_that_was_not(template: Pat
     newest = max(store.list_prune_runs(0), key=lambda run: run.run_id)
     assert isinstance(newest, PruneRun)
     assert (newest.run_id, newest.executions, newest.by) == ("run-2", EXECUTIONS - 2, "ada")
+    store.close()
+
+
+def test_a_crash_between_two_batches_of_a_prune_by_hand_leaves_what_the_ledger_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the prune, run again, ends where it would have ended."""
+    clock = ManualClock()
+    store = open_sqlite(tmp_path / "duro.db", clock)
+    loops = Loops(store)
+    loops.start("a", "b", "c")
+    loops.go_on(150)
+    prune, batches = SqliteStore.prune, count()
+
+    def crashes(self: SqliteStore, batch: PruneBatch, *, durable: bool = True) -> list[OrderResult]:
+        if next(batches) == 1:
+            raise CrashError
+        return prune(self, batch, durable=durable)
+
+    monkeypatch.setattr(SqliteStore, "prune", crashes)
+    with pytest.raises(CrashError):
+        duro.Client(store, ids=lambda: "first").prune_executions_bulk(1, grace_s=60)
+    monkeypatch.undo()
+    found = open_sqlite(tmp_path / "duro.db", clock)
+    check_invariants(found)
+    (run,) = found.list_prune_runs(0)
+    gone = {each: 151 - len(Loops(found).live(each)) for each in "abc"}
+    assert 0 < run.executions == sum(gone.values()) < 450
+    for instance_id, executions in gone.items():
+        assert sum(entry.range.executions for entry in found.list_ledger(instance_id)) == executions
+    again = duro.Client(found, ids=lambda: "second").prune_executions_bulk(1, grace_s=60)
+    assert again.executions_deleted == 450 - run.executions
+    assert [Loops(found).live(each) for each in "abc"] == [[151]] * 3
+    client = duro.Client(found, ids=lambda: "third")
+    assert client.undo_prune(run.run_id).executions_restored == run.executions
+    check_invariants(found)
+    found.close()
     store.close()

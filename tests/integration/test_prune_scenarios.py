@@ -1,13 +1,16 @@
 """The three scenarios of versions and pruning that the proposal describes, what is kept and what is said; and prunes
 beside instances that do not stop."""
 
+import random
 import threading
+from collections.abc import Callable
 
 import pytest
 
 import duro
 from duro.model.pruning import WarningCode
 from duro.stores.base import Store
+from duro.testing.invariants import check_invariants
 from tests.integration.conftest import MakeRuntime
 
 WAIT_S = 60.0
@@ -164,3 +167,78 @@ def test_pruners_beside_instances_that_do_not_stop_lose_nothing(make_runtime: Ma
     for instance_id in ids:
         assert [each.execution_id for each in client.list_executions(instance_id).executions] == [200]
         assert sum(entry.range.executions for entry in client.list_ledger(instance_id)) == 199
+
+
+def test_a_thousand_executions_beside_everything_that_removes_and_brings_back(
+    make_runtime: MakeRuntime, store: Store
+) -> None:
+    """Instances that prune themselves as well, beside prunes, plans, undos, holds and policies of instances: what the
+    ledgers say is what is gone, and nothing stops."""
+    registry = duro.Registry()
+
+    @registry.orchestration(auto_prune=duro.AutoPrune(keep_last=30, every_n_executions=7))
+    async def loop(ctx: duro.OrchestrationContext, number: int) -> int:
+        if number % 50 == 0:
+            await ctx.prune_history(10)
+        if number < 1000:
+            await ctx.continue_as_new(number + 1)
+        return number
+
+    client = make_runtime(registry).client
+    ids = [f"loop-{number}" for number in range(2)]
+    client.start_orchestrations([duro.Start(orchestration="loop", input=1, instance_id=each) for each in ids])
+    over, failures, runs = threading.Event(), list[BaseException](), list[str]()
+
+    def repeat(work: Callable[[random.Random], object], seed: int) -> None:
+        drawn = random.Random(seed)
+        while not over.wait(0.01):
+            try:
+                work(drawn)
+            except (duro.StalePlanError, duro.HoldNotFoundError, duro.PolicyUnknownError):
+                pass  # somebody was there before, or no first turn was and chose a version
+            except BaseException as error:
+                failures.append(error)
+                return
+
+    def note(result: duro.PruneResult) -> None:
+        if result.run_id:
+            runs.append(result.run_id)
+
+    def by_rules(drawn: random.Random) -> None:
+        note(client.prune_executions_bulk(drawn.randint(1, 40), grace_s=drawn.choice([0, 0.05, 5])))
+
+    def by_plan(drawn: random.Random) -> None:
+        plan = client.plan_prune(drawn.choice([None, drawn.randint(1, 20)]))
+        note(client.apply_plan(plan, grace_s=drawn.choice([0, 0.05, 5])))
+
+    def undo(drawn: random.Random) -> None:
+        client.undo_prune(drawn.choice([*ids, *runs[-5:]]))
+
+    def holds_and_policies(drawn: random.Random) -> None:
+        for hold in client.list_holds():
+            if drawn.random() < 0.7:
+                client.remove_hold(hold.hold_id)
+        if drawn.random() < 0.3:
+            client.add_hold(drawn.choice(ids), reason="to see")
+        policies: list[duro.AutoPrune | None] = [None, duro.AutoPrune(keep_last=1), duro.AutoPrune(keep_within=0.1)]
+        client.set_instance_policy(drawn.choice(ids), drawn.choice([*policies, "never"]))
+
+    works = (by_rules, by_plan, undo, holds_and_policies)
+    threads = [threading.Thread(target=repeat, args=(work, seed)) for seed, work in enumerate(works)]
+    for thread in threads:
+        thread.start()
+    results = client.wait_for_orchestrations(ids, WAIT_S)
+    over.set()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    assert [result.output for result in results] == [1000] * 2
+    check_invariants(store)
+    for hold in client.list_holds():
+        client.remove_hold(hold.hold_id)
+    client.prune_executions_bulk(1, grace_s=0)
+    for instance_id in ids:
+        assert [each.execution_id for each in client.list_executions(instance_id, limit=0).executions] == [1000]
+        ledger = [entry.range for entry in client.list_ledger(instance_id)]
+        assert sum(-each.executions if each.trigger == "undo" else each.executions for each in ledger) == 999
+    assert [each.name for each in client.checkup() if each.count] == []
