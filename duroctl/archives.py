@@ -5,7 +5,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from duro.errors import NotArchivedError, StoreNotFoundError, UsageError
+from duro.errors import InvalidIdError, NotArchivedError, StoreNotFoundError, UsageError
 from duroctl.parsing import Reference
 
 if TYPE_CHECKING:
@@ -142,12 +142,15 @@ def archived_history(session: "Session", client: "Client", text: str, execution:
         readings = [*([one] if one is not None else []), Reference(text, None)]
     own = directory_of(session, None)
     for instance_id, execution_id in readings:
-        found = client.find_archived(
-            instance_id,
-            execution_id,
-            directories=[own] if own else [],
-            unreadable=lambda error: session.note(error.message),
-        )
+        try:
+            found = client.find_archived(
+                instance_id,
+                execution_id,
+                directories=[own] if own else [],
+                unreadable=lambda error: session.note(error.message),
+            )
+        except InvalidIdError:  # one of two readings may be too long for an id
+            continue
         if found is not None:
             archived = found.history.execution
             session.note(f"{archived.instance_id}/{archived.execution_id} is from archive {found.directory}")

@@ -2,14 +2,20 @@
 
 from typing import Final
 
-from duro.maintenance.families import ORPHANS, PURGE
 from duro.model.checkup import Severity
 from duro.model.events import AnyEvent
-from duro.model.families import OrphanKind, Standing
+from duro.model.families import OrphanKind, RemovalKind, Standing
 from duro.model.ledger import MANUAL, SEVERAL, UNDO
 from duro.model.pruning import PruneTrigger, WarningCode
 from duro.model.retention import PolicyKind
-from duro.model.status import FINAL_INSTANCE_STATUSES, BlockedKind, ExecutionStatus, InstanceStatus, ParentPolicy
+from duro.model.status import (
+    FINAL_INSTANCE_STATUSES,
+    BlockedKind,
+    ChildrenPolicy,
+    ExecutionStatus,
+    InstanceStatus,
+    ParentPolicy,
+)
 from duro.retention.families import SETTLED
 from tests.json_schemas import (
     EVERY,
@@ -34,7 +40,7 @@ from tests.json_schemas import (
 )
 
 COMPLETIONS: Final = ("sent", "ignored")
-TRIGGERS: Final = (*PruneTrigger, UNDO, PURGE, ORPHANS, SETTLED, SEVERAL)
+TRIGGERS: Final = (*PruneTrigger, UNDO, *RemovalKind, SETTLED, SEVERAL)
 FINAL: Final = tuple(status for status in InstanceStatus if status in FINAL_INSTANCE_STATUSES)
 
 # --- fields that many records have -----------------------------------------------------------------------------
@@ -587,6 +593,7 @@ _REMOVE: Final = (
             "policy_revision": count("Of the store's policies when it was planned"),
             "hold_revision": count("Of the store's holds when it was planned"),
             "made_at_ms": time_ms("When it was planned"),
+            "children": text("What becomes of the children of what goes", ChildrenPolicy),
             "instances": each(
                 record(
                     {
@@ -654,6 +661,7 @@ _REMOVE: Final = (
         ("prune",),
         {
             "executions_deleted": count("Executions removed"),
+            "children_removed": count("Settled children that go with them, with what depends on these: instances"),
             "events_deleted": count("Their events"),
             "bytes_deleted": size("What these weigh"),
             "instances_processed": count("Instances looked at"),
@@ -705,6 +713,12 @@ _REMOVE: Final = (
                 "Of the whole plan",
             ),
             "running_orphans": each(text("An instance"), "Orphans that have not ended, for --cancel-running"),
+            "running": each(
+                record({"instance_id": text("The instance"), "incarnation": INCARNATION}),
+                "The lives of these",
+            ),
+            "orphan_rules": maybe(shared("orphan_rules", "What a clean-up was asked for; null: it is a purge")),
+            "kind": maybe(text("What it is for", RemovalKind)),
         },
         FAMILY,
     ),

@@ -90,7 +90,7 @@ def test_a_dry_run_shows_the_change_and_makes_none(configured: Cli) -> None:
 
 def test_unset_removes_the_policy_and_asks_if_more_goes_then(configured: Cli) -> None:
     assert configured("policy", "unset", "Order").code == 0
-    assert text(configured) == TEXT.partition("[pruning.overrides")[0]
+    assert text(configured) == TEXT.partition("\n[pruning.overrides")[0]
     again = configured("policy", "unset", "Order")
     assert (again.code, again.err) == (0, f"duroctl: {FILE}: it has no policy for Order\n")
 
