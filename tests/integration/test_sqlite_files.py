@@ -376,6 +376,17 @@ def test_a_log_beside_a_store_is_read_on_a_read_only_medium_too(
     writer.close()
 
 
+def test_a_journal_beside_a_store_on_a_read_only_medium_is_not_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "duro.db"
+    open_store(path).close()
+    on_a_read_only_medium(monkeypatch)
+    assert connection._is_finished(path)
+    (tmp_path / "duro.db-journal").write_bytes(b"what was cut")
+    assert not connection._is_finished(path)
+
+
 def test_where_a_store_cannot_be_opened_the_hint_says_what_can_be_done() -> None:
     said = apsw.exception_for(apsw.SQLITE_CANTOPEN)
     assert isinstance(said, apsw.Error)

@@ -208,14 +208,13 @@ def open_untouched(path: Path, *, busy_timeout_ms: int, may_recover: bool = Fals
 
 def _is_finished(path: Path) -> bool:
     """Whether the file is all there is of the store and stays as it is: on a medium mounted read-only, without a log
-    and without the shared memory that whoever has it open elsewhere would need."""
+    or a journal, and without the shared memory that whoever has it open elsewhere would need."""
     try:
         medium = os.statvfs(path.parent)
     except OSError:
         return False
-    return (
-        bool(medium.f_flag & os.ST_RDONLY) and not _has_bytes(Path(f"{path}-wal")) and not Path(f"{path}-shm").exists()
-    )
+    beside = any(_has_bytes(Path(f"{path}{ending}")) for ending in ("-wal", "-journal"))
+    return bool(medium.f_flag & os.ST_RDONLY) and not beside and not Path(f"{path}-shm").exists()
 
 
 def _connect_immutable(path: Path, busy_timeout_ms: int) -> apsw.Connection:
