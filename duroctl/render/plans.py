@@ -157,7 +157,8 @@ def kept_lines(plan: PrunePlan, named: Mapping[str, Collection[int]]) -> Iterato
         if row.item.verdict.keep and row.item.execution.execution_id in named.get(row.instance.instance_id, ())
     ]
     for row in kept[:INSTANCES_SHOWN]:
-        yield visible_field(f"  {_execution_id(row)}  keep    {' '.join(row.item.verdict.reasons)}")
+        reasons = visible_field(" ".join(row.item.verdict.reasons))
+        yield f"  {visible_field(_execution_id(row))}  keep    {reasons}"
     if len(kept) > INSTANCES_SHOWN:
         yield f"  ... and {len(kept) - INSTANCES_SHOWN:,} more kept (--dry-run -o csv lists everything)"
 
