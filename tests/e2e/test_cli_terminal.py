@@ -173,7 +173,8 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
     assert cli("init").code == 0
     names = {ORDINARY_ID: "Order", LONG_ID: LONG_NAME, WIDE_ID: "Order", HOSTILE_ID: HOSTILE_NAME, PADDED_ID: "Order"}
     fill(cli.store, names, rounds=5, input=HOSTILE_PAYLOAD)
-    assert cli("prune", "--all", "--keep-last", "4", "--yes", "--reason", HOSTILE_REASON).code == 0
+    pruned = cli("prune", "--all", "--keep-last", "4", "--yes", "--reason", HOSTILE_REASON, "--archive", "kept")
+    assert pruned.code == 0
     for name in ("new.toml", HOSTILE_FILE):
         (cli.directory / name).write_text("[pruning]\ndefault_keep_last = 2\n")
     (run_id,) = cli("ledger", "list", "-o", "ids").lines
@@ -224,10 +225,13 @@ TABLES: Final = [
     ("ledger", "list"),
     ("ledger", "show", _ID),
     ("instances", "list"),
+    ("archive", "list"),
 ]
 COMMANDS: Final = [
     *TABLES,
     ("policy", "explain", _ID),
+    ("archive", "show", _ID),
+    ("archive", "verify"),
     ("ledger", "show", _RUN),
     ("history", "show", _ID),
     ("history", "show", _ID, "--detailed"),
