@@ -34,7 +34,7 @@ Rows = dict[str, list[dict[str, Any]]]
 
 def _make_store() -> Store:
     """A store with something in every table: a parent (1) that waits, its finished and observed child (2), a running
-    one (3), a loop (4) in its second execution, and a finished instance (5)."""
+    one (3), a loop (4) in its second execution, a finished instance (5), and an archive that was used."""
     clock = ManualClock()
     store = MemoryStore(clock=clock, new_id=lambda: "store")
     worker = ScriptedWorker(store)
@@ -57,6 +57,7 @@ def _make_store() -> Store:
     worker.finish(activity, activity_succeeded_message(1, 2))
     worker.run(worker.take("done"), activity_completed(2), completed())
     _prune(store, worker)
+    store.remember_archive("/var/archive", "its id")
     return store
 
 

@@ -208,7 +208,8 @@ def test_a_plan_is_carried_out_by_the_command_that_made_it(families: Cli) -> Non
             said = refused(families, *other, "--apply", str(each), "-y", code=2).err
             assert f"is a plan of `duroctl {' '.join(command)}`, not of `duroctl {' '.join(other)}`" in said
         empty = families.directory / f"empty-{command[1]}.json"
-        nothing = {**written, "kind": None, "items": [], "running_orphans": [], "running": []}
+        totals = dict.fromkeys(written["totals"], 0)
+        nothing = {**written, "kind": None, "items": [], "totals": totals, "running_orphans": [], "running": []}
         empty.write_text(json.dumps(nothing))
         assert "does not say" in refused(families, *command, "--apply", str(empty), "-y", code=2).err
     old = families.directory / "old-purge.json"
