@@ -73,6 +73,8 @@ def read_removal_plan(file: str) -> RemovalPlan:
     if plan.totals.instances_removed != removed:
         said = f"its totals remove {plan.totals.instances_removed} instances, and its items {removed}"
         raise _contradiction(file, said)
+    if plan.running and {each.instance_id for each in plan.running} != set(plan.running_orphans):
+        raise _contradiction(file, "the instances it would ask to cancel are not those it says still run")
     return plan
 
 

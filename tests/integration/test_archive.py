@@ -9,6 +9,7 @@ import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import apsw
 import pytest
@@ -18,7 +19,7 @@ import duro
 from duro.disk import Disk
 from duro.errors import ArchiveDamagedError, ArchiveUnavailableError, NotArchivedError
 from duro.maintenance.archive.archiver import Archiver
-from duro.maintenance.archive.catalogue import CATALOGUE_VERSION
+from duro.maintenance.archive.catalogue import CATALOGUE_VERSION, Catalogue
 from duro.maintenance.archive.format import CONTENT_BYTES_MAX, decode_manifest
 from duro.maintenance.archive.place import ArchivePlace
 from duro.maintenance.archive.reader import Archive
@@ -381,6 +382,7 @@ def _verify(place: Path) -> list[str]:
     """The problems, without the catalogue, which would be read anew each time."""
     archive = Archive.__new__(Archive)
     archive._place = ArchivePlace(place)
+    archive._catalogue = mock.create_autospec(Catalogue, instance=True)
     return [check.problem for check in archive.verify() if check.problem]
 
 

@@ -95,3 +95,11 @@ def test_a_removal_plan_whose_totals_are_wrong_is_refused(tmp_path: Path) -> Non
         read_removal_plan(written(tmp_path, removal_plan(instances_removed=3)))
     with pytest.raises(UsageError, match="is no plan: maximum recursion depth exceeded"):
         read_removal_plan(written(tmp_path, "[" * 100_000))
+
+
+def test_a_removal_plan_that_would_cancel_what_it_does_not_name_is_refused(tmp_path: Path) -> None:
+    running = {"running": [{"instance_id": "b", "incarnation": 2}], "running_orphans": ["b"]}
+    assert read_removal_plan(written(tmp_path, removal_plan() | running)).running[0].incarnation == 2
+    for named in ([], ["a"], ["a", "b"]):
+        with pytest.raises(UsageError, match="contradicts itself: the instances it would ask to cancel are not those"):
+            read_removal_plan(written(tmp_path, removal_plan() | running | {"running_orphans": named}))

@@ -76,15 +76,14 @@ def lookup_commit(connection: apsw.Connection, incarnations: Sequence[int]) -> d
 
 
 def load_histories(connection: apsw.Connection, executions: Sequence[tuple[int, int]]) -> list[tuple[str, ...]]:
-    found: list[tuple[str, ...]] = []
-    for key, (count, joined) in zip(executions, connection.execute(sql.HISTORIES, (as_json(executions),)), strict=True):
+    found: list[tuple[str, ...]] = [()] * len(executions)
+    for index, count, joined in connection.execute(sql.HISTORIES, (as_json(executions),)):
         if joined is None:
-            found.append(())
             continue
         events = tuple(str(joined).split("\n"))
         if len(events) != count:  # a line break inside one: only a damaged store has it
-            events = tuple(_texts.decode(_value(connection, sql.EVENTS, key)))
-        found.append(events)
+            events = tuple(_texts.decode(_value(connection, sql.EVENTS, executions[index])))
+        found[index] = events
     return found
 
 
