@@ -62,6 +62,12 @@ class Rules(NamedTuple):
     keep_last_per_version: str | None
     keep_versions: str | None
 
+    @property
+    def given(self) -> bool:
+        """Whether there is any. An empty text is one, and cannot be read: a variable that a script did not set must not
+        stand for no rule."""
+        return any(each is not None for each in self)
+
 
 def parse_rules(rules: Rules, now_ms: int) -> PruneOptions | None:
     """The options that the rules make; None without any.
@@ -69,7 +75,7 @@ def parse_rules(rules: Rules, now_ms: int) -> PruneOptions | None:
     Raises:
         UsageError: one of them cannot be read. InvalidRulesError: together they name nothing to keep.
     """
-    if not any(each is not None for each in rules):
+    if not rules.given:
         return None
     return PruneOptions(
         keep_last=_count(rules.keep_last, "--keep-last"),
@@ -93,8 +99,7 @@ class PurgeRules(NamedTuple):
 
     @property
     def given(self) -> bool:
-        """Whether there is any. An empty text is one, and cannot be read: a variable that a script did not set must not
-        stand for no rule."""
+        """Whether there is any, an empty text included, as with ``Rules``."""
         return bool(self.statuses) or any(each is not None for each in self[:-1])
 
 

@@ -169,7 +169,9 @@ def cleanup(
     if all_orphans and name is not None:
         raise UsageError("--all does not go with --name", hint="choose one")
     chooses = all_orphans or name is not None
-    if apply_file is not None and (chooses or kind or status or parent_completed_before or min_age is not None):
+    if apply_file is not None and (
+        chooses or kind or status or parent_completed_before is not None or min_age is not None
+    ):
         raise UsageError("--apply takes no filters: the plan has them", hint="leave them out")
     if apply_file is None and not chooses:
         raise UsageError("which orphans?", hint="give --name GLOB or --all")

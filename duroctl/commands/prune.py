@@ -117,7 +117,7 @@ def prune(
     ]
     if len(modes) > 1:
         raise UsageError(f"{' and '.join(modes)} do not go together", hint="choose one")
-    chooses = name is not None or all_instances or any(rules) or execution is not None or whole
+    chooses = name is not None or all_instances or rules.given or execution is not None or whole
     if instance and instance[0] == "undo":
         if len(instance) != 2 or chooses or modes:
             raise UsageError("prune undo takes a run or an instance, and nothing else", hint="duroctl prune undo RUN")

@@ -46,7 +46,15 @@ from duro.model.records import (
     WorkerRecord,
 )
 from duro.model.status import FINAL_INSTANCE_STATUSES, InstanceStatus
-from duro.naming import check_instance_id, check_name, check_request_id, check_text, shown
+from duro.naming import (
+    check_count,
+    check_execution_id,
+    check_instance_id,
+    check_name,
+    check_request_id,
+    check_text,
+    shown,
+)
 from duro.registry import Registry
 from duro.stores.base import Store
 from duro.stores.opening import new_id, open_store
@@ -343,7 +351,7 @@ class Client(Space):
         where = where or InstanceFilter()
         if where.name is not None:
             check_name(where.name, "orchestration name")
-        return self.store.list_instances(where, _checked_limit(limit), cursor)
+        return self.store.list_instances(where, check_count(limit, "limit"), cursor)
 
     def complete_instance_ids(self, prefix: str, *, limit: int = LIST_LIMIT_DEFAULT) -> tuple[str, ...]:
         """Ids of instances that begin with ``prefix``, in the order of their text, ``limit`` of them at most.
@@ -351,7 +359,7 @@ class Client(Space):
         Raises:
             UsageError: the limit is negative.
         """
-        return self.store.instance_ids_from(check_text(prefix, "the prefix"), _checked_limit(limit))
+        return self.store.instance_ids_from(check_text(prefix, "the prefix"), check_count(limit, "limit"))
 
     def list_executions(
         self, instance_id: str | None = None, *, limit: int = LIST_LIMIT_DEFAULT, cursor: str | None = None
@@ -364,13 +372,13 @@ class Client(Space):
         """
         if instance_id is not None:
             self.get_instance(instance_id)
-        return self.store.list_executions(instance_id, _checked_limit(limit), cursor)
+        return self.store.list_executions(instance_id, check_count(limit, "limit"), cursor)
 
     def get_execution(self, instance_id: str, execution_id: int) -> ExecutionRecord:
         """Raises InstanceNotFoundError, ExecutionNotFoundError: there is no such thing; ExecutionPrunedError: there
         was, and it has been pruned; UsageError: that is no execution's number."""
         self.get_instance(instance_id)
-        record = self.store.get_execution(instance_id, _checked_execution_id(execution_id))
+        record = self.store.get_execution(instance_id, check_execution_id(execution_id))
         if record is None:
             raise self._missing(instance_id, execution_id)
         return record
@@ -385,8 +393,8 @@ class Client(Space):
             ExecutionPrunedError: there was, and it has been pruned.
         """
         record = self.get_instance(instance_id)
-        chosen = None if execution_id is None else _checked_execution_id(execution_id)
-        history = self.store.read_history(instance_id, chosen, _checked_count(after, "after"))
+        chosen = None if execution_id is None else check_execution_id(execution_id)
+        history = self.store.read_history(instance_id, chosen, check_count(after, "after"))
         if history is None:
             raise self._missing(instance_id, record.execution_id if execution_id is None else execution_id)
         return history
@@ -399,7 +407,7 @@ class Client(Space):
             UsageError: ``limit`` or ``after`` is not a whole number of at least 0.
         """
         incarnation = self.get_instance(instance_id).incarnation
-        return self.store.list_children(incarnation, _checked_limit(limit), _checked_count(after, "after"))
+        return self.store.list_children(incarnation, check_count(limit, "limit"), check_count(after, "after"))
 
     def list_workers(self) -> tuple[WorkerRecord, ...]:
         """The workers that have a row in the store, oldest first; one whose lease is over may be dead."""
@@ -473,26 +481,6 @@ def _automatic_id(request_id: str) -> str:
 def _as_json(value: Any, what: str) -> Json:
     """``msgspec.Raw`` is JSON text already (from a command line); everything else is encoded."""
     return payload_from_text(bytes(value), what) if isinstance(value, msgspec.Raw) else encode_payload(value, what)
-
-
-def _checked_limit(limit: int) -> int:
-    return _checked_count(limit, "limit")
-
-
-def _checked_count(count: int, what: str) -> int:
-    if isinstance(count, bool) or not isinstance(count, int) or not 0 <= count <= NUMBER_MAX:
-        raise UsageError(f"{what} must be a whole number of at least 0, not {shown(count)}", hint="0 means all")
-    return count
-
-
-def _checked_execution_id(execution_id: int) -> int:
-    """Raises UsageError: it is no whole number, or one that no store can hold."""
-    number = execution_id if isinstance(execution_id, int) and not isinstance(execution_id, bool) else None
-    if number is None or abs(number) > NUMBER_MAX:
-        raise UsageError(
-            f"execution_id must be a whole number from 1, not {shown(execution_id)}", hint="the first execution is 1"
-        )
-    return number
 
 
 def _checked_timeout(timeout: float) -> float:

@@ -1,7 +1,7 @@
-"""Ids and names, checked once, at the API, the same for every store."""
+"""Ids, names and numbers, checked once, at the API, the same for every store."""
 
-from duro.errors import InvalidIdError, InvalidInputError, InvalidNameError
-from duro.model.limits import INSTANCE_ID_BYTES_MAX, NAME_BYTES_MAX, REASON_BYTES_MAX
+from duro.errors import InvalidIdError, InvalidInputError, InvalidNameError, UsageError
+from duro.model.limits import INSTANCE_ID_BYTES_MAX, NAME_BYTES_MAX, NUMBER_MAX, REASON_BYTES_MAX
 
 
 def _problem(text: object, bytes_max: int) -> str | None:
@@ -64,6 +64,31 @@ def check_text(text: str, what: str) -> str:
     if text != "" and (problem := _problem(text, REASON_BYTES_MAX)):
         raise InvalidInputError(f"{what} {shown(text)} {problem}", hint="write another one")
     return text
+
+
+def check_count(count: int, what: str) -> int:
+    """``count`` itself; ``what`` names it in the error ("limit").
+
+    Raises:
+        UsageError: it is no whole number from 0 to ``NUMBER_MAX``.
+    """
+    if isinstance(count, bool) or not isinstance(count, int) or not 0 <= count <= NUMBER_MAX:
+        raise UsageError(f"{what} must be a whole number of at least 0, not {shown(count)}", hint="0 means all")
+    return count
+
+
+def check_execution_id(execution_id: int) -> int:
+    """``execution_id`` itself, which may be of none.
+
+    Raises:
+        UsageError: it is no whole number, or one that no store can hold.
+    """
+    number = execution_id if isinstance(execution_id, int) and not isinstance(execution_id, bool) else None
+    if number is None or abs(number) > NUMBER_MAX:
+        raise UsageError(
+            f"execution_id must be a whole number from 1, not {shown(execution_id)}", hint="the first execution is 1"
+        )
+    return number
 
 
 def shown(value: object) -> str:

@@ -228,6 +228,7 @@ def test_a_plan_is_carried_out_by_the_command_that_made_it(families: Cli) -> Non
         (("instances", "purge", "--all", "--keep-last", "1"), "there is no terminal to ask on"),
         (("orphans", "cleanup"), "which orphans? give"),
         (("orphans", "cleanup", "--apply", "plan.json", "--min-age", "52w"), "--apply takes no filters"),
+        (("orphans", "cleanup", "--apply", "plan.json", "--parent-completed-before", ""), "--apply takes no filters"),
         (("orphans", "cleanup", "--all", "--kind", "lost"), "--kind 'lost' is none"),
         (("orphans", "cleanup", "--all", "--kind", "unknown", "-n"), "nothing is removed"),
         (("orphans", "cleanup", "--all", "--now", "--grace", "1h"), "do not go together"),

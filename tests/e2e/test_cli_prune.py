@@ -155,6 +155,7 @@ def test_it_asks_on_a_terminal_and_needs_yes_elsewhere(loops: Cli) -> None:
         (("prune", "--all", "-n", "--check"), "do not go together"),
         (("prune", "--all", "--now", "--grace", "1h", "--keep-last", "1"), "do not go together"),
         (("prune", "--apply", "plan.json", "--keep-last", "1"), "--apply takes neither"),
+        (("prune", "--apply", "plan.json", "--keep-last", ""), "--apply takes neither"),
         (("prune", "undo"), "prune undo takes a run or an instance"),
         (("prune", "undo", "queue-1", "--keep-last", "1"), "prune undo takes"),
         (("prune", "queue-1"), "no rules were given"),

@@ -6,7 +6,7 @@ from typing import Any, Final
 import pytest
 
 import duro
-from duro.errors import ExecutionNotFoundError, InvalidRulesError, UsageError
+from duro.errors import ExecutionNotFoundError, InvalidInputError, InvalidRulesError, UsageError
 from duro.model.families import OrphanFilter
 from duro.stores.base import Store
 
@@ -21,6 +21,8 @@ CALLS: Final[dict[str, Callable[[duro.Client, Any], object]]] = {
     "list_instances": lambda client, number: client.list_instances(limit=number),
     "list_executions": lambda client, number: client.list_executions(limit=number),
     "complete_instance_ids": lambda client, number: client.complete_instance_ids("", limit=number),
+    "list_prune_runs": lambda client, number: client.list_prune_runs(limit=number),
+    "find_pruned": lambda client, number: client.find_pruned("a", number),
 }
 
 
@@ -37,6 +39,13 @@ def test_a_number_that_no_store_can_hold_is_refused(client: duro.Client, name: s
     with pytest.raises(UsageError, match=r"must be a whole number .*, not .{1,60}$") as caught:
         CALLS[name](client, number)
     assert caught.value.hint
+
+
+@pytest.mark.parametrize("text", ["\ud800", "a\0b", "a" * 10_000, 1])
+def test_an_id_that_no_hold_and_no_run_can_have_is_refused(client: duro.Client, text: Any) -> None:
+    for call in (client.remove_hold, client.get_prune_run):
+        with pytest.raises(InvalidInputError, match=r"^(hold|run) id .{1,60} "):
+            call(text)
 
 
 @pytest.mark.parametrize("number", [0, -1, 2, 2**63 - 2])

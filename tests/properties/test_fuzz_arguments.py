@@ -154,10 +154,6 @@ patterns = st.one_of(st.sampled_from(["*", "Or*", "[", "[!", "[]", "?" * 300, "*
 maybe = st.none()
 
 
-def is_storable(text: str) -> bool:
-    return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)
-
-
 CALLS: Final[dict[str, st.SearchStrategy[tuple[Any, ...]]]] = {
     "get_instance": st.tuples(ids),
     "get_execution": st.tuples(ids, integers),
@@ -167,10 +163,12 @@ CALLS: Final[dict[str, st.SearchStrategy[tuple[Any, ...]]]] = {
     "get_result": st.tuples(ids),
     "complete_instance_ids": st.tuples(texts),
     "list_ledger": st.tuples(ids),
-    "find_pruned": st.tuples(ids, st.integers(-(2**63), 2**63 - 1)),
+    "find_pruned": st.tuples(ids, integers),
     "find_removed": st.tuples(ids),
     "undo_prune": st.tuples(ids),
-    "remove_hold": st.tuples(texts.filter(is_storable)),
+    "list_prune_runs": st.tuples(),
+    "get_prune_run": st.tuples(texts),
+    "remove_hold": st.tuples(texts),
     "explain_policy": st.tuples(ids),
     "terminate": st.tuples(ids, texts),
     "cancel": st.tuples(ids, texts),
@@ -196,6 +194,7 @@ KEYWORDS: Final[dict[str, dict[str, st.SearchStrategy[Any]]]] = {
     "list_executions": {"limit": integers, "cursor": cursors},
     "list_instances": {"limit": integers, "cursor": cursors},
     "complete_instance_ids": {"limit": integers},
+    "list_prune_runs": {"limit": integers},
     "raise_event": {"request_id": texts},
     "terminate": {"request_id": texts},
     "prune_executions": {"grace_s": st.one_of(integers, st.floats()), "reason": texts},

@@ -36,7 +36,7 @@ from duro.model.retention import (
     as_auto_prune,
     as_prune_options,
 )
-from duro.naming import check_instance_id, check_name, check_text
+from duro.naming import check_count, check_execution_id, check_instance_id, check_name, check_text
 from duro.settings.values import RuntimeSettings
 from duro.stores.base import Store
 from duro.version import __version__
@@ -252,8 +252,8 @@ class Pruning:
         return self.store.list_holds()
 
     def remove_hold(self, hold_id: str) -> None:
-        """Raises HoldNotFoundError: there is none of this id."""
-        if not self.store.remove_hold(hold_id):
+        """Raises HoldNotFoundError: there is none of this id; InvalidInputError: it can be of none."""
+        if not self.store.remove_hold(check_text(hold_id, "hold id")):
             raise HoldNotFoundError(f"there is no hold {hold_id!r}", hint="`duroctl holds list` shows those there are")
 
     # --- policies ----------------------------------------------------------------------------------------------
@@ -329,20 +329,32 @@ class Pruning:
         return self.store.list_ledger(instance_id)
 
     def list_prune_runs(self, *, limit: int = 0) -> tuple[PruneRun, ...]:
-        """Prunes by hand and undos, newest first. ``limit`` 0: all."""
-        return self.store.list_prune_runs(limit)
+        """Prunes by hand and undos, newest first. ``limit`` 0: all.
+
+        Raises:
+            UsageError: ``limit`` is no whole number of at least 0.
+        """
+        return self.store.list_prune_runs(check_count(limit, "limit"))
 
     def get_prune_run(self, run_id: str) -> PruneRun | None:
-        """The prune by hand, or undo, of this id; None: there is none."""
-        return self.store.get_prune_run(run_id)
+        """The prune by hand, or undo, of this id; None: there is none.
+
+        Raises:
+            InvalidInputError: the id can be of none.
+        """
+        return self.store.get_prune_run(check_text(run_id, "run id"))
 
     def ledger_totals(self) -> tuple[LedgerTotals, ...]:
         """What was pruned of instances that are gone, by orchestration."""
         return self.store.ledger_totals()
 
     def find_pruned(self, instance_id: str, execution_id: int) -> PrunedExecution | None:
-        """What is known of an execution that was pruned; None: it was not, or never was."""
-        return self.store.find_pruned(check_instance_id(instance_id), execution_id)
+        """What is known of an execution that was pruned; None: it was not, or never was.
+
+        Raises:
+            UsageError: ``execution_id`` is no execution's number.
+        """
+        return self.store.find_pruned(check_instance_id(instance_id), check_execution_id(execution_id))
 
     # --- inside ------------------------------------------------------------------------------------------------
 
