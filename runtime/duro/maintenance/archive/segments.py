@@ -32,7 +32,8 @@ from duro.version import __version__
 
 _READ_BYTES: Final = 1024 * 1024
 _PIECE_BYTES: Final = 256 * 1024
-"""Of what is unpacked, taken apart into lines at once: a line is an object of some 50 bytes, however short it is."""
+"""Packed at once; and, of what is unpacked, taken apart into lines at once: a line is an object of some 50 bytes,
+however short it is."""
 
 _STEP_BYTES: Final = 1024
 """Given to the decompressor at once: it makes 32 MiB of them at most, whatever they are."""
@@ -66,7 +67,7 @@ class _Written:
 
 def write_segment(place: ArchivePlace, entries: Iterable[Entry], *, store_id: str, now_ms: int, level: int) -> Manifest:
     """Write ``entries`` into a further segment, make it durable, read it back and compare; the manifest, which stands
-    beside it then. In memory there is an entry at a time.
+    beside it then. In memory there is an entry at a time, or ``_PIECE_BYTES`` of short ones.
 
     Raises:
         ArchiveUnavailableError: it cannot be written, or what is read back is something else. There is no such segment.
@@ -113,11 +114,23 @@ def _write(
     instances = histories = events = history_bytes = 0
     content_bytes = 0
     compressor = zstandard.ZstdCompressor(level=level, write_checksum=True).compressobj()
+    piece: list[bytes] = []
+    piece_bytes = 0
 
     def add(data: bytes) -> None:
-        nonlocal content_bytes
+        nonlocal content_bytes, piece_bytes
         content_bytes += len(data)
-        packed = compressor.compress(data)
+        piece.append(data)
+        piece_bytes += len(data)
+        if piece_bytes >= _PIECE_BYTES:
+            pack()
+
+    def pack() -> None:
+        """All of the piece at once: each call gives the interpreter's lock away, which then must be waited for."""
+        nonlocal piece_bytes
+        packed = compressor.compress(b"".join(piece))
+        piece.clear()
+        piece_bytes = 0
         if packed:
             written.write(packed)
 
@@ -136,6 +149,7 @@ def _write(
             history_bytes += size
     end = SegmentEnd(instances=instances, histories=histories, events=events, history_bytes=history_bytes)
     add(encode_line(end))
+    pack()
     written.write(compressor.flush())
     return end, content_bytes
 

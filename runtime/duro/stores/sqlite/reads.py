@@ -77,11 +77,12 @@ def lookup_commit(connection: apsw.Connection, incarnations: Sequence[int]) -> d
 
 def load_histories(connection: apsw.Connection, executions: Sequence[tuple[int, int]]) -> list[tuple[str, ...]]:
     found: list[tuple[str, ...]] = [()] * len(executions)
-    for index, count, joined in connection.execute(sql.HISTORIES, (as_json(executions),)):
+    for index, joined in connection.execute(sql.HISTORIES, (as_json(executions),)):
         if joined is None:
             continue
-        events = tuple(str(joined).split("\n"))
-        if len(events) != count:  # a line break inside one: only a damaged store has it
+        count, *lines = str(joined).split("\n")
+        events = tuple(lines)
+        if len(events) != int(count):  # a line break inside one: only a damaged store has it
             events = tuple(_texts.decode(_value(connection, sql.EVENTS, executions[index])))
         found[index] = events
     return found

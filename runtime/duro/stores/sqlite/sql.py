@@ -547,10 +547,9 @@ SELECT json_group_array(data) FROM (
   SELECT data FROM history WHERE incarnation = ?1 AND execution_id = ?2 ORDER BY event_id)
 """
 
-# The same of each (incarnation, execution) of ?1: which of them, their number, and all of them as lines.
+# The same of each (incarnation, execution) of ?1: which of them; and a line with their number, and they as lines.
 HISTORIES: Final = """
-SELECT k.key, (SELECT count(*) FROM history h WHERE h.incarnation = k.value ->> 0 AND h.execution_id = k.value ->> 1),
-  (SELECT group_concat(data, char(10)) FROM (SELECT data FROM history h
+SELECT k.key, (SELECT count(*) || char(10) || group_concat(data, char(10)) FROM (SELECT data FROM history h
     WHERE h.incarnation = k.value ->> 0 AND h.execution_id = k.value ->> 1 ORDER BY event_id))
 FROM json_each(?1) AS k
 """
