@@ -24,14 +24,7 @@ def directory_of(session: "Session", given: str | None) -> str | None:
     """
     if given is not None:
         return given
-    file = session.config_file
-    if file is None:
-        return None
-    from duro.settings.files import load_settings
-    from duro.settings.places_of_stores import archive_directory
-
-    directory = load_settings(file, str(file)).archive.directory
-    return None if directory is None else str(archive_directory(directory, str(file)))
+    return None if session.config_file is None else _configured(session.config_file, if_enabled=False)
 
 
 def enabled_directory(session: "Session") -> str | None:
@@ -44,9 +37,17 @@ def enabled_directory(session: "Session") -> str | None:
     file = session.config_file
     if file is None or b"archive" not in file.read_bytes():
         return None
-    from duro.settings.files import load_settings
+    return _configured(file, if_enabled=True)
 
-    return directory_of(session, None) if load_settings(file, str(file)).archive.enabled else None
+
+def _configured(file: Path, *, if_enabled: bool) -> str | None:
+    from duro.settings.files import load_settings
+    from duro.settings.places_of_stores import archive_directory
+
+    said = load_settings(file, str(file)).archive
+    if said.directory is None or (if_enabled and not said.enabled):
+        return None
+    return str(archive_directory(said.directory, str(file)))
 
 
 @contextmanager

@@ -97,7 +97,7 @@ def list_archived(
             return rows[:size], str(offset + size) if len(rows) > size else None
 
         pages = Pages(fetch, rows_max, start)
-        session.output.listing(ARCHIVED, pages, lambda: _now_ms(session))
+        session.output.listing(ARCHIVED, pages, _now_ms)
         session.note_more(pages.next)
         if session.output.terminal:
             histories, segments = found.count()
@@ -251,14 +251,7 @@ def restore(
                     raise
                 refused.append(error)
                 continue
-            done = RestoreResult(
-                instances=done.instances + part.instances,
-                executions=done.executions + part.executions,
-                events=done.events + part.events,
-                history_bytes=done.history_bytes + part.history_bytes,
-                there=done.there + part.there,
-                hold_id=part.hold_id or done.hold_id,
-            )
+            done = done.plus(part)
             if interrupted:
                 break
     session.output.result(RESTORED, done, restored_lines(done))
@@ -302,8 +295,7 @@ def _note_problems(session: Session, found: "Archive") -> None:
         session.note(problem.message)
 
 
-def _now_ms(session: Session) -> int:
+def _now_ms() -> int:
     import time
 
-    del session
     return time.time_ns() // 1_000_000

@@ -1,6 +1,7 @@
 """Archives as rows, documents and lines. Pure."""
 
 from collections.abc import Iterator, Sequence
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
 
 from duro.model.archive import RestoreResult, WaitingArchive
@@ -113,21 +114,18 @@ def manifest_json(manifest: "Manifest") -> dict[str, Any]:
 SEGMENT: Final = View(
     "duroctl.archive_segment/1",
     "segment",
-    tuple(
-        Column(name, None, kind, lambda m, f=field: getattr(m, f))  # type: ignore[misc, arg-type]
-        for name, kind, field in (
-            ("segment", "id", "segment"),
-            ("store_id", "text", "store_id"),
-            ("made_at", "time", "made_at_ms"),
-            ("duro_version", "text", "duro_version"),
-            ("instances", "number", "instances"),
-            ("histories", "number", "histories"),
-            ("event_count", "number", "events"),
-            ("history_bytes", "bytes", "history_bytes"),
-            ("content_bytes", "bytes", "content_bytes"),
-            ("file_bytes", "bytes", "file_bytes"),
-            ("sha256", "text", "sha256"),
-        )
+    (
+        Column("segment", None, "id", attrgetter("segment")),
+        Column("store_id", None, "text", attrgetter("store_id")),
+        Column("made_at", None, "time", attrgetter("made_at_ms")),
+        Column("duro_version", None, "text", attrgetter("duro_version")),
+        Column("instances", None, "number", attrgetter("instances")),
+        Column("histories", None, "number", attrgetter("histories")),
+        Column("event_count", None, "number", attrgetter("events")),
+        Column("history_bytes", None, "bytes", attrgetter("history_bytes")),
+        Column("content_bytes", None, "bytes", attrgetter("content_bytes")),
+        Column("file_bytes", None, "bytes", attrgetter("file_bytes")),
+        Column("sha256", None, "text", attrgetter("sha256")),
     ),
     manifest_json,
     lambda m: m.segment,

@@ -161,3 +161,14 @@ class RestoreResult(msgspec.Struct, frozen=True, kw_only=True):
     history_bytes: int = 0
     there: int = 0
     hold_id: str = ""
+
+    def plus(self, other: "RestoreResult") -> "RestoreResult":
+        """Both together; of their holds, that of the later one that restored something."""
+        return RestoreResult(
+            instances=self.instances + other.instances,
+            executions=self.executions + other.executions,
+            events=self.events + other.events,
+            history_bytes=self.history_bytes + other.history_bytes,
+            there=self.there + other.there,
+            hold_id=other.hold_id or self.hold_id,
+        )

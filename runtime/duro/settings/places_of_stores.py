@@ -14,5 +14,6 @@ def anchored(url: str, base: Path) -> str:
 
 
 def archive_directory(directory: str, file: str) -> Path:
-    """``[archive] directory`` as an absolute path; a relative one starts at the directory of ``file``."""
-    return Path(os.path.abspath(os.path.join(os.path.dirname(file), directory)))  # noqa: PTH100, PTH118, PTH120
+    """``[archive] directory`` as an absolute path; a relative one starts at the directory of ``file``. Links in it
+    stay, as the user wrote them."""
+    return Path(os.path.abspath(Path(file).parent / directory))  # noqa: PTH100 - resolve() would hide the links

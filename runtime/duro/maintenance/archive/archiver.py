@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -248,14 +249,17 @@ class Archiver:
     def _note(self, segment: "_Segment") -> None:
         room = Room(self._store)
         for part in _batches(segment.pruned):
-            room.make(lambda _, part=part: self._store.note_archived(part, []))  # type: ignore[misc]
+            room.make(partial(self._noted, part, ()))
             room.leave()
         if segment.whole:
-            room.make(lambda _: self._store.note_archived([], segment.whole))
+            room.make(partial(self._noted, (), segment.whole))
         room.end()
         for incarnation in segment.whole:
             self._reached.pop(incarnation, None)
         self._reached |= segment.reached
+
+    def _noted(self, pruned: Sequence[tuple[int, int]], whole: Sequence[int], _small: bool) -> None:
+        self._store.note_archived(pruned, whole)
 
 
 class _Segment:

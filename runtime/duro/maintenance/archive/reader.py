@@ -249,14 +249,7 @@ class Archive:
                     source=source,
                 )
             )
-            total = RestoreResult(
-                instances=total.instances + done.instances,
-                executions=total.executions + done.executions,
-                events=total.events + done.events,
-                history_bytes=total.history_bytes + done.history_bytes,
-                there=total.there + done.there,
-                hold_id=total.hold_id or done.hold_id,
-            )
+            total = total.plus(done)
             if progress is not None and progress(total) is False:
                 break
         return total

@@ -1,7 +1,7 @@
 """The SQL statements of families: lineages, whole instances that are removed, and children that end with their parent.
 See ``sql`` for the rules that hold for them."""
 
-# ruff: noqa: S608
+# ruff: noqa: S608 - as in `sql`: only constants are put together, data is bound
 
 from typing import Final
 
