@@ -110,9 +110,9 @@ class SweptArchives:
     def _tell(self, archiver: "Archiver") -> None:
         """Once, until it can be used again."""
         problems = {str(error) for error in archiver.unavailable.values()}
-        self._counters.failed(len(problems))
         for problem in sorted(problems - self._told):
             HOST_LOGGER.warning("what is pruned stays in the store until it is archived: %s", problem)
         if self._told and not problems:
             HOST_LOGGER.info("the archive can be used again")
         self._told = problems
+        self._counters.failed(len(problems))  # last: who sees the count can read what it counts
