@@ -66,8 +66,8 @@ from duro.stores.base import Store
 _CHILDREN_A_READ: Final = 500
 _FAMILIES_A_READ: Final = 200
 _INSTANCES_A_PAGE: Final = 1_000
-_POLITE_PART: Final = 2
-"""Where somebody else writes, a batch is half."""
+_POLITE_PART: Final = 4
+"""Where somebody else writes, a batch is a quarter."""
 
 _ANCESTORS_MAX: Final = 10_000
 """A chain is as long as somebody nested orchestrations; beyond this it is a mistake, and is cut off."""

@@ -31,6 +31,7 @@ import msgspec
 from duro.clock import Clock
 from duro.errors import CommitUnknownError, DuroError, StoreClosedError, StoreError
 from duro.stores.sqlite import sql
+from duro.stores.sqlite.checkpoints import GradualCheckpoints, write_out_of_system
 from duro.stores.sqlite.connection import FaultHook, Synchronous, concerns_the_store, set_bulk, store_error
 from duro.stores.sqlite.rows import Row, Rows, Value
 
@@ -170,6 +171,7 @@ class Committer:
         self.commits = 0
         self._synchronous: Synchronous = synchronous
         self._bulk = False
+        self._checkpoints: GradualCheckpoints | None = None
         self._unsynced = False
         self._connection = connection
         self._path = path
@@ -232,6 +234,8 @@ class Committer:
         with self._lock:
             if not self._closed:
                 self._closed = True
+                if self._checkpoints is not None:
+                    self._checkpoints.close()
                 self._connection.close()
 
     def _run_queued(self) -> None:
@@ -286,7 +290,9 @@ class Committer:
 
     def _begin(self, *, bulk: bool) -> None:
         if bulk is not self._bulk:
-            set_bulk(self._connection, self._synchronous, bulk=bulk)
+            if self._checkpoints is None and (write_out := write_out_of_system()):
+                self._checkpoints = GradualCheckpoints(self._path, write_out)
+            set_bulk(self._connection, self._synchronous, self._checkpoints, bulk=bulk)
             self._bulk = bulk
         self._connection.execute(sql.BEGIN_WRITE)
 

@@ -21,6 +21,7 @@ from duro.errors import (
     StoreReadOnlyError,
 )
 from duro.stores.sqlite import sql
+from duro.stores.sqlite.checkpoints import GradualCheckpoints
 
 Synchronous = Literal["FULL", "NORMAL", "EXTRA"]
 
@@ -31,7 +32,7 @@ _SYNCHRONOUS_LEVEL: Final = {"NORMAL": 1, "FULL": 2, "EXTRA": 3}
 _INCREMENTAL: Final = 2
 _AUTOCHECKPOINT_PAGES: Final = 8000
 _AUTOCHECKPOINT_PAGES_OF_BULK: Final = 2000
-"""8 MiB. Less made the neighbours wait no less, more made them wait longer (docs/pruning.md)."""
+"""Where the system cannot write out a file in pieces (``checkpoints``)."""
 
 _JOURNAL_SIZE_LIMIT_BYTES: Final = 64 * 1024 * 1024
 _SHARED_MEMORY_BYTES: Final = 32 * 1024
@@ -143,10 +144,20 @@ def open_writer(path: Path, *, busy_timeout_ms: int, synchronous: Synchronous, n
     return connection
 
 
-def set_bulk(connection: apsw.Connection, synchronous: Synchronous, *, bulk: bool) -> None:
+def set_bulk(
+    connection: apsw.Connection, synchronous: Synchronous, checkpoints: GradualCheckpoints | None, *, bulk: bool
+) -> None:
     """Between transactions: the following ones are of long work that syncs at its end, or of ``synchronous`` again."""
     connection.execute(sql.SET_SYNCHRONOUS["NORMAL" if bulk else synchronous])
-    connection.wal_autocheckpoint(_AUTOCHECKPOINT_PAGES_OF_BULK if bulk else _AUTOCHECKPOINT_PAGES)
+    if bulk and checkpoints is not None:
+
+        def committed(_connection: apsw.Connection, _schema: str, log_pages: int) -> int:
+            checkpoints.committed(log_pages)
+            return apsw.SQLITE_OK
+
+        connection.set_wal_hook(committed)
+    else:
+        connection.wal_autocheckpoint(_AUTOCHECKPOINT_PAGES_OF_BULK if bulk else _AUTOCHECKPOINT_PAGES)
 
 
 class BusyWait:

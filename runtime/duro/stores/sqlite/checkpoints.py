@@ -1,0 +1,138 @@
+"""Checkpoints that let the neighbours sync: the log is copied into the file in small pieces, each written out at once.
+
+SQLite copies the log into the file, then syncs the file. That sync hands the disk megabytes in one go, and a process
+that syncs the log for its own commit meanwhile waits behind all of them. So a long removal checkpoints through a
+connection of its own, below which every 128 KiB of the file are written out before the next are (``sync_file_range``):
+the disk never has more than a piece of it to do, and the sync at the end finds nothing left. It is a hint only: what is
+durable, and when, is still said by SQLite's own syncs. Where the system has no such call, SQLite checkpoints as ever.
+"""
+
+import contextlib
+import functools
+import itertools
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import apsw
+
+from duro.stores.sqlite import sql
+
+_PIECE_BYTES: Final = 128 * 1024
+_LOG_PAGES: Final = 2000
+"""8 MiB. Less made the neighbours wait no less, more made them wait longer (docs/pruning.md)."""
+
+_DESCRIPTORS: Final = Path("/proc/self/fd")
+_WAIT_WRITE_WAIT: Final = 0b111
+"""SYNC_FILE_RANGE_WAIT_BEFORE, _WRITE and _WAIT_AFTER: whatever of the range is not on its way is sent, and waited for
+(sync_file_range(2))."""
+
+_numbers = itertools.count(1)
+
+WriteOut = Callable[[int], object]
+"""Write out what the system holds of the file with this descriptor."""
+
+
+@functools.cache
+def write_out_of_system() -> WriteOut | None:
+    """How this system writes out a file without a sync, or None."""
+    import ctypes  # only long removals need it
+
+    call = getattr(ctypes.CDLL(None), "sync_file_range", None)
+    if call is None or not _DESCRIPTORS.is_dir():  # not Linux
+        return None
+    call.argtypes = (ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint)
+    return lambda descriptor: call(descriptor, 0, 0, _WAIT_WRITE_WAIT)
+
+
+class GradualCheckpoints:
+    """Checkpoints of the file at ``path``, for the one thread that writes it. Opens what it needs when it is needed.
+
+    ``write_out``: see ``write_out_of_system``.
+    """
+
+    def __init__(self, path: Path, write_out: WriteOut) -> None:
+        self._path = path
+        self._write_out = write_out
+        self._files: _WrittenOutFiles | None = None
+        self._connection: apsw.Connection | None = None
+
+    def committed(self, log_pages: int) -> None:
+        """After a commit that left ``log_pages`` in the log: when they are many, copy those that nobody reads. What
+        cannot be copied now stays in the log for the next time, as with SQLite's own automatic checkpoints."""
+        if log_pages >= _LOG_PAGES:
+            with contextlib.suppress(apsw.Error):
+                self._opened().wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+
+    def close(self) -> None:
+        """Before the connection that writes is closed, which then makes the last checkpoint."""
+        if self._connection is not None:
+            self._connection.close()
+        if self._files is not None:
+            self._files.unregister()
+        self._connection = self._files = None
+
+    def _opened(self) -> apsw.Connection:
+        if self._files is None:
+            self._files = _WrittenOutFiles(f"duro-checkpoints-{next(_numbers)}", self._write_out)
+        if self._connection is None:
+            connection = apsw.Connection(str(self._path), flags=apsw.SQLITE_OPEN_READWRITE, vfs=self._files.name)
+            try:
+                connection.execute(sql.SET_SYNCHRONOUS["FULL"])
+                connection.wal_autocheckpoint(0)
+                connection.execute(sql.DATA_VERSION)  # it has seen the log from here on
+            except BaseException:
+                connection.close()
+                raise
+            self._connection = connection
+        return self._connection
+
+
+class _WrittenOutFiles(apsw.VFS):
+    """The default file system, with a database file that is written out piece by piece."""
+
+    def __init__(self, name: str, write_out: WriteOut) -> None:
+        super().__init__(name, "")
+        self.name = name
+        self._write_out = write_out
+
+    def xOpen(self, name: str | apsw.URIFilename | None, flags: list[int]) -> apsw.VFSFile:  # noqa: N802 - the name SQLite gives it
+        if isinstance(name, apsw.URIFilename) and flags[0] & apsw.SQLITE_OPEN_MAIN_DB:
+            return _WrittenOutFile(name, flags, self._write_out)
+        return apsw.VFSFile("", name, flags)
+
+
+class _WrittenOutFile(apsw.VFSFile):
+    def __init__(self, name: apsw.URIFilename, flags: list[int], write_out: WriteOut) -> None:
+        super().__init__("", name, flags)
+        self._descriptor = _descriptor_of(name.filename())
+        self._write_out = write_out
+        self._bytes = 0
+
+    def xWrite(self, data: bytes, offset: int) -> None:  # noqa: N802 - the name SQLite gives it
+        super().xWrite(data, offset)
+        self._bytes += len(data)
+        if self._bytes >= _PIECE_BYTES:
+            self._out()
+
+    def xSync(self, flags: int) -> None:  # noqa: N802 - the name SQLite gives it
+        self._out()
+        super().xSync(flags)
+
+    def _out(self) -> None:
+        self._bytes = 0
+        if self._descriptor is not None:
+            self._write_out(self._descriptor)
+
+
+def _descriptor_of(path: str) -> int | None:
+    """One that SQLite has of the file. A descriptor of our own would not do: closing it would drop every lock that this
+    process has on the file. If SQLite closes this one and its number comes to mean another file, that is written out,
+    which harms nothing."""
+    file = Path(path).stat()
+    for entry in _DESCRIPTORS.iterdir():
+        with contextlib.suppress(OSError):  # the one that read the directory is closed by now
+            if os.path.samestat(os.fstat(int(entry.name)), file):
+                return int(entry.name)
+    return None
