@@ -476,6 +476,29 @@ def test_an_apply_names_the_instances_that_are_gone_and_does_not_count_them(
     assert (done.instances_processed, done.executions_deleted) == (1, 2)
 
 
+def test_a_plan_whose_ids_were_edited_takes_nothing_of_the_lives_it_then_names(
+    store: Store, worker: ScriptedWorker, client: duro.Client
+) -> None:
+    for each in ("a", "b"):
+        loop(store, worker, each, 3)
+    pruning = client.plan_prune(1, scope=duro.PruneScope(instance_ids=("a",)))
+    edited = tuple(msgspec.structs.replace(each, instance_id="b") for each in pruning.instances)
+    client.terminate("b", "over")
+    purging = client.plan_purge(NOW, scope=duro.PruneScope(instance_ids=("b",)))
+    items = tuple(msgspec.structs.replace(each, instance_id="a") for each in purging.items)
+    before = store.dump()
+    pruned = client.apply_plan(msgspec.structs.replace(pruning, instances=edited))
+    assert (pruned.executions_deleted, {each.why for each in pruned.skipped}) == (0, {"its instance is gone"})
+    removed = client.apply_removal(msgspec.structs.replace(purging, items=items))
+    assert (removed.instances, [(each.instance_id, each.why) for each in removed.skipped]) == (
+        0,
+        [("a", "it is gone already")],
+    )
+    assert store.dump() == before
+    assert client.apply_plan(pruning).executions_deleted == 2
+    assert client.apply_removal(purging).instances == 1
+
+
 # --- what is left when somebody says stop ------------------------------------------------------------------------
 
 

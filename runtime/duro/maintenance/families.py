@@ -447,7 +447,7 @@ def apply(
         overrides=purge_overrides(policies.sources) if configured else (),
     )
     run.carry_out(
-        RemovalOrder(incarnation=item.incarnation, rules=item.rules, origin=item.origin)
+        RemovalOrder(incarnation=item.incarnation, rules=item.rules, origin=item.origin, instance_id=item.instance_id)
         for item in going
         if item.rules is not None
     )

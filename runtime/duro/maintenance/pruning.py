@@ -314,6 +314,7 @@ def _orders_of(made: PrunePlan) -> Iterator[tuple[PruneOrder, int]]:
                 origin=instance.origin,
                 after=min(only) - 1,
                 only=only,
+                instance_id=instance.instance_id,
             )
             yield order, max(only) - min(only) + 1
 

@@ -410,11 +410,16 @@ class RemovalPlan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RemovalOrder(msgspec.Struct, frozen=True, kw_only=True):
-    """Remove the family whose root is ``incarnation``, if ``rules`` still let it go."""
+    """Remove the family whose root is ``incarnation``, if ``rules`` still let it go. ``instance_id`` is as in
+    ``PruneOrder``."""
 
     incarnation: int
     rules: RemovalRules
     origin: PolicyOrigin
+    instance_id: str | None = None
+
+    def is_of(self, instance_id: str) -> bool:
+        return self.instance_id is None or self.instance_id == instance_id
 
 
 class RemovalBatch(msgspec.Struct, frozen=True, kw_only=True):

@@ -89,7 +89,8 @@ class PruneOrder(msgspec.Struct, frozen=True, kw_only=True):
     """Prune one life of one instance by ``rules`` (several: united).
 
     Executions after ``after`` are looked at, at most ``PruneBatch.executions_max`` of them. ``only``: of those the
-    rules let go, just these may go (the items of a plan that is applied); None: all.
+    rules let go, just these may go (the items of a plan that is applied); None: all. ``instance_id``: the life must be
+    of this instance, else it is as if it were not there (a plan may have been edited); None: of any.
     """
 
     incarnation: int
@@ -97,6 +98,10 @@ class PruneOrder(msgspec.Struct, frozen=True, kw_only=True):
     origin: PolicyOrigin
     after: int = 0
     only: frozenset[int] | None = None
+    instance_id: str | None = None
+
+    def is_of(self, instance_id: str) -> bool:
+        return self.instance_id is None or self.instance_id == instance_id
 
 
 class PruneBatch(msgspec.Struct, frozen=True, kw_only=True):

@@ -237,10 +237,11 @@ class Families:
             newest = cache(self._newest_finished)
             taken: set[int] = set()
             for order in batch.orders:
-                if order.incarnation not in self._instances or order.incarnation in taken:
+                root = self._instances.get(order.incarnation)
+                if root is None or order.incarnation in taken or not order.is_of(root.instance_id):
                     outcomes.append(msgspec.structs.replace(NOTHING_THERE, incarnation=order.incarnation))
                     continue
-                whole = self._family(self._instances[order.incarnation])
+                whole = self._family(root)
                 members = tuple(each for each in whole.members if each.incarnation not in taken)
                 family = Family(members=members, child=whole.child)
                 verdict = verdict_on(

@@ -179,7 +179,7 @@ class Pruning(Families):
             results = []
             for order in batch.orders:
                 instance = self._instances.get(order.incarnation)
-                if instance is None:
+                if instance is None or not order.is_of(instance.instance_id):
                     results.append(OrderResult(result=PruneResult(), next_after=None))
                     continue
                 view = _view(instance, order.after, batch.executions_max, count_max)

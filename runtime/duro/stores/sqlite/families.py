@@ -193,10 +193,10 @@ def remove(transaction: Transaction, batch: RemovalBatch) -> list[RemovalOutcome
     going: list[_Going] = []
     outcomes = []
     for order in batch.orders:
-        if order.incarnation not in by_root or order.incarnation in taken:
+        whole = by_root.get(order.incarnation)
+        if whole is None or order.incarnation in taken or not order.is_of(whole.root.instance_id):
             outcomes.append(msgspec.structs.replace(NOTHING_THERE, incarnation=order.incarnation))
             continue
-        whole = by_root[order.incarnation]
         family = Family(
             members=tuple(each for each in whole.members if each.incarnation not in taken), child=whole.child
         )

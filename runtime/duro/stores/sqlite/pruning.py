@@ -48,7 +48,7 @@ def prune(transaction: Transaction, batch: PruneBatch) -> list[OrderResult]:
     results = []
     run = ledger.RunTotals()
     for place, order in enumerate(batch.orders):
-        if place not in read:
+        if place not in read or not all(order.is_of(each.instance_id) for each in read[place][2][:1]):
             results.append(OrderResult(result=PruneResult(), next_after=None))
             continue
         view = seen[place]

@@ -388,6 +388,18 @@ class PruneOrderContract(PruningContract):
             (1, "it was removed in the meantime"),
         ]
 
+    def test_an_order_of_another_instance_takes_nothing(self, store: Store, worker: ScriptedWorker) -> None:
+        incarnation = self.loop(store, worker, 3)
+        batch = prune_batch((incarnation, 1))
+        before = store.dump()
+        of_another = msgspec.structs.replace(batch.orders[0], instance_id="b")
+        (done,) = store.prune(msgspec.structs.replace(batch, orders=(of_another,)))
+        assert (done.next_after, done.result.instances_processed) == (None, 0)
+        assert store.dump() == before
+        of_this = msgspec.structs.replace(of_another, instance_id="a")
+        (done,) = store.prune(msgspec.structs.replace(batch, orders=(of_this,)))
+        assert done.result.executions_deleted == 2
+
     def test_a_plan_made_under_other_policies_changes_nothing(self, store: Store, worker: ScriptedWorker) -> None:
         incarnation = self.loop(store, worker, 3)
         revision = store.published_policies().revision
