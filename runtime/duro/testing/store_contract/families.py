@@ -41,6 +41,7 @@ from duro.testing.builders import (
     wait_started,
 )
 from duro.testing.clock import ManualClock
+from duro.testing.invariants import check_invariants
 from duro.testing.scripted import ScriptedWorker
 from duro.testing.store_contract.pruning import chain
 from duro.testing.store_contract.suite import StoreContract
@@ -534,6 +535,7 @@ class FamilyRemovalContract(FamilyContract):
         store.undo_prune("hold-1", clock.now_ms() + 1, instance_id="c")
         assert self.child(store, "c").parent_removed_at_ms == clock.now_ms()
         assert place_of(self.child(store, "c")).kind is OrphanKind.PARENT_MISSING
+        check_invariants(store)
         clock.advance(10)
         assert self.remove(store, (self.number(store, "c"), ORPHANS), grace_ms=5_000)[0].removed
         store.undo_prune("hold-2", clock.now_ms() + 1, instance_id="a")
