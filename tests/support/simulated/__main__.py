@@ -12,12 +12,11 @@ from pathlib import Path
 
 import msgspec
 
-from tests.support.simulated.campaign import MOVES, Outcome, Recipe, Totals, recipe_of, simulating
-from tests.support.simulated.moves import StoreKind
+from tests.support.simulated.campaign import MOVES, Outcome, Recipe, Totals, recipe_of, run_seeds, simulating
 from tests.support.simulated.planted import PLANTED
 from tests.support.simulated.rare import RARE
 
-SEEDS_A_PART = 500
+SEEDS_A_PART = 100
 SEEDS_OF_A_MISTAKE = 500
 
 
@@ -44,13 +43,6 @@ def main() -> int:
     return _campaign(arguments)
 
 
-def _part(first: int, count: int, moves: int, store: StoreKind | None) -> Totals:
-    totals = Totals()
-    with simulating() as campaign:
-        totals.add(campaign.run(recipe_of(seed, count=moves, store=store)) for seed in range(first, first + count))
-    return totals
-
-
 def _campaign(arguments: argparse.Namespace) -> int:
     began_s = time.monotonic()
     totals = Totals()
@@ -60,7 +52,7 @@ def _campaign(arguments: argparse.Namespace) -> int:
     ]
     print(f"{arguments.seeds:,} seeds from {arguments.seed}", flush=True)
     with ProcessPoolExecutor(arguments.processes, multiprocessing.get_context("spawn")) as pool:
-        waiting = [pool.submit(_part, *part, arguments.moves, arguments.store) for part in parts]
+        waiting = [pool.submit(run_seeds, *part, arguments.moves, arguments.store) for part in parts]
         for part in waiting:
             if time.monotonic() - began_s > arguments.seconds and part.cancel():
                 continue
@@ -122,7 +114,7 @@ def _plant(arguments: argparse.Namespace) -> int:
                 for number in range(SEEDS_OF_A_MISTAKE):
                     outcome = campaign.run(recipe_of(arguments.seed + number, count=arguments.moves, store="memory"))
                     if outcome.finding:
-                        found = number + 1, outcome.finding.splitlines()[0]
+                        found = number + 1, outcome.finding.splitlines()[0][:120]
                         break
             seconds = time.monotonic() - began_s
             if found is None:

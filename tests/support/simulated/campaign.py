@@ -169,3 +169,11 @@ class Totals:
         self.moves += other.moves
         self.rare.update(other.rare)
         self.failed += other.failed
+
+
+def run_seeds(first: int, count: int, moves: int = MOVES, store: StoreKind | None = None) -> Totals:
+    """So many seeds from ``first`` on."""
+    totals = Totals()
+    with simulating() as campaign:
+        totals.add(campaign.run(recipe_of(seed, count=moves, store=store)) for seed in range(first, first + count))
+    return totals

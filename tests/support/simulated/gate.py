@@ -1,7 +1,6 @@
 """Between an actor and the store: here calls fail, actors die, and others get in between."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any, Final, Protocol, cast
 
 from duro.errors import CommitUnknownError, StalePlanError, StoreLockedError
@@ -87,30 +86,37 @@ class Gate:
     def call(self, name: str, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
         if self.dead:
             raise Died
-        method = getattr(self.store, name)
         if name in _NOT_A_CALL:
-            with self.own_time():
-                return method(*arguments, **keywords)
+            return self._in_own_time(name, arguments, keywords)
         fault = self.point()
         if name not in WRITES:
             if name == "lookup_commit":
                 self._world.count("an unknown commit is looked up")
             if fault is not None:
                 self._fail("crash before" if fault.startswith("crash") else "lost", name)
-            with self.own_time():
-                return method(*arguments, **keywords)
+            return self._in_own_time(name, arguments, keywords)
         if fault in ("lost", "unknown, not applied", "crash before"):
             self._fail(fault, name)
-        with self.own_time():
-            try:
-                result = method(*arguments, **keywords)
-            except StalePlanError:
-                if self.actor in WORKERS:
-                    self._world.count("a sweep plans again")
-                raise
-            self._world.applied(self.actor, name, arguments, keywords, result, self.clock.now_ms())
+        try:
+            result = self._in_own_time(name, arguments, keywords)
+        except StalePlanError:
+            if self.actor in WORKERS:
+                self._world.count("a sweep plans again")
+            raise
         if fault is not None:
             self._fail(fault, name)
+        return result
+
+    def _in_own_time(self, name: str, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
+        """The store's clock shows the actor's time meanwhile."""
+        clock = self.clock
+        others, clock.skew_ms = clock.skew_ms, self.skew_ms
+        try:
+            result = getattr(self.store, name)(*arguments, **keywords)
+            if name in WRITES:
+                self._world.applied(self.actor, name, arguments, keywords, result, clock.now_ms())
+        finally:
+            clock.skew_ms = others
         return result
 
     def _fail(self, fault: str, name: str) -> None:
@@ -120,14 +126,6 @@ class Gate:
         if fault == "lost":
             raise StoreLockedError("the store is locked")
         raise CommitUnknownError("the disk does not answer")
-
-    @contextmanager
-    def own_time(self) -> Iterator[None]:
-        others, self.clock.skew_ms = self.clock.skew_ms, self.skew_ms
-        try:
-            yield
-        finally:
-            self.clock.skew_ms = others
 
     def as_store(self) -> Store:
         """The gate, as a store."""
@@ -151,8 +149,12 @@ def _now_ms(self: Any) -> int:
     gate: Gate = self.gate
     if gate.dead:
         raise Died
-    with gate.own_time():
+    clock = gate.clock
+    others, clock.skew_ms = clock.skew_ms, gate.skew_ms
+    try:
         return gate.store.now_ms()
+    finally:
+        clock.skew_ms = others
 
 
 _Gated: Final[Any] = type(

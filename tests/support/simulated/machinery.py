@@ -54,7 +54,7 @@ SMALL: Final[tuple[tuple[Any, str, Any], ...]] = (
     (archiver, "_NOTES_A_BATCH", 2),
 )
 
-_SEEDS_BETWEEN_COLLECTIONS: Final = 25
+_SEEDS_BETWEEN_COLLECTIONS: Final = 40
 
 
 class Present(Protocol):
@@ -184,10 +184,13 @@ def machinery() -> Iterator[Machinery]:
         logger.setLevel(logging.ERROR)
         logger.propagate = False
         collects = gc.isenabled()
+        gc.collect()
+        gc.freeze()
         gc.disable()
         try:
             yield shared
         finally:
+            gc.unfreeze()
             if collects:
                 gc.enable()
             logger.removeHandler(handler)

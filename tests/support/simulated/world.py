@@ -2,6 +2,7 @@
 stop, and everything comes to its end."""
 
 import contextlib
+import os
 import random
 import traceback
 from collections.abc import Callable, Sequence
@@ -16,6 +17,7 @@ from duro.clock import Clock
 from duro.codec import encode_payload
 from duro.errors import CommitUnknownError, DuroError, InstanceExistsError, StoreError
 from duro.host.activities import ActivityAttempt, ActivityContext, ActivityKey, ActivityOutcome
+from duro.host.maintenance import LEASE_MS as MAINTENANCE_LEASE_MS
 from duro.host.scheduler import FINISHED, Step
 from duro.maintenance.archive.reader import Archive
 from duro.model.failure import FailureDetails
@@ -34,6 +36,7 @@ from tests.support.simulated.orchestrations import NEWER, OLDER, expected
 
 _TRIES_OF_A_CLIENT: Final = 3
 _ROUNDS_TO_FINISH: Final = 300
+_SWEEPS_TO_REST: Final = 40
 _MOVES_BETWEEN_CHECKS: Final = 12
 
 CONFIGURATION_FILES: Final = {
@@ -286,12 +289,19 @@ class World:
         self, actor: str, call: str, arguments: tuple[Any, ...], keywords: dict[str, Any], result: Any, now_ms: int
     ) -> None:
         if self.trace is not None:
-            self.trace.append(f"    {actor} {call} {now_ms} {arguments!r} {keywords!r} -> {result!r}")
+            self._write(f"    {actor} {call} {now_ms} {arguments!r} {keywords!r} -> {result!r}")
         try:
             if self.chronicle.applied(actor, call, arguments, keywords, result, now_ms):
                 self.chronicle.saw(self.look())
         except Exception:  # raised here it would be taken for an error of the store
             self.chronicle.broken(traceback.format_exc())
+
+    def _write(self, line: str) -> None:
+        """Into the trace, without what is another one in every process."""
+        assert self.trace is not None, "it is traced"
+        for path, name in ((self.directory, "DIRECTORY"), (self._config.parent, "FILES")):
+            line = line.replace(str(path), name)
+        self.trace.append(line.replace(f"process_id={os.getpid()},", ""))
 
     def disk_point(self) -> FaultKind | None:
         if not self._busy or self._busy[-1] not in self._gates:
@@ -440,7 +450,7 @@ class World:
         except DuroError as error:
             self.count(f"refused: {type(error).__name__}")
             if self.trace is not None:
-                self.trace.append(f"    {type(error).__name__}: {error}")
+                self._write(f"    {type(error).__name__}: {error}")
 
     # --- clients ---------------------------------------------------------------------------------------------------
 
@@ -605,7 +615,6 @@ class World:
         for turn in range(_ROUNDS_TO_FINISH):
             unfinished = [life for life in self.chronicle.around.values() if not life.over and life.removed is None]
             if not unfinished:
-                self.rounds = turn
                 break
             if turn % 4 == 0:
                 self._tell(unfinished)
@@ -635,13 +644,18 @@ class World:
         return life.instance_id
 
     def _rest(self) -> None:
-        """Sweeps have nothing left to do."""
-        names = list(self.workers)
-        for name in names:
+        """One worker sweeps until nothing is left to do."""
+        name = next(iter(self.workers))
+        self.time.advance(MAINTENANCE_LEASE_MS)
+        for _ in range(_SWEEPS_TO_REST):
             self._make(Move(name, "renew"))
-        for _ in range(3):
-            self._make(Move(names[0], "renew"))
-            self._make(Move(names[0], "sweep"))
+            self._make(Move(name, "sweep"))
+            left = self._first[0].backlog()
+            due = left.due_executions + left.due_instances + left.due_removed
+            if not (due or left.unarchived_executions or left.unarchived_instances):
+                return
+            self.time.advance(5_000)
+        self.chronicle.broken(f"sweeps leave something undone: {left}")
 
     def _check_the_end(self) -> None:
         dump = self.dump()
@@ -665,6 +679,9 @@ class World:
         if self.chronicle.archived:
             self._check_archive()
         self._check_ledger(dump)
+        errors = [each for each in self._first[0].checkup(deep=True) if each.count and each.severity == "error"]
+        if errors:
+            self.chronicle.broken(f"a checkup finds {errors}")
 
     def _check_archive(self) -> None:
         """What was said to be in the archive is, as it was."""
