@@ -15,7 +15,14 @@ import msgspec
 import duro
 from duro.clock import Clock
 from duro.codec import encode_payload
-from duro.errors import CommitUnknownError, DuroError, InstanceExistsError, StoreError
+from duro.errors import (
+    CommitUnknownError,
+    DuroError,
+    ExecutionNotFoundError,
+    ExecutionPrunedError,
+    InstanceExistsError,
+    StoreError,
+)
 from duro.host.activities import ActivityAttempt, ActivityContext, ActivityKey, ActivityOutcome
 from duro.host.maintenance import LEASE_MS as MAINTENANCE_LEASE_MS
 from duro.host.scheduler import FINISHED, Step
@@ -477,6 +484,7 @@ class World:
                 _answered(lambda: client.terminate(instance_id, "enough", request_id=request_id))
             case "look", (instance_id,):
                 self._look_at_result(client, instance_id)
+                self._read(client, instance_id, disturbed=bool(move.during))
 
     def _start(self, client: duro.Client, kind: str, instance_id: str, given: Any, request_id: str) -> None:
         def start() -> None:
@@ -497,6 +505,23 @@ class World:
             self.chronicle.broken(f"{instance_id} has a result and has not ended")
         else:
             self._check_result(life, result.status, result.output)
+
+    def _read(self, client: duro.Client, instance_id: str, *, disturbed: bool) -> None:
+        """What is read is what was committed, and what was pruned is never "not found"."""
+        history = client.read_history(instance_id)
+        life = self.chronicle.lives[history.execution.incarnation]
+        if not _same(history.events, life.histories[history.execution.execution_id]):
+            self.chronicle.broken(f"what is read of {instance_id} is not what was committed")
+        try:
+            client.get_execution(instance_id, 1)
+            found = "live"
+        except ExecutionPrunedError:
+            found = "pruned"
+        except ExecutionNotFoundError:
+            found = "not found"
+        wanted = "live" if 1 in life.live else "pruned"
+        if not disturbed and found != wanted:
+            self.chronicle.broken(f"execution 1 of {instance_id} is {found}, not {wanted}")
 
     def _check_result(self, life: Life, status: InstanceStatus, output: Any) -> None:
         """Whether it ended as it had to."""
