@@ -18,6 +18,7 @@ from tests.support.simulated.rare import RARE
 
 SEEDS_A_PART = 100
 SEEDS_OF_A_MISTAKE = 500
+_TOLD_MAX = 5
 
 
 def main() -> int:
@@ -52,14 +53,11 @@ def _campaign(arguments: argparse.Namespace) -> int:
     ]
     print(f"{arguments.seeds:,} seeds from {arguments.seed}", flush=True)
     with ProcessPoolExecutor(arguments.processes, multiprocessing.get_context("spawn")) as pool:
-        waiting = [pool.submit(run_seeds, *part, arguments.moves, arguments.store) for part in parts]
-        for part in waiting:
-            if time.monotonic() - began_s > arguments.seconds and part.cancel():
-                continue
-            done = part.result()
-            totals.add_totals(done)
-            for outcome in done.failed:
-                _tell(outcome, arguments)
+        until_s = began_s + arguments.seconds
+        for part in [pool.submit(run_seeds, *part, arguments.moves, arguments.store, until_s) for part in parts]:
+            totals.add_totals(part.result())
+    for outcome in totals.failed[:_TOLD_MAX]:
+        _tell(outcome, arguments)
     seconds = time.monotonic() - began_s
     print(f"{totals.seeds:,} seeds, {totals.moves:,} moves in {seconds:,.0f} s: {len(totals.failed)} failed")
     print(*_rare_lines(totals), sep="\n")

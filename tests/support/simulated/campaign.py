@@ -1,7 +1,9 @@
 """Seeds, one after the other: what each run found, how often each rare path was gone, and what is left of a failing run
 when everything that is not needed is left out."""
 
+import math
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -171,9 +173,16 @@ class Totals:
         self.failed += other.failed
 
 
-def run_seeds(first: int, count: int, moves: int = MOVES, store: StoreKind | None = None) -> Totals:
-    """So many seeds from ``first`` on."""
+def run_seeds(
+    first: int, count: int, moves: int = MOVES, store: StoreKind | None = None, until_s: float = math.inf
+) -> Totals:
+    """So many seeds from ``first`` on, as far as the (monotonic) time goes."""
     totals = Totals()
+    if time.monotonic() > until_s:
+        return totals
     with simulating() as campaign:
-        totals.add(campaign.run(recipe_of(seed, count=moves, store=store)) for seed in range(first, first + count))
+        for seed in range(first, first + count):
+            if time.monotonic() > until_s:
+                break
+            totals.add([campaign.run(recipe_of(seed, count=moves, store=store))])
     return totals
