@@ -8,7 +8,7 @@ BIN    := $(VENV)/bin
 comma  := ,
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test check lint types layers pytest setup format properties families fuzz kill soak power-loss bench bench-pruning bench-families bench-operating generated clean
+.PHONY: demo test check lint types layers pytest setup format properties families fuzz kill soak power-loss simulate simulate-planted bench bench-pruning bench-families bench-operating generated clean
 
 demo: setup
 	$(BIN)/duroctl demo
@@ -67,6 +67,16 @@ soak: setup
 DURO_POWER_STATES ?= 1000000
 power-loss: setup
 	$(BIN)/python -m tests.support.power --states $(DURO_POWER_STATES)
+
+# The whole runtime on DURO_SEEDS seeded schedules with faults, from DURO_SEED on (`make test` has a short form).
+DURO_SEEDS ?= 100000
+DURO_SEED ?= 0
+simulate: setup
+	$(BIN)/python -m tests.support.simulated --seeds $(DURO_SEEDS) --seed $(DURO_SEED)
+
+# The test of that test: with how many seeds it finds each planted mistake, 500 at most.
+simulate-planted: setup
+	$(BIN)/python -m tests.support.simulated --planted
 
 # duro beside its peers (docs/performance.md): QUICK=1 without the peers, ONLY=W1,W4 some workloads, ROUNDS=5 more rounds.
 PEERS := benchmarks/.peers

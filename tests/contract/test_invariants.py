@@ -16,6 +16,7 @@ from duro.testing.builders import (
     activity_completed,
     activity_scheduled,
     activity_succeeded_message,
+    child_cancel_requested,
     child_completed,
     child_scheduled,
     completed,
@@ -108,6 +109,21 @@ def test_a_healthy_store_passes(healthy: StoreDump) -> None:
 
 def test_a_store_can_be_checked_itself() -> None:
     check_invariants(_make_store())
+
+
+def test_a_parent_may_throw_away_the_end_of_a_child_it_gave_up() -> None:
+    """As the engine does with that of a child that lost a ``select``."""
+    store = MemoryStore(clock=ManualClock(), new_id=lambda: "store")
+    worker = ScriptedWorker(store)
+    store.start_instances([start_request("parent")])
+    leased = worker.take()
+    parent = next_lease(leased, worker.run(leased, child_scheduled("child"), keep_lease=True))
+    parent = next_lease(parent, worker.run(parent, child_cancel_requested(2), keep_lease=True))
+    worker.run(worker.take("child"), completed())
+    (told,) = worker.lease().instances
+    worker.run(parent, consumed_messages=[message.message_id for message in told.messages], keep_lease=True)
+    assert store.dump()["messages"] == []
+    check_invariants(store)
 
 
 def _row(dump: Rows, table: str, **where: object) -> dict[str, Any]:

@@ -109,3 +109,19 @@ def test_beyond_many_that_are_held_the_sweep_looks_now_and_then_and_leaves_nothi
     while seconds.sweep.step():
         pass
     assert len(seconds.loops.live("a")) == held + 2
+
+
+def test_what_is_said_of_an_instance_while_a_sweep_goes_on_counts_from_then_on(store: Store) -> None:
+    loops = Loops(store)
+    loops.start("a")
+    loops.go_on(150)
+    store.set_instance_policy("a", stated(AutoPrune(keep_last=1, interval=1)))
+    sweep = Sweep(store)
+    while len(loops.live("a")) == 151:
+        assert sweep.step()
+    left = loops.live("a")
+    assert 1 < len(left) < 151, "it is in the middle of it"
+    store.set_instance_policy("a", stated("never"))
+    while sweep.step():
+        pass
+    assert loops.live("a") == left

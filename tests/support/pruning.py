@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import apsw
 import msgspec
@@ -119,7 +119,7 @@ def steps_of(connection: apsw.Connection, run: Callable[[], object]) -> int:
     return sum(steps)
 
 
-def stated(policy: AutoPrune) -> str:
+def stated(policy: AutoPrune | Literal["never"]) -> str:
     """A policy as an instance has it for its own."""
     own = StatedPolicy(policy=policy, origin=PolicyOrigin(PolicyKind.INSTANCE, "a"))
     return msgspec.json.encode(own).decode()

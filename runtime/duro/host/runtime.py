@@ -3,7 +3,7 @@
 import asyncio
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Final
 
@@ -12,7 +12,7 @@ import msgspec
 from duro.async_client import AsyncClient
 from duro.client import Client
 from duro.errors import SettingsError, StoreError, UsageError
-from duro.host.activities import ThreadedActivityExecutor
+from duro.host.activities import ActivityExecutor, ActivityOutcome, ThreadedActivityExecutor
 from duro.host.archiving import ArchiveTerms, SweptArchives, archive_terms
 from duro.host.maintenance import Maintenance
 from duro.host.options import RuntimeOptions
@@ -48,12 +48,17 @@ class ActivityClients:
         self.async_client = AsyncClient(client)
 
 
+NewExecutor = Callable[[ActivityClients, Callable[[Sequence[ActivityOutcome]], None]], ActivityExecutor]
+"""Makes what runs the activities of one runtime: given their clients, and whom to tell of every outcome."""
+
+
 class Runtime:
     """Runs the orchestrations and activities of a registry on a store, in threads of its own.
 
     ``store`` is a URL (``sqlite:///duro.db``), a path object, or an open store (which stays open). A context
     manager, sync or async; ``start`` and ``stop`` do the same by hand. Several runtimes, in one process or several,
     may share a store. Async activities run on a loop that ``new_event_loop`` makes (``uvloop.new_event_loop``, say).
+    ``scheduler`` and ``new_executor`` take the place of its threads: a simulation has its own.
 
     ``config`` names a runtime_config.toml: it is read now, and watched while the runtime runs. ``store`` None takes the
     store that the file names.
@@ -72,6 +77,7 @@ class Runtime:
         scheduler: Scheduler | None = None,
         ids: Callable[[], str] = new_id,
         new_event_loop: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop,
+        new_executor: NewExecutor | None = None,
     ) -> None:
         if not isinstance(registry, Registry):
             raise UsageError(f"registry must be a duro.Registry, not {registry!r}", hint="make one: duro.Registry()")
@@ -87,6 +93,7 @@ class Runtime:
         self._policies = self._current_policies()
         self._ids = ids
         self._new_event_loop = new_event_loop
+        self._new_executor = new_executor or self._threads
         self._notifier = FinishNotifier()
         self._worker: Worker | None = None
         self._loop: Loop | None = None
@@ -99,7 +106,7 @@ class Runtime:
         self._prune_counters = PruneCounters()
         self._archive_counters = ArchiveCounters()
         self._metrics: MetricsServer | None = None
-        self._executor: ThreadedActivityExecutor | None = None
+        self._executor: ActivityExecutor | None = None
         self.client = self._make_client(ids, by_hand=True)
         self.async_client = AsyncClient(self.client)
         self._of_activities = ActivityClients(self._make_client(ids, by_hand=False))
@@ -137,9 +144,7 @@ class Runtime:
             prune_counters=self._prune_counters,
         )
         self._worker = worker
-        self._executor = ThreadedActivityExecutor(
-            self._of_activities, worker.report, self.options.max_activity_threads, self._new_event_loop
-        )
+        self._executor = self._new_executor(self._of_activities, worker.report)
         try:
             self._metrics = self._serve_metrics(worker)
             worker.begin(self._executor, self._wake)
@@ -255,6 +260,11 @@ class Runtime:
         if self._worker is None:
             raise UsageError("this runtime was not started", hint="use it as a context manager, or call start()")
         return self._worker
+
+    def _threads(
+        self, clients: ActivityClients, report: Callable[[Sequence[ActivityOutcome]], None]
+    ) -> ThreadedActivityExecutor:
+        return ThreadedActivityExecutor(clients, report, self.options.max_activity_threads, self._new_event_loop)
 
     def _wake(self) -> None:
         if self._loop is not None:

@@ -699,14 +699,20 @@ class Worker:
         if turn.end.status is not ExecutionStatus.CONTINUED_AS_NEW:
             self.counters.instances_finished += 1
             finished.append(turn.instance_id)
-            del self._held[turn.incarnation]
+            self._let_go(turn.incarnation)
         else:
             self.counters.executions_continued += 1
             self._next_execution(held, turn)
 
+    def _let_go(self, incarnation: int) -> None:
+        """The lease ended with a committed turn. What activities reported since that turn ran (its commit was tried
+        more than once) is of activities that it cancelled: nothing is left to run a turn for."""
+        del self._held[incarnation]
+        self._runnable.pop(incarnation, None)
+
     def _settled(self, held: Held, turn: TurnCommit) -> None:
         if not turn.keep_lease:
-            del self._held[turn.incarnation]
+            self._let_go(turn.incarnation)
             return
         leased = held.leased
         leased.version = turn.version
@@ -719,7 +725,7 @@ class Worker:
     def _next_execution(self, held: Held, turn: TurnCommit) -> None:
         """The next execution of a held instance begins at once; its start needs no queue."""
         if not turn.keep_lease or turn.end is None:
-            del self._held[turn.incarnation]
+            self._let_go(turn.incarnation)
             return
         if held.successor is not None:  # its first turn is in the same transaction
             self._held[turn.incarnation] = held.successor

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import Final
 
+from duro.errors import StalePlanError
 from duro.maintenance import families
 from duro.maintenance.policies import ConfiguredPolicies
 from duro.maintenance.pruning import INSTANCES_A_PAGE
@@ -74,6 +75,13 @@ class Sweep:
             self._settled_report(reclaimed.settled)
         if reclaimed.more:
             return True
+        try:
+            return self._next_piece()
+        except StalePlanError:  # somebody said something else about pruning since the round began
+            self.forget()
+            return True
+
+    def _next_piece(self) -> bool:
         if self._going_on:
             self._prune(self._going_on)
             return True
@@ -129,7 +137,7 @@ class Sweep:
             for orphan in families.orphans(self._store, where)
             if orphan.since_ms is not None and self._store.now_ms() - orphan.since_ms >= rules.min_age_s * 1000
         )
-        yield from _batches(RemovalKind.ORPHANS, orders, policies.archive)
+        yield from _batches(RemovalKind.ORPHANS, orders, policies)
 
     def _purges(self, policies: ConfiguredPolicies) -> Iterator[RemovalBatch]:
         interval_s = purge_interval_s(policies.sources)
@@ -138,7 +146,7 @@ class Sweep:
         if not all(sources.purge_enabled for sources in policies.sources):
             return
         orders = families.purge_orders(self._store, lambda name: united_purge(policies.sources, name), PruneScope())
-        yield from _batches(RemovalKind.PURGE, orders, policies.archive, purge_overrides(policies.sources))
+        yield from _batches(RemovalKind.PURGE, orders, policies, purge_overrides(policies.sources))
 
     def _is_time(self, trigger: str, interval_s: float) -> bool:
         """Whether this sweep has not looked for so long."""
@@ -190,6 +198,7 @@ class Sweep:
                 trigger=PruneTrigger.INTERVAL,
                 executions_max=_EXECUTIONS_A_STEP,
                 children=self._policies.children,
+                policy_revision=self._policies.revision,
                 swept=True,
                 archive=self._policies.archive,
             )
@@ -206,10 +215,16 @@ class Sweep:
 
 
 def _batches(
-    trigger: str, orders: Iterator[RemovalOrder], archive: str | None, overrides: PurgeOverrides = ()
+    trigger: str, orders: Iterator[RemovalOrder], policies: ConfiguredPolicies, overrides: PurgeOverrides = ()
 ) -> Iterator[RemovalBatch]:
     while part := tuple(islice(orders, _FAMILIES_A_STEP)):
-        yield RemovalBatch(orders=part, trigger=trigger, overrides=overrides, archive=archive)
+        yield RemovalBatch(
+            orders=part,
+            trigger=trigger,
+            overrides=overrides,
+            policy_revision=policies.revision,
+            archive=policies.archive,
+        )
 
 
 def _order(instance: PrunableInstance, united: UnitedPolicy) -> PruneOrder:

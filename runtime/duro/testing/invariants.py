@@ -7,6 +7,7 @@ property tests.
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache
 from types import MappingProxyType
@@ -33,7 +34,11 @@ ExecutionKey: TypeAlias = tuple[int, int]
 def check_invariants(store_or_dump: Store | StoreDump) -> None:
     """Raises AssertionError with everything that any of ``INVARIANTS`` found wrong."""
     dump = store_or_dump.dump() if isinstance(store_or_dump, Store) else store_or_dump
-    found = [f"{invariant.__name__}: {finding}" for invariant in INVARIANTS for finding in invariant(dump)]
+    shared = _shared_view.set((dump, _made_view(dump)))
+    try:
+        found = [f"{invariant.__name__}: {finding}" for invariant in INVARIANTS for finding in invariant(dump)]
+    finally:
+        _shared_view.reset(shared)
     if found:
         raise AssertionError("\n".join(["the store broke its invariants:", *found]))
 
@@ -68,7 +73,7 @@ _ANSWERS: Final = (
     ev.HistoryPruned,
 )
 _WITHDRAWALS: Final = (ev.ActivityCancelRequested, ev.TimerCancelled, ev.EventWaitCancelled)
-"""After one of these nothing is owed any more. A cancelled child still answers."""
+"""After one of these nothing is owed any more. A cancelled child still ends, and its parent ignores how."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +90,14 @@ class _Execution:
     def answered(self) -> Counter[int]:
         """How often each scheduled event was answered."""
         return Counter(event.scheduled_event_id for event in self.events.values() if isinstance(event, _ANSWERS))
+
+    def children_given_up(self) -> set[int]:
+        """Scheduled events of children that this execution waits for no longer."""
+        return {
+            event.scheduled_event_id
+            for event in self.events.values()
+            if isinstance(event, ev.SubOrchestrationCancelRequested)
+        }
 
     def owed(self, *kinds: type[ev.Event]) -> Iterator[tuple[int, Any]]:
         """The scheduled events of these kinds that still wait for an answer."""
@@ -135,7 +148,16 @@ def _decode_message(data: str) -> AnyMessage | None:
         return None
 
 
+_shared_view: ContextVar[tuple[StoreDump, _View] | None] = ContextVar("_shared_view", default=None)
+"""Of the dump that is being checked as a whole: made once for all invariants."""
+
+
 def _view(dump: StoreDump) -> _View:
+    shared = _shared_view.get()
+    return shared[1] if shared is not None and shared[0] is dump else _made_view(dump)
+
+
+def _made_view(dump: StoreDump) -> _View:
     going = {row["incarnation"] for row in dump["removed_instances"] if row["reclaiming"]}
     whole = [row for row in dump["executions"] if row["removal"] != "reclaiming" and row["incarnation"] not in going]
     executions = {_execution_key(row): _Execution(row, {}) for row in whole}
@@ -498,7 +520,8 @@ def scheduled_children_exist_or_are_answered(dump: StoreDump) -> list[str]:
 
 
 def finished_children_have_told_their_parent(dump: StoreDump) -> list[str]:
-    """A child that ends in any way tells its parent, and a parent that still waits has been told."""
+    """A child that ends in any way tells its parent, and a parent that still waits has been told. (One that gave the
+    child up, a loser of a ``select`` say, throws its end away.)"""
     view = _view(dump)
     found = []
     for row in dump["lineage"]:
@@ -512,7 +535,8 @@ def finished_children_have_told_their_parent(dump: StoreDump) -> list[str]:
         parent = view.executions.get(key)
         if told and parent is not None and parent.unfinished:
             event_id = row["parent_event_id"]
-            if event_id not in parent.answered() and not view.is_queued(key, event_id):
+            is_told = event_id in parent.answered() or event_id in parent.children_given_up()
+            if not is_told and not view.is_queued(key, event_id):
                 found.append(f"the end of child {row['child_incarnation']} is not with its parent {key}")
     return found
 

@@ -57,6 +57,7 @@ class Archives:
     _transaction: Callable[[], AbstractContextManager[int]]
     _changed: Callable[[], None]
     _note_parent_removed: Callable[[int, int | None], None]
+    _find_parent: Callable[[Lineage, int], None]
 
     # --- what waits --------------------------------------------------------------------------------------------
 
@@ -191,10 +192,7 @@ class Archives:
             lineage = Lineage(
                 parent=archived.lineage.parent, **{name: getattr(archived.lineage, name) for name in _LINEAGE}
             )
-            if lineage.parent.incarnation in self._instances:
-                lineage.parent_removed_at_ms = None
-            elif lineage.parent_removed_at_ms is None:
-                lineage.parent_removed_at_ms = now
+            self._find_parent(lineage, now)
         instance = Instance(lineage=lineage, **fields)
         instance.ledger = [LedgerRow(row.sequence, row.range, row.run_id) for row in restored_ledger(archived.ledger)]
         self._instances[instance.incarnation] = instance

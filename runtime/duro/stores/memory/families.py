@@ -395,7 +395,7 @@ class Families:
                 self._totals[instance.name] = fold(before, [row.entry for row in instance.ledger])
         return len(whole), events, len(whole) < len(due) or len(due) == _INSTANCES_A_RECLAIM
 
-    def _restore(self, run_id: str, instance_id: str) -> list[Removed]:
+    def _restore(self, run_id: str, instance_id: str, now: int) -> list[Removed]:
         trees = {each.tree for each in self._removed.values() if run_id and each.run_id == run_id}
         if instance_id:
             of_id = [number for number, each in self._removed.items() if each.instance.instance_id == instance_id]
@@ -414,7 +414,16 @@ class Families:
             self._children[parent].sort(key=lambda each: each.incarnation)
         for each in back:
             self._note_parent_removed(each.instance.incarnation, None)
+            if each.instance.lineage is not None:
+                self._find_parent(each.instance.lineage, now)
         return back
+
+    def _find_parent(self, lineage: Lineage, now: int) -> None:
+        """Of one that came back: its parent may have come back or been removed while it was out of sight."""
+        if lineage.parent.incarnation in self._instances:
+            lineage.parent_removed_at_ms = None
+        elif lineage.parent_removed_at_ms is None:
+            lineage.parent_removed_at_ms = now
 
     def _come_back(self, instance: Instance) -> None:
         del self._removed[instance.incarnation]

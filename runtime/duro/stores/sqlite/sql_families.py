@@ -164,6 +164,13 @@ UPDATE lineage SET parent_removed_at_ms = ?2 WHERE child_incarnation IN (
   CROSS JOIN lineage l INDEXED BY lineage_by_parent ON l.parent_incarnation = k.value
   CROSS JOIN instances i ON i.incarnation = l.child_incarnation)
 """
+# Those that came back, ?1: of each, whether its parent is there, or since when it is not (?2 where nothing says so, for
+# it was removed while the child was out of sight).
+NOTE_PARENTS_OF_RESTORED: Final = """
+UPDATE lineage SET parent_removed_at_ms = CASE WHEN parent_incarnation IN (SELECT incarnation FROM instances) THEN NULL
+  ELSE coalesce(parent_removed_at_ms, ?2) END
+WHERE child_incarnation IN (SELECT value FROM json_each(?1))
+"""
 INSERT_REMOVALS: Final = Rows(
     "incarnation run first last executions events bytes rule origin trigger at_ms",
     """

@@ -41,6 +41,7 @@ from duro.testing.builders import (
     wait_started,
 )
 from duro.testing.clock import ManualClock
+from duro.testing.invariants import check_invariants
 from duro.testing.scripted import ScriptedWorker
 from duro.testing.store_contract.pruning import chain
 from duro.testing.store_contract.suite import StoreContract
@@ -520,6 +521,26 @@ class FamilyRemovalContract(FamilyContract):
         assert store.list_ledger("a") == ()
         undone = store.undo_prune("hold-1", 10**15, instance_id="a")
         assert (undone.instances_restored, undone.hold_ids) == (0, ())
+
+    def test_one_that_comes_back_knows_whether_its_parent_was_removed_or_brought_back_meanwhile(
+        self, store: Store, worker: ScriptedWorker, clock: ManualClock
+    ) -> None:
+        incarnation = self.spawn(store, worker, "c", **ABANDON)
+        self.end(worker, "c")
+        self.end(worker, "a")
+        clock.advance(10)
+        assert self.remove(store, (self.number(store, "c"), ORPHANS), grace_ms=5_000)[0].removed
+        assert self.remove(store, (incarnation, OLD), grace_ms=5_000)[0].removed
+        clock.advance(10)
+        store.undo_prune("hold-1", clock.now_ms() + 1, instance_id="c")
+        assert self.child(store, "c").parent_removed_at_ms == clock.now_ms()
+        assert place_of(self.child(store, "c")).kind is OrphanKind.PARENT_MISSING
+        check_invariants(store)
+        clock.advance(10)
+        assert self.remove(store, (self.number(store, "c"), ORPHANS), grace_ms=5_000)[0].removed
+        store.undo_prune("hold-2", clock.now_ms() + 1, instance_id="a")
+        store.undo_prune("hold-3", clock.now_ms() + 1, instance_id="c")
+        assert self.child(store, "c").parent_removed_at_ms is None
 
     def test_a_run_is_undone_tree_by_tree(self, store: Store, worker: ScriptedWorker, clock: ManualClock) -> None:
         incarnation = self.grown(store, worker, clock)
