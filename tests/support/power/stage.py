@@ -66,11 +66,12 @@ class Stage:
     def close(self) -> None:
         self.store.close()
 
-    def begin_again(self) -> None:
-        """After a cut: whoever worked is gone, and what he held is given back when his lease is over."""
-        self.clock.advance(2 * _LEASE_MS)
+    def begin_again(self, life: int = 2) -> None:
+        """After a cut: whoever worked is gone, and what he held is given back when his lease is over. ``life``: the
+        first was the one that was disturbed; each has ids of its own."""
+        self.clock.advance(2 * _LEASE_MS * (life - 1))
         self.store.release_expired()
-        self._life, self._worker = 2, None
+        self._life, self._worker = life, None
 
     # --- turns that are written down ---------------------------------------------------------------------------
 
