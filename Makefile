@@ -8,7 +8,7 @@ BIN    := $(VENV)/bin
 comma  := ,
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test check lint types layers pytest setup format properties families fuzz kill soak power-loss bench bench-pruning bench-families bench-operating generated clean
+.PHONY: demo test check lint types layers pytest setup format properties families fuzz kill soak power-loss faults bench bench-pruning bench-families bench-operating generated clean
 
 demo: setup
 	$(BIN)/duroctl demo
@@ -67,6 +67,11 @@ soak: setup
 DURO_POWER_STATES ?= 1000000
 power-loss: setup
 	$(BIN)/python -m tests.support.power --states $(DURO_POWER_STATES)
+
+# Each system call of every scenario fails, once and for good (`make test` has a short form). FAULTS_RUNS=1000: so many
+# of each scenario, by chance.
+faults: setup
+	$(BIN)/python -m tests.support.faults $(if $(FAULTS_RUNS),--runs $(FAULTS_RUNS))
 
 # duro beside its peers (docs/performance.md): QUICK=1 without the peers, ONLY=W1,W4 some workloads, ROUNDS=5 more rounds.
 PEERS := benchmarks/.peers

@@ -32,7 +32,7 @@ class Reference:
     dumps: list[StoreDump] = field(default_factory=list)
     acknowledged: list[int] = field(default_factory=lambda: [0])
     digests: list[bytes] = field(default_factory=list)
-    lasting: StoreDump = field(default_factory=dict)
+    lasting: list[StoreDump] = field(default_factory=list)
 
     def allowed(self, acknowledgements: int) -> range:
         """What may be found after so many acknowledgements: that of the last one, and all up to the next."""
@@ -69,7 +69,7 @@ class Judge:
         for dump in reference.dumps:
             check_invariants(dump)
         reference.digests = [digest(dump) for dump in reference.dumps]
-        reference.lasting = lasting(reference.dumps[-1])
+        reference.lasting = [lasting(dump) for dump in reference.dumps]
         self.scenario.files(stage, len(reference.acknowledged) - 1)
         stage.close()
         self.clear()
@@ -84,24 +84,43 @@ class Judge:
         """Nothing is there any more."""
         shutil.rmtree(self.place)
 
-    def check(self, acknowledged: int, *, finish: bool) -> None:
-        """What is at ``place`` is allowed after so many acknowledgements, and (``finish``) can be gone on from.
+    def check(
+        self, acknowledged: int, *, finish: bool, tried_again: bool = False, went_on: bool = False, life: int = 2
+    ) -> None:
+        """What is at ``place`` is allowed after so many acknowledgements, and (``finish``) can be gone on from, which
+        is the ``life``-th life. ``tried_again``: something may have been done a second time, so times may differ.
+        ``went_on``: others went on since, and may have come to the end.
 
         Raises: LostError, or whatever comes of opening and reading it.
         """
-        stage = Stage(self.place)
-        with contextlib.closing(stage):
+        with contextlib.closing(Stage(self.place)) as stage:
             dump = stage.store.dump()
             found = digest(dump)
-            self._check_rows(dump, found, acknowledged)
-            check_pages(stage.store)
-            if found not in self._sound:  # what is looked for in the rows is not in equal rows either
-                check_invariants(dump)
-                check_file(stage.store)
-                self._sound.add(found)
+            if tried_again or went_on:
+                self._check_lasting_rows(dump, acknowledged, to_the_end=went_on)
+            else:
+                self._check_rows(dump, found, acknowledged)
+            self._check_soundness(stage, dump, found)
             self.scenario.files(stage, acknowledged)
             if finish:
-                self._finish(stage)
+                stage.begin_again(life)
+                self.scenario.act(stage)
+                self._check_end(stage)
+
+    def check_end(self) -> None:
+        """What is at ``place`` is what the undisturbed run leaves.
+
+        Raises: as ``check``.
+        """
+        with contextlib.closing(Stage(self.place)) as stage:
+            self._check_end(stage)
+
+    def _check_soundness(self, stage: Stage, dump: StoreDump, found: bytes) -> None:
+        check_pages(stage.store)
+        if found not in self._sound:  # what is looked for in the rows is not in equal rows either
+            check_invariants(dump)
+            check_file(stage.store)
+            self._sound.add(found)
 
     def _check_rows(self, dump: StoreDump, found: bytes, acknowledged: int) -> None:
         allowed = self.reference.allowed(acknowledged)
@@ -113,13 +132,22 @@ class Judge:
         difference = differences(dump, self.reference.dumps[allowed.start])
         raise LostError(f"the store is as it never was: {difference}")
 
-    def _finish(self, stage: Stage) -> None:
-        """Whoever was at it goes on."""
-        stage.begin_again()
-        self.scenario.act(stage)
+    def _check_lasting_rows(self, dump: StoreDump, acknowledged: int, *, to_the_end: bool) -> None:
+        allowed = self.reference.allowed(acknowledged)
+        if to_the_end:
+            allowed = range(allowed.start, len(self.reference.lasting))
+        found = lasting(dump)
+        if found in self.reference.lasting[allowed.start : allowed.stop]:
+            return
+        if found in self.reference.lasting:
+            place = self.reference.lasting.index(found)
+            raise LostError(f"the store is as of commit {place}, and {allowed} were expected")
+        difference = differences(found, self.reference.lasting[allowed.start])
+        raise LostError(f"the store is as it never was: {difference}")
+
+    def _check_end(self, stage: Stage) -> None:
         dump = stage.store.dump()
-        check_invariants(dump)
-        check_file(stage.store)
+        self._check_soundness(stage, dump, digest(dump))
         self.scenario.files(stage, len(self.reference.acknowledged) - 1)
-        if difference := differences(lasting(dump), self.reference.lasting):
+        if difference := differences(lasting(dump), self.reference.lasting[-1]):
             raise LostError(f"the second run ended elsewhere: {difference}")

@@ -53,6 +53,10 @@ from tests.support.pruning import automatic
 Act = Callable[[Stage], None]
 
 
+class DocumentedError(duro.DuroError):
+    """What a caller has to expect, although duro did not raise it."""
+
+
 def nothing(_: Stage) -> None:
     """Nothing is there, or done, or wrong."""
 
@@ -436,7 +440,10 @@ _TEXTS: Final = [b"[pruning]\ndefault_keep_last = %d\n" % keep + b"# %d\n" % kee
 
 def edit_settings(stage: Stage) -> None:
     for text in _TEXTS[1:]:
-        edit_file(stage.directory / CONFIG, CONFIG, partial(_to, text))
+        try:
+            edit_file(stage.directory / CONFIG, CONFIG, partial(_to, text))
+        except OSError as error:  # as it says
+            raise DocumentedError(str(error)) from error
         stage.said()
 
 
@@ -453,9 +460,10 @@ def settings_are_whole(stage: Stage, acknowledged: int) -> None:
 
 def make_settings(stage: Stage) -> None:
     """``duroctl init``, for a store that is there."""
-    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()) as said:
         status = duroctl(["init", "--store", stage.store.url, "--config", os.fspath(stage.directory / CONFIG)])
-    assert status == 0
+    if status:
+        raise DocumentedError(f"duroctl init: {said.getvalue()} ({status})")
     stage.said()
 
 
