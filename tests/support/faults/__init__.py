@@ -4,14 +4,9 @@
 
 ``operator``
     one who repeats what gave him an error, and what he sees.
-``verdict``
-    what must be so when he is done.
-``calls``
-    the system calls that SQLite makes, failing in this process.
-``traced``
-    all that a real process makes, failing or fatal, with ``strace``.
-``campaign``
-    count the calls, and let each fail.
-``planted``
-    mistakes in what is made of a failed call, each of which has to be found.
+``calls``, ``campaign``, ``planted``
+    the system calls that SQLite makes, failing in this process; and mistakes in what is made of a failed call, each of
+    which has to be found.
+``traced``, ``server``, ``planted_processes``
+    all system calls of a real process, failing or fatal, with ``strace``; and the same for them.
 """

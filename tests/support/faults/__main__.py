@@ -8,7 +8,8 @@ import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
 
-from tests.support.faults.campaign import Report, run_scenario
+from tests.support.faults import campaign, traced
+from tests.support.faults.campaign import Report
 from tests.support.power.scenarios import SCENARIOS
 
 
@@ -18,21 +19,28 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--scenario", action="append", choices=list(SCENARIOS), help="only this one; may be repeated")
+    parser.add_argument("--only", choices=["SQLite", "processes"], help="the calls of one alone")
     arguments = parser.parse_args()
     names = arguments.scenario or list(SCENARIOS)
+    ways = {"calls of SQLite": campaign.run_scenario, "calls of processes": traced.run_scenario}
+    if why := traced.unavailable():
+        print(f"processes are not disturbed: {why}", flush=True)
+        del ways["calls of processes"]
+    if arguments.only:
+        ways = {name: run for name, run in ways.items() if name == f"calls of {arguments.only}"}
     print(f"seed {arguments.seed}", flush=True)
-    began_s = time.monotonic()
-    total = Report("in all")
+    wrong = 0
     with ProcessPoolExecutor(arguments.processes, multiprocessing.get_context("spawn")) as pool:
-        parts = [pool.submit(run_scenario, name, arguments.runs, seed=arguments.seed) for name in names]
-        for part in parts:
-            report = part.result()
-            print(report, flush=True)
-            for wrong in report.wrong:
-                print(f"  {wrong}", flush=True)
-            total.add(report)
-    print(f"{total} in {time.monotonic() - began_s:,.0f} s")
-    return 1 if total.wrong else 0
+        for way, run in ways.items():
+            began_s = time.monotonic()
+            total = Report(f"{way}, in all")
+            for part in [pool.submit(run, name, arguments.runs, seed=arguments.seed) for name in names]:
+                report = part.result()
+                print(report, *report.wrong, sep="\n  ", flush=True)
+                total.add(report)
+            print(f"{total} in {time.monotonic() - began_s:,.0f} s", flush=True)
+            wrong += len(total.wrong)
+    return 1 if wrong else 0
 
 
 if __name__ == "__main__":

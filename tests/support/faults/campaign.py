@@ -20,7 +20,7 @@ INTERRUPTIONS: Final = 50
 """A call that is interrupted is made again, for ever if need be, by SQLite as by Python: so it is interrupted so often,
 and then not."""
 
-_ENDLESS: Final = 20_000
+_ENDLESS: Final = 200_000
 """A call that fails so often is made in a loop without an end."""
 
 _LOCK: Final = "fcntl"

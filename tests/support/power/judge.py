@@ -101,7 +101,7 @@ class Judge:
             else:
                 self._check_rows(dump, found, acknowledged)
             self._check_soundness(stage, dump, found)
-            self.scenario.files(stage, acknowledged)
+            self._check_files(stage, acknowledged, to_the_end=went_on)
             if finish:
                 stage.begin_again(life)
                 self.scenario.act(stage)
@@ -144,6 +144,17 @@ class Judge:
             raise LostError(f"the store is as of commit {place}, and {allowed} were expected")
         difference = differences(found, self.reference.lasting[allowed.start])
         raise LostError(f"the store is as it never was: {difference}")
+
+    def _check_files(self, stage: Stage, acknowledged: int, *, to_the_end: bool) -> None:
+        """``to_the_end``: they may be as they are after any later acknowledgement."""
+        last = len(self.reference.acknowledged) - 1 if to_the_end else acknowledged
+        while True:
+            try:
+                return self.scenario.files(stage, acknowledged)
+            except LostError:
+                if acknowledged >= last:
+                    raise
+            acknowledged += 1
 
     def _check_end(self, stage: Stage) -> None:
         dump = stage.store.dump()

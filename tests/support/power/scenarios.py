@@ -478,7 +478,7 @@ def settings_are_made(stage: Stage, acknowledged: int) -> None:
 def back_up(stage: Stage) -> None:
     for number in (1, 2):
         target = stage.directory / f"backup-{number}.db"
-        if not target.exists():
+        if not os.path.exists(target):  # noqa: PTH110 - says "no" where the system does not answer
             stage.client.backup(target)
         stage.said()
 
@@ -499,7 +499,7 @@ def backups_are_whole(stage: Stage, acknowledged: int) -> None:
 
 def export(stage: Stage) -> None:
     target = stage.directory / "export.db"
-    if not target.exists():
+    if not os.path.exists(target):  # noqa: PTH110 - as above
         stage.client.export(target)
     stage.said()
 
@@ -519,7 +519,7 @@ def export_is_whole(stage: Stage, acknowledged: int) -> None:
 
 def plan_a_prune(stage: Stage) -> None:
     path = stage.directory / "plan.json"
-    if not path.exists():
+    if not os.path.exists(path):  # noqa: PTH110 - as above
         write_plan(os.fspath(path), stage.client.plan_prune(duro.PruneOptions(keep_last=1)))
     stage.said()
 
