@@ -8,7 +8,7 @@ BIN    := $(VENV)/bin
 comma  := ,
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test check lint types layers pytest setup format properties families fuzz kill soak power-loss simulate simulate-planted bench bench-pruning bench-families bench-operating generated clean
+.PHONY: demo test check lint types layers pytest setup format properties families fuzz kill soak power-loss simulate simulate-planted faults bench bench-pruning bench-families bench-operating generated clean
 
 demo: setup
 	$(BIN)/duroctl demo
@@ -77,6 +77,11 @@ simulate: setup
 # The test of that test: with how many seeds it finds each planted mistake, 500 at most.
 simulate-planted: setup
 	$(BIN)/python -m tests.support.simulated --planted
+
+# Each system call of every scenario fails, once and for good (`make test` has a short form). FAULTS_RUNS=1000: so many
+# of each scenario, by chance.
+faults: setup
+	$(BIN)/python -m tests.support.faults $(if $(FAULTS_RUNS),--runs $(FAULTS_RUNS))
 
 # duro beside its peers (docs/performance.md): QUICK=1 without the peers, ONLY=W1,W4 some workloads, ROUNDS=5 more rounds.
 PEERS := benchmarks/.peers

@@ -293,6 +293,34 @@ def test_one_failed_write_is_made_up_for_by_the_next_step(memory: Store, place: 
     check_whole(place)
 
 
+@pytest.mark.parametrize("after", [False, True])
+def test_one_failed_write_anywhere_leaves_an_archive_that_is_whole(tmp_path: Path, after: bool) -> None:
+    """Above all no manifest whose segment was taken back."""
+    for at in range(1_000):
+        place = tmp_path / f"archive-{at}"
+        store = MemoryStore(clock=ManualClock(), new_id=lambda: "id")
+        _, before = marked_loops(store, str(place), 3)
+        disk = FailingDisk(at, broken, once=True, after=after)
+        Archiver(store, None, disk=disk, events_max=4).write_all()
+        if (place / "archive.json").exists():
+            check_whole(place)
+        Archiver(store, None, events_max=4).write_all()
+        reclaim_all(store)
+        check_whole(place)
+        assert kept(place) == histories(before).keys() - histories(store.dump()).keys()
+        if not disk.failed:
+            return
+    raise AssertionError("it never ends")
+
+
+def test_a_catalogue_that_cannot_be_written_says_nothing_about_a_segment(memory: Store, place: Path) -> None:
+    archived(memory, place)
+    with Archive(place) as archive:
+        unwritten = ArchiveUnavailableError("database or disk is full")
+        with mock.patch.object(Catalogue, "add", side_effect=unwritten):
+            assert [check.problem for check in archive.verify()] == [""]
+
+
 class Forgetful(Disk):
     """Syncs nothing, and a file is not what was written."""
 

@@ -3,6 +3,7 @@
 And the test of the test: each planted mistake is found, and what is recorded is what the system was asked to do.
 """
 
+import random
 import re
 import shutil
 import subprocess
@@ -12,11 +13,13 @@ from typing import Final
 
 import pytest
 
-from tests.support.power.campaign import Campaign, workplace
+from tests.support.power.campaign import Campaign
 from tests.support.power.disk import Enter, Sync, SyncDirectory, Truncate, Unlink, Write
+from tests.support.power.judge import workplace
 from tests.support.power.planted import PLANTED
-from tests.support.power.recorder import Recording
+from tests.support.power.recorder import Recording, recorded
 from tests.support.power.scenarios import SCENARIOS
+from tests.support.power.states import outcomes
 
 STATES: Final = 40
 STATES_OF_A_MISTAKE: Final = 200
@@ -44,14 +47,31 @@ def test_a_mistake_in_what_is_synced_and_when_is_found(name: str) -> None:
         assert report.lost, str(report)
 
 
+def test_a_cut_may_leave_what_is_renamed_into_another_directory_under_either_name_both_or_none(tmp_path: Path) -> None:
+    for name in ("from", "to"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "from/a").write_bytes(b"kept")
+    with recorded(tmp_path) as recorder:
+        (tmp_path / "from/a").rename(tmp_path / "to/b")
+    disk = recorder.recording.disk()
+    for operation in recorder.recording.operations:
+        disk.apply(operation)
+    left = [disk.after(outcome) for outcome in outcomes(disk, None, 0, random.Random(1))]
+    found = {tuple(sorted(name for name, content in files.items() if content == b"kept")) for files in left}
+    assert found == {("from/a",), ("to/b",), ("from/a", "to/b"), ()}
+
+
 # --- what is recorded is what the system was asked to do ------------------------------------------------------------
 
 _RECORD: Final = """
 import pathlib, sys
 from tests.support.power.campaign import Campaign
 from tests.support.power.scenarios import SCENARIOS
+from tests.support.power.states import outcomes
 from tests.integration.test_power_loss import recorded_calls
-campaign = Campaign(SCENARIOS[sys.argv[1]], pathlib.Path(sys.argv[2]))
+place = pathlib.Path(sys.argv[2])
+campaign = Campaign(SCENARIOS[sys.argv[1]], place)
+(place / "from here on").touch()
 print("\\n".join(recorded_calls(campaign.record())))
 """
 _CALL: Final = re.compile(r"^\d+ +(?P<call>\w+)\((?P<arguments>.*)\) += (?P<answer>-?\d+)")
@@ -125,6 +145,7 @@ def test_what_is_recorded_is_what_the_system_was_asked_to_do(name: str, tmp_path
         check=True,
     )
     there_before = {f"enter {each.name}" for each in (place / "before").iterdir()}
-    expected = [each for each in traced_calls(trace.read_text(), place / "recorded") if each not in there_before]
+    _, _, traced = trace.read_text().partition("from here on")
+    expected = [each for each in traced_calls(traced, place / "run") if each not in there_before]
     assert len(expected) > 100
     assert done.stdout.splitlines() == expected

@@ -1,6 +1,7 @@
 """The room a store takes: counted, given back beside writers, copied whole, and written out as tables."""
 
 import contextlib
+import errno
 import os
 import sqlite3
 import stat
@@ -215,6 +216,21 @@ def test_a_backup_that_fails_in_the_middle_leaves_no_file(store: SqliteStore, tm
     with pytest.raises(BackupError, match="cannot be written"):
         duro.Client(store).backup("/proc/backup.db")
     assert files(tmp_path) == set()
+
+
+@pytest.mark.parametrize("way", ["backup", "export"])
+def test_a_place_for_a_new_file_that_cannot_be_looked_at_is_an_error_of_the_backup(
+    way: str, store: SqliteStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stat(path: Any, **_: Any) -> os.stat_result:
+        raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+
+    client = duro.Client(store)
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "stat", stat)
+        with pytest.raises(BackupError, match="Input/output error"):
+            getattr(client, way)(tmp_path / "new.db")
+    assert not (tmp_path / "new.db").exists()
 
 
 def test_a_store_in_memory_has_no_backup(tmp_path: Path) -> None:

@@ -1,11 +1,15 @@
 """What becomes of files: how a store comes to be, what is asserted about it, and what is refused and left alone."""
 
 import contextlib
+import errno
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
 import apsw
 import pytest
@@ -82,6 +86,61 @@ def test_a_file_that_was_removed_or_replaced_takes_no_more_writes(tmp_path: Path
     (tmp_path / "elsewhere.db").rename(tmp_path / "duro.db")
     assert store.acquire_maintenance("somebody", 1_000)
     store.close()
+
+
+class _FailingLooks:
+    """From the ``at``-th call of ``os.stat`` about what is below ``root`` on, as many as ``count`` fail."""
+
+    def __init__(self, root: Path, at: int, count: int = 1) -> None:
+        self._root, self._failing = root, range(at, at + count)
+        self._real, self._made = os.stat, 0
+
+    def __call__(self, path: Any, *args: Any, **named: Any) -> os.stat_result:
+        if isinstance(path, str | os.PathLike) and self._root in (Path(path), *Path(path).parents):
+            self._made += 1
+            if self._made in self._failing:
+                raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+        return self._real(path, *args, **named)
+
+    @property
+    def failed(self) -> bool:
+        return self._made >= self._failing.start
+
+
+@pytest.mark.parametrize("made_before", [False, True])
+def test_a_directory_that_cannot_be_looked_at_once_is_an_error_of_the_store_and_none_later(
+    tmp_path: Path, made_before: bool
+) -> None:
+    for at in range(1, 100):
+        path = tmp_path / f"{at}.db"
+        if made_before:
+            open_store(path).close()
+        opening = partial(SqliteStore.open, path, url="", clock=(clock := ManualClock()), new_id=lambda: "id")
+        looks = _FailingLooks(tmp_path, at)
+        store = None
+        with mock.patch.object(os, "stat", looks), contextlib.suppress(StoreError):
+            store = opening()
+        with contextlib.closing(store or opening()) as opened:
+            clock.advance(10_000)  # it looks again whether this is still its file
+            start(opened)
+        if not looks.failed:
+            assert at > 5
+            return
+    raise AssertionError("it never ends")
+
+
+def test_a_look_at_the_directory_that_fails_does_not_say_that_the_file_was_removed(tmp_path: Path) -> None:
+    clock = ManualClock()
+    store = SqliteStore.open(tmp_path / "duro.db", url="", clock=clock, new_id=lambda: "id")
+    with contextlib.closing(store):
+        clock.advance(10_000)
+        with mock.patch.object(os, "stat", _FailingLooks(tmp_path, 1, 100)) as looks:
+            start(store)
+            assert looks.failed
+            with pytest.raises(StoreError, match="Input/output error"):
+                store.sizes()
+            with pytest.raises(StoreError, match="Input/output error"):
+                store.rewrite()
 
 
 def test_a_new_store_has_every_pragma_as_it_was_asked_for(tmp_path: Path) -> None:

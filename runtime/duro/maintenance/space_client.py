@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from duro.errors import UsageError
+from duro.errors import BackupError, UsageError
 from duro.maintenance.archive_client import Archives
 from duro.model.space import CompactResult, FileSizes
 
@@ -73,8 +73,11 @@ def _new_file(target: str | os.PathLike[str]) -> Path:
     path = Path(target)
     if not path.name or "\0" in str(path):
         raise UsageError(f"{str(target)!r} names no file", hint="write something like backup.db")
-    if path.exists() or path.is_symlink():
-        raise UsageError(f"{str(path)!r} is there already", hint="choose another name, or remove it")
-    if not path.parent.is_dir():
-        raise UsageError(f"there is no directory {str(path.parent)!r}", hint="make it, or choose another")
+    try:
+        if path.exists() or path.is_symlink():
+            raise UsageError(f"{str(path)!r} is there already", hint="choose another name, or remove it")
+        if not path.parent.is_dir():
+            raise UsageError(f"there is no directory {str(path.parent)!r}", hint="make it, or choose another")
+    except OSError as error:
+        raise BackupError(f"{str(path)!r} cannot be written: {error.strerror}") from error
     return path

@@ -13,6 +13,8 @@ built from the recording, and the program has to find in it all that it had ackn
     a store, a clock and those who use it, to write scenarios with.
 ``scenarios``
     the runs. One more is a function and a line.
+``judge``
+    what a scenario comes to undisturbed, and whether what was left is allowed.
 ``campaign``
     record, build, look.
 ``planted``

@@ -5,8 +5,6 @@ import hashlib
 import itertools
 import math
 import random
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -14,17 +12,14 @@ from pathlib import Path
 from typing import Any, Final
 from unittest.mock import patch
 
-from duro.stores.base import StoreDump
 from duro.stores.sqlite import connection, sql
-from duro.testing.invariants import check_invariants
 from tests.support.power import disk as disks
-from tests.support.power.checks import LostError, check_file, check_pages, differences, digest, lasting
+from tests.support.power.judge import Judge, workplace
 from tests.support.power.recorder import Lie, Recording, recorded, truthful
-from tests.support.power.scenarios import SCENARIOS, Scenario, set_up
+from tests.support.power.scenarios import SCENARIOS, Scenario
 from tests.support.power.stage import Stage
 from tests.support.power.states import outcomes
 
-_IN_MEMORY: Final = Path("/dev/shm")
 _FEW_PAGES: Final = 8
 
 _ONE_IN: Final = 25
@@ -42,29 +37,6 @@ def _checkpoints_after(pages: int) -> Iterator[None]:
         patch.object(connection, "_AUTOCHECKPOINT_PAGES_OF_BULK", pages),
     ):
         yield
-
-
-@contextlib.contextmanager
-def workplace() -> Iterator[Path]:
-    """A directory, in memory where there is a file system for that: what is checked is synced often."""
-    where = _IN_MEMORY if _IN_MEMORY.is_dir() else None
-    with tempfile.TemporaryDirectory(prefix="duro-power-", dir=where) as directory:
-        yield Path(directory).resolve()
-
-
-@dataclass
-class Reference:
-    """The undisturbed run: the store after each of its commits, and where in those each acknowledgement came."""
-
-    dumps: list[StoreDump] = field(default_factory=list)
-    acknowledged: list[int] = field(default_factory=lambda: [0])
-    digests: list[bytes] = field(default_factory=list)
-    lasting: StoreDump = field(default_factory=dict)
-
-    def allowed(self, acknowledgements: int) -> range:
-        """What may be found after so many acknowledgements: that of the last one, and all up to the next."""
-        ends = [*self.acknowledged, len(self.dumps) - 1]
-        return range(ends[acknowledgements], ends[acknowledgements + 1] + 1)
 
 
 @dataclass(frozen=True)
@@ -126,36 +98,11 @@ class Campaign:
 
     def __init__(self, scenario: Scenario, directory: Path, *, seed: int = 0, keep: Path | None = None) -> None:
         self.scenario = scenario
-        self._directory = directory
         self._keep = keep
         self._choice = random.Random(f"{seed} {scenario.name}")
-        self._template = directory / "before"
-        self._template.mkdir()
-        set_up(scenario, self._template)
-        self._sound: set[bytes] = set()
-        self._reference = self._undisturbed()
+        self._judge = Judge(scenario, directory)
 
     # --- the run ----------------------------------------------------------------------------------------------
-
-    def _undisturbed(self) -> Reference:
-        reference = Reference()
-        stage: Stage | None = None
-
-        def committed(point: str) -> None:
-            if point == "commit.after" and stage is not None:
-                reference.dumps.append(stage.store.dump())
-
-        place = self._begin("undisturbed")
-        stage = Stage(place, lambda: reference.acknowledged.append(len(reference.dumps) - 1), committed)
-        reference.dumps.append(stage.store.dump())
-        self.scenario.act(stage)
-        for dump in reference.dumps:
-            check_invariants(dump)
-        reference.digests = [digest(dump) for dump in reference.dumps]
-        reference.lasting = lasting(reference.dumps[-1])
-        stage.close()
-        shutil.rmtree(place)
-        return reference
 
     def record(
         self,
@@ -166,19 +113,14 @@ class Campaign:
     ) -> Recording:
         """What the run does to its disk, as it does when ``mistake`` is entered. ``short_log``: the log is copied into
         the file again and again, and begins anew, which else happens after thousands of pages."""
-        place = self._begin("recorded")
+        place = self._judge.begin()
         few = _checkpoints_after(_FEW_PAGES) if short_log else nullcontext()
         with recorded(place, lies) as recorder, mistake(), few:
             stage = Stage(place, recorder.acknowledge)
             self.scenario.act(stage)
             stage.close()
-        shutil.rmtree(place)
+        self._judge.clear()
         return recorder.recording
-
-    def _begin(self, name: str) -> Path:
-        place = self._directory / name
-        shutil.copytree(self._template, place)
-        return place
 
     # --- its states -------------------------------------------------------------------------------------------
 
@@ -214,11 +156,11 @@ class Campaign:
 
     def _cut_again(self, files: dict[str, bytes | None]) -> list[dict[str, bytes | None]]:
         """What a cut while the store is opened and closed may leave, if the first one left ``files``."""
-        place = self._directory / "again"
+        place = self._judge.place
         lay(files, place)
         with recorded(place) as recorder, contextlib.suppress(Exception):  # one that cannot be opened was told of
             Stage(place).close()
-        shutil.rmtree(place)
+        self._judge.clear()
         recording = recorder.recording
         count = sum(1 for _, disk, last, _ in self._cuts(recording) for _ in outcomes(disk, last, 0, self._choice))
         chosen = set(self._choice.sample(range(count), min(_SECOND_CUTS, count)))
@@ -258,53 +200,16 @@ class Campaign:
 
     def _look(self, files: dict[str, bytes | None], acknowledged: int, *, finish: bool) -> Looked:
         """Into a state, and whether it can be gone on from (``finish``)."""
-        place = self._directory / "cut"
-        lay(files, place)
+        lay(files, self._judge.place)
         try:
-            self._check(place, acknowledged, finish=finish)
+            self._judge.check(acknowledged, finish=finish)
         except Exception as error:  # whatever it is that cannot be opened, read or gone on from
             if self._keep is not None and not self._keep.exists():
                 lay(files, self._keep)
             return Looked(finish, f"{type(error).__name__}: {error}")
         finally:
-            shutil.rmtree(place)
+            self._judge.clear()
         return Looked(finish)
-
-    def _check(self, place: Path, acknowledged: int, *, finish: bool) -> None:
-        stage = Stage(place)
-        with contextlib.closing(stage):
-            dump = stage.store.dump()
-            found = digest(dump)
-            self._check_rows(dump, found, acknowledged)
-            check_pages(stage.store)
-            if found not in self._sound:  # what is looked for in the rows is not in equal rows either
-                check_invariants(dump)
-                check_file(stage.store)
-                self._sound.add(found)
-            self.scenario.files(stage, acknowledged)
-            if finish:
-                self._finish(stage)
-
-    def _check_rows(self, dump: StoreDump, found: bytes, acknowledged: int) -> None:
-        allowed = self._reference.allowed(acknowledged)
-        if found in self._reference.digests[allowed.start : allowed.stop]:
-            return
-        if found in self._reference.digests:
-            place = self._reference.digests.index(found)
-            raise LostError(f"the store is as of commit {place}, and {allowed} were expected")
-        difference = differences(dump, self._reference.dumps[allowed.start])
-        raise LostError(f"the store is as it never was: {difference}")
-
-    def _finish(self, stage: Stage) -> None:
-        """Whoever was at it goes on."""
-        stage.begin_again()
-        self.scenario.act(stage)
-        dump = stage.store.dump()
-        check_invariants(dump)
-        check_file(stage.store)
-        self.scenario.files(stage, len(self._reference.acknowledged) - 1)
-        if difference := differences(lasting(dump), self._reference.lasting):
-            raise LostError(f"the second run ended elsewhere: {difference}")
 
 
 def describe(recording: Recording, operation: disks.Operation | None) -> str:

@@ -130,7 +130,7 @@ class Disk:
     def apply(self, operation: Operation) -> None:
         match operation:
             case Write() | Truncate():
-                self._files[operation.file].pending.append(operation)
+                self._files.setdefault(operation.file, _File()).pending.append(operation)
             case Sync(file=number):
                 file = self._files[number]
                 file.synced = file.content([whole(each) for each in file.pending])

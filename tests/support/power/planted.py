@@ -1,23 +1,47 @@
 """Mistakes in what is written and synced when. Each is made while a run is recorded, and its states must show it."""
 
 import contextlib
+import itertools
 import os
 import stat
-from collections.abc import Callable, Iterator
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Final
 from unittest.mock import patch
 
 import apsw
+import msgspec
 
-from duro.disk import DISK
+from duro.disk import DISK, Disk
+from duro.maintenance.archive import archiver, segments
+from duro.maintenance.archive import place as places
+from duro.maintenance.archive.archiver import Archiver
+from duro.maintenance.archive.format import Manifest
+from duro.maintenance.archive.place import ArchivePlace
+from duro.maintenance.archive.segments import Entry
+from duro.model.removal import PruneBatch
 from duro.settings import files as settings_files
-from duro.stores.sqlite import SqliteStore, connection, migrations, pruning, retaining, space, sql, sql_pruning, turns
+from duro.stores.sqlite import (
+    SqliteStore,
+    archiving,
+    connection,
+    migrations,
+    pruning,
+    retaining,
+    space,
+    sql,
+    sql_pruning,
+    turns,
+)
 from duro.stores.sqlite.committer import Committer, Transaction
 from tests.support.power.disk import Operation, Sync, SyncDirectory
 from tests.support.power.recorder import Lie, truthful
+from tests.support.power.scenarios import ARCHIVE
 
 
 @dataclass(frozen=True)
@@ -192,6 +216,101 @@ def _named_before_it_is_written() -> Iterator[None]:
         yield
 
 
+# --- archives ---------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def _not_synced(of: Callable[[Path], bool]) -> Iterator[None]:
+    """A file or a directory of an archive."""
+    sync, sync_directory = Disk.sync, Disk.sync_directory
+
+    def some(real: Callable[[Disk, Path], None]) -> Callable[[Disk, Path], None]:
+        return lambda self, path: None if of(path) else real(self, path)
+
+    with (
+        patch.object(Disk, "sync", some(sync)),
+        patch.object(Disk, "sync_directory", some(sync_directory)),
+    ):
+        yield
+
+
+def _is_segment(path: Path) -> bool:
+    return path.name.endswith(".part") and ".zst" in path.name
+
+
+@contextlib.contextmanager
+def _noted_before_it_is_written() -> Iterator[None]:
+    """The store lets go of histories of which the archive has only the names."""
+    write = segments.write_segment
+    held: list[Callable[[], object]] = []
+
+    def read_only(place: ArchivePlace, entries: Iterable[Entry], **named: Any) -> Manifest:
+        kept = list(entries)
+        with tempfile.TemporaryDirectory() as elsewhere:
+            other = ArchivePlace(Path(elsewhere))
+            other.prepare()
+            held.append(partial(write, place, kept, **named))
+            return write(other, kept, **named)
+
+    finish = Archiver._finish
+
+    def note_first(self: Archiver, place: ArchivePlace, manifest: Manifest, segment: Any) -> None:
+        finish(self, place, manifest, segment)
+        held.pop()()
+
+    with patch.object(archiver, "write_segment", read_only), patch.object(Archiver, "_finish", note_first):
+        yield
+
+
+@contextlib.contextmanager
+def _segment_written_in_place() -> Iterator[None]:
+    """Under its name from the first byte on."""
+
+    @contextlib.contextmanager
+    def new_file(target: Path, disk: Disk = DISK) -> Iterator[Path]:
+        disk.create(target)
+        yield target
+        disk.sync(target)
+        disk.sync_directory(target.parent)
+
+    with patch.object(segments, "new_file", new_file):
+        yield
+
+
+@contextlib.contextmanager
+def _manifest_comes_first() -> Iterator[None]:
+    """It says of a segment what nobody has written yet."""
+    real, numbers = segments.write_segment, itertools.count()
+
+    def write(place: ArchivePlace, entries: Iterable[Entry], **named: Any) -> Manifest:
+        kept = list(entries)
+        name = f"f{next(numbers):015x}"
+        with patch.object(places, "secrets", SimpleNamespace(token_hex=lambda _: name)):
+            with tempfile.TemporaryDirectory() as elsewhere:
+                other = ArchivePlace(Path(elsewhere))
+                other.prepare()
+                manifest = real(other, kept, **named)
+            place.new_segment(named["now_ms"])
+            place.write_manifest(manifest)
+            with patch.object(ArchivePlace, "write_manifest"):
+                return real(place, kept, **named)
+
+    with patch.object(archiver, "write_segment", write):
+        yield
+
+
+@contextlib.contextmanager
+def _reclaims_what_waits() -> Iterator[None]:
+    """Whoever prunes forgets that there is an archive."""
+    prune = SqliteStore.prune
+
+    def forgetful(self: SqliteStore, batch: PruneBatch, **named: Any) -> Any:
+        return prune(self, msgspec.structs.replace(batch, archive=None), **named)
+
+    with patch.object(SqliteStore, "prune", forgetful):
+        yield
+
+
 PLANTED: Final[dict[str, Planted]] = {
     "synchronous is NORMAL": Planted("continue as new", lambda: _synchronous("NORMAL", 1)),
     "synchronous is OFF": Planted("prune by hand", lambda: _synchronous("OFF", 0)),
@@ -219,4 +338,26 @@ PLANTED: Final[dict[str, Planted]] = {
     "a backup has its name before its contents": Planted("backup", _named_before_it_is_written),
     "an export is not synced": Planted("export", _no_fsync_of_files),
     "a plan is not synced": Planted("plan file", _no_fsync_of_files),
+    "a segment is not synced": Planted("archive and prune", lambda: _not_synced(_is_segment)),
+    "a manifest is not synced": Planted("archive and prune", lambda: _not_synced(lambda path: "manifest" in path.name)),
+    "the mark of an archive is not synced": Planted(
+        "archive and prune", lambda: _not_synced(lambda path: path.name.startswith(".archive.json"))
+    ),
+    "the directory of a segment is not synced": Planted(
+        "archive and prune", lambda: _not_synced(lambda path: path.name[:2] == "20")
+    ),
+    "the directory of an archive is not synced": Planted(
+        "archive write", lambda: _not_synced(lambda path: path.name == ARCHIVE)
+    ),
+    "the name of an archive is not synced": Planted(
+        "archive write", lambda: _not_synced(lambda path: path.name == "run")
+    ),
+    "the store lets go before the archive has it": Planted("archive and prune", _noted_before_it_is_written),
+    "a segment has its name before its contents": Planted("archive and prune", _segment_written_in_place),
+    "a manifest comes before its segment": Planted("archive write", _manifest_comes_first),
+    "what waits for its archive is reclaimed": Planted("archive and prune", _reclaims_what_waits),
+    "the hold of a restoration has a transaction of its own": Planted(
+        "restore", lambda: _in_a_transaction_of_its_own(archiving, "_hold")
+    ),
+    "a restoration is not synced": Planted("restore", lambda: _synchronous("NORMAL", 1)),
 }

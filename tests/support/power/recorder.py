@@ -1,8 +1,9 @@
 """What a run does to the files below a directory, in order.
 
-SQLite's files are seen from below it, in a VFS. The names and syncs of all others are seen in the calls of ``os`` that
-make, change and sync them; what was written to them is looked up whenever something else is recorded. (A test compares
-what is recorded with what ``strace`` sees.)
+The files of stores are seen from below SQLite, in a VFS. The names and syncs of all others are seen in the calls of
+``os`` that make, change and sync them; what was written to them is looked up whenever something else is recorded. (A
+test compares what is recorded with what ``strace`` sees.) The catalogue of an archive is written by another SQLite,
+whose syncs nobody sees: a cut leaves it as it was found at some moment since its directory was synced.
 
 The VFS named "unix" syncs the directory of a new journal or log together with its first sync, below what a VFS on top
 of it can see: ``_Watched.xSync`` records it where it does it.
@@ -21,6 +22,7 @@ from typing import Any, Final
 
 import apsw
 
+from duro.maintenance.archive.place import CATALOGUE
 from tests.support.power.disk import (
     Acknowledge,
     Disk,
@@ -36,6 +38,7 @@ from tests.support.power.disk import (
 
 _BLOCK_BYTES: Final = 4096
 _SHARED_MEMORY: Final = "-shm"
+_NOT_LOOKED_AT: Final = (_SHARED_MEMORY, f"{CATALOGUE}-journal")
 _JOURNALS: Final = apsw.SQLITE_OPEN_MAIN_JOURNAL | apsw.SQLITE_OPEN_SUPER_JOURNAL | apsw.SQLITE_OPEN_WAL
 _numbers = itertools.count()
 
@@ -141,10 +144,13 @@ class Recorder:
         first, *rest = [path for path in paths if path is not None]
         match kind:
             case "rename":
-                assert posixpath.dirname(first) == posixpath.dirname(rest[0]), "a rename to elsewhere is not modelled"
-                number = self._names.pop(first)
-                self._names[rest[0]] = number
-                self._add(Rename(first, rest[0], number))
+                if posixpath.dirname(first) == posixpath.dirname(rest[0]):
+                    number = self._names.pop(first)
+                    self._names[rest[0]] = number
+                    self._add(Rename(first, rest[0], number))
+                else:  # two directories, of which each may keep what was done to it or not
+                    self._enter(rest[0], self._names[first])
+                    self._leave(first)
             case "link":
                 self._enter(rest[0], self._names[first])
             case "unlink" if first in self._names:
@@ -182,7 +188,7 @@ class Recorder:
         for name in sorted(self._names.keys() - found.keys(), reverse=True):
             self._leave(name)
         for name, path in found.items():
-            if name.endswith(_SHARED_MEMORY):
+            if name.endswith(_NOT_LOOKED_AT):
                 continue
             if name not in self._names:
                 if path.is_dir():
@@ -191,14 +197,21 @@ class Recorder:
                 number = self._take_number()
                 self._enter(name, number)
                 self._contents[number] = b""
-            self._look_into(path, self._names[name])
+            self._look_into(path, name)
 
-    def _look_into(self, path: Path, number: int | None) -> None:
+    def _look_into(self, path: Path, name: str) -> None:
+        number = self._names[name]
         before = None if number is None else self._contents.get(number)
         if number is None or before is None:
             return
         after = path.read_bytes()
         if after == before:
+            return
+        if path.name == CATALOGUE:
+            self._names[name] = number = self._take_number()
+            self._contents[number] = after
+            for each in (Write(number, 0, after), Sync(number), Enter(name, number)):
+                self._add(each)
             return
         self._contents[number] = after
         if len(after) < len(before):

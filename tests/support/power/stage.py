@@ -5,20 +5,23 @@ repeats a command that gave no answer; ``Stage`` has what is needed for that.
 """
 
 import itertools
+import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import duro
+from duro.errors import StoreError
 from duro.host.activities import ActivityAttempt
 from duro.host.policies import WorkerPolicies
+from duro.host.scheduler import FINISHED
 from duro.host.worker import Worker
 from duro.model.policies import PolicySources
 from duro.model.records import WorkerRecord
 from duro.model.status import ExecutionStatus
 from duro.model.turns import LeasedInstance
 from duro.stores.sqlite import SqliteStore
-from duro.telemetry import PruneCounters
+from duro.telemetry import HOST_LOGGER, PruneCounters
 from duro.testing.builders import continued_as_new, start_request
 from duro.testing.clock import START_MS, ManualClock
 from duro.testing.scripted import ScriptedWorker
@@ -29,6 +32,8 @@ FILE: Final = "duro.db"
 GRACE_MS: Final = 3_600_000
 _LEASE_MS: Final = 30_000
 _STEPS_MAX: Final = 1_000
+_PATIENCE: Final = 30
+"""How often a worker may say that its store does not answer before it is stopped."""
 
 Faults = Callable[[str], None]
 
@@ -42,6 +47,7 @@ class Stage:
         said: Callable[[], None] = lambda: None,
         faults: Faults | None = None,
         now_ms: int = START_MS + 2 * _LEASE_MS,
+        busy_timeout_ms: int = 5_000,
     ) -> None:
         self.directory = directory
         self.said = said
@@ -54,6 +60,7 @@ class Stage:
             clock=self.clock,
             new_id=lambda: "store",
             faults=faults,
+            busy_timeout_ms=busy_timeout_ms,
             allow_network_fs=True,  # which spares looking
         )
         self.client = duro.Client(self.store, ids=self.new_id)
@@ -66,11 +73,12 @@ class Stage:
     def close(self) -> None:
         self.store.close()
 
-    def begin_again(self) -> None:
-        """After a cut: whoever worked is gone, and what he held is given back when his lease is over."""
-        self.clock.advance(2 * _LEASE_MS)
+    def begin_again(self, life: int = 2) -> None:
+        """After a cut: whoever worked is gone, and what he held is given back when his lease is over. ``life``: the
+        first was the one that was disturbed; each has ids of its own."""
+        self.clock.advance(2 * _LEASE_MS * (life - 1))
         self.store.release_expired()
-        self._life, self._worker = 2, None
+        self._life, self._worker = life, None
 
     # --- turns that are written down ---------------------------------------------------------------------------
 
@@ -127,19 +135,65 @@ class Stage:
             prune_counters=PruneCounters(),
         )
         executor = _Executor(worker, self.said)
-        worker.begin(executor, lambda: None)
-        for _ in range(_STEPS_MAX):
-            if until():
-                break
-            self.clock.advance(10)
-            worker.step()
-            executor.run_all()
-        assert until(), "it never ended"
+        with _Listening() as heard:
+            worker.begin(executor, lambda: None)
+            while not self._has_come(until):
+                self.clock.advance(10)
+                worker.step()
+                executor.run_all()
+                heard.steps += 1
+                if heard.steps == _STEPS_MAX or len(heard.problems) == _PATIENCE:
+                    self._stop(worker)
+                    heard.explain()
         self.store.withdraw_offer(worker.worker_id)
+
+    @staticmethod
+    def _has_come(until: Callable[[], bool]) -> bool:
+        try:
+            return until()
+        except StoreError:  # who looks cannot do so just now
+            return False
+
+    def _stop(self, worker: Worker) -> None:
+        worker.begin_stop(0.0)
+        for _ in range(_STEPS_MAX):
+            self.clock.advance(10)
+            if worker.step() == FINISHED:
+                return
+        raise AssertionError("a worker that was told to stop goes on")
 
     def ended(self, instance_id: str) -> bool:
         record = self.store.get_instance(instance_id)
         return record is not None and str(record.status) == ExecutionStatus.COMPLETED
+
+
+class _Listening(logging.Handler):
+    """Hears what workers say, and nobody else does."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.steps = 0
+        self.problems: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.exc_info:
+            error = record.exc_info[1]
+            raise AssertionError(f"a worker met an error that is not one of the store: {error!r}") from error
+        self.problems.append(record.getMessage())
+
+    def explain(self) -> NoReturn:
+        """Raises: what a worker that waits for its store said; that it said nothing is an AssertionError."""
+        assert self.problems, "it never ended"
+        raise StoreError(self.problems[-1])
+
+    def __enter__(self) -> "_Listening":
+        HOST_LOGGER.addHandler(self)
+        self._propagated, HOST_LOGGER.propagate = HOST_LOGGER.propagate, False
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        HOST_LOGGER.propagate = self._propagated
+        HOST_LOGGER.removeHandler(self)
 
 
 class _Executor(InlineExecutor):

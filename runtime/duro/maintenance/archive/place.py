@@ -120,7 +120,8 @@ class ArchivePlace:
                 time.sleep(_LOCK_LOOK_S)
             yield True
         finally:
-            os.close(descriptor)
+            with contextlib.suppress(OSError):  # it is closed, whatever is said about it
+                os.close(descriptor)
 
     def tidy(self) -> None:
         """Whoever writes: remove the unfinished files of those who were interrupted."""
@@ -203,6 +204,13 @@ class ArchivePlace:
         """Raises OSError."""
         with new_file(_manifest_path(self.path_of(manifest.segment)), self.disk) as part:
             self._write(part, encode_manifest(manifest))
+
+    def take_back(self, segment: Path) -> None:
+        """Remove a segment and its manifest, which goes for good before the segment does: it must never be there
+        alone. Raises OSError."""
+        self.disk.unlink(_manifest_path(segment))
+        self.disk.sync_directory(segment.parent)
+        self.disk.unlink(segment)
 
     # --- files -------------------------------------------------------------------------------------------------
 

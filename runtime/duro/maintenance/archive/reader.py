@@ -149,7 +149,8 @@ class Archive:
 
     def verify(self) -> Iterator[SegmentCheck]:
         """Read every segment whole and compare it with its manifest, one after another; the catalogue says then what
-        was read. At last what is missing: segments of which there is a manifest, and months that are no directories."""
+        was read, if it can be written. At last what is missing: segments of which there is a manifest, and months that
+        are no directories."""
         for segment in self._place.segments():
             histories = events = 0
             found: list[tuple[ArchivableExecution, int, bool]] = []
@@ -169,7 +170,8 @@ class Archive:
                     found.append((read.history.execution, len(read.history.events), read.instance is not None))
                     if read.instance is not None:
                         instances[read.instance.incarnation] = read.instance
-                self._catalogue.add(manifest, found, list(instances.values()))
+                with contextlib.suppress(ArchiveUnavailableError):  # the catalogue's trouble, not the segment's
+                    self._catalogue.add(manifest, found, list(instances.values()))
             except ArchiveError as error:
                 yield SegmentCheck(segment=segment, problem=str(error), histories=histories, events=events)
             else:

@@ -103,7 +103,7 @@ def write_segment(place: ArchivePlace, entries: Iterable[Entry], *, store_id: st
             place.write_manifest(manifest)
         except OSError:
             with contextlib.suppress(OSError):
-                place.disk.unlink(path)
+                place.take_back(path)
             raise
     return manifest
 

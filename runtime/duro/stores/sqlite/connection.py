@@ -1,5 +1,6 @@
 """Connections to the file: how one is opened, what is asserted about it, and what its errors mean."""
 
+import errno
 import os
 import shutil
 import time
@@ -66,6 +67,17 @@ def store_error(error: apsw.Error, path: Path) -> StoreError:
         case apsw.SQLITE_IOERR:
             return StoreError(f"reading or writing {path} failed ({error})", hint="check the disk and the system's log")
     return StoreError(f"{path}: {type(error).__name__}: {error}")
+
+
+def system_error(error: OSError, path: Path) -> StoreError:
+    """What the system said of the file, or of what is beside it."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return StoreFullError(f"no room beside {path}: the disk is full", hint="free some space, then try again")
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return read_only(path)
+    return StoreError(
+        f"reading or writing {path} failed ({error.strerror})", hint="check the disk and the system's log"
+    )
 
 
 _CANNOT_OPEN: Final = (

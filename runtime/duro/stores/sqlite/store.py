@@ -76,6 +76,7 @@ from duro.stores.sqlite.connection import (
     open_writer,
     refuse_network_file_system,
     store_error,
+    system_error,
 )
 from duro.stores.sqlite.late import LateModule
 
@@ -159,46 +160,50 @@ class SqliteStore(Store):
             StoreLockedError: another process kept it locked.
         """
         resolved = Path(path).resolve()
-        if not allow_network_fs:
-            refuse_network_file_system(resolved.parent)
         opening = partial(
-            cls._connections,
+            cls._opened,
             resolved,
-            clock,
-            new_id,
+            url=url,
+            clock=clock,
+            new_id=new_id,
             create=create,
             read_only=read_only,
             busy_timeout_ms=busy_timeout_ms,
             synchronous=synchronous,
             faults=faults,
         )
-        try:
-            writer, watcher = opening()
-        except StoreError:
-            if not space.shrink_reserve(resolved):
-                raise
-            writer, watcher = opening()
-        store = cls(resolved, url=url, clock=clock, writer=writer, watcher=watcher, busy_timeout_ms=busy_timeout_ms)
+        with _system_errors(resolved):
+            if not allow_network_fs:
+                refuse_network_file_system(resolved.parent)
+            try:
+                store = opening()
+            except (StoreError, OSError):
+                if not space.shrink_reserve(resolved):
+                    raise
+                store = opening()
         store.weakened = "synchronous=NORMAL" if synchronous == "NORMAL" and not read_only else ""
         return store
 
-    @staticmethod
-    def _connections(
+    @classmethod
+    def _opened(
+        cls,
         resolved: Path,
+        *,
+        url: str,
         clock: Clock,
         new_id: Callable[[], str],
-        *,
         create: bool,
         read_only: bool,
         busy_timeout_ms: int,
         synchronous: Synchronous,
         faults: FaultHook | None,
-    ) -> tuple[Committer | None, apsw.Connection]:
-        """The writer (None: read-only) and the watcher of the file, which is made and migrated where need be."""
+    ) -> "SqliteStore":
+        """The file is made and migrated where need be."""
         inspection = migrations.prepare_file(
             resolved, create=create and not read_only, for_writing=not read_only, busy_timeout_ms=busy_timeout_ms
         )
         writer: Committer | None = None
+        watcher: apsw.Connection | None = None
         try:
             if not read_only:
                 connection = open_writer(
@@ -207,13 +212,15 @@ class SqliteStore(Store):
                 writer = Committer(connection, resolved, clock, faults, synchronous)
                 migrations.migrate(connection, new_id(), clock.now_ms())
             watcher = open_reader(resolved, busy_timeout_ms=busy_timeout_ms, read_only=read_only)
+            return cls(resolved, url=url, clock=clock, writer=writer, watcher=watcher, busy_timeout_ms=busy_timeout_ms)
         except BaseException as error:
+            if watcher is not None:
+                watcher.close()
             if writer is not None:
                 writer.close()
             if isinstance(error, apsw.Error):
                 raise store_error(error, resolved) from error
             raise
-        return writer, watcher
 
     # --- life ----------------------------------------------------------------------------------------------------
 
@@ -292,7 +299,11 @@ class SqliteStore(Store):
         now_s = self._clock.monotonic_s()
         if now_s - self._file_seen_at_s < _LOOK_AT_FILE_S:
             return
-        if _identity(self._path) != self._file:
+        try:
+            found = _identity(self._path)
+        except OSError:  # nobody can say just now; the next write looks again
+            return
+        if found != self._file:
             raise StoreNotFoundError(
                 f"{self._path} was removed or replaced while it was open; nothing more is written to it",
                 hint="stop everything that has it open, and put the file back",
@@ -320,6 +331,8 @@ class SqliteStore(Store):
                     self._discard_reader()
         except apsw.Error as error:
             raise store_error(error, self._path) from error
+        except OSError as error:
+            raise system_error(error, self._path) from error
 
     def _discard_reader(self) -> None:
         try:
@@ -646,7 +659,8 @@ class SqliteStore(Store):
         return self._write(lambda transaction: space.give_back(transaction, pages_max), durable=False)
 
     def rewrite(self) -> None:
-        space.check_room(self.sizes(), self._path)
+        with _system_errors(self._path):
+            space.check_room(self.sizes(), self._path)
         self._alone(space.rewrite)
 
     def cut_log(self) -> bool:
@@ -689,12 +703,21 @@ class SqliteStore(Store):
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
-    """Which file has the name now, by ``stat`` alone: opening the file beside SQLite would drop its locks."""
+    """Which file has the name now, by ``stat`` alone: opening the file beside SQLite would drop its locks. None: none.
+    Raises OSError: the system could not say."""
     try:
         found = os.stat(path)  # noqa: PTH116 - says that it does not open the file
-    except OSError:
+    except FileNotFoundError:
         return None
     return found.st_dev, found.st_ino
+
+
+@contextmanager
+def _system_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise system_error(error, path) from error
 
 
 def _closed() -> StoreClosedError:

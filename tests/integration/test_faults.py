@@ -1,0 +1,73 @@
+"""The short form of ``make faults``: whichever call fails, nothing that was acknowledged is lost, whoever called is
+told of it with a documented error, and goes on when the fault has passed.
+
+And the test of the test: each planted mistake is found, and a failure is what SQLite makes of it.
+"""
+
+import contextlib
+import errno
+from pathlib import Path
+from typing import Final
+
+import apsw
+import pytest
+
+from tests.support.faults.calls import LOG_SYNC, Failure, SqliteCalls
+from tests.support.faults.campaign import Campaign
+from tests.support.faults.planted import PLANTED
+from tests.support.power.judge import workplace
+from tests.support.power.scenarios import SCENARIOS
+
+RUNS: Final = 3
+RUNS_OF_A_MISTAKE: Final = 100
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_whichever_call_of_sqlite_fails_nothing_is_lost_and_work_goes_on(name: str) -> None:
+    with workplace() as directory:
+        report = Campaign(SCENARIOS[name], directory, seed=2).run(RUNS)
+        assert report.wrong == []
+        assert report.runs == RUNS
+        assert report.calls > 100
+
+
+@pytest.mark.parametrize("name", PLANTED)
+def test_a_mistake_in_what_is_made_of_a_failed_call_is_found(name: str) -> None:
+    planted = PLANTED[name]
+    with workplace() as directory:
+        campaign = Campaign(SCENARIOS[planted.scenario], directory, seed=2, mistake=planted.mistake)
+        report = campaign.run(RUNS_OF_A_MISTAKE, wrong_max=1, only=planted.only)
+        assert report.wrong, str(report)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "expected"),
+    [
+        ("pwrite64", errno.EIO, apsw.SQLITE_IOERR_WRITE),
+        ("pwrite64", errno.ENOSPC, apsw.SQLITE_FULL),
+        ("pwrite64", errno.EINTR, None),
+        ("pread64", errno.EIO, apsw.SQLITE_CORRUPT),
+        ("mmap", errno.EIO, apsw.SQLITE_IOERR_SHMMAP),
+        (LOG_SYNC, errno.EIO, apsw.SQLITE_IOERR_FSYNC),
+    ],
+)
+def test_what_fails_below_sqlite_is_what_sqlite_says(
+    call: str, error: int, expected: int | None, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.db"
+    with contextlib.closing(apsw.Connection(str(path))) as before:
+        before.execute("PRAGMA journal_mode = WAL; CREATE TABLE t (x)").fetchall()
+    calls = SqliteCalls(tmp_path)
+    found = None
+    with calls.watched(), contextlib.closing(apsw.Connection(str(path))) as connection:
+        if call != "mmap":  # which is done once, with the first read
+            connection.execute("PRAGMA synchronous = FULL")
+        following = calls.counts.get(call, 0) + 1
+        calls.failure = Failure(call, following, following, error)
+        try:
+            connection.execute("INSERT INTO t VALUES (1)")
+        except apsw.Error as raised:
+            found = vars(raised).get("extendedresult")
+    assert (found, calls.failed) == (expected, 1)
+    with contextlib.closing(apsw.Connection(str(path))) as after:
+        assert after.execute("SELECT count(*) FROM t").get == int(expected is None)

@@ -1,0 +1,291 @@
+"""Faults at the system calls of real processes, with ``strace``: ``Traced``.
+
+A first run is traced, to see which of its calls touch the scenario's directory. Each of these is a place: there the
+process is killed, or the call fails, once or for good.
+"""
+
+import errno
+import json
+import os
+import random
+import re
+import select
+import shutil
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any, Final
+
+from tests.support.faults.campaign import ERRORS, INTERRUPTIONS, Report
+from tests.support.power.checks import LostError
+from tests.support.power.judge import Judge, workplace
+from tests.support.power.scenarios import SCENARIOS, Scenario
+
+ROOT: Final = Path(__file__).parents[3]
+
+_ANSWER_S: Final = 60.0
+"""A process that has not ended by then hangs."""
+
+_ATTEMPTS: Final = 3
+_ONE_IN: Final = 4
+"""As in ``campaign``."""
+
+_LOCKS: Final = frozenset({"fcntl"})
+_CALL: Final = re.compile(r"^(?:\d+ +)?(?P<call>\w+)\((?P<arguments>.*)")
+_INJECTED: Final = "(INJECTED)"
+
+
+@dataclass(frozen=True)
+class Fault:
+    """At the ``number``-th call of this name the process is killed (``error`` None), or from there to ``last`` (None:
+    for good) the calls fail."""
+
+    call: str
+    number: int
+    last: int | None
+    error: int | None
+
+    @property
+    def injection(self) -> str:
+        """As ``strace`` takes it."""
+        what = "signal=KILL" if self.error is None else f"error={errno.errorcode[self.error]}"
+        until = "+" if self.last is None else "" if self.last == self.number else f"..{self.last}"
+        return f"{self.call}:{what}:when={self.number}{until}"
+
+    @property
+    def passes(self) -> bool:
+        """Whether trying again may help."""
+        return self.error is not None and self.last is not None
+
+    def __str__(self) -> str:
+        return self.injection
+
+
+def faults(places: list[tuple[str, int]]) -> Iterator[Fault]:
+    """All that may go wrong at each place."""
+    for call, number in places:
+        yield Fault(call, number, number, None)
+        for error in ERRORS:
+            yield Fault(call, number, number, error)
+            yield Fault(call, number, number + INTERRUPTIONS if error == errno.EINTR else None, error)
+
+
+def unavailable() -> str:
+    """Why nothing can be traced here; "": it can."""
+    if shutil.which("strace") is None:
+        return "there is no strace"
+    command = ["strace", "-o", os.devnull, "-e", "trace=getpid", "-e", "inject=getpid:error=EIO:when=1", "true"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return "" if done.returncode == 0 else f"strace may not trace: {done.stderr.strip()}"
+
+
+class Processes:
+    """Forks processes and traces them; a context manager."""
+
+    def __enter__(self) -> "Processes":
+        self._server = subprocess.Popen(
+            [sys.executable, "-m", "tests.support.faults.server"],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": f"{ROOT / 'runtime'}:{ROOT}"},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        self._answer()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        assert self._server.stdin is not None
+        self._server.stdin.close()
+        self._server.wait()
+        self._pipe.close()
+
+    @property
+    def _pipe(self) -> IO[bytes]:
+        assert self._server.stdout is not None
+        return self._server.stdout
+
+    def run(self, trace: Path, tracing: list[str], **request: Any) -> dict[str, Any]:
+        """What came of one, traced as ``tracing`` says.
+
+        Raises: LostError: it did not end.
+        """
+        assert self._server.stdin is not None
+        self._server.stdin.write(json.dumps(request).encode() + b"\n")
+        self._server.stdin.flush()
+        process: int = self._answer()["process"]
+        strace = subprocess.Popen(
+            ["strace", "-f", "-y", "-s", "0", "-o", str(trace), *tracing, "-p", str(process)],
+            stderr=subprocess.PIPE,
+        )
+        assert strace.stderr is not None
+        with strace.stderr:
+            said = strace.stderr.readline()
+            assert b"attached" in said, said
+            os.kill(process, signal.SIGCONT)
+            try:
+                answer = self._answer()
+            except TimeoutError:
+                os.kill(process, signal.SIGKILL)
+                self._answer()
+                raise LostError(f"it does not end within {_ANSWER_S:g} s") from None
+            finally:
+                strace.wait()
+        return answer
+
+    def _answer(self) -> dict[str, Any]:
+        ready, _, _ = select.select([self._pipe], [], [], _ANSWER_S)
+        if not ready:
+            raise TimeoutError
+        answer: dict[str, Any] = json.loads(self._pipe.readline())
+        return answer
+
+
+@dataclass
+class Outcome:
+    """What came of a process, or of several one after another."""
+
+    killed: bool
+    acknowledged: int
+    finished: bool
+    lives: int
+    errors: list[str] = field(default_factory=list)
+
+
+class Traced:
+    """One scenario, in a directory of its own. ``mistake``: the name of one of ``planted_processes``."""
+
+    def __init__(
+        self, processes: Processes, scenario: Scenario, directory: Path, *, seed: int = 0, mistake: str = ""
+    ) -> None:
+        self.scenario = scenario
+        self._processes = processes
+        self._mistake = mistake
+        self._trace = directory / "trace"
+        self._judge = Judge(scenario, directory)
+        self._choice = random.Random(f"{seed} {scenario.name}")
+
+    def places(self) -> list[tuple[str, int]]:
+        """The calls of the undisturbed run that touch the directory: name, and the how many-th of that name."""
+        self._judge.begin()
+        outcome = self._start(["-e", "trace=all"])
+        assert outcome.finished, outcome
+        self._judge.clear()
+        counts: Counter[str] = Counter()
+        found = []
+        for line in self._trace.read_text(errors="replace").splitlines():
+            if call := _CALL.match(line):
+                counts[call["call"]] += 1
+                if str(self._judge.place) in call["arguments"]:
+                    found.append((call["call"], counts[call["call"]]))
+        return found
+
+    def run(
+        self, runs: int | None = None, *, wrong_max: int = 5, only: Callable[[Fault], bool] = lambda _: True
+    ) -> Report:
+        """As ``campaign.Campaign.run``."""
+        places = self.places()
+        report = Report(self.scenario.name, len(places))
+        chosen = [each for each in faults(places) if only(each)]
+        if runs is not None and runs < len(chosen):
+            chosen = self._choice.sample(chosen, runs)
+        for fault in chosen:
+            self._disturb(fault, places, report)
+            if len(report.wrong) >= wrong_max:
+                break
+        return report
+
+    def _disturb(self, fault: Fault, places: list[tuple[str, int]], report: Report) -> None:
+        reopens = fault.call in _LOCKS or self._choice.random() < 0.5
+        again: Fault | None = None
+        self._judge.begin()
+        try:
+            outcome = self._run(fault, reopens=reopens)
+            report.told += bool(outcome.errors)
+            if not outcome.finished and self._choice.randrange(_ONE_IN) == 0:
+                again = self._choice.choice(list(faults([self._choice.choice(places)])))
+                report.twice += 1
+                tracing = [*_traced(again), "-e", f"inject={again.injection}"]
+                outcome.lives = self._start(tracing, first_life=outcome.lives + 1, fault=again).lives
+            self._check(outcome, fault, went_on=again is not None)
+        except Exception as error:  # whatever nobody may meet
+            where = f"{fault}, then {again}" if again else str(fault)
+            store = "another" if reopens else "the same"
+            report.wrong.append(f"{self.scenario.name}: {where} ({store} store): {type(error).__name__}: {error}")
+        finally:
+            report.runs += 1
+            self._judge.clear()
+
+    def _run(self, fault: Fault, *, reopens: bool) -> Outcome:
+        attempts = 1
+        if fault.passes and fault.last is not None:
+            attempts = _ATTEMPTS + fault.last - fault.number
+        tracing = [*_traced(fault), "-e", f"inject={fault.injection}"]
+        outcome = self._start(tracing, attempts=attempts, reopens=reopens, fault=fault)
+        traced = self._trace.read_text(errors="replace")
+        if fault.error is None:
+            if not outcome.killed:
+                raise LostError("the call at which it was to be killed was never made")
+        elif not any(_INJECTED in line and str(self._judge.place) in line for line in traced.splitlines()):
+            raise LostError("the call that was to fail was never made")
+        return outcome
+
+    def _start(
+        self,
+        tracing: list[str],
+        *,
+        attempts: int = 1,
+        reopens: bool = False,
+        first_life: int = 1,
+        fault: Fault | None = None,
+    ) -> Outcome:
+        answer = self._processes.run(
+            self._trace,
+            tracing,
+            scenario=self.scenario.name,
+            place=str(self._judge.place),
+            attempts=attempts,
+            reopens=reopens,
+            first_life=first_life,
+            mistake=self._mistake,
+            impatient=fault is not None and fault.call in _LOCKS,
+        )
+        if "wrong" in answer:
+            raise LostError(f"it met {answer['wrong']}")
+        killed = answer["status"] == -signal.SIGKILL
+        if not killed and answer["status"] != 0:
+            raise LostError(f"it ended with status {answer['status']}")
+        return Outcome(
+            killed,
+            answer["acknowledged"],
+            answer.get("finished", False),
+            answer.get("lives", first_life),
+            answer.get("errors", []),
+        )
+
+    def _check(self, outcome: Outcome, fault: Fault, *, went_on: bool) -> None:
+        if outcome.finished:
+            self._judge.check_end()
+        elif fault.passes:
+            raise LostError(f"it does not go on when the fault has passed: {outcome.errors[-1]}")
+        else:
+            self._judge.check(
+                outcome.acknowledged,
+                finish=True,
+                tried_again=not outcome.killed,
+                went_on=went_on,
+                life=outcome.lives + 1,
+            )
+
+
+def _traced(fault: Fault) -> list[str]:
+    return ["-e", f"trace={fault.call}"]
+
+
+def run_scenario(name: str, runs: int | None, *, seed: int = 0) -> Report:
+    """As ``campaign.run_scenario``, with real processes."""
+    with Processes() as processes, workplace() as directory:
+        return Traced(processes, SCENARIOS[name], directory, seed=seed).run(runs)
