@@ -22,8 +22,9 @@ def children_are_younger_than_their_parents(dump: StoreDump) -> list[str]:
 
 
 def a_family_is_removed_as_one(dump: StoreDump) -> list[str]:
-    """Whoever depends on an instance that was removed was removed with it."""
-    there = {row["incarnation"] for row in dump["instances"]}
+    """Whoever depends on an instance that was removed was removed with it, or came back by itself."""
+    back = {row["incarnation"] for row in dump["ledger"] if row["trigger"] == "undo"}
+    there = {row["incarnation"] for row in dump["instances"]} - back
     removed = {row["incarnation"] for row in dump["removed_instances"]}
     return [
         f"child {row['child_incarnation']} is there, and its parent {row['parent_incarnation']} is removed"

@@ -394,7 +394,7 @@ class Families:
                 self._totals[instance.name] = fold(before, [row.entry for row in instance.ledger])
         return len(whole), events, len(whole) < len(due) or len(due) == _INSTANCES_A_RECLAIM
 
-    def _restore(self, run_id: str, instance_id: str) -> list[Removed]:
+    def _restore(self, run_id: str, instance_id: str, now: int) -> list[Removed]:
         trees = {each.tree for each in self._removed.values() if run_id and each.run_id == run_id}
         if instance_id:
             of_id = [number for number, each in self._removed.items() if each.instance.instance_id == instance_id]
@@ -413,7 +413,20 @@ class Families:
             self._children[parent].sort(key=lambda each: each.incarnation)
         for each in back:
             self._note_parent_removed(each.instance.incarnation, None)
+            self._look_for_parent(each.instance, now)
         return back
+
+    def _look_for_parent(self, instance: Instance, now: int) -> None:
+        """What became of the parent of one that came back, while it was removed."""
+        lineage = instance.lineage
+        if lineage is None:
+            return
+        parent = lineage.parent.incarnation
+        if parent in self._instances:
+            lineage.parent_removed_at_ms = None
+        elif lineage.parent_removed_at_ms is None:
+            removed = self._removed.get(parent)
+            lineage.parent_removed_at_ms = now if removed is None else removed.removed_at_ms
 
     def _come_back(self, instance: Instance) -> None:
         del self._removed[instance.incarnation]

@@ -248,6 +248,15 @@ RESTORE_INSTANCES: Final = f"""
 INSERT INTO instances ({_KEPT}) SELECT {_KEPT} FROM removed_instances
 WHERE incarnation IN (SELECT value FROM json_each(?1))
 """
+# What became of the parents of the instances ?1, which came back, while they were removed; of one that is gone nobody
+# knows when it went: before ?2.
+LOOK_FOR_PARENTS: Final = """
+UPDATE lineage SET parent_removed_at_ms =
+  CASE WHEN NOT EXISTS (SELECT 1 FROM instances p WHERE p.incarnation = parent_incarnation)
+  THEN coalesce(parent_removed_at_ms,
+    (SELECT r.removed_at_ms FROM removed_instances r WHERE r.incarnation = parent_incarnation), ?2) END
+WHERE child_incarnation IN (SELECT value FROM json_each(?1))
+"""
 FORGET_REMOVED: Final = "DELETE FROM removed_instances WHERE incarnation IN (SELECT value FROM json_each(?1))"
 
 # --- children that end with their parent -----------------------------------------------------------------------
