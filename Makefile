@@ -8,7 +8,7 @@ BIN    := $(VENV)/bin
 comma  := ,
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test check lint types layers pytest setup format properties families fuzz kill soak power-loss bench bench-pruning bench-families bench-operating generated clean
+.PHONY: demo test check lint types layers pytest setup format properties families fuzz kill operators soak power-loss bench bench-pruning bench-families bench-operating generated clean
 
 demo: setup
 	$(BIN)/duroctl demo
@@ -57,6 +57,12 @@ fuzz: setup
 DURO_KILLS ?= 200
 kill: setup
 	$(BIN)/python -m tests.support.campaign --kills $(DURO_KILLS)
+
+# Workers, operators and clients at once, DURO_FAULTS of them killed, stopped or under a clock that is set (`make test`
+# has a short form).
+DURO_FAULTS ?= 200
+operators: setup
+	$(BIN)/python -m tests.support.operating --faults $(DURO_FAULTS)
 
 # Mixed work for DURO_SOAK_SECONDS (`make test` has a short form): memory, descriptors, threads and WAL stay flat.
 DURO_SOAK_SECONDS ?= 1800
