@@ -8,7 +8,7 @@ BIN    := $(VENV)/bin
 comma  := ,
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test check lint types layers pytest setup format properties families fuzz kill soak power-loss simulate simulate-planted faults bench bench-pruning bench-families bench-operating generated clean
+.PHONY: demo test check lint types layers pytest setup format properties families fuzz kill soak power-loss simulate simulate-planted faults operators coverage mutants bench bench-pruning bench-families bench-operating generated clean
 
 demo: setup
 	$(BIN)/duroctl demo
@@ -57,6 +57,28 @@ fuzz: setup
 DURO_KILLS ?= 200
 kill: setup
 	$(BIN)/python -m tests.support.campaign --kills $(DURO_KILLS)
+
+# Workers, operators and clients at once, DURO_FAULTS of them killed, stopped or under a clock that is set (`make test`
+# has a short form).
+DURO_FAULTS ?= 200
+operators: setup
+	$(BIN)/python -m tests.support.operating --faults $(DURO_FAULTS)
+
+# Branch coverage of the whole suite: the table, and an error below 95 % in all or 100 % of what decides and removes.
+PROVEN := runtime/duro/replay/*,runtime/duro/retention/*,runtime/duro/model/*,runtime/duro/maintenance/pruning.py
+PROVEN := $(PROVEN),runtime/duro/maintenance/families.py,runtime/duro/maintenance/archive/*
+PROVEN := $(PROVEN),$(subst $() ,$(comma),$(foreach part,turns turn_pruning pruning families reclaiming archiving ledger ending,runtime/duro/stores/sqlite/$(part).py))
+coverage: setup
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
+	$(BIN)/coverage report --fail-under 100 --include '$(PROVEN)'
+
+# Small mistakes in the modules that have MODULE in their path (retention/plan; all of tests/support/mutation/targets.py):
+# those that no test notices are printed.
+mutants: setup
+	$(BIN)/python -m tests.support.mutation $(MODULE)
 
 # Mixed work for DURO_SOAK_SECONDS (`make test` has a short form): memory, descriptors, threads and WAL stay flat.
 DURO_SOAK_SECONDS ?= 1800

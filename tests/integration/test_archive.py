@@ -524,6 +524,18 @@ def test_an_archive_that_may_only_be_read_is_read(memory: Store, place: Path) ->
     assert (place / "catalogue.db").read_bytes() == before
 
 
+def test_an_archive_that_somebody_else_writes_to_is_verified(memory: Store, place: Path) -> None:
+    """What is found out about its segments is nothing to be written then, and no reason to call them damaged."""
+    marked_loops(memory, str(place))
+    Archiver(memory, None).write_all()
+    before = (place / "catalogue.db").read_bytes()
+    with ArchivePlace(place).locked(0.0), Archive(place) as archive:
+        (check,) = archive.verify()
+        assert (check.problem, check.histories) == ("", 6)
+        assert len(archive.executions()) == 6
+    assert (place / "catalogue.db").read_bytes() == before
+
+
 def test_unfinished_files_are_removed_and_a_segment_without_manifest_gets_one(memory: Store, place: Path) -> None:
     marked_loops(memory, str(place))
     Archiver(memory, None).write_all()

@@ -13,13 +13,17 @@ from duro.testing import check_invariants
 from tests.support.traffic import Acknowledged
 
 
-def check_evidence(dump: StoreDump, effects: Iterable[str], acknowledged: Acknowledged) -> None:
+def check_evidence(
+    dump: StoreDump, effects: Iterable[str], acknowledged: Acknowledged, *, everything: StoreDump | None = None
+) -> None:
     """Raises AssertionError with all that is wrong: a promise to a caller not kept, an event lost, repeated or out of
-    order, a history that records an activity nobody ran, an invariant that does not hold."""
+    order, a history that records an activity nobody ran, an invariant that does not hold. ``everything``: the store
+    with what was removed from it, where something was."""
+    everything = dump if everything is None else everything
     findings = [
-        *instances_that_ended_otherwise(dump, acknowledged),
-        *events_lost_or_out_of_order(dump, acknowledged),
-        *activities_recorded_and_never_run(dump, effects),
+        *instances_that_ended_otherwise(everything, acknowledged),
+        *events_lost_or_out_of_order(everything, acknowledged),
+        *activities_recorded_and_never_run(everything, effects),
     ]
     assert not findings, "\n".join(findings[:50])
     check_invariants(dump)

@@ -1,6 +1,7 @@
 """A client beside the workers: it starts, raises events, cancels and reads all the time, and remembers what the store
 acknowledged."""
 
+import contextlib
 import random
 import threading
 import time
@@ -45,6 +46,7 @@ def _random_start(choice: random.Random, instance_id: str) -> tuple[duro.Start, 
         ("family", size, "completed", 2 * size),
         ("sleeper", size, "completed", size),
         ("loop", [size, 0], "completed", [size, size]),
+        ("leaver", size, "completed", 1),
         ("collector", {"wanted": _ITEMS_PER_SENDER * len(SENDERS), "got": []}, "completed", None),
         ("patient", choice.random() < 0.5, "cancelled", None),
     ]
@@ -57,15 +59,24 @@ class Traffic:
     every patient one its cancel), and raises what went wrong in them.
 
     ``in_flight_max`` instances are started and not seen to be finished at any time; a batch is started at most once in
-    ``pause_s``.
+    ``pause_s``. ``removals``: somebody removes what has ended; whether that was right is for the evidence.
     """
 
-    def __init__(self, client: duro.Client, seed: int, in_flight_max: int = 60, pause_s: float = _PAUSE_S) -> None:
+    def __init__(
+        self,
+        client: duro.Client,
+        seed: int,
+        in_flight_max: int = 60,
+        pause_s: float = _PAUSE_S,
+        *,
+        removals: bool = False,
+    ) -> None:
         self.acknowledged = Acknowledged()
         self._client = client
         self._seed = seed
         self._in_flight_max = in_flight_max
         self._pause_s = pause_s
+        self._gone = (duro.InstanceNotFoundError,) if removals else ()
         self._collectors: dict[str, list[str]] = {sender: [] for sender in SENDERS}
         self._patients: list[str] = []
         self._stopping = threading.Event()
@@ -105,10 +116,16 @@ class Traffic:
         choice = random.Random(f"start {self._seed}")
         open_ids: list[str] = []
         while not self._stopping.is_set():
-            open_ids = [each for each in open_ids if self._client.get_result(each) is None]
+            open_ids = [each for each in open_ids if self._is_open(each)]
             if len(open_ids) < self._in_flight_max:
                 open_ids += self._start_batch(choice)
             time.sleep(self._pause_s)
+
+    def _is_open(self, instance_id: str) -> bool:
+        try:
+            return self._client.get_result(instance_id) is None
+        except self._gone:
+            return False
 
     def _start_batch(self, choice: random.Random) -> list[str]:
         first = len(self.acknowledged.instances)
@@ -165,12 +182,16 @@ class Traffic:
         while not self._stopping.is_set():
             for record in self._client.list_instances(limit=20).instances:
                 if choice.random() < 0.2:
-                    history = self._client.read_history(record.instance_id)
-                    event_ids = [decode_event(data).event_id for data in history.events]
-                    assert event_ids == list(range(1, len(event_ids) + 1)), record.instance_id
-                    assert self._client.get_instance(record.instance_id).execution_id >= record.execution_id
-                    self.acknowledged.reads += 1
+                    with contextlib.suppress(*self._gone):
+                        self._read_one(record)
             time.sleep(_PAUSE_S)
+
+    def _read_one(self, record: duro.InstanceRecord) -> None:
+        history = self._client.read_history(record.instance_id)
+        event_ids = [decode_event(data).event_id for data in history.events]
+        assert event_ids == list(range(1, len(event_ids) + 1)), record.instance_id
+        assert self._client.get_instance(record.instance_id).execution_id >= record.execution_id
+        self.acknowledged.reads += 1
 
 
 def wait_until_nothing_runs(client: duro.Client, timeout_s: float) -> None:

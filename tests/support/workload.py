@@ -86,6 +86,16 @@ async def loop(ctx: duro.OrchestrationContext, state: list[int]) -> list[int]:
 
 
 @registry.orchestration
+async def leaver(ctx: duro.OrchestrationContext, left: int) -> int:
+    """``left`` executions, each of which leaves a child behind that it does not wait for; the result is 1."""
+    ctx.schedule_sub_orchestration(chain, 3)
+    await ctx.schedule_activity(add_one, left)
+    if left > 1:
+        await ctx.continue_as_new(left - 1)
+    return left
+
+
+@registry.orchestration
 async def collector(ctx: duro.OrchestrationContext, state: dict[str, Any]) -> list[Any]:
     """Takes ``wanted`` events, three an execution, some of them from a ``select`` that a timer may win; the result are
     the events in the order in which they came."""

@@ -55,6 +55,12 @@ def test_the_delay_grows_as_the_policy_says_and_not_beyond_its_limit(backoff: An
     assert retry_delay_s(outcome(attempt=5, retry=policy), 1_000) is None
 
 
+@pytest.mark.parametrize("factor", [10.0, 1e300])
+def test_a_delay_too_large_for_a_number_is_the_largest_there_may_be(factor: float) -> None:
+    policy = duro.RetryPolicy(max_attempts=5_000, delay_s=2, factor=factor, delay_max_s=20)
+    assert retry_delay_s(outcome(attempt=4_000, retry=policy), 1_000) == 20
+
+
 def test_without_a_policy_there_is_one_attempt() -> None:
     assert retry_delay_s(outcome(), 1_000) is None
 

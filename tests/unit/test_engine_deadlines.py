@@ -67,6 +67,18 @@ def test_a_replayed_execution_knows_its_deadlines() -> None:
     assert engine.result == TIMED_OUT
 
 
+def test_of_several_activities_each_has_its_own_deadline() -> None:
+    async def both(ctx: OrchestrationContext) -> list[Any]:
+        slow = ctx.schedule_activity("slow", total_timeout=1.5)
+        slower = ctx.schedule_activity("slower", total_timeout=60)
+        return [str(each) for each in await ctx.join(slow, slower, return_exceptions=True)]
+
+    engine = drive(both, None, [timer_due(2)], [activity_result(3, "in time")])
+    assert engine.last.cancelled_timers == [3]
+    assert engine.result[1] == "in time"
+    assert engine.events[3].failure == out_of_time("slow")
+
+
 def test_a_cancelled_activity_takes_its_timer_away() -> None:
     engine = drive(hurried, None, [cancel_asked()])
     assert (engine.last.cancelled_activities, engine.last.cancelled_timers) == ([2], [2])

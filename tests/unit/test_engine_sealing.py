@@ -275,6 +275,28 @@ def test_async_generators_are_closed_with_the_coroutine_that_reads_them() -> Non
 # --- contexts in the wrong hands ----------------------------------------------------------------------------
 
 
+def test_a_context_that_outlives_its_execution_changes_nothing_however_often_it_is_asked() -> None:
+    """After so many refusals nothing is refused any more, for code that would go on for ever; nothing comes of it."""
+    contexts: list[OrchestrationContext] = []
+
+    async def leaks(ctx: OrchestrationContext) -> str:
+        contexts.append(ctx)
+        return "fine"
+
+    engine = drive(leaks)
+    turn = copy.deepcopy(engine.last)
+    engine.execution.seal()
+    refused = 0
+    for _ in range(300):
+        try:
+            contexts[0].schedule_activity("a")
+        except ContextSealed:
+            refused += 1
+    assert refused == 100
+    assert engine.last == turn
+    assert engine.kinds == ["OrchestrationStarted", "OrchestrationCompleted"]
+
+
 def test_a_context_used_outside_its_own_code_is_refused_and_nothing_is_recorded() -> None:
     """Recorded between two turns, it would be a hole in the history of an instance that did nothing wrong."""
     contexts: list[OrchestrationContext] = []

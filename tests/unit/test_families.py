@@ -437,6 +437,38 @@ def test_purges_are_looked_for_as_often_as_the_most_eager_wants() -> None:
     assert purge_interval_s([PolicySources(purges=rules, purge_enabled=False)]) is None
 
 
+def test_workers_that_agree_on_no_way_to_end_sweep_no_orphans() -> None:
+    terms = [
+        OrphanTerms(enabled=True, child_status=(status,))
+        for status in (InstanceStatus.FAILED, InstanceStatus.COMPLETED)
+    ]
+    assert united_orphan_rules([PolicySources(orphans=each) for each in terms]) is None
+    assert united_orphan_rules([PolicySources(orphans=each) for each in terms[:1] * 2]) is not None
+
+
+def test_the_ledger_names_every_rule_of_a_removal() -> None:
+    every = PurgeOptions(
+        keep_within=86_400,
+        keep_failed_within=2 * 86_400,
+        completed_before=1_700_000_000_000,
+        keep_last=3,
+        statuses=(InstanceStatus.FAILED, InstanceStatus.CANCELLED),
+    )
+    assert str(every) == (
+        "keep_within=1d keep_failed_within=2d completed_before=2023-11-14T22:13:20Z keep_last=3 status=failed,cancelled"
+    )
+    assert str(OrphanRules()) == "min_age=0s"
+    orphans = OrphanRules(
+        kinds=(OrphanKind.PARENT_CLOSED, OrphanKind.PARENT_MISSING),
+        child_status=(InstanceStatus.FAILED,),
+        parent_completed_before_ms=1_700_000_000_000,
+        min_age_s=3600,
+    )
+    assert str(orphans) == (
+        "min_age=1h kind=parent-closed,parent-missing status=failed parent_completed_before=2023-11-14T22:13:20Z"
+    )
+
+
 def test_a_place_says_why() -> None:
     assert place_of(child(**LEFT)) == Place(
         standing=Standing.ORPHAN,

@@ -4,11 +4,13 @@ import msgspec
 import pytest
 
 from duro.maintenance.pruned import was_pruned
+from duro.model.archive import ArchivedLedgerRow
 from duro.model.ledger import SEVERAL, LedgerRange, LedgerTotals
 from duro.model.limits import LEDGER_RANGES_MAX
 from duro.model.pruning import PruneTrigger
 from duro.model.removal import LedgerEntry, PrunedExecution
 from duro.retention.ledger import fold, ledger_range, ranges_that_may_have, record
+from duro.retention.restoring import restored_ledger
 from tests.retention_facts import ended
 
 
@@ -178,3 +180,19 @@ def test_where_it_may_have_been_any_of_several_prunes_none_is_told_as_a_fact() -
     assert "; or another" in said
     only = msgspec.structs.replace(facts, entries=facts.entries[:1], pruned_at_ms=4_500)
     assert "was pruned at 1970-01-01T00:00:04.500Z by the rule keep_last=5" in str(was_pruned(only, 0))
+
+
+def test_a_ledger_that_comes_back_from_an_archive_has_no_more_ranges_than_a_living_one() -> None:
+    """A removed instance has one more, which says that it was removed; what was done by hand stays row by row."""
+    automatic = [
+        ArchivedLedgerRow(sequence=number, range=pruned(number, rule=f"keep_last={number}"), run_id=None)
+        for number in range(1, LEDGER_RANGES_MAX + 3)
+    ]
+    by_hand = ArchivedLedgerRow(sequence=30_000, range=pruned(999), run_id="run-1")
+    assert restored_ledger(automatic[:LEDGER_RANGES_MAX]) == tuple(automatic[:LEDGER_RANGES_MAX])
+    back = restored_ledger([by_hand, *automatic])
+    assert back[-1] == by_hand
+    assert len(back) == LEDGER_RANGES_MAX + 1
+    assert (back[0].sequence, back[0].range.first_execution_id, back[0].range.last_execution_id) == (3, 1, 3)
+    assert back[0].range.executions == 3
+    assert back[1:-1] == tuple(automatic[3:])

@@ -8,7 +8,14 @@ import pytest
 from duro.model.policies import PolicyChain, PolicySources, StatedPolicy, UnitedChain, UnitedPolicy
 from duro.model.pruning import PruneResult, PruneTrigger
 from duro.model.retention import AutoPrune, AutoPruneConfig, Policy, PolicyKind, PolicyOrigin, PruneOptions
-from duro.retention.policy import beside, policy_chain, stated_in_code, united_policy, with_instance_override
+from duro.retention.policy import (
+    beside,
+    policy_chain,
+    stated_in_code,
+    united_origin,
+    united_policy,
+    with_instance_override,
+)
 from duro.retention.triggers import (
     decide_at_continue_as_new,
     decide_in_sweep,
@@ -335,6 +342,36 @@ def test_an_instances_own_policy_replaces_what_every_worker_says() -> None:
         with_instance_override(stopped, own), ending_execution_id=1, pruned_through=0, now_ms=NOW_MS
     )
     assert decision.rules is None, "another worker may not prune at all"
+
+
+@pytest.mark.parametrize(
+    "sources",
+    [
+        EVERYTHING,
+        PolicySources(),
+        PolicySources(file_default=stated(PolicyKind.FILE_DEFAULT, 6)),
+        PolicySources(registrations=EVERYTHING.registrations),
+        PolicySources(file=FILE, file_enabled=False, code_default=EVERYTHING.code_default),
+    ],
+    ids=["everything", "nothing", "a default", "a registration", "off"],
+)
+@pytest.mark.parametrize("turn_options", [None, PruneOptions(keep_last=1)])
+@pytest.mark.parametrize("own", [INSTANCE, stated(PolicyKind.INSTANCE, 2, policy="never")], ids=["a policy", "never"])
+def test_an_override_that_is_known_later_makes_the_chain_that_it_would_have_made_at_once(
+    sources: PolicySources, turn_options: PruneOptions | None, own: StatedPolicy
+) -> None:
+    made_later = with_instance_override(chain_of(sources, turn_options=turn_options), own)
+    assert made_later == chain_of(sources, turn_options=turn_options, instance_override=own)
+
+
+def test_who_says_what_several_workers_say_together_is_named_by_the_strongest() -> None:
+    of_the_file, of_the_code = (
+        chain_of(PolicySources(file_default=stated(PolicyKind.FILE_DEFAULT, 6))),
+        chain_of(PolicySources(code_default=stated(PolicyKind.CODE_DEFAULT, 7))),
+    )
+    united = united_origin([of_the_code, of_the_file])
+    assert united.kind is PolicyKind.FILE_DEFAULT
+    assert united.text == f"{of_the_file.applied.origin}; {of_the_code.applied.origin}"
 
 
 def test_a_worker_that_was_told_the_same_changes_nothing() -> None:

@@ -48,7 +48,7 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
                 delay = self.delay_s
             case "linear":
                 delay = self.delay_s * failed_attempts
-            case "exponential":
+            case _:
                 exponent = min(failed_attempts - 1, 1_000)
                 try:
                     delay = self.delay_s * self.factor**exponent

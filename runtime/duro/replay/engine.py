@@ -662,10 +662,10 @@ class Execution:
                     remaining=message.remaining,
                     error=message.error,
                 )
-            case ChildFailed(failure=failure):
+            case _:
                 self._turn.observed_children = _with(self._turn.observed_children, asked)
                 event = events.SubOrchestrationFailed(
-                    event_id=number, at_ms=at_ms, scheduled_event_id=asked, failure=failure
+                    event_id=number, at_ms=at_ms, scheduled_event_id=asked, failure=message.failure
                 )
         self._record(event)
 

@@ -58,6 +58,7 @@ class Catalogue:
         self._path = place.path / CATALOGUE
         self._writable = writable
         self._checked = checked
+        self._in_file = True
         self._connection = self._open()
 
     def close(self) -> None:
@@ -144,8 +145,6 @@ class Catalogue:
             known = {row[0] for row in self._connection.execute(sql.KNOWN_SEGMENTS)}
         if there == known:
             return []
-        if not self._writable:
-            self._move_to_memory()
         with self._writing():
             for segment in sorted(known - there):
                 self._forget(segment)
@@ -166,9 +165,11 @@ class Catalogue:
 
     def _move_to_memory(self) -> None:
         copy = sqlite3.connect(":memory:")
-        self._connection.backup(copy)
+        with _errors(self.place, "read"):
+            self._connection.backup(copy)
         self._connection.close()
         self._connection = copy
+        self._in_file = False
 
     def _read_in(self, manifest: Manifest) -> None:
         waiting: list[HistoryRead] = []
@@ -201,6 +202,8 @@ class Catalogue:
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
+        if self._in_file and not self._writable:
+            self._move_to_memory()
         try:
             with self._connection:
                 yield

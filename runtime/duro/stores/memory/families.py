@@ -420,10 +420,12 @@ class Families:
 
     def _find_parent(self, lineage: Lineage, now: int) -> None:
         """Of one that came back: its parent may have come back or been removed while it was out of sight."""
-        if lineage.parent.incarnation in self._instances:
+        parent = lineage.parent.incarnation
+        if parent in self._instances:
             lineage.parent_removed_at_ms = None
         elif lineage.parent_removed_at_ms is None:
-            lineage.parent_removed_at_ms = now
+            removed = self._removed.get(parent)
+            lineage.parent_removed_at_ms = now if removed is None else removed.removed_at_ms
 
     def _come_back(self, instance: Instance) -> None:
         del self._removed[instance.incarnation]

@@ -207,10 +207,11 @@ def _insert_instance(transaction: Transaction, instance: ArchivableInstance) -> 
                 lineage.adopted_at_ms,
                 lineage.adopted_by,
                 lineage.adopted_reason,
-                transaction.now_ms,
             ),
         )
-    transaction.run(sql_families.NOTE_PARENT_REMOVED, (as_json([instance.incarnation]), None))
+    listed = as_json([instance.incarnation])
+    transaction.run(sql_families.LOOK_FOR_PARENTS, (listed, transaction.now_ms))
+    transaction.run(sql_families.NOTE_PARENT_REMOVED, (listed, None))
     if instance.ledger:
         transaction.run(sql.UNFOLD_LEDGER, (instance.name, *signed_sums(instance.ledger)))
     for row in restored_ledger(instance.ledger):

@@ -339,7 +339,7 @@ def restore(transaction: Transaction, run_id: str, instance_id: str) -> list[Res
         transaction.run(sql.RESTORE_INSTANCES, (listed,))
         transaction.run(sql.FORGET_REMOVED, (listed,))
         transaction.run(sql.NOTE_PARENT_REMOVED, (listed, None))
-        transaction.run(sql.NOTE_PARENTS_OF_RESTORED, (listed, transaction.now_ms))
+        transaction.run(sql.LOOK_FOR_PARENTS, (listed, transaction.now_ms))
     return found
 
 

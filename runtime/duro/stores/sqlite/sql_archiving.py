@@ -135,8 +135,7 @@ INSERT_LINEAGE: Final = """
 INSERT INTO lineage (child_incarnation, parent_instance_id, parent_incarnation, parent_execution_id, parent_event_id,
   detached, on_parent_continue, on_parent_end, spawned_at_ms, spawner_version, spawner_ended_at_ms, spawner_end,
   observed_at_ms, completion, parent_removed_at_ms, adopted_at_ms, adopted_by, adopted_reason)
-VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14,
-  CASE WHEN NOT EXISTS (SELECT 1 FROM instances WHERE incarnation = ?3) THEN coalesce(?15, ?19) END, ?16, ?17, ?18)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 # What the ledger of ?1 says about instance ?2, taken from the totals again.
 UNFOLD_LEDGER: Final = """

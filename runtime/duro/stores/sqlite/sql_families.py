@@ -166,11 +166,6 @@ UPDATE lineage SET parent_removed_at_ms = ?2 WHERE child_incarnation IN (
 """
 # Those that came back, ?1: of each, whether its parent is there, or since when it is not (?2 where nothing says so, for
 # it was removed while the child was out of sight).
-NOTE_PARENTS_OF_RESTORED: Final = """
-UPDATE lineage SET parent_removed_at_ms = CASE WHEN parent_incarnation IN (SELECT incarnation FROM instances) THEN NULL
-  ELSE coalesce(parent_removed_at_ms, ?2) END
-WHERE child_incarnation IN (SELECT value FROM json_each(?1))
-"""
 INSERT_REMOVALS: Final = Rows(
     "incarnation run first last executions events bytes rule origin trigger at_ms",
     """
@@ -254,6 +249,15 @@ SELECT json_group_array(instance_id) FROM (
 RESTORE_INSTANCES: Final = f"""
 INSERT INTO instances ({_KEPT}) SELECT {_KEPT} FROM removed_instances
 WHERE incarnation IN (SELECT value FROM json_each(?1))
+"""
+# What became of the parents of the instances ?1, which came back, while they were removed; of one that is gone nobody
+# knows when it went: before ?2.
+LOOK_FOR_PARENTS: Final = """
+UPDATE lineage SET parent_removed_at_ms =
+  CASE WHEN NOT EXISTS (SELECT 1 FROM instances p WHERE p.incarnation = parent_incarnation)
+  THEN coalesce(parent_removed_at_ms,
+    (SELECT r.removed_at_ms FROM removed_instances r WHERE r.incarnation = parent_incarnation), ?2) END
+WHERE child_incarnation IN (SELECT value FROM json_each(?1))
 """
 FORGET_REMOVED: Final = "DELETE FROM removed_instances WHERE incarnation IN (SELECT value FROM json_each(?1))"
 

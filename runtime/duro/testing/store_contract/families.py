@@ -522,26 +522,6 @@ class FamilyRemovalContract(FamilyContract):
         undone = store.undo_prune("hold-1", 10**15, instance_id="a")
         assert (undone.instances_restored, undone.hold_ids) == (0, ())
 
-    def test_one_that_comes_back_knows_whether_its_parent_was_removed_or_brought_back_meanwhile(
-        self, store: Store, worker: ScriptedWorker, clock: ManualClock
-    ) -> None:
-        incarnation = self.spawn(store, worker, "c", **ABANDON)
-        self.end(worker, "c")
-        self.end(worker, "a")
-        clock.advance(10)
-        assert self.remove(store, (self.number(store, "c"), ORPHANS), grace_ms=5_000)[0].removed
-        assert self.remove(store, (incarnation, OLD), grace_ms=5_000)[0].removed
-        clock.advance(10)
-        store.undo_prune("hold-1", clock.now_ms() + 1, instance_id="c")
-        assert self.child(store, "c").parent_removed_at_ms == clock.now_ms()
-        assert place_of(self.child(store, "c")).kind is OrphanKind.PARENT_MISSING
-        check_invariants(store)
-        clock.advance(10)
-        assert self.remove(store, (self.number(store, "c"), ORPHANS), grace_ms=5_000)[0].removed
-        store.undo_prune("hold-2", clock.now_ms() + 1, instance_id="a")
-        store.undo_prune("hold-3", clock.now_ms() + 1, instance_id="c")
-        assert self.child(store, "c").parent_removed_at_ms is None
-
     def test_a_run_is_undone_tree_by_tree(self, store: Store, worker: ScriptedWorker, clock: ManualClock) -> None:
         incarnation = self.grown(store, worker, clock)
         other = self.start(store, "other")
@@ -583,6 +563,46 @@ class FamilyRemovalContract(FamilyContract):
         store.undo_prune("hold-1", 10**15, instance_id="c")
         back = self.child(store, "c")
         assert (back.spawner_ended_at_ms, back.spawner_end) == (clock.now_ms(), ExecutionStatus.CONTINUED_AS_NEW)
+
+    @pytest.mark.parametrize("reclaimed", [False, True])
+    def test_one_that_comes_back_knows_that_its_parent_was_removed_meanwhile(
+        self, store: Store, worker: ScriptedWorker, clock: ManualClock, reclaimed: bool
+    ) -> None:
+        """Else nobody could tell whether it is an orphan, and it would stay for ever."""
+        incarnation = self.orphaned(store, worker, clock)
+        self.remove(store, (self.number(store, "c"), ORPHANS), grace_ms=50_000)
+        clock.advance(1_000)
+        removed_at_ms = clock.now_ms()
+        self.remove(store, (incarnation, OLD), grace_ms=0 if reclaimed else 50_000)
+        if reclaimed:
+            self.reclaim(store)
+        clock.advance(1_000)
+        store.undo_prune("hold-1", 10**15, instance_id="c")
+        back = self.child(store, "c")
+        assert back.parent_removed_at_ms == (clock.now_ms() if reclaimed else removed_at_ms)
+        assert place_of(back).kind is OrphanKind.PARENT_MISSING
+        check_invariants(store)
+
+    def test_one_that_comes_back_knows_that_its_parent_is_back(
+        self, store: Store, worker: ScriptedWorker, clock: ManualClock
+    ) -> None:
+        incarnation = self.start(store)
+        worker.run(worker.take(), detached_scheduled("d"), completed())
+        worker.run(worker.take("d"), completed())
+        clock.advance(1_000)
+        self.remove(store, (incarnation, OLD), grace_ms=50_000)
+        self.remove(store, (self.number(store, "d"), OLD), grace_ms=50_000)
+        store.undo_prune("hold-1", 10**15, instance_id="a")
+        store.undo_prune("hold-2", 10**15, instance_id="d")
+        assert self.child(store, "d").parent_removed_at_ms is None
+
+    def orphaned(self, store: Store, worker: ScriptedWorker, clock: ManualClock) -> int:
+        """A parent that has ended without observing the end of its child "c", which has ended too; its incarnation."""
+        incarnation = self.spawn(store, worker, "c", **ABANDON)
+        self.end(worker, "a")
+        self.end(worker, "c")
+        clock.advance(1_000)
+        return incarnation
 
     def test_a_child_that_stands_alone_knows_whether_its_parent_is_removed_or_back(
         self, store: Store, worker: ScriptedWorker, clock: ManualClock

@@ -1,0 +1,79 @@
+"""Which tests judge the mutants of which module: the fast ones that are nearest to it."""
+
+from typing import Final, NamedTuple
+
+
+class Target(NamedTuple):
+    """``share``: of the mutants, where all of them would take too long."""
+
+    tests: tuple[str, ...]
+    share: float = 1.0
+
+
+_UNIT: Final = "tests/unit/test_"
+_MEMORY: Final = "tests/contract/test_memory_contract.py"
+_SQLITE: Final = "tests/contract/test_sqlite_contract.py"
+_ENGINE: Final = tuple(
+    f"{_UNIT}engine_{topic}.py"
+    for topic in (
+        "activities",
+        "awaits",
+        "cancel",
+        "check_replay",
+        "children",
+        "continue_as_new",
+        "deadlines",
+        "deep_nesting",
+        "detached",
+        "determinism",
+        "failures",
+        "generators",
+        "join_select",
+        "limits",
+        "mailbox",
+        "nondeterminism",
+        "prune",
+        "sealing",
+        "stale_messages",
+        "status",
+        "timers",
+    )
+)
+_POLICIES: Final = (f"{_UNIT}retention_policy.py", f"{_UNIT}retention_values.py")
+_PLANS: Final = (
+    f"{_UNIT}retention_plan.py",
+    f"{_UNIT}retention_golden.py",
+    "tests/properties/test_retention_plan.py",
+)
+
+TARGETS: Final[dict[str, Target]] = {
+    "runtime/duro/retention/plan.py": Target(_PLANS),
+    "runtime/duro/retention/holds.py": Target(_PLANS),
+    "runtime/duro/retention/names.py": Target((*_POLICIES, f"{_UNIT}families.py")),
+    "runtime/duro/retention/policy.py": Target(_POLICIES),
+    "runtime/duro/retention/triggers.py": Target(_POLICIES),
+    "runtime/duro/retention/ledger.py": Target(
+        (f"{_UNIT}retention_ledger.py", "tests/properties/test_retention_ledger.py", _MEMORY)
+    ),
+    "runtime/duro/retention/families.py": Target((f"{_UNIT}families.py", _MEMORY)),
+    "runtime/duro/retention/parents.py": Target((f"{_UNIT}families.py", _MEMORY)),
+    "runtime/duro/retention/purging.py": Target((f"{_UNIT}families.py", *_POLICIES, _MEMORY)),
+    "runtime/duro/retention/transaction.py": Target((_MEMORY, *_POLICIES)),
+    "runtime/duro/retention/restoring.py": Target((_MEMORY, "tests/integration/test_archive.py")),
+    "runtime/duro/model/retention.py": Target(_POLICIES),
+    "runtime/duro/model/families.py": Target((f"{_UNIT}families.py", *_POLICIES, _MEMORY)),
+    "runtime/duro/replay/engine.py": Target(_ENGINE),
+    "runtime/duro/replay/matching.py": Target(_ENGINE),
+    "runtime/duro/replay/futures.py": Target(_ENGINE),
+    "runtime/duro/stores/sqlite/turns.py": Target((_SQLITE,), 0.5),
+    "runtime/duro/stores/sqlite/turn_pruning.py": Target(
+        (_SQLITE, "tests/integration/test_sqlite_prune_turns.py"), 0.5
+    ),
+    "runtime/duro/stores/sqlite/pruning.py": Target((_SQLITE,), 0.5),
+    "runtime/duro/stores/sqlite/families.py": Target((_SQLITE,), 0.5),
+    "runtime/duro/stores/sqlite/reclaiming.py": Target((_SQLITE,), 0.5),
+    "runtime/duro/stores/sqlite/archiving.py": Target((_SQLITE,), 0.5),
+    "runtime/duro/stores/sqlite/ledger.py": Target((_SQLITE,), 0.5),
+    "runtime/duro/maintenance/archive/archiver.py": Target(("tests/integration/test_archive.py",), 0.3),
+    "runtime/duro/maintenance/archive/segments.py": Target(("tests/integration/test_archive.py",), 0.3),
+}
