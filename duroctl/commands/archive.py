@@ -88,15 +88,13 @@ def list_archived(
     from duroctl.render.units import counted
 
     rows_max = parse_count(limit, "--limit")
-    start = str(parse_count(cursor, "--cursor")) if cursor is not None else None
     with opened(session, archive, any_store=any_store) as (found, client):
 
         def fetch(size: int, after: str | None) -> tuple[tuple[object, ...], str | None]:
-            offset = int(after or 0)
-            rows = found.executions(instance_id=instance, name=name, limit=size + 1, offset=offset)
-            return rows[:size], str(offset + size) if len(rows) > size else None
+            page = found.list_executions(size, after, instance_id=instance, name=name)
+            return page.executions, page.next
 
-        pages = Pages(fetch, rows_max, start)
+        pages = Pages(fetch, rows_max, cursor)
         session.output.listing(ARCHIVED, pages, _now_ms)
         session.note_more(pages.next)
         if session.output.terminal:

@@ -551,9 +551,19 @@ def test_lists_go_page_by_page_and_by_instance_and_name(archived: Cli) -> None:
     assert ids(archived, "--name", "Chi*") == ["other/1"]
     assert ids(archived, "queue-1", "--name", "Child") == []
     assert ids(archived, "nobody") == []
-    for option in (("--cursor", "x"), ("--limit", "-1"), ("--cursor", "9" * 20)):
+    for option in (("--cursor", "x"), ("--cursor", "a:1:2:x:s"), ("--limit", "-1"), ("--cursor", "a:1:2:" + "9" * 20)):
         done = archived("archive", "list", *option)
         assert (done.code, done.out) == (2, ""), done
+
+
+def test_a_list_goes_on_where_it_was_though_more_is_archived_meanwhile(archived: Cli) -> None:
+    first = archived("archive", "list", "--limit", "3", "-o", "json").json
+    assert [each["execution_id"] for each in first["executions"]] == [7, 6, 5]
+    assert archived("prune", "other", "--keep-last", "9", "--now", "--yes", "--archive", "arch").code == 0
+    second = archived("archive", "list", "--limit", "3", "--cursor", first["next"], "-o", "json").json
+    assert [each["execution_id"] for each in second["executions"]] == [4, 3, 2]
+    last = archived("archive", "list", "--cursor", second["next"], "-o", "json").json
+    assert ([each["execution_id"] for each in last["executions"]], last["next"]) == ([1], None)
 
 
 def test_where_an_archived_execution_is_can_be_shown(archived: Cli) -> None:

@@ -8,7 +8,7 @@ import contextlib
 import os
 import sqlite3
 from collections.abc import Iterator, Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import msgspec
 
@@ -25,6 +25,10 @@ CATALOGUE_VERSION: Final = 2
 
 _ROWS_A_BATCH: Final = 1_000
 _BUSY_S: Final = 10.0
+
+
+ArchivedPlace: TypeAlias = tuple[int, str, int, int]
+"""Where an execution stands among all of an archive: when it was archived, segment, incarnation, execution."""
 
 
 class ArchivedExecution(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,6 +51,10 @@ class ArchivedExecution(msgspec.Struct, frozen=True, kw_only=True):
     with_instance: bool
     segment: str
     archived_at_ms: int
+
+    @property
+    def place(self) -> ArchivedPlace:
+        return self.archived_at_ms, self.segment, self.incarnation, self.execution_id
 
 
 class Catalogue:
@@ -225,9 +233,10 @@ class Catalogue:
         incarnation: int | None = None,
         name: str | None = None,
         limit: int = 0,
-        offset: int = 0,
+        after: ArchivedPlace | None = None,
     ) -> tuple[ArchivedExecution, ...]:
         """Those that were archived last, first; ``name`` is a pattern. ``limit`` 0: all."""
+        archived_at_ms, segment, after_incarnation, after_execution = after or (None, None, None, None)
         self._connection.create_function("matches", 2, matches, deterministic=True)
         statement = sql.EXECUTIONS
         if instance_id is not None:
@@ -242,7 +251,10 @@ class Catalogue:
                     "incarnation": incarnation,
                     "name": name,
                     "limit": limit or -1,
-                    "offset": offset,
+                    "archived_at_ms": archived_at_ms,
+                    "segment": segment,
+                    "after_incarnation": after_incarnation,
+                    "after": after_execution,
                 },
             )
             names = [column[0] for column in cursor.description]

@@ -12,8 +12,8 @@ from typing import Final
 import msgspec
 
 from duro.disk import DISK, Disk
-from duro.errors import ArchiveDamagedError, ArchiveError, ArchiveUnavailableError, NotArchivedError
-from duro.maintenance.archive.catalogue import ArchivedExecution, Catalogue
+from duro.errors import ArchiveDamagedError, ArchiveError, ArchiveUnavailableError, NotArchivedError, UsageError
+from duro.maintenance.archive.catalogue import ArchivedExecution, ArchivedPlace, Catalogue
 from duro.maintenance.archive.format import HistoryRead, Manifest
 from duro.maintenance.archive.place import ArchivePlace
 from duro.maintenance.archive.segments import measure_segment, read_segment
@@ -37,6 +37,13 @@ class SegmentCheck(msgspec.Struct, frozen=True, kw_only=True):
     histories: int = 0
     events: int = 0
     file_bytes: int = 0
+
+
+class ArchivedPage(msgspec.Struct, frozen=True, kw_only=True):
+    """``next`` is the cursor for the next page, None on the last one."""
+
+    executions: tuple[ArchivedExecution, ...]
+    next: str | None
 
 
 class Archive:
@@ -85,13 +92,24 @@ class Archive:
 
     # --- looking -----------------------------------------------------------------------------------------------
 
-    def executions(
-        self, *, instance_id: str | None = None, name: str | None = None, limit: int = 0, offset: int = 0
-    ) -> tuple[ArchivedExecution, ...]:
-        """Archived executions, those that were archived last, first. ``name``: of orchestrations of this name or
-        pattern. ``limit`` 0: all."""
-        return self._catalogue.executions(
-            store_id=self.store_id, instance_id=instance_id, name=name, limit=limit, offset=offset
+    def executions(self, *, instance_id: str | None = None, limit: int = 0) -> tuple[ArchivedExecution, ...]:
+        """Archived executions, those that were archived last, first. ``limit`` 0: all."""
+        return self._catalogue.executions(store_id=self.store_id, instance_id=instance_id, limit=limit)
+
+    def list_executions(
+        self, limit: int, cursor: str | None, *, instance_id: str | None = None, name: str | None = None
+    ) -> ArchivedPage:
+        """A page of archived executions, those that were archived last, first. ``name``: of orchestrations of this name
+        or pattern. What is archived meanwhile is not in the pages that follow.
+
+        Raises:
+            UsageError: the cursor is not one this method returned.
+        """
+        found = self._catalogue.executions(
+            store_id=self.store_id, instance_id=instance_id, name=name, limit=limit + 1, after=_place(cursor)
+        )
+        return ArchivedPage(
+            executions=found[:limit], next=_cursor(found[limit - 1].place) if len(found) > limit else None
         )
 
     def find(
@@ -273,3 +291,18 @@ class Archive:
 
 def _instance_of(part: Sequence[HistoryRead]) -> ArchivableInstance | None:
     return next((each.instance for each in part if each.instance is not None), None)
+
+
+def _cursor(place: ArchivedPlace) -> str:
+    archived_at_ms, segment, incarnation, execution_id = place
+    return f"a:{archived_at_ms}:{incarnation}:{execution_id}:{segment}"
+
+
+def _place(cursor: str | None) -> ArchivedPlace | None:
+    if cursor is None:
+        return None
+    kind, *numbers, segment = [*cursor.split(":", 4), *[""] * 5][:5]
+    if kind != "a" or not all(each.isascii() and each.isdigit() and len(each) <= 18 for each in numbers):
+        raise UsageError(f"{cursor!a} is not a cursor of this listing", hint="take it from the page before")
+    archived_at_ms, incarnation, execution_id = map(int, numbers)
+    return archived_at_ms, segment, incarnation, execution_id

@@ -79,12 +79,15 @@ KNOWN_SEGMENTS: Final = "SELECT segment FROM segments"
 _NEWEST: Final = """NOT EXISTS (SELECT 1 FROM histories n WHERE n.instance_id = h.instance_id
   AND n.execution_id = h.execution_id AND n.incarnation = h.incarnation AND n.store_id = h.store_id
   AND (n.archived_at_ms, n.segment) > (h.archived_at_ms, h.segment))"""
-# Archived executions of a store, of one life, whose names match (each NULL: of any), those archived last first.
+# Archived executions of a store, of one life, whose names match (each NULL: of any), those archived last first; those
+# that come after one of them (:archived_at_ms NULL: all).
 _EXECUTIONS: Final = """
 SELECT * FROM histories h
 WHERE {condition} AND (:store_id IS NULL OR store_id = :store_id) AND (:name IS NULL OR matches(name, :name))
-  AND (:incarnation IS NULL OR incarnation = :incarnation) AND {newest}
-ORDER BY archived_at_ms DESC, segment DESC, incarnation DESC, execution_id DESC LIMIT :limit OFFSET :offset
+  AND (:incarnation IS NULL OR incarnation = :incarnation) AND (:archived_at_ms IS NULL
+    OR (archived_at_ms, segment, incarnation, execution_id) < (:archived_at_ms, :segment, :after_incarnation, :after))
+  AND {newest}
+ORDER BY archived_at_ms DESC, segment DESC, incarnation DESC, execution_id DESC LIMIT :limit
 """
 EXECUTIONS: Final = _EXECUTIONS.format(condition="true", newest=_NEWEST)
 EXECUTIONS_OF: Final = _EXECUTIONS.format(condition="instance_id = :instance_id", newest=_NEWEST)
