@@ -77,7 +77,7 @@ from duro.stores.sqlite.connection import (
     refuse_network_file_system,
     store_error,
 )
-from duro.stores.sqlite.late import LateModule
+from duro.stores.sqlite.late import LateModule, load
 
 if TYPE_CHECKING:
     from duro.stores.sqlite import archiving, checking, clients, families, leases, pruning, reclaiming, turns, workers
@@ -96,6 +96,9 @@ T = TypeVar("T")
 
 _LOOK_AT_FILE_S: Final = 1.0
 """How often, at most, a writer looks whether its file is still the one with that name."""
+
+_NEEDED_BY_WORKERS: Final = ("clients", "leases", "turns")
+"""Modules that the first turns take: to load them then would be in their way."""
 
 _READERS_KEPT: Final = 8
 """Idle read connections that stay open: about as many threads as read at once."""
@@ -337,6 +340,7 @@ class SqliteStore(Store):
     # --- workers -------------------------------------------------------------------------------------------------
 
     def register_worker(self, worker: WorkerRecord, lease_ms: int) -> WorkerRecord:
+        load(_NEEDED_BY_WORKERS)
         return self._write(lambda transaction: workers.register(transaction, worker, lease_ms))
 
     def renew_worker(self, worker_id: str, lease_ms: int) -> bool:
