@@ -25,7 +25,7 @@ import msgspec
 from duro.clock import Clock
 from duro.codec import decode_message
 from duro.errors import CommitUnknownError, HistoryFormatError, NondeterminismError, StoreError
-from duro.host.activities import ActivityAttempt, ActivityExecutor, ActivityKey, ActivityOutcome, timed_out
+from duro.host.activities import ActivityAttempt, ActivityExecutor, ActivityKey, ActivityOutcome, attempt_of, timed_out
 from duro.host.cache import ExecutionCache
 from duro.host.held import Held
 from duro.host.options import RuntimeOptions
@@ -588,10 +588,10 @@ class Worker:
         first = FirstTurn(input=leased.input or "null", seed=self._ids(), parent=leased.parent)
         return execution.first_turn(first, arrivals, self._store.now_ms())
 
-    def _claim(self, turn: TurnCommit) -> list[ActivityAttempt]:
+    def _claim(self, turn: TurnCommit) -> Sequence[ActivityAttempt]:
         """Take the new activities this worker has room for; the rest is for whoever comes."""
-        if self._stop_deadline_s is not None or turn.end is not None:
-            return []
+        if not turn.activities or self._stop_deadline_s is not None or turn.end is not None:
+            return ()
         claims = []
         for activity in turn.activities:
             definition = self._registry.find_activity(activity.name)
@@ -617,8 +617,7 @@ class Worker:
             continued = turn.end.status is ExecutionStatus.CONTINUED_AS_NEW
             runs_here = self._registry.find_orchestration(turn.name, turn.end.next_version or "") is not None
             return continued and runs_here and self._stop_deadline_s is None
-        left = held.running.difference(turn.cancelled_activities)
-        return bool(left) or any(activity.claimed for activity in turn.activities)
+        return bool(held.claims) or bool(held.running.difference(turn.cancelled_activities))
 
     def _turn_failed(self, held: Held, error: Exception) -> None:
         """Abandon the turn. Code and history that differ block the instance and cost no attempt; anything else is a
@@ -791,7 +790,7 @@ class Worker:
             definition = self._registry.find_activity(activity.name)
             if definition is None:
                 raise RuntimeError(f"leased activity {activity.name}, which is not registered here")
-            attempt = ActivityAttempt(leased=activity, definition=definition)
+            attempt = attempt_of(activity, definition)
             self._room.take(definition)
             self._in_hand[attempt.key] = attempt
             held = self._held.get(activity.incarnation)
