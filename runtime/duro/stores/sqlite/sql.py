@@ -8,6 +8,7 @@ constants of this module only; data is always bound.
 
 # ruff: noqa: S608
 
+import re
 from typing import Final
 
 from duro.stores.sqlite.rows import Rows
@@ -332,6 +333,11 @@ SELECT incarnation, execution_id, event_id, name, scheduled_at_ms, ?1, lease_wor
 FROM v WHERE incarnation NOT NULL
 """,
     scalars=1,
+    one="""
+INSERT INTO activities
+  (incarnation, execution_id, event_id, name, scheduled_at_ms, visible_at_ms, lease_worker_id, lease_epoch)
+VALUES (?2, ?3, ?4, ?5, ?6, ?1, ?7, ?8)
+""",
 )
 INSERT_TIMERS: Final = Rows(
     "incarnation execution_id event_id fire_at_ms",
@@ -379,6 +385,7 @@ DELETE_ACTIVITIES: Final = Rows(
 DELETE FROM activities
 WHERE (incarnation, execution_id, event_id) IN (SELECT incarnation, execution_id, event_id FROM v)
 """,
+    one="DELETE FROM activities WHERE incarnation = ?1 AND execution_id = ?2 AND event_id = ?3",
 )
 # Consumed mailbox events. A turn names them by sequence; their names are among the waits stored before it ...
 DELETE_MAILBOX: Final = Rows(
@@ -412,6 +419,11 @@ UPDATE executions SET version = v.version, status = v.status, completed_at_ms = 
   event_count = event_count + v.events, history_bytes = history_bytes + v.bytes, input = NULL
 FROM v WHERE executions.incarnation = v.incarnation AND executions.execution_id = v.execution_id
 """,
+    one="""
+UPDATE executions SET version = ?3, status = ?4, completed_at_ms = ?5,
+  event_count = event_count + ?6, history_bytes = history_bytes + ?7, input = NULL
+WHERE incarnation = ?1 AND execution_id = ?2
+""",
 )
 
 # When an instance is ready again, from what is there for it: see "Ready" in the port. {x} says what decides.
@@ -437,16 +449,28 @@ _TURN_SET: Final = f"""
         now="?2",
     )
 }"""
+
+
+def _with_bound(text: str, columns: str, scalars: int) -> str:
+    """``text`` about one row: what it takes from a column of ``v``, it takes from the value bound in its place."""
+    places = {name: f"?{place}" for place, name in enumerate(columns.split(), start=scalars + 1)}
+    return re.sub(r"\bv\.(\w+)", lambda column: places[column[1]], text)
+
+
+def _update_by_turns(assignments: str) -> Rows:
+    update = f"UPDATE instances SET {assignments}"
+    return Rows(
+        _TURN_COLUMNS,
+        f"{update} FROM v WHERE instances.incarnation = v.incarnation",
+        scalars=2,
+        one=_with_bound(f"{update} WHERE instances.incarnation = v.incarnation", _TURN_COLUMNS, 2),
+    )
+
+
 # A turn's mark on its instance, which goes on and stays leased ...
-UPDATE_KEPT: Final = Rows(
-    _TURN_COLUMNS, f"UPDATE instances SET {_TURN_SET} FROM v WHERE instances.incarnation = v.incarnation", scalars=2
-)
+UPDATE_KEPT: Final = _update_by_turns(_TURN_SET)
 # ... or is given back ...
-UPDATE_RELEASED: Final = Rows(
-    _TURN_COLUMNS,
-    f"UPDATE instances SET lease_worker_id = NULL, {_TURN_SET} FROM v WHERE instances.incarnation = v.incarnation",
-    scalars=2,
-)
+UPDATE_RELEASED: Final = _update_by_turns(f"lease_worker_id = NULL, {_TURN_SET}")
 # ... or ended.
 UPDATE_FINISHED: Final = Rows(
     "incarnation at_ms version status custom_status delivered",
