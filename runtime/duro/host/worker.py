@@ -157,6 +157,7 @@ class Worker:
         self._stopped = False
         names = dict.fromkeys(name for name, _ in registry.orchestrations)
         self._capabilities = registry.orchestrations + tuple((name, "") for name in names)
+        self._all_activities = registry.activities
 
     # --- from outside ----------------------------------------------------------------------------------------
 
@@ -297,7 +298,7 @@ class Worker:
 
     def _lease_request(self) -> LeaseRequest:
         room = self._room.to_lease()
-        self._short_of_room = room.names != self._registry.activities or bool(room.max_of)
+        self._short_of_room = room.names != self._all_activities or bool(room.max_of)
         return LeaseRequest(
             orchestrations=self._capabilities,
             activities=room.names,

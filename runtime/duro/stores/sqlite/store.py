@@ -277,7 +277,7 @@ class SqliteStore(Store):
 
         def both(transaction: Transaction) -> tuple[T, LeaseResult]:
             answer = operation(transaction)
-            return answer, leases.lease(transaction, offer.worker_id, offer.request, rotation)
+            return answer, leases.lease(transaction, offer.worker_id, offer.request, rotation, likely=True)
 
         try:
             answer, leased = self._write(both)
@@ -372,7 +372,7 @@ class SqliteStore(Store):
         if nothing is not None:
             return nothing
         rotation = next(self._rotation)
-        return self._write(lambda transaction: leases.lease(transaction, worker_id, request, rotation))
+        return self._write(lambda transaction: leases.lease(transaction, worker_id, request, rotation, likely=True))
 
     def offer_lease(self, offer: LeaseOffer) -> None:
         self.withdraw_offer(offer.worker_id)
