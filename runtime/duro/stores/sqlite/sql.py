@@ -457,31 +457,30 @@ def _with_bound(text: str, columns: str, scalars: int) -> str:
     return re.sub(r"\bv\.(\w+)", lambda column: places[column[1]], text)
 
 
-def _update_by_turns(assignments: str) -> Rows:
+def _update_instances(columns: str, assignments: str, scalars: int) -> Rows:
     update = f"UPDATE instances SET {assignments}"
     return Rows(
-        _TURN_COLUMNS,
+        columns,
         f"{update} FROM v WHERE instances.incarnation = v.incarnation",
-        scalars=2,
-        one=_with_bound(f"{update} WHERE instances.incarnation = v.incarnation", _TURN_COLUMNS, 2),
+        scalars=scalars,
+        one=_with_bound(f"{update} WHERE instances.incarnation = v.incarnation", columns, scalars),
     )
 
 
 # A turn's mark on its instance, which goes on and stays leased ...
-UPDATE_KEPT: Final = _update_by_turns(_TURN_SET)
+UPDATE_KEPT: Final = _update_instances(_TURN_COLUMNS, _TURN_SET, 2)
 # ... or is given back ...
-UPDATE_RELEASED: Final = _update_by_turns(f"lease_worker_id = NULL, {_TURN_SET}")
+UPDATE_RELEASED: Final = _update_instances(_TURN_COLUMNS, f"lease_worker_id = NULL, {_TURN_SET}", 2)
 # ... or ended.
-UPDATE_FINISHED: Final = Rows(
+UPDATE_FINISHED: Final = _update_instances(
     "incarnation at_ms version status custom_status delivered",
     """
-UPDATE instances SET status = v.status, completed_at_ms = v.at_ms, updated_at_ms = v.at_ms, version = v.version,
+  status = v.status, completed_at_ms = v.at_ms, updated_at_ms = v.at_ms, version = v.version,
   custom_status = CASE WHEN v.custom_status IS NULL THEN instances.custom_status ELSE nullif(v.custom_status, '') END,
   turn_sequence = turn_sequence + 1, attempt_count = 0, last_commit_token = ?1, blocked = NULL, blocked_reason = NULL,
   cancel_delivered = cancel_delivered OR v.delivered, lease_worker_id = NULL, ready_at_ms = NULL, waits = '[]'
-FROM v WHERE instances.incarnation = v.incarnation
 """,
-    scalars=1,
+    1,
 )
 # The rare turn that says another name than its instance has (the name stands in an index of its own).
 UPDATE_NAMES: Final = Rows(
