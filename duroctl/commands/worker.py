@@ -1,5 +1,6 @@
 """``duroctl worker``: a process that runs orchestrations and activities."""
 
+import gc
 import os
 import signal
 from types import FrameType
@@ -91,6 +92,8 @@ def worker(
         options = RuntimeOptions(lease_s=lease_s, metrics_port=port, metrics_address=metrics_address)
         runtime = Runtime(store, loaded, options, config=session.config_file)
         runtime.start()
+        gc.collect()
+        gc.freeze()  # what is there by now is there to stay: no collection needs to look at it again
         names = {name for name, _ in loaded.orchestrations}
         session.note(
             f"worker {runtime.worker_id} on {store.url}: {_count(len(names), 'orchestration')}, "

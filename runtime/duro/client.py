@@ -63,7 +63,7 @@ from duro.waiting import POLL_INTERVAL_S, FinishNotifier, Waiting
 IfExists = Literal["error", "return"]
 
 
-class Start(msgspec.Struct, frozen=True, kw_only=True):
+class Start(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One start of a batch; the fields are the arguments of ``Client.start_orchestration``."""
 
     orchestration: Callable[..., Any] | str

@@ -1,7 +1,7 @@
 """Registries: which functions are orchestrations and activities, under which names and versions, of which types."""
 
 import inspect
-from collections.abc import Callable, Generator, Hashable
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar, get_args, get_origin, get_type_hints, overload
 
@@ -232,7 +232,10 @@ class Registry:
         return name
 
     def _known_name(self, function: object) -> str | None:
-        return self._names.get(function) if callable(function) and isinstance(function, Hashable) else None
+        try:
+            return self._names.get(function)  # type: ignore[call-overload, no-any-return]  # whatever the caller gave
+        except TypeError:  # unhashable, so it was never registered
+            return None
 
     def find_activity(self, name: str) -> ActivityDefinition | None:
         return self._activities.get(name)

@@ -21,7 +21,8 @@ class FinishNotifier:
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._watchers: dict[str, list[Told]] = {}
+        self._watchers: dict[str, Told | list[Told]] = {}
+        """A list where there are several, which is seldom: thousands of lists are work for the garbage collector."""
 
     @contextmanager
     def watch(self, instance_ids: Sequence[str], told: Told) -> Iterator[None]:
@@ -29,16 +30,17 @@ class FinishNotifier:
         watched = dict.fromkeys(instance_ids)
         with self._lock:
             for each in watched:
-                self._watchers.setdefault(each, []).append(told)
+                others = self._watchers.get(each)
+                self._watchers[each] = told if others is None else [*_all(others), told]
         try:
             yield
         finally:
             with self._lock:
                 for each in watched:
-                    remaining = self._watchers[each]
-                    remaining.remove(told)
-                    if not remaining:
-                        del self._watchers[each]
+                    others = self._watchers.pop(each)
+                    if isinstance(others, list):
+                        others.remove(told)
+                        self._watchers[each] = others if len(others) > 1 else others[0]
 
     def finished(self, instance_ids: Sequence[str]) -> None:
         if not self._watchers:
@@ -46,10 +48,14 @@ class FinishNotifier:
         ended_of: dict[Told, list[str]] = {}
         with self._lock:
             for each in instance_ids:
-                for told in self._watchers.get(each, ()):
+                for told in _all(self._watchers.get(each, [])):
                     ended_of.setdefault(told, []).append(each)
         for told, ended in ended_of.items():
             told(ended)
+
+
+def _all(watchers: Told | list[Told]) -> list[Told]:
+    return watchers if isinstance(watchers, list) else [watchers]
 
 
 class Waiting:

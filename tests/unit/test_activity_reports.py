@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 import duro
-from duro.host.activities import ActivityAttempt, ActivityOutcome
+from duro.host.activities import ActivityOutcome, attempt_of
 from duro.host.reports import retry_delay_s
 from duro.model.failure import FailureDetails
 from duro.model.turns import LeasedActivity
@@ -42,7 +42,7 @@ def outcome(
         total_timeout_s=total_timeout_s,
     )
     fields.setdefault("failure", FailureDetails(type=names[0], message="no"))
-    return ActivityOutcome(attempt=ActivityAttempt(leased=leased, definition=definition), error_names=names, **fields)
+    return ActivityOutcome(attempt=attempt_of(leased, definition), error_names=names, **fields)
 
 
 @pytest.mark.parametrize(

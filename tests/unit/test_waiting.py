@@ -1,5 +1,7 @@
 """Whom a waiting client asks about, and when."""
 
+from collections.abc import Callable, Sequence
+
 from duro.waiting import FinishNotifier, Waiting
 
 
@@ -44,3 +46,26 @@ def test_a_watcher_is_told_once_of_all_its_instances_that_ended() -> None:
         notifier.finished(["b"])
     notifier.finished(["a"])
     assert heard == [("first", "a", "b"), ("second", "b"), ("first", "b")]
+
+
+def test_of_several_watchers_of_an_instance_each_is_told_until_it_waits_no_more() -> None:
+    told: list[tuple[str, list[str]]] = []
+
+    def watcher(name: str) -> Callable[[Sequence[str]], None]:
+        return lambda ended: told.append((name, list(ended)))
+
+    notifier = FinishNotifier()
+    with notifier.watch(["a", "b"], watcher("first")):
+        with notifier.watch(["a"], watcher("second")):
+            with notifier.watch(["a"], watcher("third")):
+                notifier.finished(["a", "b"])
+                assert sorted(told) == [("first", ["a", "b"]), ("second", ["a"]), ("third", ["a"])]
+                told.clear()
+            notifier.finished(["a"])
+            assert sorted(told) == [("first", ["a"]), ("second", ["a"])]
+            told.clear()
+        notifier.finished(["b", "a"])
+        assert told == [("first", ["b", "a"])]
+        told.clear()
+    notifier.finished(["a", "b"])
+    assert told == []

@@ -36,13 +36,15 @@ class ActivityAttempt(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One attempt to run. ``total_left_s`` is what is left of the time for all attempts, from now on; the attempt's own
     time-out begins when the function does."""
 
+    key: ActivityKey
     leased: LeasedActivity
     definition: ActivityDefinition
     total_left_s: float | None = None
 
-    @property
-    def key(self) -> ActivityKey:
-        return self.leased.incarnation, self.leased.execution_id, self.leased.event_id
+
+def attempt_of(leased: LeasedActivity, definition: ActivityDefinition) -> ActivityAttempt:
+    key = (leased.incarnation, leased.execution_id, leased.event_id)
+    return ActivityAttempt(key=key, leased=leased, definition=definition)
 
 
 class ActivityOutcome(msgspec.Struct, frozen=True, kw_only=True, gc=False):

@@ -23,7 +23,8 @@ _LOOK_S: Final = 1.0
 
 
 class Maintenance:
-    """``step`` is called by one loop, ``stop`` and ``settings_changed`` from any thread."""
+    """``step`` is called by one loop, ``stop`` and ``settings_changed`` from any thread. Nothing is done before
+    ``begins_at_s``, by the monotonic clock."""
 
     def __init__(
         self,
@@ -34,6 +35,7 @@ class Maintenance:
         counters: PruneCounters,
         interval_s: float,
         archives: SweptArchives,
+        begins_at_s: float = 0.0,
     ) -> None:
         self._store = store
         self._clock = clock
@@ -42,6 +44,7 @@ class Maintenance:
         self._interval_s = interval_s
         self.sweep = Sweep(store, self._pruned, counters.add_removals, counters.add_settled)
         self._archives = archives
+        self._begins_at_s = begins_at_s
         self._held_as: str | None = None
         self._renew_at_s = 0.0
         self._round_at_s = self._look_at_s = 0.0
@@ -77,6 +80,8 @@ class Maintenance:
 
     def _step(self) -> float:
         now_s = self._clock.monotonic_s()
+        if now_s < self._begins_at_s:
+            return self._begins_at_s - now_s
         if not self._is_due(now_s):
             return _LOOK_S
         if not self._lease(now_s):

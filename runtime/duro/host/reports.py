@@ -4,7 +4,7 @@ is another one, and what of it goes back to the store."""
 import msgspec
 
 from duro.codec import encode_message
-from duro.host.activities import ActivityAttempt, ActivityOutcome
+from duro.host.activities import ActivityAttempt, ActivityOutcome, attempt_of
 from duro.model.messages import ActivityFailed, ActivitySucceeded, AnyMessage
 from duro.model.options import ONE_ATTEMPT
 from duro.model.turns import FinishActivity, LeasedActivity, RetryActivity, ScheduleActivity, TurnCommit
@@ -55,8 +55,8 @@ def retry(key: LeaseKey, visible_at_ms: int, *, failed: bool) -> RetryActivity:
 
 def first_attempt(turn: TurnCommit, activity: ScheduleActivity, definition: ActivityDefinition) -> ActivityAttempt:
     """What a lease of the activity would give, for one that is leased as it is written."""
-    return ActivityAttempt(
-        leased=LeasedActivity(
+    return attempt_of(
+        LeasedActivity(
             instance_id=turn.instance_id,
             incarnation=turn.incarnation,
             execution_id=turn.execution_id,
@@ -70,7 +70,7 @@ def first_attempt(turn: TurnCommit, activity: ScheduleActivity, definition: Acti
             attempt_timeout_s=activity.attempt_timeout_s,
             total_timeout_s=activity.total_timeout_s,
         ),
-        definition=definition,
+        definition,
     )
 
 

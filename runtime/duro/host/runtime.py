@@ -36,6 +36,10 @@ if TYPE_CHECKING:
 
 _DRAIN_DEFAULT_S: Final = 10.0
 
+_SWEEP_AFTER_S: Final = 0.3
+"""How long after its start a runtime begins to sweep: what it was started for comes first, and the code of the sweep is
+loaded later."""
+
 _WATCH_S: Final = 1.0
 """How often the configuration file is looked at, and what other workers say."""
 
@@ -162,6 +166,7 @@ class Runtime:
             counters=self._prune_counters,
             interval_s=self.options.sweep_interval_s,
             archives=SweptArchives(self.store, self._archive_counters, self._archive_terms),
+            begins_at_s=self._scheduler.clock.monotonic_s() + _SWEEP_AFTER_S,
         )
         self._loop = self._scheduler.start("duro-worker", worker.step)
         self._renewal = self._scheduler.start("duro-lease", worker.renew_step)

@@ -25,7 +25,7 @@ import msgspec
 from duro.clock import Clock
 from duro.codec import decode_message
 from duro.errors import CommitUnknownError, HistoryFormatError, NondeterminismError, StoreError
-from duro.host.activities import ActivityAttempt, ActivityExecutor, ActivityKey, ActivityOutcome, timed_out
+from duro.host.activities import ActivityAttempt, ActivityExecutor, ActivityKey, ActivityOutcome, attempt_of, timed_out
 from duro.host.cache import ExecutionCache
 from duro.host.held import Held
 from duro.host.options import RuntimeOptions
@@ -157,6 +157,7 @@ class Worker:
         self._stopped = False
         names = dict.fromkeys(name for name, _ in registry.orchestrations)
         self._capabilities = registry.orchestrations + tuple((name, "") for name in names)
+        self._all_activities = registry.activities
 
     # --- from outside ----------------------------------------------------------------------------------------
 
@@ -297,7 +298,7 @@ class Worker:
 
     def _lease_request(self) -> LeaseRequest:
         room = self._room.to_lease()
-        self._short_of_room = room.names != self._registry.activities or bool(room.max_of)
+        self._short_of_room = room.names != self._all_activities or bool(room.max_of)
         return LeaseRequest(
             orchestrations=self._capabilities,
             activities=room.names,
@@ -588,10 +589,10 @@ class Worker:
         first = FirstTurn(input=leased.input or "null", seed=self._ids(), parent=leased.parent)
         return execution.first_turn(first, arrivals, self._store.now_ms())
 
-    def _claim(self, turn: TurnCommit) -> list[ActivityAttempt]:
+    def _claim(self, turn: TurnCommit) -> Sequence[ActivityAttempt]:
         """Take the new activities this worker has room for; the rest is for whoever comes."""
-        if self._stop_deadline_s is not None or turn.end is not None:
-            return []
+        if not turn.activities or self._stop_deadline_s is not None or turn.end is not None:
+            return ()
         claims = []
         for activity in turn.activities:
             definition = self._registry.find_activity(activity.name)
@@ -617,8 +618,7 @@ class Worker:
             continued = turn.end.status is ExecutionStatus.CONTINUED_AS_NEW
             runs_here = self._registry.find_orchestration(turn.name, turn.end.next_version or "") is not None
             return continued and runs_here and self._stop_deadline_s is None
-        left = held.running.difference(turn.cancelled_activities)
-        return bool(left) or any(activity.claimed for activity in turn.activities)
+        return bool(held.claims) or bool(held.running.difference(turn.cancelled_activities))
 
     def _turn_failed(self, held: Held, error: Exception) -> None:
         """Abandon the turn. Code and history that differ block the instance and cost no attempt; anything else is a
@@ -797,7 +797,7 @@ class Worker:
             definition = self._registry.find_activity(activity.name)
             if definition is None:
                 raise RuntimeError(f"leased activity {activity.name}, which is not registered here")
-            attempt = ActivityAttempt(leased=activity, definition=definition)
+            attempt = attempt_of(activity, definition)
             self._room.take(definition)
             self._in_hand[attempt.key] = attempt
             held = self._held.get(activity.incarnation)

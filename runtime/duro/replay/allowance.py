@@ -6,6 +6,8 @@ same requests as the turn that was recorded.
 
 from typing import Final
 
+import msgspec
+
 from duro.errors import ContextSealed, LimitExceededError
 from duro.model import limits
 
@@ -13,17 +15,15 @@ _REFUSALS_MAX: Final = 100
 """Refusals after which the code is ended: it swallows every one and asks again, and would never come to rest."""
 
 
-class Allowance:
-    """Of one execution. ``renew`` at every delivery, ``take`` at every request."""
+class Allowance(msgspec.Struct, gc=False):
+    """Of one execution. ``renew`` at every delivery, ``take`` at every request. Numbers only, so the garbage
+    collector need not know of it."""
 
-    __slots__ = ("_asked", "_asked_bytes", "_bytes", "_events", "_refusals")
-
-    def __init__(self) -> None:
-        self._events = 0
-        self._bytes = 0
-        self._asked = 0
-        self._asked_bytes = 0
-        self._refusals = 0
+    _events: int = 0
+    _bytes: int = 0
+    _asked: int = 0
+    _asked_bytes: int = 0
+    _refusals: int = 0
 
     def renew(self, events: int, history_bytes: int) -> None:
         """Something was delivered; the history has ``events`` events of ``history_bytes`` bytes with it."""

@@ -4,10 +4,9 @@ import inspect
 import uuid
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, overload
 
-from duro.codec import check_annotation, decode_payload, encode_payload
+from duro.codec import check_annotation, encode_payload
 from duro.errors import ActivityFailedError, InvalidInputError, SubOrchestrationFailedError, TaskFailedError, UsageError
 from duro.model import events
 from duro.model.events import Json
@@ -189,7 +188,7 @@ class OrchestrationContext:
         )
         definition = execution.registry.find_activity(name)
         result_type = definition.signature.result_type if definition else Any
-        return execution.schedule_activity(event, partial(_decode, result_type, "activity", name))
+        return execution.schedule_activity(event, result_type)
 
     # --- time ------------------------------------------------------------------------------------------------
 
@@ -238,7 +237,7 @@ class OrchestrationContext:
         event = events.EventWaitStarted(
             event_id=execution.next_event_id, at_ms=execution.now_ms, name=check_name(name, "event name")
         )
-        return execution.wait_for_event(event, partial(_decode, data_type, "event", name))
+        return execution.wait_for_event(event, data_type)
 
     # --- other orchestrations --------------------------------------------------------------------------------
 
@@ -310,7 +309,7 @@ class OrchestrationContext:
         )
         definition = execution.registry.find_orchestration(name, version or "")
         result_type = definition.signature.result_type if definition else Any
-        return execution.start_child(event, partial(_decode, result_type, "sub-orchestration", name))
+        return execution.start_child(event, result_type)
 
     def schedule_orchestration(
         self,
@@ -499,10 +498,6 @@ def failure_error(kind: str, name: str, failure: FailureDetails) -> TaskFailedEr
     if kind == "activity":
         return ActivityFailedError(message, failure)
     return SubOrchestrationFailedError(message, failure)
-
-
-def _decode(annotation: Any, kind: str, name: str, data: Json) -> Any:
-    return decode_payload(data, annotation, f"{'data' if kind == 'event' else 'result'} of {kind} {name!r}")
 
 
 def _seconds(value: Seconds, what: str) -> float:

@@ -36,7 +36,7 @@ from typing import Any, Final, NoReturn, TypeAlias, TypeVar
 
 import msgspec
 
-from duro.codec import NULL, decode_event, encode_event, encode_message, encode_payload
+from duro.codec import NULL, decode_event, decode_payload, encode_event, encode_message, encode_payload
 from duro.errors import (
     ContextSealed,
     DuroError,
@@ -306,7 +306,7 @@ class Execution:
         with asyncio_refused():
             self._begin(started)
             self._deliver_all(arrivals)
-        return self._taken(now_ms)
+        return self._taken()
 
     def turn(self, arrivals: Arrivals, now_ms: int) -> TurnCommit | None:
         """The next turn, or None when none of the arrivals means anything to this execution and nothing has to leave
@@ -319,7 +319,7 @@ class Execution:
         self._open_turn(now_ms)
         with asyncio_refused():
             self._deliver_all(arrivals)
-        commit = self._taken(now_ms)
+        commit = self._taken()
         return commit if commit.events or arrivals.messages else None
 
     @property
@@ -402,8 +402,8 @@ class Execution:
             raise error
         raise ContextSealed(_ABANDONED)
 
-    def open_operation(self, event: Event, kind: str, name: str, decode: Callable[[Json], Any]) -> Operation[Any]:
-        operation: Operation[Any] = Operation(self, event.event_id, kind, name, decode, self._running)
+    def open_operation(self, event: Event, kind: str, name: str, annotation: Any) -> Operation[Any]:
+        operation: Operation[Any] = Operation(self, event.event_id, kind, name, annotation, self._running)
         self._open[event.event_id] = operation
         return operation
 
@@ -412,7 +412,7 @@ class Execution:
         if self._running is not None:  # the rest of a lost turn goes nowhere
             self._allowance.take(payload_bytes)
 
-    def schedule_activity(self, event: events.ActivityScheduled, decode: Callable[[Json], Any]) -> Operation[Any]:
+    def schedule_activity(self, event: events.ActivityScheduled, annotation: Any) -> Operation[Any]:
         self._admit(len(bytes(event.input)))
         if self.request(event):
             self._turn.activities = _with(
@@ -433,22 +433,22 @@ class Execution:
             if self._deadlines is _NO_DEADLINES:
                 self._deadlines = set()
             self._deadlines.add(event.event_id)
-        return self.open_operation(event, "activity", event.name, decode)
+        return self.open_operation(event, "activity", event.name, annotation)
 
     def create_timer(self, event: events.TimerCreated) -> Operation[Any]:
         self._admit()
         if self.request(event):
             self._turn.timers = _with(self._turn.timers, CreateTimer(event.event_id, event.fire_at_ms))
-        return self.open_operation(event, "timer", "", _nothing)
+        return self.open_operation(event, "timer", "", None)
 
-    def wait_for_event(self, event: events.EventWaitStarted, decode: Callable[[Json], Any]) -> Operation[Any]:
+    def wait_for_event(self, event: events.EventWaitStarted, annotation: Any) -> Operation[Any]:
         self._admit()
         self.request(event)
-        operation = self.open_operation(event, "event", event.name, decode)
+        operation = self.open_operation(event, "event", event.name, annotation)
         self._waits.setdefault(event.name, deque()).append(operation)
         return operation
 
-    def start_child(self, event: events.SubOrchestrationScheduled, decode: Callable[[Json], Any]) -> Operation[Any]:
+    def start_child(self, event: events.SubOrchestrationScheduled, annotation: Any) -> Operation[Any]:
         self._admit(len(bytes(event.input)))
         if self.request(event):
             self._turn.starts = _with(
@@ -464,7 +464,7 @@ class Execution:
                     on_parent_end=event.on_parent_end,
                 ),
             )
-        return self.open_operation(event, "sub-orchestration", event.name, decode)
+        return self.open_operation(event, "sub-orchestration", event.name, annotation)
 
     def start_detached(self, event: events.OrchestrationScheduled) -> None:
         self._admit(len(bytes(event.input)))
@@ -485,7 +485,7 @@ class Execution:
         self._admit()
         if self.request(event):
             self._turn.prune_requests = _with(self._turn.prune_requests, RequestPrune(event.event_id, event.options))
-        return self.open_operation(event, _PRUNE, "", _nothing)
+        return self.open_operation(event, _PRUNE, "", None)
 
     def cancel_operation(self, operation: Operation[Any]) -> None:
         """Record that nobody waits for the operation any more, and ask what runs for it to stop."""
@@ -573,18 +573,24 @@ class Execution:
         self.now_ms = now_ms
         self.traces = ()
         self.custom_status = None
-        self._turn = _empty_turn()
-        self._turn.first_event_id = self.event_count + 1
+        identity, definition = self.identity, self.definition
+        self._turn = TurnCommit(
+            instance_id=identity.instance_id,
+            incarnation=identity.incarnation,
+            execution_id=identity.execution_id,
+            turn_sequence=-1,
+            lease_epoch=-1,
+            at_ms=now_ms,
+            name=definition.name,
+            version=definition.version,
+            first_event_id=self.event_count + 1,
+            events=[],
+            history_bytes=0,
+        )
 
-    def _taken(self, now_ms: int) -> TurnCommit:
+    def _taken(self) -> TurnCommit:
         """What this turn has come to, but for what only the worker knows."""
         turn = self._turn
-        turn.instance_id = self.identity.instance_id
-        turn.incarnation = self.identity.incarnation
-        turn.execution_id = self.identity.execution_id
-        turn.at_ms = now_ms
-        turn.name = self.definition.name
-        turn.version = self.definition.version
         turn.custom_status = self.custom_status
         if self._waits:
             turn.waits = [name for name, operations in self._waits.items() for _ in operations]
@@ -714,7 +720,7 @@ class Execution:
             case events.ActivityFailed() | events.SubOrchestrationFailed():
                 self._fail(self._take_open(event), event.failure)
             case events.TimerFired():
-                self._resolve(self._take_open(event), NULL)
+                self._take_open(event).resolve(None)
             case events.EventReceived():
                 operation = self._take_open(event)
                 self._forget_wait(operation)
@@ -747,7 +753,7 @@ class Execution:
     def _resolve(self, operation: Operation[Any], data: Json) -> None:
         value, error = None, None
         try:
-            value = operation.decode(data)
+            value = decode_payload(data, operation.annotation, operation.payload)
         except Exception as raised:  # noqa: BLE001 - also whatever the annotated type raises while it is made
             error = partial(InvalidInputError, explained(raised))
         operation.resolve(value, error)
@@ -955,10 +961,6 @@ def _pruned(event: events.HistoryPruned) -> PruneResult:
         remaining=event.remaining,
         error=event.error,
     )
-
-
-def _nothing(data: Json) -> None:
-    """The value of a timer that fired."""
 
 
 def _seed(started: events.OrchestrationStarted, where: str) -> bytes:

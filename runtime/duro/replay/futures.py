@@ -11,7 +11,6 @@ from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator,
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeAlias, TypeVar
 
 from duro.errors import FutureCancelledError
-from duro.model.events import Json
 
 if TYPE_CHECKING:
     from duro.replay.engine import Execution
@@ -54,7 +53,8 @@ class DurableFuture(Generic[T_co]):
         self._execution = execution
         self._value: Any = None
         self._error: Callable[[], BaseException] | None = None
-        self._waiters: list[Waiter] = []
+        self._waiters: Sequence[Waiter] = ()
+        """A list from the first one on."""
         self.done = False
         """Whether the result is there; deterministic, like everything else about a future."""
 
@@ -82,10 +82,13 @@ class DurableFuture(Generic[T_co]):
         return self._error
 
     def add_waiter(self, waiter: Waiter) -> None:
-        self._waiters.append(waiter)
+        if isinstance(self._waiters, list):
+            self._waiters.append(waiter)
+        else:
+            self._waiters = [waiter]
 
     def remove_waiter(self, waiter: Waiter) -> None:
-        if waiter in self._waiters:
+        if isinstance(self._waiters, list) and waiter in self._waiters:
             self._waiters.remove(waiter)
 
     def resolve(self, value: Any, error: Callable[[], BaseException] | None = None) -> None:
@@ -105,7 +108,7 @@ class DurableFuture(Generic[T_co]):
         self.done = True
         self._value = value
         self._error = error
-        waiters, self._waiters = self._waiters, []
+        waiters, self._waiters = self._waiters, ()
         return waiters
 
     def cancel(self, reason: str) -> None:
@@ -153,7 +156,7 @@ class DurableFuture(Generic[T_co]):
 class Operation(DurableFuture[T_co]):
     """One scheduled event waiting for its answer."""
 
-    __slots__ = ("decode", "event_id", "kind", "name", "owner")
+    __slots__ = ("annotation", "event_id", "kind", "name", "owner")
 
     def __init__(
         self,
@@ -161,14 +164,15 @@ class Operation(DurableFuture[T_co]):
         event_id: int,
         kind: str,
         name: str,
-        decode: Callable[[Json], Any],
+        annotation: Any,
         owner: "Task[Any] | None",
     ) -> None:
         super().__init__(execution)
         self.event_id = event_id
         self.kind = kind
         self.name = name
-        self.decode = decode
+        self.annotation = annotation
+        """The type of its answer's payload."""
         self.owner = owner
         """The coroutine that asked for it."""
 
@@ -176,6 +180,11 @@ class Operation(DurableFuture[T_co]):
     def is_cleanup(self) -> bool:
         """Whether a coroutine asked for it that is cleaning up."""
         return self.owner is not None and self.owner.cleaning
+
+    @property
+    def payload(self) -> str:
+        """What its answer carries, as errors call it."""
+        return f"{'data' if self.kind == 'event' else 'result'} of {self.kind} {self.name!r}"
 
     def describe(self) -> str:
         return f"{self.kind} {self.name!r}" if self.name else self.kind

@@ -33,10 +33,10 @@ def start(transaction: Transaction, requests: Sequence[StartRequest]) -> list[St
         now, first = transaction.now_ms, transaction.take_incarnations(len(fresh))
         insert_instances(
             transaction,
-            [
+            (
                 (first + n, one.instance_id, one.name, one.version, now, one.request_id, one.input)
                 for n, one in enumerate(fresh.values())
-            ],
+            ),
         )
         for n, one in enumerate(fresh.values()):
             taken[one.instance_id] = (one.instance_id, first + n, one.name, one.request_id)

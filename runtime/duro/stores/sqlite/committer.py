@@ -21,7 +21,7 @@ that step: before the commit it proves that nothing happened, after it the outco
 
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 
@@ -71,10 +71,15 @@ class Transaction:
 
     def rows(self, statement: Rows, rows: list[Row], scalars: Row = ()) -> int:
         """Execute a statement for many rows; the number of rows it changed."""
+        return self._carry_out(statement.calls(rows, scalars)) if rows else 0
+
+    def flat_rows(self, statement: Rows, values: list[Value], scalars: Row = ()) -> int:
+        """``rows`` of rows that are written one after the other."""
+        return self._carry_out(statement.flat_calls(values, scalars)) if values else 0
+
+    def _carry_out(self, calls: Iterator[tuple[str, list[Value]]]) -> int:
         changed = 0
-        if not rows:
-            return changed
-        for text, values in statement.calls(rows, scalars):
+        for text, values in calls:
             self.connection.execute(text, values)
             changed += self.connection.changes()
         return changed

@@ -52,13 +52,16 @@ def look(connection: apsw.Connection, now_ms: int, worker_id: str, request: Leas
     return LeaseResult(next_ready_at_ms=_earliest((instance_ms, activity_ms)))
 
 
-def lease(transaction: Transaction, worker_id: str, request: LeaseRequest, rotation: int) -> LeaseResult:
+def lease(
+    transaction: Transaction, worker_id: str, request: LeaseRequest, rotation: int, *, likely: bool = False
+) -> LeaseResult:
     """Take work for a worker. ``rotation`` shifts, call by call, which kind is served first.
 
-    A worker without a row gets nothing: nobody would ever find that it has gone. The cheap question goes first: most
-    commits of a busy worker find nothing new, and ``READY_WORK`` costs twenty times as much whatever it finds.
+    A worker without a row gets nothing: nobody would ever find that it has gone. Unless it is ``likely`` that there is
+    work, the cheap question goes first: most commits of a busy worker find nothing new, and ``READY_WORK`` costs more
+    whatever it finds.
     """
-    nothing = look(transaction.connection, transaction.now_ms, worker_id, request)
+    nothing = None if likely else look(transaction.connection, transaction.now_ms, worker_id, request)
     if nothing is not None:
         return nothing
     scope = (

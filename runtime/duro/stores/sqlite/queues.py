@@ -1,12 +1,12 @@
 """Steps that turns, reports and clients share: who may write, what arrives where, what an end leaves behind."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
 from duro.stores.sqlite import sql
 from duro.stores.sqlite.committer import Transaction, as_json
-from duro.stores.sqlite.rows import Row
+from duro.stores.sqlite.rows import Row, Value
 
 Fence = tuple[int, int, int, int, int, str, int, str | None]
 """Incarnation, lease epoch, turn sequence, execution, its number of events, name, the last execution at whose end an
@@ -26,15 +26,18 @@ def fences(transaction: Transaction, incarnations: Sequence[int], worker_id: str
     return {fence[0]: fence for fence in _fences.decode(answer)}
 
 
-def insert_instances(transaction: Transaction, rows: Sequence[tuple[int, str, str, str, int, str, str]]) -> None:
+def insert_instances(transaction: Transaction, rows: Iterable[tuple[int, str, str, str, int, str, str]]) -> None:
     """Pending instances, ready now, each with its first execution.
 
     A row is (incarnation, instance id, name, version, created at (ms), request id, input).
     """
-    instances: list[Row] = [row[:6] for row in rows]
-    executions: list[Row] = [(row[0], 1, row[3], row[4], row[6]) for row in rows]
-    transaction.rows(sql.INSERT_INSTANCES, instances, (transaction.now_ms,))
-    transaction.rows(sql.INSERT_EXECUTIONS, executions)
+    instances: list[Value] = []
+    executions: list[Value] = []
+    for incarnation, instance_id, name, version, created_at_ms, request_id, data in rows:
+        instances += (incarnation, instance_id, name, version, created_at_ms, request_id)
+        executions += (incarnation, 1, version, created_at_ms, data)
+    transaction.flat_rows(sql.INSERT_INSTANCES, instances, (transaction.now_ms,))
+    transaction.flat_rows(sql.INSERT_EXECUTIONS, executions)
 
 
 def send(transaction: Transaction, messages: Sequence[tuple[int, str]]) -> None:

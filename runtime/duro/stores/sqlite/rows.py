@@ -75,12 +75,14 @@ class Rows:
 
     def calls(self, rows: Sequence[Row], scalars: Row = ()) -> Iterator[tuple[str, list[Value]]]:
         """The statements, with what to bind, that do ``rows``: as few as possible, none for no rows."""
-        position = 0
-        while position < len(rows):
-            part = rows[position : position + self.size_max] if len(rows) > self.size_max else rows
-            size = 1 << (len(part) - 1).bit_length()
-            values: list[Value] = [*scalars, *chain.from_iterable(part)]
-            if size > len(part):
-                values += self._filler * (size - len(part))
-            yield self.sql(size), values
-            position += len(part)
+        return self.flat_calls([*chain.from_iterable(rows)], scalars)
+
+    def flat_calls(self, values: Sequence[Value], scalars: Row = ()) -> Iterator[tuple[str, list[Value]]]:
+        """``calls`` of rows that are written one after the other: a tuple for each of thousands of rows is more for the
+        garbage collector than all else that a commit makes."""
+        values_max = self.size_max * self.width
+        for position in range(0, len(values), values_max):
+            part = values[position : position + values_max]
+            count = len(part) // self.width
+            size = 1 << (count - 1).bit_length()
+            yield self.sql(size), [*scalars, *part, *self._filler * (size - count)]

@@ -8,6 +8,7 @@ constants of this module only; data is always bound.
 
 # ruff: noqa: S608
 
+import re
 from typing import Final
 
 from duro.stores.sqlite.rows import Rows
@@ -332,6 +333,11 @@ SELECT incarnation, execution_id, event_id, name, scheduled_at_ms, ?1, lease_wor
 FROM v WHERE incarnation NOT NULL
 """,
     scalars=1,
+    one="""
+INSERT INTO activities
+  (incarnation, execution_id, event_id, name, scheduled_at_ms, visible_at_ms, lease_worker_id, lease_epoch)
+VALUES (?2, ?3, ?4, ?5, ?6, ?1, ?7, ?8)
+""",
 )
 INSERT_TIMERS: Final = Rows(
     "incarnation execution_id event_id fire_at_ms",
@@ -379,6 +385,7 @@ DELETE_ACTIVITIES: Final = Rows(
 DELETE FROM activities
 WHERE (incarnation, execution_id, event_id) IN (SELECT incarnation, execution_id, event_id FROM v)
 """,
+    one="DELETE FROM activities WHERE incarnation = ?1 AND execution_id = ?2 AND event_id = ?3",
 )
 # Consumed mailbox events. A turn names them by sequence; their names are among the waits stored before it ...
 DELETE_MAILBOX: Final = Rows(
@@ -412,6 +419,11 @@ UPDATE executions SET version = v.version, status = v.status, completed_at_ms = 
   event_count = event_count + v.events, history_bytes = history_bytes + v.bytes, input = NULL
 FROM v WHERE executions.incarnation = v.incarnation AND executions.execution_id = v.execution_id
 """,
+    one="""
+UPDATE executions SET version = ?3, status = ?4, completed_at_ms = ?5,
+  event_count = event_count + ?6, history_bytes = history_bytes + ?7, input = NULL
+WHERE incarnation = ?1 AND execution_id = ?2
+""",
 )
 
 # When an instance is ready again, from what is there for it: see "Ready" in the port. {x} says what decides.
@@ -437,27 +449,38 @@ _TURN_SET: Final = f"""
         now="?2",
     )
 }"""
+
+
+def _with_bound(text: str, columns: str, scalars: int) -> str:
+    """``text`` about one row: what it takes from a column of ``v``, it takes from the value bound in its place."""
+    places = {name: f"?{place}" for place, name in enumerate(columns.split(), start=scalars + 1)}
+    return re.sub(r"\bv\.(\w+)", lambda column: places[column[1]], text)
+
+
+def _update_instances(columns: str, assignments: str, scalars: int) -> Rows:
+    update = f"UPDATE instances SET {assignments}"
+    return Rows(
+        columns,
+        f"{update} FROM v WHERE instances.incarnation = v.incarnation",
+        scalars=scalars,
+        one=_with_bound(f"{update} WHERE instances.incarnation = v.incarnation", columns, scalars),
+    )
+
+
 # A turn's mark on its instance, which goes on and stays leased ...
-UPDATE_KEPT: Final = Rows(
-    _TURN_COLUMNS, f"UPDATE instances SET {_TURN_SET} FROM v WHERE instances.incarnation = v.incarnation", scalars=2
-)
+UPDATE_KEPT: Final = _update_instances(_TURN_COLUMNS, _TURN_SET, 2)
 # ... or is given back ...
-UPDATE_RELEASED: Final = Rows(
-    _TURN_COLUMNS,
-    f"UPDATE instances SET lease_worker_id = NULL, {_TURN_SET} FROM v WHERE instances.incarnation = v.incarnation",
-    scalars=2,
-)
+UPDATE_RELEASED: Final = _update_instances(_TURN_COLUMNS, f"lease_worker_id = NULL, {_TURN_SET}", 2)
 # ... or ended.
-UPDATE_FINISHED: Final = Rows(
+UPDATE_FINISHED: Final = _update_instances(
     "incarnation at_ms version status custom_status delivered",
     """
-UPDATE instances SET status = v.status, completed_at_ms = v.at_ms, updated_at_ms = v.at_ms, version = v.version,
+  status = v.status, completed_at_ms = v.at_ms, updated_at_ms = v.at_ms, version = v.version,
   custom_status = CASE WHEN v.custom_status IS NULL THEN instances.custom_status ELSE nullif(v.custom_status, '') END,
   turn_sequence = turn_sequence + 1, attempt_count = 0, last_commit_token = ?1, blocked = NULL, blocked_reason = NULL,
   cancel_delivered = cancel_delivered OR v.delivered, lease_worker_id = NULL, ready_at_ms = NULL, waits = '[]'
-FROM v WHERE instances.incarnation = v.incarnation
 """,
-    scalars=1,
+    1,
 )
 # The rare turn that says another name than its instance has (the name stands in an index of its own).
 UPDATE_NAMES: Final = Rows(

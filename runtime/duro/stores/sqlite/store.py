@@ -78,7 +78,7 @@ from duro.stores.sqlite.connection import (
     store_error,
     system_error,
 )
-from duro.stores.sqlite.late import LateModule
+from duro.stores.sqlite.late import LateModule, load
 
 if TYPE_CHECKING:
     from duro.stores.sqlite import archiving, checking, clients, families, leases, pruning, reclaiming, turns, workers
@@ -97,6 +97,9 @@ T = TypeVar("T")
 
 _LOOK_AT_FILE_S: Final = 1.0
 """How often, at most, a writer looks whether its file is still the one with that name."""
+
+_NEEDED_BY_WORKERS: Final = ("clients", "leases", "turns")
+"""Modules that the first turns take: to load them then would be in their way."""
 
 _READERS_KEPT: Final = 8
 """Idle read connections that stay open: about as many threads as read at once."""
@@ -281,7 +284,7 @@ class SqliteStore(Store):
 
         def both(transaction: Transaction) -> tuple[T, LeaseResult]:
             answer = operation(transaction)
-            return answer, leases.lease(transaction, offer.worker_id, offer.request, rotation)
+            return answer, leases.lease(transaction, offer.worker_id, offer.request, rotation, likely=True)
 
         try:
             answer, leased = self._write(both)
@@ -350,6 +353,7 @@ class SqliteStore(Store):
     # --- workers -------------------------------------------------------------------------------------------------
 
     def register_worker(self, worker: WorkerRecord, lease_ms: int) -> WorkerRecord:
+        load(_NEEDED_BY_WORKERS)
         return self._write(lambda transaction: workers.register(transaction, worker, lease_ms))
 
     def renew_worker(self, worker_id: str, lease_ms: int) -> bool:
@@ -381,7 +385,7 @@ class SqliteStore(Store):
         if nothing is not None:
             return nothing
         rotation = next(self._rotation)
-        return self._write(lambda transaction: leases.lease(transaction, worker_id, request, rotation))
+        return self._write(lambda transaction: leases.lease(transaction, worker_id, request, rotation, likely=True))
 
     def offer_lease(self, offer: LeaseOffer) -> None:
         self.withdraw_offer(offer.worker_id)

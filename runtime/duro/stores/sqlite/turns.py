@@ -27,7 +27,7 @@ from duro.stores.sqlite.committer import Transaction, as_json
 from duro.stores.sqlite.connection import concerns_the_store
 from duro.stores.sqlite.ending import end_children_of_turns
 from duro.stores.sqlite.queues import EndFacts, Fence, end_facts, fences, insert_instances, send, wake
-from duro.stores.sqlite.rows import Row
+from duro.stores.sqlite.rows import Row, Value
 from duro.stores.sqlite.turn_pruning import Pruning, prune_turns
 
 _pairs = msgspec.json.Decoder(list[tuple[int, int]])
@@ -121,8 +121,11 @@ class _Wave:
         """Incarnation -> position, of every turn that is written; of a pair, the first."""
         self.ended: dict[int, TurnCommit] = {}
         """Incarnation -> turn, of those that end their execution."""
-        self.history: list[Row] = []
-        self.executions: list[Row] = []
+        self.history: list[Value] = []
+        self.executions: list[Value] = []
+        self.gone_activities: list[Value] = []
+        self.activities: list[Value] = []
+        """These four are rows one after the other: nearly every turn has some."""
         self.kept: dict[int, Row] = {}
         """By incarnation: the second turn of a pair replaces the row of the first."""
         self.released: list[Row] = []
@@ -131,8 +134,6 @@ class _Wave:
         self.consumed_messages: list[Row] = []
         self.consumed_mailbox: list[Row] = []
         self.gone_timers: list[Row] = []
-        self.gone_activities: list[Row] = []
-        self.activities: list[Row] = []
         self.timers: list[Row] = []
         self.observed: list[Row] = []
         self.starts: list[tuple[int, TurnCommit, StartInstance]] = []
@@ -151,18 +152,18 @@ class _Wave:
         self._write_starts()
         self._write_cancels()
         completions = self._parent_messages(facts)
-        rows = self.transaction.rows
-        rows(sql.INSERT_HISTORY, self.history)
+        rows, flat_rows = self.transaction.rows, self.transaction.flat_rows
+        flat_rows(sql.INSERT_HISTORY, self.history)
         rows(sql.OBSERVE_CHILDREN, self.observed)  # before their spawner ends: then they never look like orphans
         with_children += self._delete_work_of_ended(facts)
-        rows(sql.INSERT_ACTIVITIES, self.activities, (self.transaction.now_ms,))
+        flat_rows(sql.INSERT_ACTIVITIES, self.activities, (self.transaction.now_ms,))
         rows(sql.INSERT_TIMERS, self.timers)
         if self.messages:
             self.messages.sort(key=_position)
             send(self.transaction, [(target, data) for _, target, data in self.messages])
         self._delete_post_of_ended(facts)
         self._start_next_executions()
-        rows(sql.UPDATE_EXECUTIONS, self.executions)
+        flat_rows(sql.UPDATE_EXECUTIONS, self.executions)
         self._update_instances()
         rows(sql.COMPLETE_CHILDREN, completions)
         if self.messages:
@@ -202,14 +203,12 @@ class _Wave:
         """``before``: the turn of the same instance, collected already, that this one follows."""
         incarnation, execution_id = turn.incarnation, turn.execution_id
         self.members.setdefault(incarnation, position)
-        self.history += [
-            (incarnation, execution_id, event_id, data)
-            for event_id, data in enumerate(turn.events, start=turn.first_event_id)
-        ]
+        for event_id, data in enumerate(turn.events, start=turn.first_event_id):
+            self.history += (incarnation, execution_id, event_id, data)
         end = turn.end
         status, completed_at_ms = ("running", None) if end is None else (end.status.value, turn.at_ms)
         size = (len(turn.events), turn.history_bytes)
-        self.executions.append((incarnation, execution_id, turn.version, status, completed_at_ms, *size))
+        self.executions += (incarnation, execution_id, turn.version, status, completed_at_ms, *size)
         if fence[5] != turn.name:
             self.names.append((incarnation, turn.name))
         if before is None:
@@ -229,12 +228,9 @@ class _Wave:
             self.ended[incarnation] = turn  # which takes its activities and timers with it
             return
         if turn.activities:
-            worker_id = self.batch.worker_id
-            self.activities += [
-                (incarnation, execution_id, activity.event_id, activity.name, turn.at_ms)
-                + ((worker_id, 1) if activity.claimed else (None, 0))
-                for activity in turn.activities
-            ]
+            for activity in turn.activities:
+                leased = (self.batch.worker_id, 1) if activity.claimed else (None, 0)
+                self.activities += (incarnation, execution_id, activity.event_id, activity.name, turn.at_ms, *leased)
         if turn.timers:
             self.timers += [(incarnation, execution_id, timer.event_id, timer.fire_at_ms) for timer in turn.timers]
 
@@ -272,8 +268,8 @@ class _Wave:
     def _collect_consumed(self, turn: TurnCommit) -> None:
         incarnation, execution_id = turn.incarnation, turn.execution_id
         if turn.finished_activities or turn.cancelled_activities:
-            events = (*turn.finished_activities, *turn.cancelled_activities)
-            self.gone_activities += [(incarnation, execution_id, event_id) for event_id in events]
+            for event_id in (*turn.finished_activities, *turn.cancelled_activities):
+                self.gone_activities += (incarnation, execution_id, event_id)
         if turn.consumed_messages:
             self.consumed_messages += [(incarnation, message_id) for message_id in turn.consumed_messages]
         if turn.consumed_timers or turn.cancelled_timers:
@@ -291,7 +287,7 @@ class _Wave:
         rows = self.transaction.rows
         rows(sql.DELETE_MESSAGES, self.consumed_messages)
         rows(sql.DELETE_TIMERS, self.gone_timers)
-        rows(sql.DELETE_ACTIVITIES, self.gone_activities)
+        self.transaction.flat_rows(sql.DELETE_ACTIVITIES, self.gone_activities)
         if self.consumed_mailbox and rows(sql.DELETE_MAILBOX, self.consumed_mailbox) < len(self.consumed_mailbox):
             rows(sql.DELETE_MAILBOX_ANY_NAME, self.consumed_mailbox)
 
