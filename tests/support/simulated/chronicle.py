@@ -487,7 +487,7 @@ class Chronicle:
             if life is not None and mark is not None:
                 mark.waits = False
                 if (incarnation, number) in self.archived:
-                    self.count("executions are archived twice")
+                    self.count("executions are archived again")
                 self.archived[incarnation, number] = life
             else:
                 self.count("what is noted as archived is not there any more, or came back")
@@ -498,6 +498,8 @@ class Chronicle:
                 continue
             life.removed.waits = False
             for number in (*life.live, *life.marks):
+                if (incarnation, number) in self.archived:
+                    self.count("executions are archived again")
                 self.archived[incarnation, number] = life
             for mark in life.marks.values():
                 mark.waits = False

@@ -145,7 +145,7 @@ class _Drawing:
                     (2, lambda: self._of_operator("clean up", self._age(), self._cancels(), self._grace())),
                     (1.5, lambda: self._of_operator("plan clean up", self._age())),
                     (2, lambda: self._of_operator("apply removal", self._cancels(), self._grace())),
-                    (2, lambda: self._of_operator("adopt", self._instance())),
+                    (2, lambda: self._of_operator("adopt", self._child())),
                     (1, lambda: self._of_client("terminate", self._instance())),
                 ]
             case "removal":
@@ -175,7 +175,7 @@ class _Drawing:
     def move(self) -> Move:
         if self._to_come and self.choice.random() < 0.5:
             return self._to_come.pop(0)
-        removes = not {"pruning", "removal", "families"}.isdisjoint(self.themes)
+        removes = self.archives or not {"pruning", "removal", "families"}.isdisjoint(self.themes)
         if removes and not self._to_come and self.choice.random() < 0.06:
             self._to_come = self._story()
         made = self.choice.choices(self._makers_drawn, self._weights)[0]()
@@ -198,6 +198,8 @@ class _Drawing:
             )
         )
         back = [Move(operator, "undo run", (0,)), self._of_worker("sweep"), self._of_worker("cycle")]
+        if self.archives and choice.random() < 0.5:
+            return self._story_of_archives(operator, long)
         match choice.choice(("prune", "purge", "clean up", "undo", "undo both", "adopt", "policy")):
             case "prune":
                 plan = Move(operator, "plan prune", (choice.choice((None, long)), 1))
@@ -208,6 +210,7 @@ class _Drawing:
                 return [plan, change, Move(operator, "apply removal", (False, self._grace())), *back]
             case "clean up":
                 plan = Move(operator, "plan clean up", (0,))
+                change = choice.choice((change, self._of_operator("adopt", self._child())))
                 return [plan, change, Move(operator, "apply removal", (self._cancels(), self._grace())), *back]
             case "undo":
                 removal = Move(operator, "purge", (None, ("within", 0.001), 2))
@@ -225,7 +228,26 @@ class _Drawing:
                 ]
                 runs = choice.choice(((0, 1), (1, 0), (1, 1)))
                 return [*removals, *(Move(operator, "undo run", (index,)) for index in runs)]
-        return [self._of_operator("adopt", victim), self._of_operator("clean up", 0, False, self._grace())]
+        return [self._of_operator("adopt", self._child()), self._of_operator("clean up", 0, False, self._grace())]
+
+    def _story_of_archives(self, operator: str, long: str) -> list[Move]:
+        """What is archived comes back while it is written, is archived once more, or is restored when it is gone."""
+        choice = self.choice
+        other = next(each for each in OPERATORS if each != operator)
+        undo = (choice.randrange(6, 30), Move(other, "undo", (long,)))
+        sweep = msgspec.structs.replace(self._of_worker("sweep"), during=(undo,))
+        pause = Move("weather", "pass", (1_001,))
+        everything = ("within", 0.001)
+        purge = Move(operator, "purge", (None, everything, 60))
+        match choice.choice(("in between", "again", "back", "executions back")):
+            case "in between":
+                return [self._of_worker("sweep"), pause, sweep, msgspec.structs.replace(purge, during=(undo,))]
+            case "again":
+                return [purge, Move(operator, "undo run", (0,)), Move(operator, "release", (0,)), purge]
+            case "back":
+                gone = Move(operator, "purge", (None, everything, 0))
+                return [gone, Move(operator, "restore", (long,)), Move(operator, "restore", (self._instance(),))]
+        return [self._of_worker("sweep"), pause, self._of_worker("sweep"), Move(operator, "restore", (long,))]
 
     def _during(self, made: Move) -> tuple[tuple[int, Fault | Move], ...]:
         """What comes in between. An operator's work has many transactions, and a pause of a worker is long."""
@@ -264,7 +286,7 @@ class _Drawing:
             return choice.choice(
                 (
                     self._of_operator("undo run", choice.randrange(2)),
-                    self._of_operator("undo", self._instance()),
+                    self._of_operator("undo", choice.choice((self._instance(), self._long()))),
                     self._of_operator("policy", self._long(), "never"),
                     self._of_operator("hold", self._long(), None),
                 )
@@ -301,6 +323,13 @@ class _Drawing:
         while kind == "family" and choice.random() < 0.7:
             name, kind = f"{name}-{choice.choice((1, 1, 2))}{choice.randrange(3)}", choice.choice(("family", "other"))
         return name
+
+    def _child(self) -> str:
+        """A child of a root that spawns some, if there is any."""
+        found = [name for name, kind in self.roots if kind == "family"]
+        if not found:
+            return self._instance()
+        return f"{self.choice.choice(found)}-{self.choice.choice((1, 1, 2))}{self.choice.randrange(2)}"
 
     def _long(self) -> str:
         """One that may have many executions, if there is any."""
