@@ -536,6 +536,7 @@ class FamilyRemovalContract(FamilyContract):
         assert self.child(store, "c").parent_removed_at_ms == clock.now_ms()
         assert place_of(self.child(store, "c")).kind is OrphanKind.PARENT_MISSING
         check_invariants(store)
+        assert [each for each in store.checkup() if each.count and each.severity == "error"] == []
         clock.advance(10)
         assert self.remove(store, (self.number(store, "c"), ORPHANS), grace_ms=5_000)[0].removed
         store.undo_prune("hold-2", clock.now_ms() + 1, instance_id="a")
