@@ -104,6 +104,7 @@ class _Drawing:
             (4, lambda: self._of_worker("renew")),
             (7 if self.plain else 14, lambda: self._of_worker("sweep")),
             (3 if self.archives else 0, lambda: self._of_operator("archive")),
+            (3 if self.archives else 0, self._disk_fails),
             (2, lambda: self._of_worker("watch")),
             (9, self._pass),
             (2.5, self._start),
@@ -176,7 +177,7 @@ class _Drawing:
         if self._to_come and self.choice.random() < 0.5:
             return self._to_come.pop(0)
         removes = self.archives or not {"pruning", "removal", "families"}.isdisjoint(self.themes)
-        if removes and not self._to_come and self.choice.random() < 0.06:
+        if removes and not self._to_come and self.choice.random() < 0.08:
             self._to_come = self._story()
         made = self.choice.choices(self._makers_drawn, self._weights)[0]()
         return msgspec.structs.replace(made, during=self._during(made))
@@ -214,13 +215,14 @@ class _Drawing:
                 return [plan, change, Move(operator, "apply removal", (self._cancels(), self._grace())), *back]
             case "undo":
                 removal = Move(operator, "purge", (None, ("within", 0.001), 2))
-                undo = (choice.randrange(2, 12), Move(operator, "undo run", (0,)))
-                sweep = msgspec.structs.replace(self._of_worker("sweep"), during=(undo,))
-                return [removal, Move("weather", "pass", (2_001,)), sweep, *back]
+                undo = (choice.randrange(3, 8), Move(operator, "undo run", (0,)))
+                sweeps = [Move(worker, "sweep", (), (undo,)) for worker in self.workers]
+                return [removal, Move("weather", "pass", (2_001,)), *sweeps, *back]
             case "policy":
-                otherwise = (choice.randrange(2, 12), Move(operator, "policy", (long, "never")))
-                sweep = msgspec.structs.replace(self._of_worker("sweep"), during=(otherwise,))
-                return [Move(operator, "policy", (long, 1)), sweep, *back[1:], sweep]
+                otherwise = (choice.randrange(4, 9), Move(operator, "policy", (long, "never")))
+                told = Move(operator, "policy", (long, 1))
+                sweeps = [Move(worker, "sweep", (), (otherwise,)) for worker in self.workers]
+                return [told, *sweeps, *back[1:], told, *sweeps]
             case "undo both":
                 removals = [
                     Move(operator, "clean up", (0, False, 60)),
@@ -308,6 +310,10 @@ class _Drawing:
 
     def _pass(self) -> Move:
         return Move("weather", "pass", (self.choice.choice((1, 5, 20, 60, 60, 300, 1_000, 2_500, LEASE_MS + 1)),))
+
+    def _disk_fails(self) -> Move:
+        """A step of a disk, before long."""
+        return Move("weather", "disk fails", (self.choice.randrange(16), self.choice.choice(("lost", *FAULTS))))
 
     def _raise(self) -> Move:
         waiting = [name for name, kind in self.roots if kind in ("collector", "patient")]

@@ -182,6 +182,7 @@ class World:
             self._config = directory / "runtime_config.toml"
             self._config.write_text(CONFIGURATION_FILES["archive"])
         self._busy: list[str] = []
+        self._disk_fails: tuple[int, FaultKind] | None = None
         self._moves = 0
         self._ran: set[tuple[ActivityKey, int]] = set()
         self._sent = 0
@@ -314,6 +315,10 @@ class World:
         if not self._busy or self._busy[-1] not in self._gates:
             return None
         fault = self._gates[self._busy[-1]].point()
+        if self._disk_fails is not None:
+            steps_left, kind = self._disk_fails
+            self._disk_fails = (steps_left - 1, kind) if steps_left else None
+            fault = fault or (None if steps_left else kind)
         if fault is not None:
             self.count("a crash at a step of a disk" if fault.startswith("crash") else "a step of a disk fails")
         return fault
@@ -393,6 +398,8 @@ class World:
             case "step", (ms,):
                 self.count("the clock is set back" if ms < 0 else "the clock is set forward")
                 self.time.step(ms)
+            case "disk fails", (steps, kind):
+                self._disk_fails = steps, kind
             case "skew", (actor, ms):
                 self._skews[actor] = ms
                 if actor in self._gates:
@@ -632,6 +639,7 @@ class World:
             Broken: somebody does not, or not as it must.
         """
         self._skews.clear()
+        self._disk_fails = None
         for gate in self._gates.values():
             gate.skew_ms = 0
             gate.begin(())
