@@ -124,7 +124,6 @@ class Intent:
     min_age_s: float | None = None
     purge: tuple[str, float] | None = None
     grace_s: float = 0.0
-    kind: str = ""
 
 
 @dataclass(frozen=True)

@@ -175,7 +175,6 @@ class World:
         self.directory = directory
         self.chronicle = Chronicle(_CONFIGURED[circumstances.configuration])
         self.trace: list[str] | None = None
-        self._seed = seed
         self._ids = {actor: random.Random(f"ids {seed} {actor}") for actor in ("store", *WORKERS, *CLIENTS, *OPERATORS)}
         self._config = files / f"{circumstances.configuration}.toml"
         if circumstances.configuration == "archive":
@@ -196,7 +195,6 @@ class World:
         self._meant: dict[str, Intent] = {}
         self._runs: list[str] = []
         self._holds: list[str] = []
-        self._acknowledged: list[Life] = []
 
     def begin(self) -> None:
         """Everybody is there, and nothing has happened."""
