@@ -35,7 +35,7 @@ from duro.model.status import InstanceStatus
 from duro.stores.base import Store, StoreDump
 from duro.stores.memory import MemoryStore
 from duro.testing import check_invariants
-from tests.support.simulated.chronicle import Chronicle, Configured, Intent, Life, Seen, Sight
+from tests.support.simulated.chronicle import WAITED_FOR, Chronicle, Configured, Intent, Life, Seen, Sight
 from tests.support.simulated.clocks import SkewedClock, Time
 from tests.support.simulated.gate import Died, Gate
 from tests.support.simulated.moves import CLIENTS, LEASE_MS, OPERATORS, WORKERS, Circumstances, FaultKind, Move
@@ -474,11 +474,11 @@ class World:
                 self._start(client, kind, instance_id, given, request_id)
             case "raise", (instance_id,):
                 life = self.chronicle.by_id.get(instance_id)
-                name = "go" if life is not None and life.name == "patient" else "item"
+                name = WAITED_FOR.get("" if life is None else life.name, "item")
                 token = f'"{move.actor} {self._sent}"'
                 data = msgspec.json.decode(token)
                 _answered(lambda: client.raise_event(instance_id, name, data, request_id=request_id))
-                if not any(token in each.events for each in self.chronicle.lives.values()):
+                if not any(token in (*each.events, *each.unasked) for each in self.chronicle.lives.values()):
                     self.chronicle.broken(f"event {token} for {instance_id} was acknowledged and is nowhere")
             case "cancel", (instance_id,):
                 _answered(lambda: client.cancel(instance_id, "enough", request_id=request_id))
@@ -665,7 +665,7 @@ class World:
     def _tell(self, unfinished: Sequence[Life]) -> None:
         """Clients send what somebody may be waiting for."""
         for life in unfinished:
-            if life.name in ("patient", "collector") and len(life.events) - len(life.delivered) < 1:
+            if life.name in WAITED_FOR and len(life.events) == len(life.delivered):
                 self._make(Move("c0", "raise", (life.instance_id,)))
             self._make(Move("o0", "resume", (life.instance_id,)))
 
