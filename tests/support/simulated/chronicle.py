@@ -15,6 +15,9 @@ from duro.model.turns import CommitBatch, CommitResult, LeasedInstance, StartIns
 
 FOREVER_MS: Final = 10**15
 
+WAITED_FOR: Final = {"patient": "go", "collector": "item"}
+"""The event that the code of an orchestration waits for."""
+
 
 class Seen(NamedTuple):
     """One instance as it stands in the store. ``executions``: those that have a row, and how far their removal is."""
@@ -84,7 +87,9 @@ class Life:
     histories: dict[int, list[str]] = field(default_factory=lambda: {1: []})
     ended_at_ms: dict[int, int] = field(default_factory=dict)
     events: list[str] = field(default_factory=list)
-    """Tokens in the order in which they were put into the mailbox."""
+    """Tokens in the order in which they were put into the mailbox, of the name that its code waits for."""
+    unasked: list[str] = field(default_factory=list)
+    """The same of a name that its code never waits for."""
     delivered: list[str] = field(default_factory=list)
     children: "list[Life]" = field(default_factory=list)
 
@@ -124,7 +129,6 @@ class Intent:
     min_age_s: float | None = None
     purge: tuple[str, float] | None = None
     grace_s: float = 0.0
-    kind: str = ""
 
 
 @dataclass(frozen=True)
@@ -175,6 +179,7 @@ class Chronicle:
         self.archived: dict[tuple[int, int], Life] = {}
         """Executions (incarnation, number) that an archive has to have."""
         self._now_ms = 0
+        self._there: Mapping[int, Seen] = {}
         self._actor = ""
         self._changes = _Changes()
 
@@ -393,10 +398,10 @@ class Chronicle:
         self.requests.add((life.incarnation, request_id))
         return True
 
-    def _raise_event(self, instance_id: str, _name: str, data: str, request_id: str, _: Any) -> None:
+    def _raise_event(self, instance_id: str, name: str, data: str, request_id: str, _: Any) -> None:
         life = self.by_id[instance_id]
         if self._is_new(life, request_id):
-            life.events.append(data)
+            (life.events if name == WAITED_FOR.get(life.name) else life.unasked).append(data)
 
     def _request_cancel(self, instance_id: str, _reason: str, request_id: str, _: Any) -> None:
         life = self.by_id[instance_id]
@@ -487,7 +492,7 @@ class Chronicle:
             if life is not None and mark is not None:
                 mark.waits = False
                 if (incarnation, number) in self.archived:
-                    self.count("executions are archived twice")
+                    self.count("executions are archived again")
                 self.archived[incarnation, number] = life
             else:
                 self.count("what is noted as archived is not there any more, or came back")
@@ -498,6 +503,8 @@ class Chronicle:
                 continue
             life.removed.waits = False
             for number in (*life.live, *life.marks):
+                if (incarnation, number) in self.archived:
+                    self.count("executions are archived again")
                 self.archived[incarnation, number] = life
             for mark in life.marks.values():
                 mark.waits = False
@@ -518,6 +525,7 @@ class Chronicle:
     def saw(self, sight: Sight) -> None:
         """How the store looks after the call."""
         changes = self._changes
+        self._there = sight.there
         self._births(sight)
         for life, execution, status in changes.ended:
             self._strike(life, execution, status)
@@ -578,8 +586,11 @@ class Chronicle:
                 self.broken(f"{life.instance_id} was removed and is there again")
             life.removed = None
             self.by_id[life.instance_id] = life
+            self._find_parent(life)
             for child in life.children:
                 child.parent_gone_at_ms = None
+                if child.gone and not child.alone and 0 < child.tree == life.tree:
+                    self.broken(f"{life.instance_id} came back without {child.instance_id}, removed with it")
             self.count("a removed instance comes back")
         if seen.execution_id != life.execution:
             self.broken(f"{life.instance_id} is at execution {seen.execution_id}, not {life.execution}")
@@ -761,6 +772,11 @@ class Chronicle:
         self.around[life.incarnation] = self.by_id[life.instance_id] = life
         for child in life.children:
             child.parent_gone_at_ms = None
-        parent = life.parent
-        if parent is not None and (parent.gone or parent.removed is not None) and life.parent_gone_at_ms is None:
+        self._find_parent(life)
+
+    def _find_parent(self, life: Life) -> None:
+        """Of one that came back: its parent may have been removed, or have come back, meanwhile."""
+        if life.parent is None or life.parent.incarnation in self._there:
+            life.parent_gone_at_ms = None
+        elif life.parent_gone_at_ms is None:
             life.parent_gone_at_ms = self._now_ms

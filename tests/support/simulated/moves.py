@@ -104,6 +104,7 @@ class _Drawing:
             (4, lambda: self._of_worker("renew")),
             (7 if self.plain else 14, lambda: self._of_worker("sweep")),
             (3 if self.archives else 0, lambda: self._of_operator("archive")),
+            (3 if self.archives else 0, self._disk_fails),
             (2, lambda: self._of_worker("watch")),
             (9, self._pass),
             (2.5, self._start),
@@ -145,7 +146,7 @@ class _Drawing:
                     (2, lambda: self._of_operator("clean up", self._age(), self._cancels(), self._grace())),
                     (1.5, lambda: self._of_operator("plan clean up", self._age())),
                     (2, lambda: self._of_operator("apply removal", self._cancels(), self._grace())),
-                    (2, lambda: self._of_operator("adopt", self._instance())),
+                    (2, lambda: self._of_operator("adopt", self._child())),
                     (1, lambda: self._of_client("terminate", self._instance())),
                 ]
             case "removal":
@@ -175,8 +176,8 @@ class _Drawing:
     def move(self) -> Move:
         if self._to_come and self.choice.random() < 0.5:
             return self._to_come.pop(0)
-        removes = not {"pruning", "removal", "families"}.isdisjoint(self.themes)
-        if removes and not self._to_come and self.choice.random() < 0.06:
+        removes = self.archives or not {"pruning", "removal", "families"}.isdisjoint(self.themes)
+        if removes and not self._to_come and self.choice.random() < 0.08:
             self._to_come = self._story()
         made = self.choice.choices(self._makers_drawn, self._weights)[0]()
         return msgspec.structs.replace(made, during=self._during(made))
@@ -198,6 +199,8 @@ class _Drawing:
             )
         )
         back = [Move(operator, "undo run", (0,)), self._of_worker("sweep"), self._of_worker("cycle")]
+        if self.archives and choice.random() < 0.5:
+            return self._story_of_archives(operator, long)
         match choice.choice(("prune", "purge", "clean up", "undo", "undo both", "adopt", "policy")):
             case "prune":
                 plan = Move(operator, "plan prune", (choice.choice((None, long)), 1))
@@ -208,16 +211,18 @@ class _Drawing:
                 return [plan, change, Move(operator, "apply removal", (False, self._grace())), *back]
             case "clean up":
                 plan = Move(operator, "plan clean up", (0,))
+                change = choice.choice((change, self._of_operator("adopt", self._child())))
                 return [plan, change, Move(operator, "apply removal", (self._cancels(), self._grace())), *back]
             case "undo":
                 removal = Move(operator, "purge", (None, ("within", 0.001), 2))
-                undo = (choice.randrange(2, 12), Move(operator, "undo run", (0,)))
-                sweep = msgspec.structs.replace(self._of_worker("sweep"), during=(undo,))
-                return [removal, Move("weather", "pass", (2_001,)), sweep, *back]
+                undo = (choice.randrange(3, 8), Move(operator, "undo run", (0,)))
+                sweeps = [Move(worker, "sweep", (), (undo,)) for worker in self.workers]
+                return [removal, Move("weather", "pass", (2_001,)), *sweeps, *back]
             case "policy":
-                otherwise = (choice.randrange(2, 12), Move(operator, "policy", (long, "never")))
-                sweep = msgspec.structs.replace(self._of_worker("sweep"), during=(otherwise,))
-                return [Move(operator, "policy", (long, 1)), sweep, *back[1:], sweep]
+                otherwise = (choice.randrange(4, 9), Move(operator, "policy", (long, "never")))
+                told = Move(operator, "policy", (long, 1))
+                sweeps = [Move(worker, "sweep", (), (otherwise,)) for worker in self.workers]
+                return [told, *sweeps, *back[1:], told, *sweeps]
             case "undo both":
                 removals = [
                     Move(operator, "clean up", (0, False, 60)),
@@ -225,7 +230,26 @@ class _Drawing:
                 ]
                 runs = choice.choice(((0, 1), (1, 0), (1, 1)))
                 return [*removals, *(Move(operator, "undo run", (index,)) for index in runs)]
-        return [self._of_operator("adopt", victim), self._of_operator("clean up", 0, False, self._grace())]
+        return [self._of_operator("adopt", self._child()), self._of_operator("clean up", 0, False, self._grace())]
+
+    def _story_of_archives(self, operator: str, long: str) -> list[Move]:
+        """What is archived comes back while it is written, is archived once more, or is restored when it is gone."""
+        choice = self.choice
+        other = next(each for each in OPERATORS if each != operator)
+        undo = (choice.randrange(6, 30), Move(other, "undo", (long,)))
+        sweep = msgspec.structs.replace(self._of_worker("sweep"), during=(undo,))
+        pause = Move("weather", "pass", (1_001,))
+        everything = ("within", 0.001)
+        purge = Move(operator, "purge", (None, everything, 60))
+        match choice.choice(("in between", "again", "back", "executions back")):
+            case "in between":
+                return [self._of_worker("sweep"), pause, sweep, msgspec.structs.replace(purge, during=(undo,))]
+            case "again":
+                return [purge, Move(operator, "undo run", (0,)), Move(operator, "release", (0,)), purge]
+            case "back":
+                gone = Move(operator, "purge", (None, everything, 0))
+                return [gone, Move(operator, "restore", (long,)), Move(operator, "restore", (self._instance(),))]
+        return [self._of_worker("sweep"), pause, self._of_worker("sweep"), Move(operator, "restore", (long,))]
 
     def _during(self, made: Move) -> tuple[tuple[int, Fault | Move], ...]:
         """What comes in between. An operator's work has many transactions, and a pause of a worker is long."""
@@ -264,7 +288,7 @@ class _Drawing:
             return choice.choice(
                 (
                     self._of_operator("undo run", choice.randrange(2)),
-                    self._of_operator("undo", self._instance()),
+                    self._of_operator("undo", choice.choice((self._instance(), self._long()))),
                     self._of_operator("policy", self._long(), "never"),
                     self._of_operator("hold", self._long(), None),
                 )
@@ -287,6 +311,10 @@ class _Drawing:
     def _pass(self) -> Move:
         return Move("weather", "pass", (self.choice.choice((1, 5, 20, 60, 60, 300, 1_000, 2_500, LEASE_MS + 1)),))
 
+    def _disk_fails(self) -> Move:
+        """A step of a disk, before long."""
+        return Move("weather", "disk fails", (self.choice.randrange(16), self.choice.choice(("lost", *FAULTS))))
+
     def _raise(self) -> Move:
         waiting = [name for name, kind in self.roots if kind in ("collector", "patient")]
         wanted = waiting and self.choice.random() < 0.7
@@ -301,6 +329,13 @@ class _Drawing:
         while kind == "family" and choice.random() < 0.7:
             name, kind = f"{name}-{choice.choice((1, 1, 2))}{choice.randrange(3)}", choice.choice(("family", "other"))
         return name
+
+    def _child(self) -> str:
+        """A child of a root that spawns some, if there is any."""
+        found = [name for name, kind in self.roots if kind == "family"]
+        if not found:
+            return self._instance()
+        return f"{self.choice.choice(found)}-{self.choice.choice((1, 1, 2))}{self.choice.randrange(2)}"
 
     def _long(self) -> str:
         """One that may have many executions, if there is any."""

@@ -78,7 +78,7 @@ RARE: Final = (
     "a step of a disk fails",
     "a crash at a step of a disk",
     "what is noted as archived is not there any more, or came back",
-    "executions are archived twice",
+    "executions are archived again",
     "an instance is restored",
     "executions are restored",
 )

@@ -35,7 +35,7 @@ from duro.model.status import InstanceStatus
 from duro.stores.base import Store, StoreDump
 from duro.stores.memory import MemoryStore
 from duro.testing import check_invariants
-from tests.support.simulated.chronicle import Chronicle, Configured, Intent, Life, Seen, Sight
+from tests.support.simulated.chronicle import WAITED_FOR, Chronicle, Configured, Intent, Life, Seen, Sight
 from tests.support.simulated.clocks import SkewedClock, Time
 from tests.support.simulated.gate import Died, Gate
 from tests.support.simulated.moves import CLIENTS, LEASE_MS, OPERATORS, WORKERS, Circumstances, FaultKind, Move
@@ -175,13 +175,13 @@ class World:
         self.directory = directory
         self.chronicle = Chronicle(_CONFIGURED[circumstances.configuration])
         self.trace: list[str] | None = None
-        self._seed = seed
         self._ids = {actor: random.Random(f"ids {seed} {actor}") for actor in ("store", *WORKERS, *CLIENTS, *OPERATORS)}
         self._config = files / f"{circumstances.configuration}.toml"
         if circumstances.configuration == "archive":
             self._config = directory / "runtime_config.toml"
             self._config.write_text(CONFIGURATION_FILES["archive"])
         self._busy: list[str] = []
+        self._disk_fails: tuple[int, FaultKind] | None = None
         self._moves = 0
         self._ran: set[tuple[ActivityKey, int]] = set()
         self._sent = 0
@@ -195,7 +195,6 @@ class World:
         self._meant: dict[str, Intent] = {}
         self._runs: list[str] = []
         self._holds: list[str] = []
-        self._acknowledged: list[Life] = []
 
     def begin(self) -> None:
         """Everybody is there, and nothing has happened."""
@@ -314,6 +313,10 @@ class World:
         if not self._busy or self._busy[-1] not in self._gates:
             return None
         fault = self._gates[self._busy[-1]].point()
+        if self._disk_fails is not None:
+            steps_left, kind = self._disk_fails
+            self._disk_fails = (steps_left - 1, kind) if steps_left else None
+            fault = fault or (None if steps_left else kind)
         if fault is not None:
             self.count("a crash at a step of a disk" if fault.startswith("crash") else "a step of a disk fails")
         return fault
@@ -393,6 +396,8 @@ class World:
             case "step", (ms,):
                 self.count("the clock is set back" if ms < 0 else "the clock is set forward")
                 self.time.step(ms)
+            case "disk fails", (steps, kind):
+                self._disk_fails = steps, kind
             case "skew", (actor, ms):
                 self._skews[actor] = ms
                 if actor in self._gates:
@@ -469,11 +474,11 @@ class World:
                 self._start(client, kind, instance_id, given, request_id)
             case "raise", (instance_id,):
                 life = self.chronicle.by_id.get(instance_id)
-                name = "go" if life is not None and life.name == "patient" else "item"
+                name = WAITED_FOR.get("" if life is None else life.name, "item")
                 token = f'"{move.actor} {self._sent}"'
                 data = msgspec.json.decode(token)
                 _answered(lambda: client.raise_event(instance_id, name, data, request_id=request_id))
-                if not any(token in each.events for each in self.chronicle.lives.values()):
+                if not any(token in (*each.events, *each.unasked) for each in self.chronicle.lives.values()):
                     self.chronicle.broken(f"event {token} for {instance_id} was acknowledged and is nowhere")
             case "cancel", (instance_id,):
                 _answered(lambda: client.cancel(instance_id, "enough", request_id=request_id))
@@ -632,6 +637,7 @@ class World:
             Broken: somebody does not, or not as it must.
         """
         self._skews.clear()
+        self._disk_fails = None
         for gate in self._gates.values():
             gate.skew_ms = 0
             gate.begin(())
@@ -659,7 +665,7 @@ class World:
     def _tell(self, unfinished: Sequence[Life]) -> None:
         """Clients send what somebody may be waiting for."""
         for life in unfinished:
-            if life.name in ("patient", "collector") and len(life.events) - len(life.delivered) < 1:
+            if life.name in WAITED_FOR and len(life.events) == len(life.delivered):
                 self._make(Move("c0", "raise", (life.instance_id,)))
             self._make(Move("o0", "resume", (life.instance_id,)))
 

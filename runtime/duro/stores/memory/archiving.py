@@ -1,7 +1,7 @@
 """Archives in memory: what waits for one is listed, and what comes back is put where it was."""
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 
 import msgspec
@@ -20,7 +20,7 @@ from duro.model.archive import (
 from duro.model.ledger import UNDO, LedgerTotals
 from duro.model.pruning import Hold, HoldTarget
 from duro.model.removal import PruneRun
-from duro.model.status import RemovalState
+from duro.model.status import ExecutionStatus, RemovalState
 from duro.retention.restoring import (
     Standing,
     is_there,
@@ -58,6 +58,7 @@ class Archives:
     _changed: Callable[[], None]
     _note_parent_removed: Callable[[int, int | None], None]
     _find_parent: Callable[[Lineage, int], None]
+    _all_instances: Callable[[], Iterator[Instance]]
 
     # --- what waits --------------------------------------------------------------------------------------------
 
@@ -159,6 +160,7 @@ class Archives:
             instance = self._instances[restoration.incarnation]
             for history in missing:
                 instance.executions[history.execution.execution_id] = _execution(history)
+            self._note_spawners(instance, made, now)
             entry = restored_range(missing, now)
             instance.live_from = min(instance.live_from, entry.first_execution_id)
             totals = RunTotals()
@@ -173,6 +175,29 @@ class Archives:
                 there=there,
                 hold_id=restoration.run_id,
             )
+
+    def _note_spawners(self, instance: Instance, made: bool, now: int) -> None:
+        """How those ended that spawned it and its children, as the executions that are there tell it: what the archive
+        has may be older than that."""
+        for each in self._all_instances():
+            lineage = each.lineage
+            if lineage is None or (each is not instance and lineage.parent.incarnation != instance.incarnation):
+                continue
+            number, parent = lineage.parent.execution_id, self._parent_of(lineage)
+            spawner = None if parent is None else parent.executions.get(number)
+            if spawner is not None and spawner.completed_at_ms is not None:
+                lineage.spawner_ended_at_ms, lineage.spawner_end = spawner.completed_at_ms, spawner.status
+            elif each is instance and made and lineage.spawner_ended_at_ms is None:
+                parent = self._instances.get(lineage.parent.incarnation)
+                if parent is not None and parent.execution_id > number:
+                    later = [other.started_at_ms for other in parent.executions.values() if other.execution_id > number]
+                    lineage.spawner_ended_at_ms = min(later, default=now)
+                    lineage.spawner_end = ExecutionStatus.CONTINUED_AS_NEW
+
+    def _parent_of(self, lineage: Lineage) -> Instance | None:
+        """There, or removed."""
+        number = lineage.parent.incarnation
+        return self._instances.get(number) or getattr(self._removed.get(number), "instance", None)
 
     def _standing(self, restoration: Restoration) -> Standing | None:
         found = self._instances.get(restoration.incarnation) or self._by_id.get(restoration.instance_id)

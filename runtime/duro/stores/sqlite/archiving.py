@@ -119,6 +119,9 @@ def restore(transaction: Transaction, restoration: Restoration) -> RestoreResult
         _insert_instance(transaction, restoration.instance)
     for history in missing:
         _insert_history(transaction, history)
+    transaction.run(sql.NOTE_SPAWNERS, (restoration.incarnation,))
+    if made:
+        transaction.run(sql.NOTE_SPAWNER_GONE, (restoration.incarnation, transaction.now_ms))
     first = min(history.execution.execution_id for history in missing)
     transaction.run(sql_pruning.RESTORED, (restoration.incarnation, first))
     entry = restored_range(missing, transaction.now_ms)

@@ -137,6 +137,23 @@ INSERT INTO lineage (child_incarnation, parent_instance_id, parent_incarnation, 
   observed_at_ms, completion, parent_removed_at_ms, adopted_at_ms, adopted_by, adopted_reason)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
+# How the spawners of ?1 and of its children ended, as the executions that are there tell it: what the archive has may
+# be older than that.
+NOTE_SPAWNERS: Final = """
+UPDATE lineage SET (spawner_ended_at_ms, spawner_end) = (SELECT e.completed_at_ms, e.status FROM executions e
+  WHERE e.incarnation = lineage.parent_incarnation AND e.execution_id = lineage.parent_execution_id)
+WHERE child_incarnation IN (SELECT ?1 UNION ALL SELECT child_incarnation FROM lineage WHERE parent_incarnation = ?1)
+  AND EXISTS (SELECT 1 FROM executions e WHERE e.incarnation = lineage.parent_incarnation
+    AND e.execution_id = lineage.parent_execution_id AND e.completed_at_ms IS NOT NULL)
+"""
+# Of ?1, where the spawner is gone: its parent went on, at the latest when the next execution that is there began (or
+# now, ?2).
+NOTE_SPAWNER_GONE: Final = """
+UPDATE lineage SET spawner_end = 'continued_as_new', spawner_ended_at_ms = coalesce((SELECT min(e.started_at_ms)
+  FROM executions e WHERE e.incarnation = parent_incarnation AND e.execution_id > parent_execution_id), ?2)
+WHERE child_incarnation = ?1 AND spawner_ended_at_ms IS NULL
+  AND parent_execution_id < (SELECT p.execution_id FROM instances p WHERE p.incarnation = parent_incarnation)
+"""
 # What the ledger of ?1 says about instance ?2, taken from the totals again.
 UNFOLD_LEDGER: Final = """
 UPDATE ledger_totals SET instances = instances - 1, executions = executions - ?2, events = events - ?3,

@@ -35,6 +35,11 @@ FROM json_each(?1) AS k CROSS JOIN instances i ON i.incarnation = k.value ->> 0
 VIEWS: Final = _VIEWS.format(facts=_FACTS)
 ORDER_VIEWS: Final = _VIEWS.format(facts=_FACT_ROW)
 _UP_TO: Final = "i.execution_id - (k.value ->> 1)"
+# Of the instances ?1 those that have not ended, with their current execution.
+RUNNING_EXECUTIONS: Final = """
+SELECT json_group_array(json_array(i.incarnation, i.execution_id)) FROM json_each(?1) AS k
+CROSS JOIN instances i ON i.incarnation = k.value WHERE i.completed_at_ms IS NULL
+"""
 # In a commit, for each (incarnation, number) of ?1: the oldest ?2 live executions, leaving out the newest (that number
 # of them); how many of those are live, if there are any others; the first of those that is; whether any of the others
 # has children; the last automatic range of the ledger; and when a sweep looked at it. And whether there is any hold.

@@ -52,6 +52,7 @@ the ledger; when a sweep looked at it."""
 
 _reads = msgspec.json.Decoder(list[_Read])
 _policy = msgspec.json.Decoder(StatedPolicy)
+_keys = msgspec.json.Decoder(list[tuple[int, int]])
 
 
 class PruneFailedError(Exception):
@@ -210,18 +211,18 @@ class _Prunes:
         self._through.update(changes.through)
 
     def _tell(self, outcomes: Sequence[tuple[_Task, PruneResult]]) -> None:
-        """Report what was done, and answer those that asked, unless they have ended: with the turn that asked or with a
-        later one of the batch."""
+        """Report what was done, and answer those that asked, unless they have ended: with the turn that asked, with a
+        later one of the batch, or because a parent ended in it."""
         answers = []
         for task, outcome in outcomes:
             if (request := task.request) is not None:
                 answers.append((task.turn.incarnation, task.turn.execution_id, request.event_id, outcome))
         if answers:
-            ended = _ended(self._batch, self._result)
+            running = self._running([(incarnation, execution_id) for incarnation, execution_id, *_ in answers])
             messages = [
                 (incarnation, codec.history_pruned_message(execution_id, event_id, outcome))
                 for incarnation, execution_id, event_id, outcome in answers
-                if (incarnation, execution_id) not in ended
+                if (incarnation, execution_id) in running
             ]
             send(self._transaction, messages)
             wake(self._transaction, {incarnation for incarnation, _ in messages})
@@ -230,14 +231,13 @@ class _Prunes:
             for task, outcome in outcomes
         ]
 
-
-def _ended(batch: CommitBatch, result: CommitResult) -> set[tuple[int, int]]:
-    """The executions that took their last turn in the batch."""
-    return {
-        (turn.incarnation, turn.execution_id)
-        for turn, outcome in zip(batch.turns, result.turns, strict=True)
-        if outcome is TurnOutcome.COMMITTED and turn.end is not None
-    }
+    def _running(self, executions: Sequence[tuple[int, int]]) -> set[tuple[int, int]]:
+        """Those of them that have not ended in the batch. Where no turn is the last of its execution, none has."""
+        outcomes = zip(self._batch.turns, self._result.turns, strict=True)
+        if not any(turn.end is not None and outcome is TurnOutcome.COMMITTED for turn, outcome in outcomes):
+            return set(executions)
+        listed = as_json([incarnation for incarnation, _ in executions])
+        return set(_keys.decode(self._transaction.value(sql.RUNNING_EXECUTIONS, (listed,))))
 
 
 def _views(transaction: Transaction, read: Mapping[int, _Read], tasks: Sequence[_Task]) -> dict[int, PruneView]:

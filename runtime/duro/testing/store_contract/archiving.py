@@ -14,16 +14,25 @@ from duro.model.archive import (
     Restoration,
     WaitingArchive,
 )
-from duro.model.families import OrphanRules, PurgeOptions
+from duro.model.families import OrphanRules, PurgeOptions, Standing
 from duro.model.ledger import RunSource
 from duro.model.policies import PolicyChain, PolicySources, StatedPolicy
 from duro.model.removal import ReclaimResult
 from duro.model.retention import AutoPrune, PolicyKind, PolicyOrigin, PruneOptions
-from duro.model.status import ChildrenPolicy
+from duro.model.status import ChildrenPolicy, ExecutionStatus
 from duro.model.turns import PruneTerms
+from duro.retention.families import place_of
 from duro.retention.policy import policy_chain
 from duro.stores.base import Store, StoreDump
-from duro.testing.builders import child_completed, completed, continued_as_new, prune_batch, removal_batch, turn
+from duro.testing.builders import (
+    child_completed,
+    completed,
+    continued_as_new,
+    next_lease,
+    prune_batch,
+    removal_batch,
+    turn,
+)
 from duro.testing.clock import ManualClock
 from duro.testing.scripted import ScriptedWorker
 from duro.testing.store_contract.families import FamilyContract
@@ -384,6 +393,46 @@ class ArchivesContract(FamilyContract):
         store.restore(self.restoration(histories_of_parent, parent))
         assert self.child(store, "c").parent_removed_at_ms is None
         assert [each.instance_id for each in store.list_children(incarnation, 10, 0)] == ["c"]
+
+    def test_a_child_that_is_restored_learns_how_its_spawner_ended_meanwhile(
+        self, store: Store, worker: ScriptedWorker, clock: ManualClock
+    ) -> None:
+        self.spawn(store, worker, "c")
+        self.end(worker, "c")
+        leased = self.take(worker, "a")
+        self.kept["a"] = next_lease(leased, worker.run(leased, child_completed(2), keep_lease=True))
+        clock.advance(5)
+        self.remove(store, (self.number(store, "c"), OLD), archive=PLACE)
+        child, histories = self.archive_instance(store)
+        self.reclaim(store)
+        self.end(worker, "a", continued_as_new())
+        ended_at_ms = clock.now_ms()
+        clock.advance(5)
+        store.restore(self.restoration(histories, child))
+        back = self.child(store, "c")
+        assert (back.spawner_ended_at_ms, back.spawner_end) == (ended_at_ms, ExecutionStatus.CONTINUED_AS_NEW)
+        assert place_of(back).standing is Standing.OBSERVED
+
+    def test_a_child_whose_spawner_is_gone_when_it_is_restored_knows_that_its_parent_went_on(
+        self, store: Store, worker: ScriptedWorker, clock: ManualClock
+    ) -> None:
+        incarnation = self.spawn(store, worker, "c")
+        self.end(worker, "c")
+        leased = self.take(worker, "a")
+        self.kept["a"] = next_lease(leased, worker.run(leased, child_completed(2), keep_lease=True))
+        clock.advance(5)
+        self.remove(store, (self.number(store, "c"), OLD), archive=PLACE)
+        child, histories = self.archive_instance(store)
+        self.reclaim(store)
+        self.end(worker, "a", continued_as_new())
+        ended_at_ms = clock.now_ms()
+        self.prune(store, incarnation, archive=None)
+        self.reclaim(store)
+        clock.advance(5)
+        store.restore(self.restoration(histories, child))
+        back = self.child(store, "c")
+        assert (back.spawner_ended_at_ms, back.spawner_end) == (ended_at_ms, ExecutionStatus.CONTINUED_AS_NEW)
+        assert [each for each in store.checkup() if each.count and each.severity == "error"] == []
 
     def test_an_instance_is_not_restored_while_its_id_is_used_again(
         self, store: Store, worker: ScriptedWorker, clock: ManualClock

@@ -35,6 +35,7 @@ from duro.testing.builders import (
     failed,
     next_lease,
     prune_batch,
+    prune_requested,
     removal_batch,
     start_request,
     turn,
@@ -522,6 +523,19 @@ class FamilyRemovalContract(FamilyContract):
         undone = store.undo_prune("hold-1", 10**15, instance_id="a")
         assert (undone.instances_restored, undone.hold_ids) == (0, ())
 
+    def test_who_is_terminated_by_the_commit_of_a_turn_that_asked_for_a_prune_gets_no_answer(
+        self, store: Store, worker: ScriptedWorker
+    ) -> None:
+        self.spawn(store, worker, "c", on_parent_end=ParentPolicy.TERMINATE)
+        parent, child = self.take(worker, "a"), self.take(worker, "c")
+        asks = turn(child, prune_requested(), at_ms=store.now_ms())
+        ends = turn(parent, completed(), at_ms=store.now_ms())
+        result = worker.commit(asks, ends)
+        assert result.turns == [TurnOutcome.COMMITTED, TurnOutcome.COMMITTED]
+        assert self.instance(store, "c").status is InstanceStatus.TERMINATED
+        assert store.dump()["messages"] == []
+        check_invariants(store)
+
     def test_a_run_is_undone_tree_by_tree(self, store: Store, worker: ScriptedWorker, clock: ManualClock) -> None:
         incarnation = self.grown(store, worker, clock)
         other = self.start(store, "other")
@@ -582,6 +596,7 @@ class FamilyRemovalContract(FamilyContract):
         assert back.parent_removed_at_ms == (clock.now_ms() if reclaimed else removed_at_ms)
         assert place_of(back).kind is OrphanKind.PARENT_MISSING
         check_invariants(store)
+        assert [each for each in store.checkup() if each.count and each.severity == "error"] == []
 
     def test_one_that_comes_back_knows_that_its_parent_is_back(
         self, store: Store, worker: ScriptedWorker, clock: ManualClock
