@@ -190,8 +190,8 @@ class Traced:
         places = self.places()
         report = Report(self.scenario.name, len(places))
         chosen = [each for each in faults(places) if only(each)]
-        if runs is not None and runs < len(chosen):
-            chosen = self._choice.sample(chosen, runs)
+        if runs is not None:
+            chosen = self._choice.sample(chosen, min(runs, len(chosen)))
         for fault in chosen:
             self._disturb(fault, places, report)
             if len(report.wrong) >= wrong_max:
