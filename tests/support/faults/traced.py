@@ -78,9 +78,18 @@ def unavailable() -> str:
     """Why nothing can be traced here; "": it can."""
     if shutil.which("strace") is None:
         return "there is no strace"
-    command = ["strace", "-o", os.devnull, "-e", "trace=getpid", "-e", "inject=getpid:error=EIO:when=1", "true"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    return "" if done.returncode == 0 else f"strace may not trace: {done.stderr.strip()}"
+    target = subprocess.Popen(["sleep", "60"])
+    try:
+        command = ["strace", "-o", os.devnull, "-e", "inject=getpid:error=EIO:when=1", "-p", str(target.pid)]
+        strace = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        assert strace.stderr is not None
+        with strace.stderr:
+            said = strace.stderr.readline()
+    finally:
+        target.kill()
+        target.wait()
+    strace.wait()
+    return "" if "attached" in said else f"strace may not trace: {said.strip()}"
 
 
 class Processes:
