@@ -36,6 +36,9 @@ _ONE_IN: Final = 4
 
 _LOCKS: Final = frozenset({"fcntl"})
 _CALL: Final = re.compile(r"^(?:\d+ +)?(?P<call>\w+)\((?P<arguments>.*)")
+_PATH: Final = re.compile(r'[<"](/[^<>"]*)[>"]')
+_SYNC: Final = "fsync"
+_NAMING: Final = ("?link", "?linkat", "?rename", "?renameat", "?renameat2")
 _INJECTED: Final = "(INJECTED)"
 
 
@@ -240,6 +243,8 @@ class Traced:
                 raise LostError("the call at which it was to be killed was never made")
         elif not any(_INJECTED in line and str(self._judge.place) in line for line in traced.splitlines()):
             raise LostError("the call that was to fail was never made")
+        if name := named_unsynced(traced):
+            raise LostError(f"{name} was given its name although it could not be synced")
         return outcome
 
     def _start(
@@ -290,8 +295,23 @@ class Traced:
             )
 
 
+def named_unsynced(trace: str) -> str:
+    """The first file in a trace that got its name by a link or a rename after its last sync had failed; "": none."""
+    unsynced: set[str] = set()
+    for line in trace.splitlines():
+        call = _CALL.match(line)
+        paths = _PATH.findall(line)
+        if call is None or not paths:
+            continue
+        if call["call"] == _SYNC:
+            (unsynced.add if _INJECTED in line else unsynced.discard)(paths[0])
+        elif line.endswith("= 0") and (named := unsynced.intersection(paths)):
+            return named.pop()
+    return ""
+
+
 def _traced(fault: Fault) -> list[str]:
-    return ["-e", f"trace={fault.call}"]
+    return ["-e", f"trace={','.join((fault.call, *_NAMING)) if fault.call == _SYNC else fault.call}"]
 
 
 def run_scenario(name: str, runs: int | None, *, seed: int = 0) -> Report:
