@@ -6,6 +6,7 @@ And the test of the test: each planted mistake is found, and a failure is what S
 
 import contextlib
 import errno
+import sys
 from pathlib import Path
 from typing import Final
 
@@ -17,6 +18,10 @@ from tests.support.faults.campaign import Campaign
 from tests.support.faults.planted import PLANTED
 from tests.support.power.judge import workplace
 from tests.support.power.scenarios import SCENARIOS
+
+pytestmark = pytest.mark.skipif(
+    sys.platform != "linux", reason="SQLite's system calls are replaced as they are on Linux"
+)
 
 RUNS: Final = 3
 RUNS_OF_A_MISTAKE: Final = 100

@@ -526,3 +526,19 @@ def test_errors_are_told_apart_by_their_code(code: int, name: str) -> None:
     error = apsw.exception_for(code)
     assert isinstance(error, apsw.Error)
     assert type(connection.store_error(error, Path("f"))).__name__ == name
+
+
+@pytest.mark.parametrize(
+    ("number", "name"),
+    [
+        (errno.ENOSPC, "StoreFullError"),
+        (errno.EDQUOT, "StoreFullError"),
+        (errno.EROFS, "StoreReadOnlyError"),
+        (errno.EACCES, "StoreReadOnlyError"),
+        (errno.EIO, "StoreError"),
+        (errno.EINTR, "StoreError"),
+    ],
+)
+def test_what_the_system_says_is_told_apart_by_its_number(number: int, name: str) -> None:
+    error = OSError(number, os.strerror(number))
+    assert type(connection.system_error(error, Path("f"))).__name__ == name

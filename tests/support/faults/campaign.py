@@ -97,8 +97,8 @@ class Campaign:
         counts = self.counts()
         report = Report(self.scenario.name, sum(counts.values()))
         chosen = [each for each in failures(counts) if only(each)]
-        if runs is not None and runs < len(chosen):
-            chosen = self._choice.sample(chosen, runs)
+        if runs is not None:
+            chosen = self._choice.sample(chosen, min(runs, len(chosen)))
         for failure in chosen:
             self._disturb(failure, counts, report)
             if len(report.wrong) >= wrong_max:

@@ -16,7 +16,8 @@ _BUSY_MS: Final = 10
 @dataclass
 class Seen:
     """``acknowledged``: how often the first attempt was told that all was done; ``errors``: what was raised to the
-    operator, all of it documented; ``finished``: whether one of the attempts came to its end."""
+    operator, all of it documented; ``finished``: whether one of the attempts came to its end; ``lives``: which life of
+    those who work the last one was (``Stage.begin_again``)."""
 
     acknowledged: int = 0
     errors: list[DuroError] = field(default_factory=list)

@@ -65,6 +65,18 @@ def _a_manifest_that_failed_stays() -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def _a_sync_that_failed_is_ignored() -> Iterator[None]:
+    real = Disk.sync
+
+    def sync(self: Disk, path: Path) -> None:
+        with contextlib.suppress(OSError):
+            real(self, path)
+
+    with patch.object(Disk, "sync", sync):
+        yield
+
+
+@contextlib.contextmanager
 def _errors_of_the_system_are_not_translated() -> Iterator[None]:
     with patch("duro.stores.sqlite.store.system_error", lambda error, _path: error):
         yield
@@ -121,6 +133,9 @@ PLANTED: Final[dict[str, Planted]] = {
     ),
     "a write that was interrupted is made twice": Planted(
         "archive write", _a_write_that_was_interrupted_is_made_twice, _failing("fsync")
+    ),
+    "a file that could not be synced has its name": Planted(
+        "archive and prune", _a_sync_that_failed_is_ignored, _failing("fsync")
     ),
     "an error of the system reaches the caller": Planted(
         "migration", _errors_of_the_system_are_not_translated, _failing("newfstatat")

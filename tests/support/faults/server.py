@@ -25,7 +25,8 @@ from tests.support.power.judge import Judge, workplace
 from tests.support.power.scenarios import SCENARIOS
 
 _A_WORD: bytes = b"."
-"""Of somebody who is told that all was done."""
+"""Of somebody who is told that all was done. Words are written by ``writev``, which nobody else calls, so that they
+arrive although every ``write`` fails."""
 
 
 def main() -> None:
@@ -61,7 +62,7 @@ def _run(request: dict[str, Any], writer: int) -> NoReturn:
     result: dict[str, Any] = {}
 
     def said() -> None:
-        os.write(writer, _A_WORD)
+        os.writev(writer, [_A_WORD])
 
     with mistake, impatient, patch.object(catalogue, "_BUSY_S", 0.01):
         os.kill(os.getpid(), signal.SIGSTOP)
@@ -81,7 +82,7 @@ def _run(request: dict[str, Any], writer: int) -> NoReturn:
     data = b"\n" + json.dumps(result).encode()
     while data:
         with contextlib.suppress(OSError):
-            data = data[os.write(writer, data) :]
+            data = data[os.writev(writer, [data]) :]
     os._exit(0)
 
 

@@ -34,8 +34,15 @@ _ATTEMPTS: Final = 3
 _ONE_IN: Final = 4
 """As in ``campaign``."""
 
+_NOT_MADE: Final = frozenset({"close"})
+"""What ``strace`` makes fail is not done at all, and the descriptor of a ``close`` that fails is gone: it may fail in
+``campaign`` alone."""
+
 _LOCKS: Final = frozenset({"fcntl"})
 _CALL: Final = re.compile(r"^(?:\d+ +)?(?P<call>\w+)\((?P<arguments>.*)")
+_PATH: Final = re.compile(r'[<"](/[^<>"]*)[>"]')
+_SYNC: Final = "fsync"
+_NAMING: Final = ("?link", "?linkat", "?rename", "?renameat", "?renameat2")
 _INJECTED: Final = "(INJECTED)"
 
 
@@ -69,6 +76,8 @@ def faults(places: list[tuple[str, int]]) -> Iterator[Fault]:
     """All that may go wrong at each place."""
     for call, number in places:
         yield Fault(call, number, number, None)
+        if call in _NOT_MADE:
+            continue
         for error in ERRORS:
             yield Fault(call, number, number, error)
             yield Fault(call, number, number + INTERRUPTIONS if error == errno.EINTR else None, error)
@@ -78,9 +87,18 @@ def unavailable() -> str:
     """Why nothing can be traced here; "": it can."""
     if shutil.which("strace") is None:
         return "there is no strace"
-    command = ["strace", "-o", os.devnull, "-e", "trace=getpid", "-e", "inject=getpid:error=EIO:when=1", "true"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    return "" if done.returncode == 0 else f"strace may not trace: {done.stderr.strip()}"
+    target = subprocess.Popen(["sleep", "60"])
+    try:
+        command = ["strace", "-o", os.devnull, "-e", "inject=getpid:error=EIO:when=1", "-p", str(target.pid)]
+        strace = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        assert strace.stderr is not None
+        with strace.stderr:
+            said = strace.stderr.readline()
+    finally:
+        target.kill()
+        target.wait()
+    strace.wait()
+    return "" if "attached" in said else f"strace may not trace: {said.strip()}"
 
 
 class Processes:
@@ -190,8 +208,8 @@ class Traced:
         places = self.places()
         report = Report(self.scenario.name, len(places))
         chosen = [each for each in faults(places) if only(each)]
-        if runs is not None and runs < len(chosen):
-            chosen = self._choice.sample(chosen, runs)
+        if runs is not None:
+            chosen = self._choice.sample(chosen, min(runs, len(chosen)))
         for fault in chosen:
             self._disturb(fault, places, report)
             if len(report.wrong) >= wrong_max:
@@ -231,6 +249,8 @@ class Traced:
                 raise LostError("the call at which it was to be killed was never made")
         elif not any(_INJECTED in line and str(self._judge.place) in line for line in traced.splitlines()):
             raise LostError("the call that was to fail was never made")
+        if name := named_unsynced(traced):
+            raise LostError(f"{name} was given its name although it could not be synced")
         return outcome
 
     def _start(
@@ -281,8 +301,23 @@ class Traced:
             )
 
 
+def named_unsynced(trace: str) -> str:
+    """The first file in a trace that got its name by a link or a rename after its last sync had failed; "": none."""
+    unsynced: set[str] = set()
+    for line in trace.splitlines():
+        call = _CALL.match(line)
+        paths = _PATH.findall(line)
+        if call is None or not paths:
+            continue
+        if call["call"] == _SYNC:
+            (unsynced.add if _INJECTED in line else unsynced.discard)(paths[0])
+        elif line.endswith("= 0") and (named := unsynced.intersection(paths)):
+            return named.pop()
+    return ""
+
+
 def _traced(fault: Fault) -> list[str]:
-    return ["-e", f"trace={fault.call}"]
+    return ["-e", f"trace={','.join((fault.call, *_NAMING)) if fault.call == _SYNC else fault.call}"]
 
 
 def run_scenario(name: str, runs: int | None, *, seed: int = 0) -> Report:

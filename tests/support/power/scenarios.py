@@ -316,8 +316,10 @@ def archive_and_prune(stage: Stage) -> None:
         marked_for_an_archive(stage, str(stage.directory / ARCHIVE))
         writing = Archiver(stage.store, None, events_max=_FEW_EVENTS)
         with contextlib.closing(writing):
-            while writing.step().more:
+            while (step := writing.step()).more:
                 pass
+            if step.busy:
+                raise DocumentedError("somebody else is writing to the archive")
             for error in writing.unavailable.values():
                 raise error
         while stage.store.reclaim(100).more:
