@@ -53,15 +53,17 @@ TARGETS: Final[dict[str, Target]] = {
     "runtime/duro/retention/policy.py": Target(_POLICIES),
     "runtime/duro/retention/triggers.py": Target(_POLICIES),
     "runtime/duro/retention/ledger.py": Target(
-        (f"{_UNIT}retention_ledger.py", "tests/properties/test_retention_ledger.py", _MEMORY)
+        (f"{_UNIT}retention_ledger.py", "tests/properties/test_retention_ledger.py")
     ),
-    "runtime/duro/retention/families.py": Target((f"{_UNIT}families.py", _MEMORY)),
-    "runtime/duro/retention/parents.py": Target((f"{_UNIT}families.py", _MEMORY)),
-    "runtime/duro/retention/purging.py": Target((f"{_UNIT}families.py", *_POLICIES, _MEMORY)),
-    "runtime/duro/retention/transaction.py": Target((_MEMORY, *_POLICIES)),
-    "runtime/duro/retention/restoring.py": Target((_MEMORY, "tests/integration/test_archive.py")),
+    "runtime/duro/retention/families.py": Target((f"{_UNIT}families.py",)),
+    "runtime/duro/retention/parents.py": Target((f"{_UNIT}families.py", f"{_MEMORY}::TestParentEnd")),
+    "runtime/duro/retention/purging.py": Target((f"{_UNIT}families.py", *_POLICIES)),
+    "runtime/duro/retention/transaction.py": Target(
+        (f"{_UNIT}retention_transaction.py", f"{_MEMORY}::TestTurnPruning")
+    ),
+    "runtime/duro/retention/restoring.py": Target((f"{_UNIT}retention_ledger.py", f"{_MEMORY}::TestArchives")),
     "runtime/duro/model/retention.py": Target(_POLICIES),
-    "runtime/duro/model/families.py": Target((f"{_UNIT}families.py", *_POLICIES, _MEMORY)),
+    "runtime/duro/model/families.py": Target((f"{_UNIT}families.py", *_POLICIES)),
     "runtime/duro/replay/engine.py": Target(_ENGINE),
     "runtime/duro/replay/matching.py": Target(_ENGINE),
     "runtime/duro/replay/futures.py": Target(_ENGINE),
