@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 import duro
-from duro.maintenance import families
+from duro.maintenance import families, pruning
 from duro.maintenance.file_sources import with_file
 from duro.maintenance.sweep import Sweep
 from duro.model.families import OrphanRules
@@ -526,3 +526,41 @@ def test_what_remains_of_a_purge_or_a_cleanup_are_families_and_nobody_is_asked_t
     done = client.cleanup_orphaned_instances(min_age=0, cancel_running=True, progress=stop)
     assert (done.cancelled, done.instances, done.remaining) == (("c",), REMOVAL_INSTANCES_MAX, 7)
     assert cancel_reason(store, "late") is None
+
+
+def test_nothing_is_missed_and_nothing_is_taken_twice_however_small_the_pages(
+    store: Store, worker: ScriptedWorker, client: duro.Client, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(3):
+        loop(store, worker, f"loop-{number}", 4)
+        end_family(store, worker, f"order-{number}")
+        leave(store, worker, f"left-{number}", f"orphan-{number}")
+        client.terminate(f"orphan-{number}")
+    clock.advance(10_000)
+
+    def seen() -> tuple[object, ...]:
+        orphans: list[str] = []
+        cursor = None
+        while True:
+            page = client.list_orphaned_instances(duro.OrphanFilter(limit=2), cursor=cursor)
+            orphans += [orphan.child.instance_id for orphan in page.orphans]
+            cursor = page.next
+            if cursor is None:
+                break
+        pruned = client.plan_prune(1)
+        purged = client.plan_purge(NOW)
+        cleaned = client.plan_orphan_cleanup(duro.OrphanFilter(), min_age=0)
+        return orphans, pruned.instances, pruned.totals, purged.items, cleaned.items
+
+    at_once = seen()
+    assert at_once[0] == ["orphan-0", "orphan-1", "orphan-2"]
+    for name in ("_CHILDREN_A_READ", "_FAMILIES_A_READ", "_INSTANCES_A_PAGE"):
+        monkeypatch.setattr(families, name, 1)
+    monkeypatch.setattr(pruning, "INSTANCES_A_PAGE", 1)
+    monkeypatch.setattr(pruning, "EXECUTIONS_A_READ", 1)
+    assert seen() == at_once
+    assert client.cleanup_orphaned_instances(min_age=0, grace_s=0).instances == 3
+    assert client.purge_instances(NOW, grace_s=0).instances == 6
+    assert client.prune_executions_bulk(1, grace_s=0).executions_deleted == 12
+    with pytest.raises(duro.UsageError, match="is not a cursor of this listing"):
+        client.list_orphaned_instances(cursor="x:1")
