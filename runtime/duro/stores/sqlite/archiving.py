@@ -211,8 +211,7 @@ def _insert_instance(transaction: Transaction, instance: ArchivableInstance) -> 
             ),
         )
     transaction.run(sql_families.NOTE_PARENT_REMOVED, (as_json([instance.incarnation]), None))
-    if instance.ledger:
-        transaction.run(sql.UNFOLD_LEDGER, (instance.name, *signed_sums(instance.ledger)))
+    transaction.run(sql.UNFOLD_LEDGER, (instance.name, *signed_sums(instance.ledger)))
     for row in restored_ledger(instance.ledger):
         ledger.insert_range(transaction, instance.incarnation, row.sequence, row.run_id, row.range)
 
