@@ -1,6 +1,7 @@
 """Who is an orphan, which family may go, and which purge policy applies."""
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -552,3 +553,14 @@ def test_an_orphan_is_said_to_have_a_pruned_spawner_by_every_form_of_the_list_or
     )
     (column,) = (each for each in ORPHANS.columns if each.name == "spawner_pruned")
     assert (ORPHANS.to_json(orphan)["spawner_pruned"], column.value(orphan)) == (False, "no")
+
+
+def test_options_are_settled_where_they_are_made() -> None:
+    at = datetime(2023, 11, 14, 22, 13, 20, tzinfo=UTC)
+    made = PurgeOptions(keep_last=1, completed_before=at, statuses=["failed", InstanceStatus.CANCELLED])  # type: ignore[arg-type]
+    assert made.completed_before == made.completed_before_ms == 1_700_000_000_000
+    assert made.statuses == (InstanceStatus.FAILED, InstanceStatus.CANCELLED)
+    assert [type(each) for each in made.statuses] == [InstanceStatus, InstanceStatus]
+    where = OrphanFilter(parent_completed_before=at, limit=0)
+    assert where.parent_completed_before == where.parent_completed_before_ms == 1_700_000_000_000
+    assert where.limit == 0

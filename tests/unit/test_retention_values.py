@@ -19,6 +19,7 @@ from duro.model.retention import (
     as_prune_options,
     format_seconds,
     format_time,
+    shown_value,
 )
 
 WEEK = timedelta(days=7)
@@ -260,3 +261,15 @@ def test_a_hold_says_what_it_is_on() -> None:
     assert str(HoldTarget(instance_id="queue-1")) == "queue-1"
     assert str(HoldTarget(instance_id="queue-1", execution_id=7)) == "queue-1/7"
     assert str(HoldTarget(name="billing.*", version="1.0.0")) == "name=billing.* version=1.0.0"
+
+
+def test_a_number_is_shown_as_long_as_anybody_would_read_it() -> None:
+    assert shown_value(-(10**20)) == "-100000000000000000000"
+    assert shown_value(10**20 + 1) == shown_value(10**5_000) == "a number of more than 20 digits"
+    assert shown_value("1" * 30) == repr("1" * 30)
+
+
+def test_times_begin_with_1970() -> None:
+    assert PruneOptions(completed_before=0).completed_before == 0
+    with pytest.raises(InvalidRulesError, match="from 1970 to 9999"):
+        PruneOptions(completed_before=-1)
