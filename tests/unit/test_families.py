@@ -20,6 +20,8 @@ from duro.model.families import (
     OrphanRules,
     Place,
     PurgeOptions,
+    RemovalKind,
+    RemovalPlan,
     RemovalRules,
     Standing,
 )
@@ -564,3 +566,17 @@ def test_options_are_settled_where_they_are_made() -> None:
     where = OrphanFilter(parent_completed_before=at, limit=0)
     assert where.parent_completed_before == where.parent_completed_before_ms == 1_700_000_000_000
     assert where.limit == 0
+
+
+def test_an_old_plan_that_does_not_say_of_what_it_is_shows_it() -> None:
+    whole = family(of=child(**LEFT))
+    item = removal_item(whole, OLD, PolicyOrigin(PolicyKind.CALL, ""), verdict_on(whole, OLD, (), NOW_MS))
+    cleaned = msgspec.structs.replace(item, rules=OrphanRules())
+    nothing = RemovalPlan(
+        store_id="s", policy_revision=1, hold_revision=1, made_at_ms=1, items=(), totals=removal_totals(())
+    )
+    assert nothing.known_kind is None
+    assert msgspec.structs.replace(nothing, items=(item,)).known_kind is RemovalKind.PURGE
+    assert msgspec.structs.replace(nothing, items=(item, cleaned)).known_kind is RemovalKind.ORPHANS
+    assert msgspec.structs.replace(nothing, running_orphans=("c",)).known_kind is RemovalKind.ORPHANS
+    assert msgspec.structs.replace(nothing, items=(cleaned,), kind=RemovalKind.PURGE).known_kind is RemovalKind.PURGE
