@@ -564,3 +564,71 @@ def test_nothing_is_missed_and_nothing_is_taken_twice_however_small_the_pages(
     assert client.prune_executions_bulk(1, grace_s=0).executions_deleted == 12
     with pytest.raises(duro.UsageError, match="is not a cursor of this listing"):
         client.list_orphaned_instances(cursor="x:1")
+
+
+# --- what is refused -------------------------------------------------------------------------------------------
+
+
+def test_of_an_instance_that_is_not_there_nobody_knows_who_spawned_it(
+    store: Store, worker: ScriptedWorker, client: duro.Client, clock: ManualClock
+) -> None:
+    with pytest.raises(duro.InstanceNotFoundError, match="there is no instance 'nobody'"):
+        client.get_lineage("nobody")
+    end(store, worker, "o")
+    clock.advance(10_000)
+    client.purge_instances(NOW, grace_s=60)
+    with pytest.raises(duro.InstanceRemovedError):
+        client.get_lineage("o")
+
+
+def test_orphans_are_listed_by_name_and_kind_and_those_of_unknown_standing_are_never_cleaned_up(
+    store: Store, worker: ScriptedWorker, client: duro.Client
+) -> None:
+    leave(store, worker, "p", "c")
+    for where, found in (
+        (duro.OrphanFilter(name="Chi*"), ["c"]),
+        (duro.OrphanFilter(name="Other*"), []),
+        (duro.OrphanFilter(kinds=(duro.OrphanKind.PARENT_CONTINUED,)), ["c"]),
+        (duro.OrphanFilter(kinds=(duro.OrphanKind.PARENT_CLOSED,)), []),
+        (duro.OrphanFilter(kinds=(duro.OrphanKind.UNKNOWN,)), []),
+    ):
+        assert [each.child.instance_id for each in client.list_orphaned_instances(where).orphans] == found, where
+    with pytest.raises(duro.UsageError, match="of what nobody can tell nothing is removed"):
+        client.plan_orphan_cleanup(duro.OrphanFilter(kinds=(duro.OrphanKind.UNKNOWN,)))
+
+
+def test_a_purge_without_rules_where_nobody_has_said_any_is_refused(
+    store: Store, worker: ScriptedWorker, client: duro.Client
+) -> None:
+    end(store, worker, "o")
+    for call in (client.plan_purge, client.purge_instances):
+        with pytest.raises(duro.PolicyUnknownError, match="no rules were given"):
+            call()
+    assert there(client) == {"o"}
+
+
+def test_a_plan_of_another_store_is_stale(store: Store, worker: ScriptedWorker, client: duro.Client) -> None:
+    loop(store, worker, "a", 3)
+    end(store, worker, "o")
+    pruned = msgspec.structs.replace(client.plan_prune(1), store_id="another")
+    purged = msgspec.structs.replace(client.plan_purge(NOW), store_id="another")
+    before = store.dump()
+    for call in (partial(client.apply_plan, pruned), partial(client.apply_removal, purged)):
+        with pytest.raises(duro.StalePlanError, match="the plan is of another store \\(another\\)"):
+            call()
+    assert store.dump() == before
+
+
+def test_an_orphan_that_ends_at_that_moment_is_not_counted_as_asked_to_end(
+    store: Store, worker: ScriptedWorker, client: duro.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leave(store, worker, "p", "c")
+    ask = store.request_cancel
+
+    def ended_before(instance_id: str, *rest: str) -> object:
+        client.terminate(instance_id)
+        return ask(instance_id, *rest)
+
+    monkeypatch.setattr(store, "request_cancel", ended_before)
+    assert client.cleanup_orphaned_instances(cancel_running=True, min_age=0).cancelled == ()
+    assert client.get_instance("c").status is duro.InstanceStatus.TERMINATED
