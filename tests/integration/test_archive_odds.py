@@ -5,11 +5,12 @@ import errno
 import fcntl
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from unittest import mock
 
+import msgspec
 import pytest
 
 from duro.errors import ArchiveDamagedError, ArchiveUnavailableError
@@ -19,6 +20,7 @@ from duro.maintenance.archive import reader as reader_module
 from duro.maintenance.archive import segments as segments_module
 from duro.maintenance.archive.archiver import Archiver
 from duro.maintenance.archive.catalogue import Catalogue
+from duro.maintenance.archive.format import decode_manifest, encode_manifest
 from duro.maintenance.archive.place import ArchivePlace
 from duro.maintenance.archive.reader import Archive
 from duro.maintenance.archive.segments import Lines
@@ -273,3 +275,50 @@ def test_lines_are_the_same_however_they_come(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(segments_module, "LINE_BYTES_MAX", 10)
     with pytest.raises(ArchiveDamagedError, match="a line of it is longer than 10 bytes"):
         Lines(iter([b"12345", b"678901"])).take(1)
+
+
+# --- segments that are not as they were written, and whose manifest does not tell -------------------------------
+
+
+def one_problem(place: Path) -> str:
+    with Archive(place) as archive:
+        (check,) = archive.verify()
+    return check.problem
+
+
+@pytest.mark.parametrize(
+    ("damage", "problem"),
+    [
+        (lambda data: data + b"more", "something stands behind its end"),
+        (lambda data: data + data, "something stands behind its end"),
+        (lambda data: data + b"\0" * 3_000_000, "something stands behind its end"),
+        (lambda data: data[:-5], "it is cut off"),
+        (lambda data: b"no zstd" + data, "it cannot be unpacked"),
+        (lambda data: b"", "it is cut off"),
+    ],
+    ids=["bytes behind", "a frame behind", "much behind", "cut off", "something else", "empty"],
+)
+def test_a_segment_without_manifest_is_one_whole_frame_or_damaged(
+    store: MemoryStore, place: Path, damage: Callable[[bytes], bytes], problem: str
+) -> None:
+    marked_loops(store, str(place))
+    Archiver(store, None).write_all()
+    manifest_of(place).unlink()
+    (segment,) = place.glob("*/*.jsonl.zst")
+    segment.write_bytes(damage(segment.read_bytes()))
+    assert problem in one_problem(place)
+
+
+def test_a_manifest_that_says_another_size_of_the_content_is_found(store: MemoryStore, place: Path) -> None:
+    marked_loops(store, str(place))
+    Archiver(store, None).write_all()
+    file = manifest_of(place)
+    manifest = decode_manifest(file.read_bytes())
+    for difference, problem in ((1, "it is not what its manifest says"), (-1, "unpacked it is more than")):
+        changed = msgspec.structs.replace(manifest, content_bytes=manifest.content_bytes + difference)
+        file.write_bytes(encode_manifest(changed))
+        assert problem in one_problem(place)
+    file.write_bytes(encode_manifest(msgspec.structs.replace(manifest, histories=7)))
+    assert one_problem(place) != ""
+    file.write_bytes(encode_manifest(manifest))
+    assert one_problem(place) == ""
