@@ -256,6 +256,7 @@ def held(**target: Any) -> Hold:
         (family(), OLD, (held(name="Or*", version="2.0.0"),), False, "older-than:30s"),
         (family(), OLD, (held(version="1.0.0"),), True, "held:h"),
         (family(), OLD, (held(instance_id="m0", until_ms=NOW_MS),), False, "older-than:30s"),
+        (family(member(status=RUNNING, completed_at_ms=None)), OLD, (), True, "running:m0"),
         (family(of=OPEN), OLD, (), True, "observable"),
         (family(of=SETTLED), OLD, (), False, "older-than:30s settled"),
         (family(of=child(**LEFT)), OLD, (), False, "older-than:30s settled"),

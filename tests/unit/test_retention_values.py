@@ -9,6 +9,7 @@ import pytest
 from duro.errors import InvalidRulesError, UsageError
 from duro.model.limits import KEEP_COUNT_MAX, RETENTION_S_MAX
 from duro.model.pruning import HoldTarget
+from duro.model.removal import PruneScope
 from duro.model.retention import (
     AutoPrune,
     AutoPruneConfig,
@@ -273,3 +274,12 @@ def test_times_begin_with_1970() -> None:
     assert PruneOptions(completed_before=0).completed_before == 0
     with pytest.raises(InvalidRulesError, match="from 1970 to 9999"):
         PruneOptions(completed_before=-1)
+
+
+def test_a_scope_takes_several_ids_however_they_are_given() -> None:
+    for given in (["b", "a"], ("b", "a"), {"b": 1, "a": 2}.keys() | set()):
+        made = PruneScope(instance_ids=given)  # type: ignore[arg-type]
+        assert isinstance(made.instance_ids, tuple)
+        assert sorted(made.instance_ids) == ["a", "b"]
+    with pytest.raises(InvalidRulesError, match="must be several ids, not 'a'"):
+        PruneScope(instance_ids="a")  # type: ignore[arg-type]
