@@ -35,6 +35,7 @@ _ENGINE: Final = tuple(
         "stale_messages",
         "status",
         "timers",
+        "turns",
     )
 )
 _POLICIES: Final = (f"{_UNIT}retention_policy.py", f"{_UNIT}retention_values.py")
