@@ -21,7 +21,7 @@ import pytest
 
 from tests.support.mutation.mutants import Mutant, mutants_of, original_code
 
-_TESTS_MAX: Final = 150
+_TESTS_MAX: Final = 1_000
 """Of those that reach a line, the fastest."""
 
 _SECONDS_MIN: Final = 5
