@@ -6,8 +6,9 @@ import fcntl
 import os
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import msgspec
@@ -23,16 +24,21 @@ from duro.maintenance.archive.catalogue import Catalogue
 from duro.maintenance.archive.format import decode_manifest, encode_manifest
 from duro.maintenance.archive.place import ArchivePlace
 from duro.maintenance.archive.reader import Archive
-from duro.maintenance.archive.segments import Lines
+from duro.maintenance.archive.segments import Lines, read_segment, write_segment
 from duro.maintenance.pruning import reclaim_all
-from duro.model.archive import RestoreResult
+from duro.model.archive import ArchivedHistory, RestoreResult
+from duro.model.families import PurgeOptions
 from duro.model.ledger import RunSource
+from duro.model.records import InstanceFilter
 from duro.stores.memory import MemoryStore
-from duro.testing.builders import prune_batch
+from duro.testing.builders import completed, prune_batch, removal_batch, start_request
 from duro.testing.clock import ManualClock
 from duro.testing.invariants import check_invariants
+from duro.testing.scripted import ScriptedWorker
 from tests.support.archives import histories, kept, marked_loops
 from tests.support.pruning import Loops
+
+ALL = InstanceFilter()
 
 
 @pytest.fixture
@@ -226,6 +232,89 @@ def test_in_small_pieces_everything_is_written_and_noted(
         }
     there = histories(store.dump())
     assert {**read, **there} == histories(before)
+
+
+def test_what_somebody_else_takes_between_two_looks_is_no_segment(
+    store: MemoryStore, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    marked_loops(store, str(place))
+    look = store.list_unarchived
+    answers = [look(1), ()]
+    monkeypatch.setattr(store, "list_unarchived", lambda *asked: answers.pop(0) if answers else look(*asked))
+    (outcome,) = Archiver(store, None).write_all()
+    assert (outcome.histories, outcome.segments, outcome.waiting) == (6, 1, 0)
+
+
+def test_a_segment_that_is_full_leaves_the_next_instance_for_the_next_one(store: MemoryStore, place: Path) -> None:
+    worker = ScriptedWorker(store)
+    store.start_instances([start_request("a"), start_request("b")])
+    for leased in worker.lease().instances:
+        worker.run(leased, completed())
+    both = [(record.incarnation, PurgeOptions(keep_last=1)) for record in store.list_instances(ALL, 0, None).instances]
+    store.start_instances([start_request("c")])
+    worker.run(worker.take("c"), completed())
+    assert all(each.removed for each in store.remove(removal_batch(*both, archive=str(place))))
+    writer = Archiver(store, None, events_max=1)
+    assert [writer.step().instances, writer.step().instances, writer.step().instances] == [1, 1, 0]
+    writer.close()
+    assert store.waiting_archives() == ()
+    assert kept(place) == {(1, 1), (2, 1)}
+
+
+def test_a_history_that_packs_badly_is_written_as_it_comes(store: MemoryStore, place: Path) -> None:
+    marked_loops(store, str(place))
+    (waiting,) = store.list_unarchived(1)
+    noise = tuple(msgspec.json.encode(os.urandom(100_000).hex()).decode() for _ in range(10))
+    opened = ArchivePlace(place)
+    opened.prepare()
+    history = ArchivedHistory(execution=waiting, events=noise)
+    manifest = write_segment(opened, [(history, False)], store_id="s", now_ms=1, level=1)
+    assert manifest.file_bytes > 1_000_000
+    (read,) = read_segment(opened, manifest)
+    assert read.history.events == noise
+
+
+def test_what_was_packed_wrongly_is_not_taken_for_an_archive(
+    store: MemoryStore, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file is what was written to it, and not what was meant."""
+    marked_loops(store, str(place))
+    honest = segments_module._write
+
+    def packed(*given: Any, **named: Any) -> Any:
+        end, content_bytes = honest(*given, **named)
+        return end, content_bytes + 1
+
+    with monkeypatch.context() as patched:
+        patched.setattr(segments_module, "_write", packed)
+        (outcome,) = Archiver(store, None).write_all()
+    assert "is not what is read back: it has" in outcome.problem
+    assert (outcome.segments, outcome.waiting) == (0, 6)
+    assert list(place.glob("*/*.zst")) == []
+
+
+def test_whoever_may_wait_writes_when_the_other_one_is_done(place: Path) -> None:
+    opened = ArchivePlace(place)
+    opened.prepare()
+    with ExitStack() as other:
+        assert other.enter_context(opened.locked(0.0))
+        sleep = mock.patch("duro.maintenance.archive.place.time.sleep", side_effect=lambda _: other.close())
+        with sleep, opened.locked(60.0) as mine:
+            assert mine
+
+
+def test_a_catalogue_without_its_tables_cannot_be_written_and_is_not_thrown_away(
+    store: MemoryStore, place: Path
+) -> None:
+    marked_loops(store, str(place))
+    Archiver(store, None).write_all()
+    manifest = decode_manifest(manifest_of(place).read_bytes())
+    catalogue = Catalogue(ArchivePlace(place), writable=True)
+    catalogue._connection.execute("DROP TABLE segments")
+    with pytest.raises(ArchiveUnavailableError, match="cannot be written: no such table"):
+        catalogue.add(manifest, [], [])
+    catalogue.close()
+    assert (place / "catalogue.db").exists()
 
 
 # --- restoring -------------------------------------------------------------------------------------------------

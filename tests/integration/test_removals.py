@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 import duro
+from duro.errors import StoreFullError
 from duro.maintenance import families, pruning
 from duro.maintenance.file_sources import with_file
 from duro.maintenance.sweep import Sweep
@@ -16,6 +17,7 @@ from duro.model.families import OrphanRules
 from duro.model.limits import REMOVAL_INSTANCES_MAX
 from duro.model.policies import PolicySources
 from duro.model.pruning import Verdict
+from duro.model.removal import PruneBatch
 from duro.settings.files import load_settings
 from duro.stores.base import Store
 from duro.stores.memory import MemoryStore
@@ -632,3 +634,21 @@ def test_an_orphan_that_ends_at_that_moment_is_not_counted_as_asked_to_end(
     monkeypatch.setattr(store, "request_cancel", ended_before)
     assert client.cleanup_orphaned_instances(cancel_running=True, min_age=0).cancelled == ()
     assert client.get_instance("c").status is duro.InstanceStatus.TERMINATED
+
+
+def test_on_a_full_disk_a_prune_goes_on_in_small_batches_in_the_room_that_can_be_made(
+    store: Store, worker: ScriptedWorker, client: duro.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop(store, worker, "a", 4)
+    prune, sizes = store.prune, list[int]()
+
+    def full_at_first(batch: PruneBatch, **how: bool) -> object:
+        sizes.append(batch.executions_max)
+        if len(sizes) == 1:
+            raise StoreFullError("the disk is full")
+        return prune(batch, **how)
+
+    monkeypatch.setattr(store, "prune", full_at_first)
+    monkeypatch.setattr(store, "make_room", lambda: True)
+    assert client.prune_executions_bulk(1, grace_s=0).executions_deleted == 3
+    assert sizes[1] < sizes[0]
