@@ -42,6 +42,7 @@ _POLICIES: Final = (f"{_UNIT}retention_policy.py", f"{_UNIT}retention_values.py"
 _PLANS: Final = (
     f"{_UNIT}retention_plan.py",
     f"{_UNIT}retention_golden.py",
+    f"{_UNIT}retention_transaction.py",
     "tests/properties/test_retention_plan.py",
 )
 
