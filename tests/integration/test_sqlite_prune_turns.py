@@ -1,5 +1,6 @@
 """Pruning in the commit of turns, as the SQLite store does it: what it costs, what it sees, what a failure leaves."""
 
+import itertools
 import random
 from collections.abc import Iterator
 from pathlib import Path
@@ -310,14 +311,22 @@ def test_a_disk_that_fails_while_a_prune_is_decided_or_undone_fails_the_commit(
     careful = loops.ends(policies=KEEP_ONE)
     with Watched(store) as watched:
         assert [bool(each.result.error) for each in loops.worker.commit(*careful).prunes] == [True, False]
-    undoing = len(watched.statements) - 1 - watched.statements[::-1].index(sql.SAVEPOINT) + 1
-    for fail_at, more in ((deciding, {"prune_terms": terms}), (undoing, {})):
-        ends = loops.ends(policies=KEEP_ONE)
-        before = store.dump()
-        with Watched(store, fail_at=fail_at), pytest.raises(StoreError):
-            loops.worker.commit(*ends, **more)  # type: ignore[arg-type]
-        assert store.dump() == before
-        assert set(loops.worker.commit(*ends).turns) == {TurnOutcome.COMMITTED}
+    one_by_one = watched.statements.index(sql.SAVEPOINT)
+    ends = loops.ends(policies=KEEP_ONE)
+    before = store.dump()
+    with Watched(store, fail_at=deciding), pytest.raises(StoreError):
+        loops.worker.commit(*ends, prune_terms=terms)
+    assert store.dump() == before
+    for fail_at in itertools.count(one_by_one):
+        try:
+            with Watched(store, fail_at=fail_at):
+                result = loops.worker.commit(*ends)
+        except StoreError:
+            assert store.dump() == before
+        else:
+            break
+    assert set(result.turns) == {TurnOutcome.COMMITTED}
+    assert fail_at > one_by_one + 20, "at many places"
     mend_ledger(store)
 
 
