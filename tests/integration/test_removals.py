@@ -9,13 +9,15 @@ import msgspec
 import pytest
 
 import duro
-from duro.maintenance import families
+from duro.errors import StoreFullError
+from duro.maintenance import families, pruning
 from duro.maintenance.file_sources import with_file
 from duro.maintenance.sweep import Sweep
 from duro.model.families import OrphanRules
 from duro.model.limits import REMOVAL_INSTANCES_MAX
 from duro.model.policies import PolicySources
 from duro.model.pruning import Verdict
+from duro.model.removal import PruneBatch
 from duro.settings.files import load_settings
 from duro.stores.base import Store
 from duro.stores.memory import MemoryStore
@@ -549,3 +551,127 @@ def test_what_remains_of_a_purge_or_a_cleanup_are_families_and_nobody_is_asked_t
     done = client.cleanup_orphaned_instances(min_age=0, cancel_running=True, progress=stop)
     assert (done.cancelled, done.instances, done.remaining) == (("c",), REMOVAL_INSTANCES_MAX, 7)
     assert cancel_reason(store, "late") is None
+
+
+def test_nothing_is_missed_and_nothing_is_taken_twice_however_small_the_pages(
+    store: Store, worker: ScriptedWorker, client: duro.Client, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(3):
+        loop(store, worker, f"loop-{number}", 4)
+        end_family(store, worker, f"order-{number}")
+        leave(store, worker, f"left-{number}", f"orphan-{number}")
+        client.terminate(f"orphan-{number}")
+    clock.advance(10_000)
+
+    def seen() -> tuple[object, ...]:
+        orphans: list[str] = []
+        cursor = None
+        while True:
+            page = client.list_orphaned_instances(duro.OrphanFilter(limit=2), cursor=cursor)
+            orphans += [orphan.child.instance_id for orphan in page.orphans]
+            cursor = page.next
+            if cursor is None:
+                break
+        pruned = client.plan_prune(1)
+        purged = client.plan_purge(NOW)
+        cleaned = client.plan_orphan_cleanup(duro.OrphanFilter(), min_age=0)
+        return orphans, pruned.instances, pruned.totals, purged.items, cleaned.items
+
+    at_once = seen()
+    assert at_once[0] == ["orphan-0", "orphan-1", "orphan-2"]
+    for name in ("_CHILDREN_A_READ", "_FAMILIES_A_READ", "_INSTANCES_A_PAGE"):
+        monkeypatch.setattr(families, name, 1)
+    monkeypatch.setattr(pruning, "INSTANCES_A_PAGE", 1)
+    monkeypatch.setattr(pruning, "EXECUTIONS_A_READ", 1)
+    assert seen() == at_once
+    assert client.cleanup_orphaned_instances(min_age=0, grace_s=0).instances == 3
+    assert client.purge_instances(NOW, grace_s=0).instances == 6
+    assert client.prune_executions_bulk(1, grace_s=0).executions_deleted == 12
+    with pytest.raises(duro.UsageError, match="is not a cursor of this listing"):
+        client.list_orphaned_instances(cursor="x:1")
+
+
+# --- what is refused -------------------------------------------------------------------------------------------
+
+
+def test_of_an_instance_that_is_not_there_nobody_knows_who_spawned_it(
+    store: Store, worker: ScriptedWorker, client: duro.Client, clock: ManualClock
+) -> None:
+    with pytest.raises(duro.InstanceNotFoundError, match="there is no instance 'nobody'"):
+        client.get_lineage("nobody")
+    end(store, worker, "o")
+    clock.advance(10_000)
+    client.purge_instances(NOW, grace_s=60)
+    with pytest.raises(duro.InstanceRemovedError):
+        client.get_lineage("o")
+
+
+def test_orphans_are_listed_by_name_and_kind_and_those_of_unknown_standing_are_never_cleaned_up(
+    store: Store, worker: ScriptedWorker, client: duro.Client
+) -> None:
+    leave(store, worker, "p", "c")
+    for where, found in (
+        (duro.OrphanFilter(name="Chi*"), ["c"]),
+        (duro.OrphanFilter(name="Other*"), []),
+        (duro.OrphanFilter(kinds=(duro.OrphanKind.PARENT_CONTINUED,)), ["c"]),
+        (duro.OrphanFilter(kinds=(duro.OrphanKind.PARENT_CLOSED,)), []),
+        (duro.OrphanFilter(kinds=(duro.OrphanKind.UNKNOWN,)), []),
+    ):
+        assert [each.child.instance_id for each in client.list_orphaned_instances(where).orphans] == found, where
+    with pytest.raises(duro.UsageError, match="of what nobody can tell nothing is removed"):
+        client.plan_orphan_cleanup(duro.OrphanFilter(kinds=(duro.OrphanKind.UNKNOWN,)))
+
+
+def test_a_purge_without_rules_where_nobody_has_said_any_is_refused(
+    store: Store, worker: ScriptedWorker, client: duro.Client
+) -> None:
+    end(store, worker, "o")
+    for call in (client.plan_purge, client.purge_instances):
+        with pytest.raises(duro.PolicyUnknownError, match="no rules were given"):
+            call()
+    assert there(client) == {"o"}
+
+
+def test_a_plan_of_another_store_is_stale(store: Store, worker: ScriptedWorker, client: duro.Client) -> None:
+    loop(store, worker, "a", 3)
+    end(store, worker, "o")
+    pruned = msgspec.structs.replace(client.plan_prune(1), store_id="another")
+    purged = msgspec.structs.replace(client.plan_purge(NOW), store_id="another")
+    before = store.dump()
+    for call in (partial(client.apply_plan, pruned), partial(client.apply_removal, purged)):
+        with pytest.raises(duro.StalePlanError, match="the plan is of another store \\(another\\)"):
+            call()
+    assert store.dump() == before
+
+
+def test_an_orphan_that_ends_at_that_moment_is_not_counted_as_asked_to_end(
+    store: Store, worker: ScriptedWorker, client: duro.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leave(store, worker, "p", "c")
+    ask = store.request_cancel
+
+    def ended_before(instance_id: str, *rest: str) -> object:
+        client.terminate(instance_id)
+        return ask(instance_id, *rest)
+
+    monkeypatch.setattr(store, "request_cancel", ended_before)
+    assert client.cleanup_orphaned_instances(cancel_running=True, min_age=0).cancelled == ()
+    assert client.get_instance("c").status is duro.InstanceStatus.TERMINATED
+
+
+def test_on_a_full_disk_a_prune_goes_on_in_small_batches_in_the_room_that_can_be_made(
+    store: Store, worker: ScriptedWorker, client: duro.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop(store, worker, "a", 4)
+    prune, sizes = store.prune, list[int]()
+
+    def full_at_first(batch: PruneBatch, **how: bool) -> object:
+        sizes.append(batch.executions_max)
+        if len(sizes) == 1:
+            raise StoreFullError("the disk is full")
+        return prune(batch, **how)
+
+    monkeypatch.setattr(store, "prune", full_at_first)
+    monkeypatch.setattr(store, "make_room", lambda: True)
+    assert client.prune_executions_bulk(1, grace_s=0).executions_deleted == 3
+    assert sizes[1] < sizes[0]

@@ -19,8 +19,9 @@ from duro.errors import (
 from duro.model.records import StartRequest, WorkerRecord
 from duro.model.status import ExecutionStatus
 from duro.model.turns import CommitBatch, ExecutionEnd, LeaseRequest, ScheduleActivity, TurnCommit, TurnOutcome
-from duro.stores.sqlite import SqliteStore
+from duro.stores.sqlite import SqliteStore, sql
 from duro.testing.scripted import tokens
+from tests.support.pruning import Watched
 
 WANTED = LeaseRequest(orchestrations=(("n", ""), ("n", "1")), activities=(), instances_max=100, activities_max=0)
 
@@ -202,6 +203,24 @@ def test_a_turn_that_cannot_be_written_is_rejected_and_the_others_are_not(store:
     last = tokens(store, [turn.incarnation for turn in turns])
     assert list(last.values()) == ["t", None, "t"]
     assert store.dump()["store"][0]["ignored_messages"] == 0
+
+
+def test_a_disk_that_fails_while_turns_are_written_one_by_one_fails_all_of_them(store: SqliteStore) -> None:
+    """A turn that cannot be written is not to blame for it, and none of the others was."""
+    turns = leased_turns(store, "a", "b")
+    turns[1].activities = [ScheduleActivity(event_id=1, name="x", input="1")] * 2
+    before = store.dump()
+    with Watched(store) as watched:
+        store.commit(CommitBatch(worker_id="w", token="t", turns=turns))
+    one_by_one = watched.statements.index(sql.SAVEPOINT)
+    assert store.dump() != before
+
+    turns = leased_turns(store, "c", "d")
+    turns[1].activities = [ScheduleActivity(event_id=1, name="x", input="1")] * 2
+    before = store.dump()
+    with Watched(store, fail_at=one_by_one + 2), pytest.raises(StoreError):
+        store.commit(CommitBatch(worker_id="w", token="u", turns=turns))
+    assert store.dump() == before
 
 
 def test_two_turns_of_one_instance_in_a_batch_build_on_each_other(store: SqliteStore) -> None:

@@ -1,18 +1,23 @@
 """Pruning in the commit of turns, as the SQLite store does it: what it costs, what it sees, what a failure leaves."""
 
+import itertools
 import random
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 
+from duro.errors import InvalidRulesError, StoreError
 from duro.model.limits import TURN_PRUNE_EXECUTIONS_MAX
 from duro.model.pruning import Hold, HoldTarget, PruneTrigger
+from duro.model.removal import PruneView
 from duro.model.retention import AutoPrune, PruneOptions
 from duro.model.turns import PruneTerms, TurnOutcome
 from duro.retention.plan import plan_instance
-from duro.stores.sqlite import SqliteStore, sql_pruning
+from duro.retention.transaction import choose
+from duro.stores.sqlite import SqliteStore, sql, sql_pruning
 from duro.testing.builders import completed, continued_as_new, next_lease, prune_batch, prune_requested, turn
 from duro.testing.clock import ManualClock
 from duro.testing.invariants import check_invariants
@@ -286,3 +291,57 @@ def test_a_turn_that_cannot_be_written_leaves_the_prunes_of_the_others(store: Sq
     assert result.turns == [TurnOutcome.REJECTED, TurnOutcome.COMMITTED]
     assert [(each.position, each.result.executions_deleted) for each in result.prunes] == [(1, 3)]
     assert (loops.live("a"), loops.live("b")) == ([1, 2, 3], [4])
+
+
+# --- a disk that fails is nobody's prune that failed -----------------------------------------------------------
+
+
+def test_a_disk_that_fails_while_a_prune_is_decided_or_undone_fails_the_commit(
+    store: SqliteStore, loops: Loops
+) -> None:
+    """And leaves everything as it was: it is not counted as a prune that failed, and its turn is not lost."""
+    loops.start("a", "b")
+    loops.go_on(3)
+    terms = PruneTerms(rollout_pause_s=0.001)
+    reads_versions = loops.ends(policies=KEEP_ONE)
+    with Watched(store) as watched:
+        loops.worker.commit(*reads_versions, prune_terms=terms)
+    deciding = watched.statements.index(sql_pruning.VERSIONS_SEEN)
+    fail_ledger_of(store, loops.incarnation("a"))
+    careful = loops.ends(policies=KEEP_ONE)
+    with Watched(store) as watched:
+        assert [bool(each.result.error) for each in loops.worker.commit(*careful).prunes] == [True, False]
+    one_by_one = watched.statements.index(sql.SAVEPOINT)
+    ends = loops.ends(policies=KEEP_ONE)
+    before = store.dump()
+    with Watched(store, fail_at=deciding), pytest.raises(StoreError):
+        loops.worker.commit(*ends, prune_terms=terms)
+    assert store.dump() == before
+    for fail_at in itertools.count(one_by_one):
+        try:
+            with Watched(store, fail_at=fail_at):
+                result = loops.worker.commit(*ends)
+        except StoreError:
+            assert store.dump() == before
+        else:
+            break
+    assert set(result.turns) == {TurnOutcome.COMMITTED}
+    assert fail_at > one_by_one + 20, "at many places"
+    mend_ledger(store)
+
+
+def test_a_prune_that_is_refused_fails_alone(store: SqliteStore, loops: Loops, monkeypatch: pytest.MonkeyPatch) -> None:
+    loops.start("a", "b")
+    loops.go_on(3)
+
+    def refuses_a(view: PruneView, *given: Any, **named: Any) -> Any:
+        if view.executions and view.executions[0].instance_id == "a":
+            raise InvalidRulesError("rules of another time")
+        return choose(view, *given, **named)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("duro.stores.sqlite.turn_pruning.choose", refuses_a)
+        result = loops.worker.commit(*loops.ends(policies=KEEP_ONE))
+    assert result.turns == [TurnOutcome.COMMITTED] * 2
+    assert [each.result.error for each in result.prunes] == ["InvalidRulesError: rules of another time", None]
+    assert (loops.live("a"), loops.live("b")) == ([1, 2, 3, 4, 5], [5])

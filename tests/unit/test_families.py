@@ -1,6 +1,7 @@
 """Who is an orphan, which family may go, and which purge policy applies."""
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -19,6 +20,8 @@ from duro.model.families import (
     OrphanRules,
     Place,
     PurgeOptions,
+    RemovalKind,
+    RemovalPlan,
     RemovalRules,
     Standing,
 )
@@ -31,14 +34,17 @@ from duro.retention.families import (
     as_orphan,
     is_kept,
     is_wanted,
+    may_be_asked_to_end,
     place_of,
     removal_item,
+    removal_outcome,
     removal_totals,
     settled_counts,
     settled_families,
     sum_of_settled,
     verdict_on,
 )
+from duro.retention.parents import why_ended
 from duro.retention.purging import (
     purge_interval_s,
     purge_overrides,
@@ -232,6 +238,10 @@ def held(**target: Any) -> Hold:
     [
         (family(), OLD, (), False, "older-than:30s"),
         (family(), PurgeOptions(keep_within=90), (), True, "within:90s"),
+        (family(), PurgeOptions(keep_within=60), (), True, "within:1m"),
+        (family(member(completed_at_ms=NOW_MS - 60_001)), PurgeOptions(keep_within=60), (), False, "older-than:1m"),
+        (family(), PurgeOptions(completed_before=NOW_MS - 60_000), (), True, "since:1970-01-02T03:45:40Z"),
+        (family(), PurgeOptions(completed_before=NOW_MS - 59_999), (), False, "before:1970-01-02T03:45:40.001Z"),
         (family(), PurgeOptions(completed_before=NOW_MS), (), False, "before:1970-01-02T03:46:40Z"),
         (family(), PurgeOptions(completed_before=1), (), True, "since:1970-01-01T00:00:00.001Z"),
         (family(), PurgeOptions(keep_last=3), (), True, "last:3"),
@@ -240,11 +250,13 @@ def held(**target: Any) -> Hold:
         (family(member(status=FAILED)), PurgeOptions(keep_within=30, keep_failed_within=90), (), True, "within:90s"),
         (family(), None, (), True, "never"),
         (family(member(), member(1, status=RUNNING)), OLD, (), True, "running:m1"),
+        (family(member(), *(member(depth, status=RUNNING) for depth in (1, 2))), OLD, (), True, "running:m1"),
         (family(), OLD, (held(instance_id="m0"),), True, "held:h"),
         (family(member(), member(1)), OLD, (held(instance_id="m1", execution_id=1),), True, "held:h"),
         (family(), OLD, (held(name="Or*", version="2.0.0"),), False, "older-than:30s"),
         (family(), OLD, (held(version="1.0.0"),), True, "held:h"),
         (family(), OLD, (held(instance_id="m0", until_ms=NOW_MS),), False, "older-than:30s"),
+        (family(member(status=RUNNING, completed_at_ms=None)), OLD, (), True, "running:m0"),
         (family(of=OPEN), OLD, (), True, "observable"),
         (family(of=SETTLED), OLD, (), False, "older-than:30s settled"),
         (family(of=child(**LEFT)), OLD, (), False, "older-than:30s settled"),
@@ -255,7 +267,11 @@ def held(**target: Any) -> Hold:
         (family(of=OPEN), OrphanRules(), (), True, "not-an-orphan:attached"),
         (family(of=SETTLED), OrphanRules(), (), True, "not-an-orphan:observed"),
         (family(of=child(detached=True, adopted_at_ms=1)), OrphanRules(), (), True, "not-an-orphan:adopted"),
+        (family(of=child(detached=True)), OrphanRules(), (), True, "not-an-orphan:detached"),
         (family(of=child(parent_execution_id=1)), OrphanRules(), (), True, "unknown"),
+        (family(of=child(**LEFT)), OrphanRules(min_age_s=99_995), (), False, "orphan:parent-continued"),
+        (family(of=child(**LEFT)), OrphanRules(min_age_s=99_996), (), True, "young:99996s"),
+        (family(of=child(**LEFT)), OrphanRules(parent_completed_before_ms=4_001), (), False, "orphan:parent-continued"),
         (family(of=child(**LEFT)), OrphanRules(), (), False, "orphan:parent-continued"),
         (
             family(of=child(**LEFT, spawner_live=False)),
@@ -373,6 +389,7 @@ def test_settled_families_are_counted_by_the_name_of_their_root() -> None:
     going = [family(member(name="B"), member(1, name="A")), family(member(name="A")), family(member(name="B"))]
     shown = [(each.name, each.families, each.instances, each.executions) for each in settled_counts(going)]
     assert shown == [("A", 1, 1, 2), ("B", 2, 3, 6)]
+    assert [(each.events, each.history_bytes) for each in settled_counts(going)] == [(10, 100), (30, 300)]
     assert sum_of_settled([*settled_counts(going[:2]), *settled_counts(going[2:])]) == settled_counts(going)
 
 
@@ -392,6 +409,7 @@ def test_the_exact_name_wins_then_the_longest_pattern_then_the_default() -> None
 def test_workers_that_differ_unite_their_keeps() -> None:
     one = PolicySources(purges=(stated(PurgeOptions(keep_within=10, keep_failed_within=90), line=1),))
     two = PolicySources(purges=(stated(PurgeOptions(keep_within=20, keep_last=3), line=2),))
+    assert united_purge([one], "a")[1] == one.purges[0].origin
     options, origin = united_purge([one, two], "a")
     assert options == PurgeOptions(keep_within=20, keep_failed_within=90, keep_last=3)
     assert origin.text == "file_default: f:1; file_default: f:2"
@@ -443,7 +461,7 @@ def test_workers_that_agree_on_no_way_to_end_sweep_no_orphans() -> None:
         for status in (InstanceStatus.FAILED, InstanceStatus.COMPLETED)
     ]
     assert united_orphan_rules([PolicySources(orphans=each) for each in terms]) is None
-    assert united_orphan_rules([PolicySources(orphans=each) for each in terms[:1] * 2]) is not None
+    assert united_orphan_rules([PolicySources(orphans=each) for each in terms[:1]]) is not None
 
 
 def test_the_ledger_names_every_rule_of_a_removal() -> None:
@@ -469,7 +487,57 @@ def test_the_ledger_names_every_rule_of_a_removal() -> None:
     )
 
 
+def test_a_child_that_is_ended_is_told_what_its_parent_did() -> None:
+    assert why_ended("a", ExecutionStatus.CONTINUED_AS_NEW) == "its parent 'a' continued as new"
+    assert why_ended("a", ExecutionStatus.FAILED) == "its parent 'a' is failed"
+
+
+def test_what_rules_keep_whatever_its_family_is_need_not_be_looked_at() -> None:
+    ended = FinishedInstance(
+        incarnation=7, instance_id="a", name="Order", status=COMPLETED, completed_at_ms=NOW_MS - 60_000
+    )
+    assert is_kept(ended, PurgeOptions(keep_within=90), NOW_MS)
+    assert is_kept(ended, PurgeOptions(keep_within=30, keep_last=1), NOW_MS, newest=begins_at(7))
+    assert not is_kept(ended, PurgeOptions(keep_within=30, keep_last=1), NOW_MS, newest=begins_at(8))
+
+
+def test_only_running_orphans_that_the_rules_let_go_are_asked_to_end() -> None:
+    running = child(**LEFT, status=RUNNING, completed_at_ms=None)
+    assert may_be_asked_to_end(running, OrphanRules(), NOW_MS)
+    assert not may_be_asked_to_end(child(**LEFT), OrphanRules(), NOW_MS)
+    assert not may_be_asked_to_end(running, OrphanRules(min_age_s=NOW_MS), NOW_MS)
+    assert not may_be_asked_to_end(child(status=RUNNING, completed_at_ms=None), OrphanRules(), NOW_MS)
+
+
+def test_a_plan_and_an_answer_tell_of_the_whole_family() -> None:
+    whole = family(member(), member(1), of=child(**LEFT))
+    item = removal_item(whole, OLD, PolicyOrigin(PolicyKind.NONE, ""), verdict_on(whole, OLD, (), NOW_MS))
+    assert (item.instance_id, item.child_of, item.instances, item.executions) == ("m0", "p/2", 2, 4)
+    alone = family(of=child(detached=True))
+    assert removal_item(alone, OLD, item.origin, item.verdict).child_of == ""
+    outcome = removal_outcome(whole, removed=True, reasons=("settled",))
+    assert (outcome.incarnation, outcome.instance_id, outcome.removed, outcome.reasons) == (7, "m0", True, ("settled",))
+    assert (outcome.instances, outcome.executions, outcome.events, outcome.history_bytes) == (2, 4, 20, 200)
+
+
+def test_rules_that_differ_in_kind_are_told_of_as_the_first_of_them() -> None:
+    one = PolicySources(purges=(stated(PurgeOptions(keep_last=1), line=1),))
+    other = PolicySources(
+        purges=(
+            StatedPurge(
+                name="a", options=PurgeOptions(keep_last=2), origin=PolicyOrigin(PolicyKind.FILE_OVERRIDE, "f:2")
+            ),
+        )
+    )
+    options, origin = united_purge([other, one], "a")
+    assert options == PurgeOptions(keep_last=2)
+    assert origin == PolicyOrigin(PolicyKind.FILE_DEFAULT, "file_default: f:1; file_override: f:2")
+    assert union([PurgeOptions(keep_within=10)]) == PurgeOptions(keep_within=10)
+
+
 def test_a_place_says_why() -> None:
+    assert place_of(child(detached=True)).why == "it was started to stand alone"
+    assert place_of(child(detached=True, adopted_at_ms=1)).why == "it was adopted"
     assert place_of(child(**LEFT)) == Place(
         standing=Standing.ORPHAN,
         why="its spawning execution continued as new without observing its end",
@@ -488,3 +556,28 @@ def test_an_orphan_is_said_to_have_a_pruned_spawner_by_every_form_of_the_list_or
     )
     (column,) = (each for each in ORPHANS.columns if each.name == "spawner_pruned")
     assert (ORPHANS.to_json(orphan)["spawner_pruned"], column.value(orphan)) == (False, "no")
+
+
+def test_options_are_settled_where_they_are_made() -> None:
+    at = datetime(2023, 11, 14, 22, 13, 20, tzinfo=UTC)
+    made = PurgeOptions(keep_last=1, completed_before=at, statuses=["failed", InstanceStatus.CANCELLED])  # type: ignore[arg-type]
+    assert made.completed_before == made.completed_before_ms == 1_700_000_000_000
+    assert made.statuses == (InstanceStatus.FAILED, InstanceStatus.CANCELLED)
+    assert [type(each) for each in made.statuses] == [InstanceStatus, InstanceStatus]
+    where = OrphanFilter(parent_completed_before=at, limit=0)
+    assert where.parent_completed_before == where.parent_completed_before_ms == 1_700_000_000_000
+    assert where.limit == 0
+
+
+def test_an_old_plan_that_does_not_say_of_what_it_is_shows_it() -> None:
+    whole = family(of=child(**LEFT))
+    item = removal_item(whole, OLD, PolicyOrigin(PolicyKind.CALL, ""), verdict_on(whole, OLD, (), NOW_MS))
+    cleaned = msgspec.structs.replace(item, rules=OrphanRules())
+    nothing = RemovalPlan(
+        store_id="s", policy_revision=1, hold_revision=1, made_at_ms=1, items=(), totals=removal_totals(())
+    )
+    assert nothing.known_kind is None
+    assert msgspec.structs.replace(nothing, items=(item,)).known_kind is RemovalKind.PURGE
+    assert msgspec.structs.replace(nothing, items=(item, cleaned)).known_kind is RemovalKind.ORPHANS
+    assert msgspec.structs.replace(nothing, running_orphans=("c",)).known_kind is RemovalKind.ORPHANS
+    assert msgspec.structs.replace(nothing, items=(cleaned,), kind=RemovalKind.PURGE).known_kind is RemovalKind.PURGE

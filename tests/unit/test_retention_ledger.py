@@ -1,15 +1,25 @@
 """The ledger: what goes on is one range, the oldest are merged, and a purge folds all of it into totals."""
 
+from typing import Any
+
 import msgspec
 import pytest
 
 from duro.maintenance.pruned import was_pruned
 from duro.model.archive import ArchivedLedgerRow
-from duro.model.ledger import SEVERAL, LedgerRange, LedgerTotals
+from duro.model.ledger import SEVERAL, UNDO, LedgerRange, LedgerTotals
 from duro.model.limits import LEDGER_RANGES_MAX
 from duro.model.pruning import PruneTrigger
-from duro.model.removal import LedgerEntry, PrunedExecution
-from duro.retention.ledger import fold, ledger_range, ranges_that_may_have, record
+from duro.model.removal import LedgerEntry, PrunedExecution, PruneRun
+from duro.retention.ledger import (
+    entries_that_may_have,
+    fold,
+    ledger_range,
+    merged,
+    ranges_that_may_have,
+    record,
+    removed_range,
+)
 from duro.retention.restoring import restored_ledger
 from tests.retention_facts import ended
 
@@ -86,6 +96,12 @@ def test_prunes_for_another_reason_are_ranges_of_their_own(other: LedgerRange) -
     assert record((pruned(1),), other) == (pruned(1), other)
 
 
+def test_a_prune_goes_on_behind_the_last_range_and_behind_no_other() -> None:
+    ledger = (pruned(1, rule="a"), pruned(2, rule="b"))
+    assert record(ledger, pruned(3, rule="b")) == (ledger[0], merged(ledger[1], pruned(3, rule="b")))
+    assert record(ledger, pruned(3, rule="a")) == (*ledger, pruned(3, rule="a"))
+
+
 def test_a_prune_of_older_ones_is_a_range_of_its_own() -> None:
     """A hold on 2 ended; the range of 1 to 5 did not have it."""
     assert record((pruned(4, 5),), pruned(2)) == (pruned(4, 5), pruned(2))
@@ -140,6 +156,8 @@ def test_where_an_execution_was_pruned_is_answered_by_the_closest_range_first() 
     assert [entry.rule for entry in ranges_that_may_have(ledger, 7)] == ["c", "a"]
     assert [entry.rule for entry in ranges_that_may_have(ledger, 60)] == ["b"]
     assert ranges_that_may_have(ledger, 55) == ()
+    closest_is_later = (pruned(1, 4, rule="a"), pruned(3, 4, rule="b"))
+    assert [entry.rule for entry in ranges_that_may_have(closest_is_later, 3)] == ["b", "a"]
 
 
 def test_a_purge_folds_the_ledger_into_the_totals_of_the_orchestration() -> None:
@@ -159,6 +177,21 @@ def test_a_purge_folds_the_ledger_into_the_totals_of_the_orchestration() -> None
     assert (second.instances, second.executions) == (2, 5)
     assert (second.first_pruned_at_ms, second.last_pruned_at_ms) == (50, 70)
     assert fold(second, (pruned(9, at_ms=10), pruned(9, at_ms=99))).first_pruned_at_ms == 10
+
+
+def test_what_came_back_does_not_count_in_the_totals() -> None:
+    back = msgspec.structs.replace(pruned(2, at_ms=60), trigger=UNDO)
+    totals = fold(LedgerTotals(name="Eternal"), (pruned(1, 3, at_ms=50), back))
+    assert (totals.instances, totals.executions, totals.events, totals.history_bytes) == (1, 2, 20, 2000)
+    assert (totals.first_pruned_at_ms, totals.last_pruned_at_ms) == (50, 60)
+
+
+def test_an_instance_that_goes_as_a_whole_is_a_range_of_what_was_live() -> None:
+    made = removed_range(3, 9, (4, 40, 400), rule="keep_last=1", origin="call", trigger="purge", removed_at_ms=70)
+    assert (made.first_execution_id, made.last_execution_id) == (3, 9)
+    assert (made.executions, made.events, made.history_bytes) == (4, 40, 400)
+    assert (made.rule, made.origin, made.trigger) == ("keep_last=1", "call", "purge")
+    assert (made.first_pruned_at_ms, made.last_pruned_at_ms) == (70, 70)
 
 
 def test_where_it_may_have_been_any_of_several_prunes_none_is_told_as_a_fact() -> None:
@@ -196,3 +229,81 @@ def test_a_ledger_that_comes_back_from_an_archive_has_no_more_ranges_than_a_livi
     assert (back[0].sequence, back[0].range.first_execution_id, back[0].range.last_execution_id) == (3, 1, 3)
     assert back[0].range.executions == 3
     assert back[1:-1] == tuple(automatic[3:])
+
+
+# --- in which prune an execution went --------------------------------------------------------------------------
+
+
+def row(
+    first: int, last: int, at_ms: int, *, run_id: str = "", executions: int | None = None, undoes: str | None = None
+) -> LedgerEntry:
+    """A row of a ledger. ``executions``: fewer than the range spans, where some were kept. ``undoes``: an undo, of this
+    run, which is a run itself."""
+    span = pruned(first, last, at_ms=at_ms, origin="call" if undoes is None else undoes)
+    if executions is not None:
+        span = msgspec.structs.replace(span, executions=executions)
+    if undoes is not None:
+        span = msgspec.structs.replace(span, trigger=UNDO)
+        run_id = f"undo-{at_ms}"
+    return LedgerEntry(range=span, run=_run(run_id) if run_id else None)
+
+
+def _run(run_id: str) -> PruneRun:
+    return PruneRun(
+        run_id=run_id,
+        trigger="manual",
+        rule="",
+        origin="call",
+        by="",
+        reason="",
+        started_at_ms=1,
+        instances=1,
+        executions=1,
+        events=1,
+        history_bytes=1,
+    )
+
+
+def gone_in(entries: list[LedgerEntry], execution_id: int = 5, **known: Any) -> list[int]:
+    """Which of them, by their place, it may have gone in."""
+    return [entries.index(each) for each in entries_that_may_have(entries, execution_id, **known)]
+
+
+def test_what_was_brought_back_went_in_the_prune_after_that() -> None:
+    assert gone_in([row(1, 5, 10), row(1, 5, 20, undoes="run-1"), row(1, 5, 30)]) == [2]
+    by_hand = [row(1, 5, 10, run_id="run-1"), row(1, 5, 20, undoes="run-1"), row(1, 5, 30, run_id="run-2")]
+    assert gone_in(by_hand) == [2]
+    assert gone_in([row(1, 5, 10), row(5, 5, 10, undoes=""), row(5, 5, 10)]) == [2], "of one moment the later row"
+
+
+def test_a_range_that_kept_some_is_not_where_one_went_that_had_gone_before() -> None:
+    assert gone_in([row(5, 5, 10), row(1, 9, 20, executions=3)]) == [0]
+    assert gone_in([row(1, 9, 10, executions=3), row(5, 5, 20)]) == [1]
+    assert gone_in([row(1, 9, 10, executions=9), row(1, 9, 20, executions=3)]) == [0]
+    assert gone_in([row(1, 9, 10, executions=8), row(1, 9, 20, executions=3)]) == [1, 0], "nobody can tell"
+    assert gone_in([row(1, 9, 10, executions=3), row(1, 9, 20, executions=3)]) == [1, 0]
+    assert gone_in([row(5, 9, 10, executions=2), row(1, 9, 20, executions=3)]) == [0], "it is at the end of a range"
+
+
+def test_an_undo_of_another_run_brought_nothing_back() -> None:
+    pruned_twice = [row(5, 5, 10, run_id="run-1"), row(1, 9, 20, run_id="run-2", executions=3)]
+    assert gone_in([*pruned_twice, row(1, 9, 30, undoes="run-2", executions=3)]) == [0]
+    undone_first = [pruned_twice[0], row(1, 9, 15, undoes="run-1", executions=3), pruned_twice[1]]
+    assert gone_in(undone_first) == [2, 0], "the undo may have brought it back, and the second prune taken it"
+    from_an_archive = [pruned_twice[0], row(1, 9, 15, undoes="archive", executions=3), pruned_twice[1]]
+    assert gone_in(from_an_archive) == [2, 0], "it is no undo of a run that is here"
+    of_a_third = [row(1, 9, 5, run_id="run-3", executions=3), *pruned_twice]
+    of_a_third.insert(2, row(1, 9, 15, undoes="run-3", executions=3))
+    assert gone_in(of_a_third) == [1]
+    too_early = [row(1, 9, 5, undoes="run-1", executions=3), *pruned_twice]
+    assert gone_in(too_early) == [1]
+
+
+def test_what_the_execution_itself_says_decides() -> None:
+    entries = [row(1, 9, 10, executions=3), row(1, 9, 20, executions=3), row(1, 9, 30, run_id="run-1", executions=3)]
+    assert gone_in(entries, run_id="run-1") == [2]
+    assert gone_in(entries, run_id="", pruned_at_ms=10) == [0]
+    assert gone_in(entries, run_id="", pruned_at_ms=20) == [1]
+    assert gone_in(entries, run_id="") == [1, 0]
+    assert gone_in(entries, run_id="", pruned_at_ms=15) == [2, 1, 0], "it contradicts the ledger, which is asked alone"
+    assert gone_in(entries, execution_id=10) == []

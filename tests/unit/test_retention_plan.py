@@ -286,3 +286,8 @@ def test_a_plan_names_purge_where_only_current_executions_of_finished_instances_
 def test_an_instance_without_an_execution_is_refused() -> None:
     with pytest.raises(ValueError, match="at least one execution"):
         _plan(())
+
+
+def test_of_an_instance_without_executions_nothing_is_decided_whatever_is_held() -> None:
+    hold = Hold(hold_id="h", target=HoldTarget(instance_id="queue-1"), reason="look", created_at_ms=0)
+    assert plan_instance((), PruneOptions(keep_last=1), [hold], NOW_MS) == ()

@@ -472,3 +472,8 @@ def test_a_further_version_pauses_pruning_and_a_series_is_capped(
 
 def test_no_pause_is_no_pause() -> None:
     assert rollout_paused_until_ms([0, HOUR_MS], 0.0, WEEK_S) is None
+
+
+def test_a_pause_may_be_shorter_than_a_second() -> None:
+    assert rollout_paused_until_ms([1_000, 2_000], 0.5, 100) == 2_500
+    assert rollout_paused_until_ms([1_000, 2_000], 0, 100) is None

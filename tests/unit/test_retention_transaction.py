@@ -3,13 +3,16 @@ whether something lies beyond what it looked at."""
 
 from collections.abc import Iterable, Sequence
 
+import msgspec
 import pytest
 
+from duro.errors import InvalidRulesError
 from duro.model.pruning import ExecutionFacts, Hold, HoldTarget, NewerExecutions, NewerVersion
-from duro.model.removal import PruneView
-from duro.model.retention import PruneOptions
+from duro.model.removal import PruneOrder, PruneView
+from duro.model.retention import PolicyKind, PolicyOrigin, PruneOptions
 from duro.retention.transaction import (
     Marks,
+    check_rules,
     choose,
     failed,
     live_from,
@@ -78,6 +81,20 @@ def test_what_was_planned_and_is_beyond_the_view_is_still_to_come() -> None:
         0,
     )
     assert chosen(view(newer=2), LAST_2, only=frozenset({1})) == ([], [], 0)
+    assert chosen(view(ended(3), newer=1), PruneOptions(keep_last=1), only=frozenset({2, 3, 4}), after=2) == (
+        [3],
+        [],
+        0,
+    )
+    gone = [(1, "it was removed in the meantime")]
+    assert chosen(view(ended(3), newer=2), LAST_2, only=frozenset({1})) == ([], gone, 0), "also by a view of one"
+
+
+def test_an_order_that_names_nothing_to_keep_is_refused() -> None:
+    order = PruneOrder(incarnation=1, rules=(LAST_2,), origin=PolicyOrigin(PolicyKind.CALL, ""))
+    check_rules([order])
+    with pytest.raises(InvalidRulesError, match="an order to prune has no rules"):
+        check_rules([order, msgspec.structs.replace(order, rules=())])
 
 
 def test_a_result_counts_what_was_marked() -> None:

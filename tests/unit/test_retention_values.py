@@ -9,6 +9,7 @@ import pytest
 from duro.errors import InvalidRulesError, UsageError
 from duro.model.limits import KEEP_COUNT_MAX, RETENTION_S_MAX
 from duro.model.pruning import HoldTarget
+from duro.model.removal import PruneScope
 from duro.model.retention import (
     AutoPrune,
     AutoPruneConfig,
@@ -19,6 +20,7 @@ from duro.model.retention import (
     as_prune_options,
     format_seconds,
     format_time,
+    shown_value,
 )
 
 WEEK = timedelta(days=7)
@@ -260,3 +262,24 @@ def test_a_hold_says_what_it_is_on() -> None:
     assert str(HoldTarget(instance_id="queue-1")) == "queue-1"
     assert str(HoldTarget(instance_id="queue-1", execution_id=7)) == "queue-1/7"
     assert str(HoldTarget(name="billing.*", version="1.0.0")) == "name=billing.* version=1.0.0"
+
+
+def test_a_number_is_shown_as_long_as_anybody_would_read_it() -> None:
+    assert shown_value(-(10**20)) == "-100000000000000000000"
+    assert shown_value(10**20 + 1) == shown_value(10**5_000) == "a number of more than 20 digits"
+    assert shown_value("1" * 30) == repr("1" * 30)
+
+
+def test_times_begin_with_1970() -> None:
+    assert PruneOptions(completed_before=0).completed_before == 0
+    with pytest.raises(InvalidRulesError, match="from 1970 to 9999"):
+        PruneOptions(completed_before=-1)
+
+
+def test_a_scope_takes_several_ids_however_they_are_given() -> None:
+    for given in (["b", "a"], ("b", "a"), {"b": 1, "a": 2}.keys() | set()):
+        made = PruneScope(instance_ids=given)  # type: ignore[arg-type]
+        assert isinstance(made.instance_ids, tuple)
+        assert sorted(made.instance_ids) == ["a", "b"]
+    with pytest.raises(InvalidRulesError, match="must be several ids, not 'a'"):
+        PruneScope(instance_ids="a")  # type: ignore[arg-type]

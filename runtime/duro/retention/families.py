@@ -163,10 +163,8 @@ def _members_kept(family: Family, overrides: PurgeOverrides, now_ms: int, newest
         if member.name not in by_name:
             by_name[member.name] = overrides_of(overrides, member.name)
         for options in by_name[member.name]:
-            if options is None:
-                yield f"member:{member.instance_id}:never"
-                continue
-            for keeps, reason in _purge_answers(member, options, now_ms, newest):
+            answers = ((True, "never"),) if options is None else _purge_answers(member, options, now_ms, newest)
+            for keeps, reason in answers:
                 if keeps:
                     yield f"member:{member.instance_id}:{reason}"
 

@@ -5,11 +5,12 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Final, NamedTuple
 
+from duro.errors import InvalidRulesError
 from duro.model.ledger import UNDO, LedgerRange
 from duro.model.limits import TURN_PRUNE_EXECUTIONS_MAX
 from duro.model.policies import PolicyChain, PolicySources, PruneDecision, StatedPolicy
 from duro.model.pruning import ExecutionFacts, Hold, PruneResult, SkippedExecution
-from duro.model.removal import PruneView
+from duro.model.removal import PruneOrder, PruneView
 from duro.model.retention import PruneOptions
 from duro.model.turns import PruneTerms
 from duro.retention.holds import concerns_instance, holds_in_force
@@ -53,6 +54,16 @@ def newest_untouched(rules: Iterable[PruneOptions]) -> int:
             return 0
         newest = max(newest, options.keep_last or 0)
     return newest
+
+
+def check_rules(orders: Iterable[PruneOrder]) -> None:
+    """Before anything is pruned.
+
+    Raises:
+        InvalidRulesError: an order has no rules: it would name nothing to keep.
+    """
+    if not all(order.rules for order in orders):
+        raise InvalidRulesError("an order to prune has no rules", hint="give at least one; never to prune is no order")
 
 
 def choose(

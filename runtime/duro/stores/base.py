@@ -421,6 +421,7 @@ class Store(ABC):
 
         Raises:
             StalePlanError: ``policy_revision`` is given and is not the store's. Nothing was changed.
+            InvalidRulesError: an order has no rules. Nothing was changed.
         """
 
     @abstractmethod

@@ -2,6 +2,7 @@
 with the tests that ``targets`` names; or a file and tests, as they are given."""
 
 import argparse
+import math
 import subprocess
 import sys
 from collections import Counter
@@ -17,6 +18,7 @@ def main() -> int:
     parser.add_argument("tests", nargs="*")
     parser.add_argument("--share", type=float, help="of the mutants, chosen at random")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--seconds", type=float, default=math.inf, help="try them in random order, for so long")
     parser.add_argument("--lines", default="", help="only mutants of these lines: 12,40-60")
     arguments = parser.parse_args()
     chosen = [arguments.module] if arguments.tests else [each for each in TARGETS if arguments.module in each]
@@ -33,6 +35,7 @@ def main() -> int:
         share=arguments.share or share,
         seed=arguments.seed,
         only_lines=_lines(arguments.lines),
+        seconds=arguments.seconds,
     )
     verdicts = Counter(each.verdict for each in session.judged)
     killed = verdicts["killed"] + verdicts["timeout"]

@@ -50,11 +50,10 @@ class _Site(NamedTuple):
 def mutants_of(source: str, file: str) -> Iterator[Mutant]:
     """Every mutant of what runs inside functions. What runs when the module is loaded (constants, defaults,
     decorators, annotations, docstrings) is left alone, and so are assertions and messages of errors."""
-    tree = ast.parse(source)
-    for outer, function in _functions(tree, ""):
+    for classes, function in _functions(ast.parse(source), ()):
+        outer = ".".join((*classes, function.name))
         for site in _sites(function):
-            mutated = _with(tree, site)
-            found = _code_of(compile(mutated, file, "exec"), outer, function.lineno)
+            found = _code_of(_alone(classes, _with(function, site), file), outer, function.lineno)
             if found is not None:
                 before, after = (ast.unparse(each) for each in (site.node, site.replacement))
                 what = f"{site.operator}: {_short(before)} -> {_short(after)}"
@@ -68,15 +67,23 @@ def original_code(source: str, file: str, mutant: Mutant) -> CodeType | None:
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
-def _functions(tree: ast.AST, prefix: str) -> Iterator[tuple[str, _Function]]:
-    """Functions of a module and methods of its classes, by qualified name; not those inside of others."""
+def _functions(tree: ast.AST, classes: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], _Function]]:
+    """Functions of a module and methods of its classes, with the names of these; not those inside of others."""
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, _Function):
-            yield prefix + node.name, node
+            yield classes, node
         elif isinstance(node, ast.ClassDef):
-            yield from _functions(node, f"{prefix}{node.name}.")
+            yield from _functions(node, (*classes, node.name))
         elif isinstance(node, ast.If | ast.Try | ast.With):
-            yield from _functions(node, prefix)
+            yield from _functions(node, classes)
+
+
+def _alone(classes: tuple[str, ...], function: _Function, file: str) -> CodeType:
+    """A module with this function alone, in classes of these names: its code is the same as in the whole module."""
+    node: ast.stmt = function
+    for name in reversed(classes):
+        node = ast.ClassDef(name=name, bases=[], keywords=[], body=[node], decorator_list=[])
+    return compile(ast.fix_missing_locations(ast.Module([node], [])), file, "exec")
 
 
 def _code_of(code: CodeType, qualified_name: str, line: int) -> CodeType | None:
@@ -186,14 +193,14 @@ def _in_expression(node: ast.expr) -> Iterator[_Site]:
             yield from _in_expression(child.value)
 
 
-def _with(tree: ast.Module, site: _Site) -> ast.Module:
-    """A copy of the tree with the replacement."""
+def _with(function: _Function, site: _Site) -> _Function:
+    """A copy of the function with the replacement."""
     memo: dict[int, object] = {}
-    copied = copy.deepcopy(tree, memo)
+    copied = copy.deepcopy(function, memo)
     target = memo[id(site.node)]
     replacement = ast.copy_location(copy.deepcopy(site.replacement), site.node)
     _Replacing(target, replacement).visit(copied)
-    return ast.fix_missing_locations(copied)
+    return copied
 
 
 class _Replacing(ast.NodeTransformer):

@@ -3,6 +3,7 @@
 import contextlib
 import gc
 import json
+import math
 import os
 import random
 import signal
@@ -20,7 +21,7 @@ import pytest
 
 from tests.support.mutation.mutants import Mutant, mutants_of, original_code
 
-_TESTS_MAX: Final = 150
+_TESTS_MAX: Final = 1_000
 """Of those that reach a line, the fastest."""
 
 _SECONDS_MIN: Final = 5
@@ -36,14 +37,16 @@ class Judged(NamedTuple):
 
 
 class MutationSession:
-    """A pytest plugin that judges mutants in place of running the tests. ``share``: of all mutants, at random."""
+    """A pytest plugin that judges mutants in place of running the tests. ``share``: of all mutants, at random; no
+    further one is begun at ``until_s``."""
 
-    def __init__(self, file: Path, share: float, seed: int, only_lines: frozenset[int]) -> None:
+    def __init__(self, file: Path, share: float, seed: int, only_lines: frozenset[int], until_s: float) -> None:
         self._file = file
         self._source = file.read_text()
         self._share = share
         self._seed = seed
         self._only = only_lines
+        self._until_s = until_s
         self.judged: list[Judged] = []
         self.all = 0
 
@@ -60,10 +63,9 @@ class MutationSession:
         mutants = list(mutants_of(self._source, str(self._file)))
         self.all = len(mutants)
         self._check_forks(list(items.values()), seconds, mutants)
-        choice = random.Random(self._seed)
-        for mutant in mutants:
-            if choice.random() >= self._share or (self._only and mutant.line not in self._only):
-                continue
+        for mutant in self._chosen(mutants):
+            if time.monotonic() >= self._until_s:
+                break
             reaching = sorted(tests_of_line.get(mutant.line, ()), key=lambda each: seconds[each])[:_TESTS_MAX]
             verdict = "not reached"
             if reaching:
@@ -73,6 +75,15 @@ class MutationSession:
             if verdict not in ("killed", "timeout"):
                 print(f"{verdict}: {self._file.name}:{mutant.line} {mutant.what}", file=sys.__stderr__, flush=True)
         return True
+
+    def _chosen(self, mutants: Sequence[Mutant]) -> list[Mutant]:
+        """In their order, unless time may run out before the last."""
+        choice = random.Random(self._seed)
+        wanted = [each for each in mutants if not self._only or each.line in self._only]
+        wanted = [each for each in wanted if choice.random() < self._share]
+        if self._until_s != math.inf:
+            choice.shuffle(wanted)
+        return wanted
 
     def _baseline(self, session: pytest.Session) -> tuple[dict[int, set[str]], dict[str, float]]:
         """Which tests reach which line, and how long each takes, from a run in a fork.
@@ -197,10 +208,12 @@ def _exchange(original: CodeType, mutated: CodeType) -> bool:
     return bool(found)
 
 
-def run(file: Path, tests: Sequence[str], *, share: float, seed: int, only_lines: frozenset[int]) -> tuple[Any, float]:
+def run(
+    file: Path, tests: Sequence[str], *, share: float, seed: int, only_lines: frozenset[int], seconds: float
+) -> tuple[Any, float]:
     """The session that judged the mutants of ``file``, and how long it took."""
     began_s = time.monotonic()
-    session = MutationSession(file, share, seed, only_lines)
+    session = MutationSession(file, share, seed, only_lines, began_s + seconds)
     status = pytest.main(["-p", "no:cacheprovider", "-p", "no:terminal", "-o", "addopts=", *tests], plugins=[session])
     if status not in (0, 5):
         raise SystemExit(f"pytest ended with {status}")

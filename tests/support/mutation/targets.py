@@ -23,13 +23,11 @@ _ENGINE: Final = tuple(
         "children",
         "continue_as_new",
         "deadlines",
-        "deep_nesting",
         "detached",
         "determinism",
         "failures",
         "generators",
         "join_select",
-        "limits",
         "mailbox",
         "nondeterminism",
         "prune",
@@ -37,12 +35,14 @@ _ENGINE: Final = tuple(
         "stale_messages",
         "status",
         "timers",
+        "turns",
     )
 )
 _POLICIES: Final = (f"{_UNIT}retention_policy.py", f"{_UNIT}retention_values.py")
 _PLANS: Final = (
     f"{_UNIT}retention_plan.py",
     f"{_UNIT}retention_golden.py",
+    f"{_UNIT}retention_transaction.py",
     "tests/properties/test_retention_plan.py",
 )
 
@@ -53,15 +53,17 @@ TARGETS: Final[dict[str, Target]] = {
     "runtime/duro/retention/policy.py": Target(_POLICIES),
     "runtime/duro/retention/triggers.py": Target(_POLICIES),
     "runtime/duro/retention/ledger.py": Target(
-        (f"{_UNIT}retention_ledger.py", "tests/properties/test_retention_ledger.py", _MEMORY)
+        (f"{_UNIT}retention_ledger.py", "tests/properties/test_retention_ledger.py")
     ),
-    "runtime/duro/retention/families.py": Target((f"{_UNIT}families.py", _MEMORY)),
-    "runtime/duro/retention/parents.py": Target((f"{_UNIT}families.py", _MEMORY)),
-    "runtime/duro/retention/purging.py": Target((f"{_UNIT}families.py", *_POLICIES, _MEMORY)),
-    "runtime/duro/retention/transaction.py": Target((_MEMORY, *_POLICIES)),
-    "runtime/duro/retention/restoring.py": Target((_MEMORY, "tests/integration/test_archive.py")),
+    "runtime/duro/retention/families.py": Target((f"{_UNIT}families.py",)),
+    "runtime/duro/retention/parents.py": Target((f"{_UNIT}families.py", f"{_MEMORY}::TestParentEnd")),
+    "runtime/duro/retention/purging.py": Target((f"{_UNIT}families.py", *_POLICIES)),
+    "runtime/duro/retention/transaction.py": Target(
+        (f"{_UNIT}retention_transaction.py", f"{_MEMORY}::TestTurnPruning")
+    ),
+    "runtime/duro/retention/restoring.py": Target((f"{_UNIT}retention_ledger.py", f"{_MEMORY}::TestArchives")),
     "runtime/duro/model/retention.py": Target(_POLICIES),
-    "runtime/duro/model/families.py": Target((f"{_UNIT}families.py", *_POLICIES, _MEMORY)),
+    "runtime/duro/model/families.py": Target((f"{_UNIT}families.py", *_POLICIES)),
     "runtime/duro/replay/engine.py": Target(_ENGINE),
     "runtime/duro/replay/matching.py": Target(_ENGINE),
     "runtime/duro/replay/futures.py": Target(_ENGINE),

@@ -23,7 +23,8 @@ STATUSES: Final = {
     "archive write": (0, 3),
     "archive list": (0,),
     "archive verify": (0,),
-    "archive restore": (0, 5),  # 5: what would come back is there in another form, or can be undone
+    # 5: what would come back is there in another form, or can be undone; 7: its instance is gone, to another archive
+    "archive restore": (0, 5, 7),
     "doctor": (0,),
 }
 """What a command may say beside faults. Every other one is a finding."""

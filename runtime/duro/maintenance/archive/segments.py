@@ -274,8 +274,6 @@ def _unpacked(chunks: Iterator[bytes], bytes_max: int) -> Iterator[bytes]:
     total = 0
     try:
         for chunk in chunks:
-            if unpacker.eof:
-                raise ArchiveDamagedError("something stands behind its end")
             for start in range(0, len(chunk), _STEP_BYTES):
                 if unpacker.eof:
                     raise ArchiveDamagedError("something stands behind its end")

@@ -227,7 +227,7 @@ class Archives:
             siblings.append(instance)
             siblings.sort(key=lambda each: each.incarnation)
         self._note_parent_removed(instance.incarnation, None)
-        if archived.ledger and instance.name in self._totals:
+        if instance.name in self._totals:
             self._totals[instance.name] = _unfolded(self._totals[instance.name], archived.ledger)
 
     def _add_restoration(self, restoration: Restoration, totals: RunTotals, now: int) -> None:

@@ -51,6 +51,7 @@ from duro.model.turns import CommitBatch, CommitResult, RequestPrune, TurnCommit
 from duro.retention.families import settled_counts
 from duro.retention.ledger import entries_that_may_have, ledger_range, record
 from duro.retention.transaction import (
+    check_rules,
     choose,
     decide_turn,
     failed,
@@ -169,6 +170,7 @@ class Pruning(Families):
 
     def prune(self, batch: PruneBatch, *, durable: bool = True) -> list[OrderResult]:  # noqa: ARG002 - nothing is
         with self._transaction() as now:
+            check_rules(batch.orders)
             if batch.policy_revision not in (None, self._policy_revision):
                 raise StalePlanError(
                     "what is said about pruning has changed since the plan was made", hint="make the plan again"

@@ -215,8 +215,7 @@ def _insert_instance(transaction: Transaction, instance: ArchivableInstance) -> 
     listed = as_json([instance.incarnation])
     transaction.run(sql_families.LOOK_FOR_PARENTS, (listed, transaction.now_ms))
     transaction.run(sql_families.NOTE_PARENT_REMOVED, (listed, None))
-    if instance.ledger:
-        transaction.run(sql.UNFOLD_LEDGER, (instance.name, *signed_sums(instance.ledger)))
+    transaction.run(sql.UNFOLD_LEDGER, (instance.name, *signed_sums(instance.ledger)))
     for row in restored_ledger(instance.ledger):
         ledger.insert_range(transaction, instance.incarnation, row.sequence, row.run_id, row.range)
 

@@ -7,13 +7,13 @@ from typing import Final, NamedTuple
 import apsw
 import msgspec
 
-from duro.errors import InvalidRulesError, StalePlanError
+from duro.errors import StalePlanError
 from duro.model.limits import MARK_RECLAIM_EVENTS_MAX
 from duro.model.pruning import ExecutionFacts, Hold, NewerExecutions, NewerVersion, PruneResult
 from duro.model.removal import OrderResult, PruneBatch, PruneOrder, PruneView
 from duro.model.status import ChildrenPolicy
 from duro.retention.ledger import ledger_range
-from duro.retention.transaction import Marks, choose, live_from, newer_to_count, rules_text
+from duro.retention.transaction import Marks, check_rules, choose, live_from, newer_to_count, rules_text
 from duro.stores.sqlite import ledger
 from duro.stores.sqlite import sql_pruning as sql
 from duro.stores.sqlite.committer import Transaction, as_json
@@ -82,8 +82,7 @@ def prune(transaction: Transaction, batch: PruneBatch) -> list[OrderResult]:
 
 def _check(transaction: Transaction, batch: PruneBatch) -> None:
     """Before anything is written: an error of the caller's undoes nothing."""
-    if not all(order.rules for order in batch.orders):
-        raise InvalidRulesError("an order to prune has no rules", hint="give at least one; never to prune is no order")
+    check_rules(batch.orders)
     if batch.policy_revision is not None and transaction.row(sql.REVISIONS)[0] != batch.policy_revision:
         raise StalePlanError(
             "what is said about pruning has changed since the plan was made", hint="make the plan again"

@@ -8,6 +8,7 @@ from duro.model.failure import INSTANCE_EXISTS
 from duro.model.messages import ChildFailed
 from duro.model.records import ChildRecord
 from duro.model.status import InstanceStatus, ParentPolicy
+from duro.model.turns import TurnOutcome
 from duro.stores.base import Store
 from duro.testing.builders import (
     child_cancel_requested,
@@ -209,6 +210,26 @@ class ChildrenContract(StoreContract):
         assert worker.take("c1").cancel_reason == "nobody waits for it"
         assert [child.observed_at_ms for child in store.list_children(incarnation, 0, 0)] == [None, None]
         assert [child.completion for child in store.list_children(incarnation, 0, 0)] == [None, None]
+
+    def test_a_child_that_ends_in_the_batch_that_cancels_it_is_not_cancelled(
+        self, store: Store, worker: ScriptedWorker
+    ) -> None:
+        self.start(store)
+        worker.run(worker.take(), child_scheduled("c1"), wait_started("go"), waits=["go"])
+        child = worker.take("c1")
+        store.raise_event("a", "go", "null", "r")
+        parent = worker.take("a")
+        cancelling = turn(
+            parent,
+            event_received(3, "go"),
+            child_cancel_requested(2),
+            at_ms=5,
+            consumed_mailbox=[parent.mailbox[0].sequence],
+        )
+        result = worker.commit(turn(child, completed("1"), at_ms=5), cancelling)
+        assert result.turns == [TurnOutcome.COMMITTED, TurnOutcome.COMMITTED]
+        ended = self.instance(store, "c1")
+        assert (ended.status, ended.cancel_reason) == (InstanceStatus.COMPLETED, None)
 
     def test_a_child_started_and_cancelled_in_one_turn_gets_both(self, store: Store, worker: ScriptedWorker) -> None:
         self.start(store)

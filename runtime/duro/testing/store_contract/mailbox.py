@@ -42,6 +42,19 @@ class MailboxContract(StoreContract):
         worker.run(leased, wait_started("go"), waits=["go"])
         assert [event.data for event in worker.take().mailbox] == ["1"]
 
+    def test_a_turn_takes_the_event_it_names_out_of_the_mailbox_whatever_is_waited_for_by_then(
+        self, store: Store, worker: ScriptedWorker
+    ) -> None:
+        self.start(store)
+        worker.run(worker.take(), wait_started("go"), wait_started("other"), waits=["go", "other"])
+        for name in ("go", "other", "more"):
+            store.raise_event("a", name, "null", f"r-{name}")
+        leased = worker.take()
+        (go, other) = leased.mailbox
+        received = (event_received(2, go.name), event_received(3, other.name))
+        worker.run(leased, *received, wait_started("x"), consumed_mailbox=[go.sequence, other.sequence], waits=["x"])
+        assert [row["name"] for row in store.dump()["mailbox"]] == ["more"]
+
     def test_events_of_a_name_come_first_in_first_out(self, store: Store, worker: ScriptedWorker) -> None:
         self.start(store)
         for number in range(3):

@@ -10,6 +10,7 @@ from duro.errors import (
     ExecutionNotFoundError,
     HoldExistsError,
     InstanceNotFoundError,
+    InvalidRulesError,
     PruneRunNotFoundError,
     StalePlanError,
 )
@@ -484,6 +485,17 @@ class RemovalContract(PruningContract):
         incarnation = self.loop(store, worker, 5)
         store.prune(prune_batch((incarnation, 2), run_id="run-1", by="ada", grace_ms=grace_ms))
         return incarnation
+
+    def test_an_order_without_rules_is_refused_before_anything_is_pruned(
+        self, store: Store, worker: ScriptedWorker
+    ) -> None:
+        incarnation = self.loop(store, worker, 3)
+        before = store.dump()
+        batch = prune_batch((incarnation, 1), (incarnation, 1))
+        silent = msgspec.structs.replace(batch.orders[1], rules=())
+        with pytest.raises(InvalidRulesError, match="has no rules"):
+            store.prune(msgspec.structs.replace(batch, orders=(batch.orders[0], silent)))
+        assert store.dump() == before
 
     def test_what_is_marked_is_out_of_sight(self, store: Store, worker: ScriptedWorker) -> None:
         before = store.info()
