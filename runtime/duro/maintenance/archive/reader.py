@@ -158,12 +158,13 @@ class Archive:
             try:
                 manifest = self._place.manifest_of(segment)
                 if manifest is None:
-                    measure_segment(self._place, segment)
+                    measured = measure_segment(self._place, segment)
                     with self._place.locked(0.0) as nobody_writes:
                         manifest = self._place.manifest_of(segment)
-                    if manifest is None and not nobody_writes:
+                        if manifest is None and nobody_writes:
+                            manifest = self._with_manifest(measured)
+                    if manifest is None:
                         continue  # it is being written just now
-                    manifest = manifest or self.manifest(segment)
                 for read in read_segment(self._place, manifest):
                     histories += 1
                     events += len(read.history.events)
@@ -179,6 +180,18 @@ class Archive:
         for name in self._place.lost():
             problem = f"{name} of archive {str(self.path)!r} is not there, or is no directory: {_LOST}"
             yield SegmentCheck(segment=name, problem=problem)
+
+    def _with_manifest(self, measured: Manifest) -> Manifest:
+        """The manifest of a segment that had lost it, written. The caller has the archive's lock.
+
+        Raises:
+            ArchiveDamagedError: it cannot be written.
+        """
+        try:
+            self._place.write_manifest(measured)
+        except OSError:
+            return self.manifest(measured.segment)
+        return measured
 
     # --- restoring ---------------------------------------------------------------------------------------------
 
