@@ -954,3 +954,18 @@ def test_the_ledger_says_where_a_run_kept_what_it_removed(archived: Cli) -> None
     assert archived("ledger", "show", kept["run_id"], "-o", "json").json == {"schema": "duroctl.prune_run/1", **kept}
     assert directory in archived("ledger", "show", kept["run_id"]).out
     assert "archive " not in archived("ledger", "show", plain["run_id"]).out
+
+
+def test_what_went_into_an_archive_is_not_called_gone(archived: Cli) -> None:
+    """Where the store cannot bring it back any more, what is said names what can."""
+    restore = f"`duroctl archive restore queue-1/3 --archive {archived.directory / 'arch'}`"
+    for command in (("prune", "queue-1/3", "--dry-run"), ("holds", "add", "queue-1/3", "--reason", "x")):
+        refused = archived(*command)
+        assert (refused.code, refused.out) == (8, "")
+        assert f"its history went into an archive, and {restore} brings it back" in refused.err
+    undone = archived("prune", "undo", "queue-1")
+    assert undone.lines[-1].endswith(
+        "had been reclaimed and come back from an archive alone: `duroctl archive list`, `duroctl archive restore`"
+    )
+    assert archived(*restore.strip("`").split()[1:]).code == 0
+    assert archived("prune", "queue-1/3", "--dry-run").code == 0
