@@ -221,7 +221,7 @@ def test_a_plan_in_a_file_is_carried_out_with_an_archive(loops: Cli) -> None:  #
 
 
 def test_a_stale_plan_or_one_of_another_store_is_refused_before_an_archive_is_made(loops: Cli) -> None:  # noqa: F811
-    assert loops("policy", "set", "--instance", "queue-1", "--keep-last", "4").code == 0
+    assert loops("policy", "set", "--instance", "queue-1", "--keep-last", "4", "--yes").code == 0
     assert loops("prune", "queue-1", "--plan-out", "plan.json").code == 0
     foreign = (loops.directory / "plan.json").read_text().replace('"store_id":"', '"store_id":"not-')
     (loops.directory / "foreign.json").write_text(foreign)
