@@ -5,7 +5,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from duro.errors import InvalidIdError, NotArchivedError, StoreNotFoundError, UsageError
+from duro.errors import InvalidIdError, StoreNotFoundError, UsageError
 from duroctl.parsing import Reference
 
 if TYPE_CHECKING:
@@ -93,9 +93,7 @@ def reference_in(archive: "Archive", text: str, *, listed: bool = False) -> Refe
         return one
     if whole:
         return Reference(text, None)
-    raise NotArchivedError(
-        f"archive {str(archive.path)!r} has nothing of {text!r}", hint="`duroctl archive list` shows what it has"
-    )
+    raise archive.without(f"has nothing of {text!r}")
 
 
 def _as_execution(text: str) -> Reference | None:

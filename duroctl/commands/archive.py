@@ -117,7 +117,6 @@ def show(
 
     Its events are shown by `history show`, which looks into the archive by itself.
     """
-    from duro.errors import NotArchivedError
     from duroctl.archives import opened, reference_in
     from duroctl.parsing import expand_ids
     from duroctl.render.archives import (
@@ -145,9 +144,7 @@ def show(
             return
         executions = found.executions(instance_id=instance_id)
         if not executions:
-            raise NotArchivedError(
-                f"archive {directory!r} has nothing of {text!r}", hint="`duroctl archive list` shows what it has"
-            )
+            raise found.without(f"has nothing of {text!r}")
         if session.output.format == "table":
             session.output.lines(instance_lines(executions, directory))
         else:

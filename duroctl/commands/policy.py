@@ -2,7 +2,7 @@
 
 import contextlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -253,7 +253,7 @@ def set_policy(
     }
     table = policy_table(counts, {"keep_within": keep_within, "interval": interval}, never=never)
     if instance is not None:
-        _set_of_instance(session, instance, table, dry_run=dry_run)
+        _set_of_instance(session, instance, table, dry_run=dry_run, yes=yes)
         return
     change_by_options(
         session,
@@ -264,26 +264,40 @@ def set_policy(
     )
 
 
-def _set_of_instance(session: Session, instance: str, table: "dict[str, Any]", *, dry_run: bool) -> None:
+def _set_of_instance(
+    session: Session, instance: str, table: "dict[str, Any] | None", *, dry_run: bool, yes: bool
+) -> None:
+    """``table`` None: it has no policy of its own any more."""
     from duro.model.retention import AutoPrune
     from duroctl.parsing import parse_duration
     from duroctl.policy_files import show_change
+    from duroctl.render.simulation import instance_line
     from duroctl.render.text import visible_field
 
-    policy: AutoPrune | str = "never"
-    if "never" not in table:
+    policy: AutoPrune | Literal["never"] | None = None
+    if table is not None and "never" in table:
+        policy = "never"
+    elif table is not None:
         durations = ("keep_within", "interval")
         policy = AutoPrune(
             **{key: parse_duration(each, key) if key in durations else each for key, each in table.items()}
         )
-    if dry_run:
-        document = {"instance_id": instance, "policy": str(policy)}
-        show_change(session, document, [visible_field(f"{instance} would be pruned by {policy}")])
-        return
-    with session.client() as client:
-        client.set_instance_policy(instance, "never" if isinstance(policy, str) else policy)
-    says = "is never pruned automatically" if isinstance(policy, str) else f"is pruned by {policy}"
-    session.note(visible_field(f"{instance} {says}"))
+    with session.client(read_only=dry_run) as client:
+        simulated = client.simulate_instance_policy(instance, policy)
+        impact = instance_line(instance, simulated)
+        if dry_run:
+            would = "have no policy of its own" if policy is None else f"be pruned by {policy}"
+            document = {"instance_id": instance, "policy": None if policy is None else str(policy)}
+            show_change(session, document, [visible_field(f"{instance} would {would}"), impact])
+            return
+        more = simulated.then.executions - simulated.now.executions
+        if more > 0 and not yes:
+            session.confirm("Set it?", [impact], f"this lets {more:,} more executions go")
+        client.set_instance_policy(instance, policy)
+    says = {"never": "is never pruned automatically", None: "has no policy of its own"}
+    told = says[policy] if policy is None or isinstance(policy, str) else f"is pruned by {policy}"
+    session.note(visible_field(f"{instance} {told}"))
+    session.note(impact)
 
 
 @command(
@@ -301,28 +315,22 @@ def unset_policy(
 ) -> None:
     """Take the policy of an orchestration out of the runtime_config.toml, or an instance's own out of the store.
 
-    What is less specific applies again.
+    What is less specific applies again. If more may be removed then, you are asked first.
     """
     from duro.settings.edit import edit_policy
-    from duroctl.policy_files import change_by_options, show_change
-    from duroctl.render.text import visible_field
+    from duroctl.policy_files import change_by_options
 
     _only_one(name, instance, default=default)
-    if instance is None:
-        change_by_options(
-            session,
-            lambda data: edit_policy(data, str(session.config_file), name, None),
-            dry_run=dry_run,
-            yes=yes,
-            unchanged=f"it has no policy for {'all others' if name is None else name}",
-        )
-    elif dry_run:
-        document = {"instance_id": instance, "policy": None}
-        show_change(session, document, [visible_field(f"{instance} would have no policy of its own")])
-    else:
-        with session.client() as client:
-            client.set_instance_policy(instance, None)
-        session.note(visible_field(f"{instance} has no policy of its own"))
+    if instance is not None:
+        _set_of_instance(session, instance, None, dry_run=dry_run, yes=yes)
+        return
+    change_by_options(
+        session,
+        lambda data: edit_policy(data, str(session.config_file), name, None),
+        dry_run=dry_run,
+        yes=yes,
+        unchanged=f"it has no policy for {'all others' if name is None else name}",
+    )
 
 
 def _only_one(name: str | None, instance: str | None, *, default: bool) -> None:

@@ -280,4 +280,5 @@ def _undo(session: Session, run_or_instance_id: str) -> None:
 
     with session.client() as client:
         undone = client.undo_prune(run_or_instance_id)
-    session.output.result(UNDONE, undone, undo_lines(undone, run_or_instance_id))
+        archived = bool(undone.gone and client.store.known_archives())
+    session.output.result(UNDONE, undone, undo_lines(undone, run_or_instance_id, archived=archived))

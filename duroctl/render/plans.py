@@ -163,8 +163,8 @@ def kept_lines(plan: PrunePlan, named: Mapping[str, Collection[int]]) -> Iterato
         yield f"  ... and {len(kept) - INSTANCES_SHOWN:,} more kept (--dry-run -o csv lists everything)"
 
 
-def undo_lines(undone: UndoResult, asked: str) -> Iterator[str]:
-    """``asked``: the run or the instance that was to be brought back."""
+def undo_lines(undone: UndoResult, asked: str, *, archived: bool = False) -> Iterator[str]:
+    """``asked``: the run or the instance that was to be brought back. ``archived``: the store has used an archive."""
     if undone.instances:
         whole = f" and {counted(undone.instances_restored, 'whole instance')}" if undone.instances_restored else ""
         where = ", ".join(undone.instances[:5])
@@ -179,7 +179,8 @@ def undo_lines(undone: UndoResult, asked: str) -> Iterator[str]:
     for taken in undone.taken[:INSTANCES_SHOWN]:
         yield visible_field(f"{taken} stays removed: its id, or one below it, is used again")
     if undone.gone:
-        yield f"{_executions(undone.gone)} had been reclaimed and cannot come back"
+        again = "come back from an archive alone: `duroctl archive list`, `duroctl archive restore`"
+        yield f"{_executions(undone.gone)} had been reclaimed and {again if archived else 'cannot come back'}"
 
 
 def grace_text(seconds: float) -> str:

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import msgspec
 
-from duro.maintenance.simulating import PolicySimulation, Removable, SimulatedName
+from duro.maintenance.simulating import InstanceSimulation, PolicySimulation, Removable, SimulatedName
 from duroctl.render.tables import Column, View
 from duroctl.render.text import visible_field
 from duroctl.render.units import counted, size
@@ -18,6 +18,14 @@ def change_lines(simulation: PolicySimulation) -> Iterator[str]:
         yield "what may be removed now stays the same"
     for each in changed:
         yield visible_field(f"{each.name}: {_amount(each.now)} may go now, {_amount(each.then)} after the change")
+
+
+def instance_line(instance_id: str, simulated: InstanceSimulation) -> str:
+    """What of an instance may go at once with another policy, and what may now."""
+    if simulated.now == simulated.then:
+        return "what may be removed now stays the same"
+    now, then = _amount(simulated.now), _amount(simulated.then)
+    return visible_field(f"{instance_id}: {now} may go now, {then} after the change")
 
 
 def total_line(simulation: PolicySimulation) -> str:

@@ -221,7 +221,7 @@ def test_a_plan_in_a_file_is_carried_out_with_an_archive(loops: Cli) -> None:  #
 
 
 def test_a_stale_plan_or_one_of_another_store_is_refused_before_an_archive_is_made(loops: Cli) -> None:  # noqa: F811
-    assert loops("policy", "set", "--instance", "queue-1", "--keep-last", "4").code == 0
+    assert loops("policy", "set", "--instance", "queue-1", "--keep-last", "4", "--yes").code == 0
     assert loops("prune", "queue-1", "--plan-out", "plan.json").code == 0
     foreign = (loops.directory / "plan.json").read_text().replace('"store_id":"', '"store_id":"not-')
     (loops.directory / "foreign.json").write_text(foreign)
@@ -693,7 +693,7 @@ def test_a_lost_manifest_or_catalogue_is_made_anew(purged: Cli, lost: str) -> No
     listed = purged("archive", "list", "-o", "json").out
     if lost in ("manifest", "both"):
         next(iter(manifests)).unlink()
-    if lost in ("catalogue", "both", "manifest"):
+    if lost in ("catalogue", "both"):
         (directory / "catalogue.db").unlink()
     if lost == "catalogue of zeros":
         (directory / "catalogue.db").write_bytes(bytes(8192))
@@ -964,3 +964,18 @@ def test_the_ledger_says_where_a_run_kept_what_it_removed(archived: Cli) -> None
     assert archived("ledger", "show", kept["run_id"], "-o", "json").json == {"schema": "duroctl.prune_run/1", **kept}
     assert directory in archived("ledger", "show", kept["run_id"]).out
     assert "archive " not in archived("ledger", "show", plain["run_id"]).out
+
+
+def test_what_went_into_an_archive_is_not_called_gone(archived: Cli) -> None:
+    """Where the store cannot bring it back any more, what is said names what can."""
+    restore = f"`duroctl archive restore queue-1/3 --archive {archived.directory / 'arch'}`"
+    for command in (("prune", "queue-1/3", "--dry-run"), ("holds", "add", "queue-1/3", "--reason", "x")):
+        refused = archived(*command)
+        assert (refused.code, refused.out) == (8, "")
+        assert f"its history went into an archive, and {restore} brings it back" in refused.err
+    undone = archived("prune", "undo", "queue-1")
+    assert undone.lines[-1].endswith(
+        "had been reclaimed and come back from an archive alone: `duroctl archive list`, `duroctl archive restore`"
+    )
+    assert archived(*restore.strip("`").split()[1:]).code == 0
+    assert archived("prune", "queue-1/3", "--dry-run").code == 0

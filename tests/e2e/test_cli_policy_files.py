@@ -253,6 +253,23 @@ def test_check_strict_names_workers_that_were_told_something_else(configured: Cl
         assert configured("policy", "check", "--strict").code == 0
 
 
+def test_a_policy_of_an_instance_that_lets_more_go_is_shown_and_asked_about(configured: Cli) -> None:
+    of_it = ("policy", "set", "--instance", "queue-1")
+    before = configured.dump()
+    asked = configured(*of_it, "--keep-last", "2")
+    assert (asked.code, asked.out, configured.dump()) == (2, "", before)
+    assert "this lets 8 more executions go, and there is no terminal to ask on; pass --yes" in asked.err
+    shown = configured(*of_it, "--keep-last", "2", "--dry-run")
+    assert shown.lines[-1].startswith("queue-1: 0 executions (0 B) may go now, 8 executions (")
+    assert configured.dump() == before
+    assert configured(*of_it, "--never").code == 0
+    done = configured(*of_it, "--keep-last", "2", "--yes")
+    assert (done.code, done.out) == (0, "")
+    assert "queue-1: 0 executions (0 B) may go now, 8 executions (" in done.err
+    assert configured(*of_it, "--keep-last", "3").code == 0
+    assert configured("policy", "unset", "--instance", "queue-1").code == 0
+
+
 def test_a_dry_run_is_a_document_with_json_output_and_no_list(configured: Cli) -> None:
     shown = configured("policy", "set", "Order", "--keep-last", "2", "--dry-run", "-o", "json").json
     assert (shown["schema"], shown["file"]) == ("duroctl.policy_change/1", FILE)

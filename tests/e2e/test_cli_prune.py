@@ -114,7 +114,7 @@ def test_a_plan_in_a_file_removes_what_it_shows_and_nothing_else(loops: Cli) -> 
 
 
 def test_a_plan_by_policy_is_refused_when_the_policy_has_changed(loops: Cli) -> None:
-    loops("policy", "set", "--instance", "queue-1", "--keep-last", "4")
+    loops("policy", "set", "--instance", "queue-1", "--keep-last", "4", "--yes")
     assert loops("prune", "queue-1", "--plan-out", "plan.json").code == 0
     loops("policy", "set", "--instance", "queue-1", "--never")
     assert "has changed since" in refused(loops, "prune", "--apply", "plan.json", "-y", code=5).err

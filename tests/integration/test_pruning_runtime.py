@@ -314,5 +314,5 @@ def test_pruned_executions_are_told_of_and_come_back(make_runtime: MakeRuntime) 
     client.remove_hold(undone.hold_ids[0])
     client.prune_executions("a", 1, grace_s=0)
     assert live(client, "a") == [4]
-    with pytest.raises(duro.ExecutionPrunedError, match="its history is gone"):
+    with pytest.raises(duro.ExecutionPrunedError, match="its history is gone from the store"):
         client.read_history("a", 2)

@@ -25,7 +25,16 @@ from duro.model.ledger import LedgerTotals, RunSource
 from duro.model.limits import PRUNE_GRACE_S, RETENTION_S_MAX, UNDO_HOLD_S
 from duro.model.policies import StatedPolicy
 from duro.model.pruning import Hold, HoldTarget, PrunePlan, PruneResult
-from duro.model.removal import Backlog, LedgerEntry, PrunedExecution, PruneRun, PruneScope, ReclaimResult, UndoResult
+from duro.model.removal import (
+    Backlog,
+    LedgerEntry,
+    PrunedExecution,
+    PruneFilter,
+    PruneRun,
+    PruneScope,
+    ReclaimResult,
+    UndoResult,
+)
 from duro.model.retention import (
     NEVER,
     AutoPrune,
@@ -44,7 +53,7 @@ from duro.version import __version__
 if TYPE_CHECKING:
     from duro.maintenance.explaining import PolicyExplanation
     from duro.maintenance.pruning import Progress, RunTerms
-    from duro.maintenance.simulating import PolicySimulation
+    from duro.maintenance.simulating import InstanceSimulation, PolicySimulation
 
 _EVERYTHING: Final = PruneScope()
 
@@ -266,15 +275,28 @@ class Pruning:
             InvalidRulesError: it is no policy. InstanceNotFoundError: there is no such instance.
         """
         check_instance_id(instance_id)
-        text = None
-        if policy is not None:
-            chosen: Policy = NEVER if policy == NEVER else as_auto_prune(policy, "policy")
-            stated = StatedPolicy(policy=chosen, origin=PolicyOrigin(PolicyKind.INSTANCE, instance_id))
-            text = msgspec.json.encode(stated).decode()
+        text = _policy_text(instance_id, policy)
         try:
             self.store.set_instance_policy(instance_id, text)
         except InstanceNotFoundError as error:
             raise self._instance_error(instance_id, error) from None
+
+    def simulate_instance_policy(
+        self, instance_id: str, policy: AutoPrune | int | Literal["never"] | None
+    ) -> "InstanceSimulation":
+        """What automatic pruning would let go of the instance if it had this policy of its own (None: none), beside
+        what it may let go now. Changes nothing.
+
+        Raises: as ``set_instance_policy``.
+        """
+        from duro.maintenance.simulating import simulate_instance
+
+        check_instance_id(instance_id)
+        text = _policy_text(instance_id, policy)
+        found = self.store.prunable_instances(PruneFilter(instance_ids=(instance_id,)), 1, 0)
+        if not found:
+            raise no_instance(self.store, instance_id)
+        return simulate_instance(self.store, found[0], text)
 
     def explain_policy(
         self, instance_id: str | None = None, *, name: str | None = None, version: str = ""
@@ -410,6 +432,15 @@ def source_of(plan: PrunePlan | RemovalPlan | None) -> RunSource:
 
         digest = hashlib.sha256(msgspec.json.encode(plan, order="deterministic")).hexdigest()[:32]
     return RunSource(host=os.uname().nodename, duro_version=__version__, plan_hash=digest)
+
+
+def _policy_text(instance_id: str, policy: AutoPrune | int | Literal["never"] | None) -> str | None:
+    """As the store keeps an instance's own. Raises InvalidRulesError."""
+    if policy is None:
+        return None
+    chosen: Policy = NEVER if policy == NEVER else as_auto_prune(policy, "policy")
+    stated = StatedPolicy(policy=chosen, origin=PolicyOrigin(PolicyKind.INSTANCE, instance_id))
+    return msgspec.json.encode(stated).decode()
 
 
 def _options(options: PruneOptions | int | None) -> PruneOptions | None:

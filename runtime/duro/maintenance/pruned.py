@@ -1,8 +1,10 @@
 """What is said of an execution that was pruned, and of an instance that is not there."""
 
+import shlex
 from typing import Final
 
 from duro.errors import ExecutionPrunedError, InstanceNotFoundError, InstanceRemovedError
+from duro.model.archive import CONFIGURED
 from duro.model.families import RemovedInstance
 from duro.model.ledger import LedgerRange
 from duro.model.removal import LedgerEntry, PrunedExecution
@@ -67,4 +69,9 @@ def _hint(pruned: PrunedExecution, now_ms: int) -> str:
         return f"until {until}, `duroctl prune undo {pruned.instance_id}` brings it back"
     if pruned.removal is RemovalState.PRUNED:
         return f"`duroctl prune undo {pruned.instance_id}` may still bring it back"
-    return "its history is gone"
+    for entry in reversed(pruned.entries):
+        if entry.run is not None and entry.run.archive is not None:
+            where = "" if entry.run.archive == CONFIGURED else f" --archive {shlex.quote(entry.run.archive)}"
+            again = f"`duroctl archive restore {pruned.instance_id}/{pruned.execution_id}{where}`"
+            return f"its history went into an archive, and {again} brings it back"
+    return "its history is gone from the store"

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import msgspec
 
@@ -102,6 +103,22 @@ def simulate(
             for each, total in sorted(totals.items())
         ),
     )
+
+
+class InstanceSimulation(NamedTuple):
+    """What automatic pruning may remove of an instance now, and what it may with another policy of its own."""
+
+    now: Removable
+    then: Removable
+
+
+def simulate_instance(store: Store, instance: PrunableInstance, policy: str | None) -> InstanceSimulation:
+    """``policy``: as the store keeps an instance's own; None: it has none. Reads no history and writes nothing."""
+    policies, holds, now_ms = ConfiguredPolicies(store), store.list_holds(), store.now_ms()
+    executions = [each for _, found in facts_of(store, [instance]) for each in found]
+    other = msgspec.structs.replace(instance, policy=policy)
+    now, then = (removable(policies, each, executions, holds, now_ms)[0] for each in (instance, other))
+    return InstanceSimulation(now, then)
 
 
 def with_file_everywhere(sources: tuple[PolicySources, ...], settings: RuntimeSettings) -> tuple[PolicySources, ...]:

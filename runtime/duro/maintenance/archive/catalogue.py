@@ -12,10 +12,10 @@ from typing import Any, Final, TypeAlias
 
 import msgspec
 
-from duro.errors import ArchiveDamagedError, ArchiveUnavailableError
+from duro.errors import ArchiveDamagedError, ArchiveError, ArchiveUnavailableError
 from duro.maintenance.archive import sql_catalogue as sql
 from duro.maintenance.archive.format import HistoryRead, Manifest
-from duro.maintenance.archive.place import CATALOGUE, ArchivePlace
+from duro.maintenance.archive.place import CATALOGUE, ArchiveFileError, ArchivePlace
 from duro.maintenance.archive.segments import measure_segment, read_segment
 from duro.model.archive import ArchivableExecution, ArchivableInstance
 from duro.model.status import ExecutionStatus
@@ -145,7 +145,7 @@ class Catalogue:
             self._connection.executemany(sql.INSERT_HISTORY, (_history_row(manifest, *each) for each in executions))
             self._connection.executemany(sql.INSERT_INSTANCE, (_instance_row(manifest, each) for each in instances))
 
-    def bring_up_to_date(self, *, repair: bool = False) -> list[ArchiveDamagedError]:
+    def bring_up_to_date(self, *, repair: bool = False) -> list[ArchiveError]:
         """Read the segments it does not know, forget those that are gone; what could not be read. ``repair``: a segment
         without a manifest, whose writer was interrupted, gets one (the caller has the archive's lock)."""
         there = set(self.place.segments())
@@ -156,7 +156,7 @@ class Catalogue:
         with self._writing():
             for segment in sorted(known - there):
                 self._forget(segment)
-        problems = []
+        problems: list[ArchiveError] = []
         for segment in sorted(there - known):
             try:
                 manifest = self.place.manifest_of(segment)
@@ -167,7 +167,7 @@ class Catalogue:
                     with self.place.errors("written"):
                         self.place.write_manifest(manifest)
                 self._read_in(manifest)
-            except ArchiveDamagedError as error:
+            except (ArchiveDamagedError, ArchiveFileError) as error:
                 problems.append(error)
         return problems
 
@@ -189,7 +189,7 @@ class Catalogue:
                     if len(waiting) >= _ROWS_A_BATCH:
                         self._add_read(manifest, waiting)
                 self._add_read(manifest, waiting)
-        except ArchiveDamagedError:
+        except (ArchiveDamagedError, ArchiveFileError):
             with self._writing():
                 self._forget(manifest.segment)
             raise

@@ -2,6 +2,7 @@
 symbolic link in it is followed."""
 
 import contextlib
+import errno
 import fcntl
 import os
 import re
@@ -33,6 +34,10 @@ _MANIFEST_BYTES_MAX: Final = 64 * 1024
 _LOCK_LOOK_S: Final = 0.05
 _LAST_MS: Final = 253_402_300_799_999
 """The last millisecond of the year 9999: a clock that is behind it does not make names that are none."""
+
+
+class ArchiveFileError(ArchiveUnavailableError):
+    """A segment or a manifest that is there cannot be read, whatever is true of the others."""
 
 
 class _Marker(msgspec.Struct, frozen=True):
@@ -103,6 +108,21 @@ class ArchivePlace:
             raise ArchiveUnavailableError(
                 f"archive {str(self.path)!r} cannot be {done}: {reason}",
                 hint=hint,
+            ) from error
+
+    @contextlib.contextmanager
+    def errors_of(self, path: Path) -> Iterator[None]:
+        """What the file system says of one file, as an error that concerns this file alone."""
+        try:
+            yield
+        except (OSError, ArchiveUnavailableError) as error:
+            if isinstance(error, ArchiveUnavailableError):
+                reason = error.message
+            else:
+                link = error.errno == errno.ELOOP
+                reason = "it is a symbolic link, and an archive has none" if link else error.strerror or str(error)
+            raise ArchiveFileError(
+                f"{str(path)!r} cannot be read: {reason}", hint="see to this file; no other of the archive is concerned"
             ) from error
 
     @contextlib.contextmanager
@@ -184,10 +204,11 @@ class ArchivePlace:
         """What stands beside it; None: nothing does.
 
         Raises:
+            ArchiveFileError: it cannot be read.
             ArchiveDamagedError: it is no manifest, or that of another segment.
         """
         path = _manifest_path(self.path_of(segment))
-        with self.errors("read"):
+        with self.errors_of(path):
             try:
                 data = self.read_file(path, _MANIFEST_BYTES_MAX)
             except FileNotFoundError:

@@ -59,7 +59,7 @@ class Archive:
         self._place.check()
         self.path = self._place.path
         self.store_id = store_id
-        self.problems: list[ArchiveDamagedError] = []
+        self.problems: list[ArchiveError] = []
         """Segments that could not be read when the catalogue was brought up to date."""
         self._catalogue = self._open()
 
@@ -128,6 +128,15 @@ class Archive:
         """Histories and segments."""
         return self._catalogue.count(self.store_id)
 
+    def without(self, what: str) -> NotArchivedError:
+        """The error ``what`` says, such as "has nothing of", as far as the archive can be read."""
+        broken = len(self.problems) + len(self._place.lost())
+        said, hint = f"archive {str(self.path)!r} {what}", "`duroctl archive list` shows what it has"
+        if broken:
+            said += " in what can be read of it"
+            hint = f"`duroctl archive verify` says what cannot ({broken} of its files)"
+        return NotArchivedError(said, hint=hint)
+
     def is_segment(self, name: str) -> bool:
         """Whether there is a segment of this name."""
         return self._place.is_segment(name)
@@ -176,12 +185,13 @@ class Archive:
             try:
                 manifest = self._place.manifest_of(segment)
                 if manifest is None:
-                    measure_segment(self._place, segment)
+                    measured = measure_segment(self._place, segment)
                     with self._place.locked(0.0) as nobody_writes:
                         manifest = self._place.manifest_of(segment)
-                    if manifest is None and not nobody_writes:
+                        if manifest is None and nobody_writes:
+                            manifest = self._with_manifest(measured)
+                    if manifest is None:
                         continue  # it is being written just now
-                    manifest = manifest or self.manifest(segment)
                 for read in read_segment(self._place, manifest):
                     histories += 1
                     events += len(read.history.events)
@@ -198,6 +208,18 @@ class Archive:
             problem = f"{name} of archive {str(self.path)!r} is not there, or is no directory: {_LOST}"
             yield SegmentCheck(segment=name, problem=problem)
 
+    def _with_manifest(self, measured: Manifest) -> Manifest:
+        """The manifest of a segment that had lost it, written. The caller has the archive's lock.
+
+        Raises:
+            ArchiveDamagedError: it cannot be written.
+        """
+        try:
+            self._place.write_manifest(measured)
+        except OSError:
+            return self.manifest(measured.segment)
+        return measured
+
     # --- restoring ---------------------------------------------------------------------------------------------
 
     def chosen(
@@ -213,19 +235,13 @@ class Archive:
         latest = max((each.incarnation for each in found), default=0)
         there = {each.execution_id: each for each in found if each.incarnation == latest}
         if not there:
-            raise NotArchivedError(
-                f"archive {str(self.path)!r} has nothing of instance {instance_id!r}",
-                hint="`duroctl archive list` shows what it has",
-            )
+            raise self.without(f"has nothing of instance {instance_id!r}")
         if execution_ids is None:
             removed = [number for number in sorted(there) if there[number].with_instance]
             return tuple(there[number] for number in (removed if removed and not everything else sorted(there)))
         missing = sorted(set(execution_ids) - there.keys())
         if missing:
-            raise NotArchivedError(
-                f"archive {str(self.path)!r} does not have {instance_id}/{missing[0]}",
-                hint="`duroctl archive list` shows what it has",
-            )
+            raise self.without(f"does not have {instance_id}/{missing[0]}")
         return tuple(there[number] for number in sorted(set(execution_ids)))
 
     def restore(

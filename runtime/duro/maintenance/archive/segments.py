@@ -173,7 +173,7 @@ def read_segment(place: ArchivePlace, manifest: Manifest) -> Iterator[HistoryRea
     """The histories of a segment, one at a time; the file and what stands in it are compared with the manifest.
 
     Raises:
-        ArchiveUnavailableError: it cannot be read.
+        ArchiveFileError: it cannot be read.
         ArchiveDamagedError: it is not as it was written. This may come after some histories.
     """
     found: Manifest | None = None
@@ -205,7 +205,7 @@ def _read(
     measured = _Measured(manifest)
     bound = CONTENT_BYTES_MAX if manifest is None else min(manifest.content_bytes, CONTENT_BYTES_MAX)
     try:
-        with place.errors("read"), place.open_file(path) as opened:
+        with place.errors_of(path), place.open_file(path) as opened:
             lines = Lines(_unpacked(measured.chunks(opened), bound))
             head = read_head(lines)
             for each in read_entries(lines):
