@@ -21,7 +21,7 @@ class AlwaysRoom(MemoryStore):
 
 @pytest.mark.parametrize("error", [StoreFullError("full"), CommitUnknownError("unknown")])
 def test_a_batch_that_fails_whatever_room_is_made_is_given_up(error: StoreError) -> None:
-    tries = []
+    tries: list[bool] = []
 
     def batch(small: bool) -> None:
         assert len(tries) < 100
