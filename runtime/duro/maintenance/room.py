@@ -16,6 +16,9 @@ _PAUSE_S: Final = 0.001
 _BATCHES_AT_A_STRETCH: Final = 10
 """Between two pauses, where nobody was in the way."""
 
+_TRIES_MAX: Final = 5
+"""Of one batch: a log that grows with each try and can be emptied, but not synced, looks like room for ever."""
+
 _POLITE_BATCHES: Final = 50
 """For so long after somebody was in the way every batch is a small one."""
 
@@ -31,17 +34,18 @@ class Room:
 
     def make(self, batch: Callable[[bool], T]) -> T:
         """What ``batch(False)`` returns. Where the disk is full, ``batch(True)``, a very small one, in the room that
-        can be made, as long as any can. A batch whose commit is unknown may be done twice: what is removed is not there
-        the second time.
+        can be made, as long as any can, a few times. A batch whose commit is unknown may be done twice: what is removed
+        is not there the second time.
 
         Raises: what ``batch`` raises.
         """
-        small = False
+        small, tries = False, 0
         while True:
             try:
                 return batch(small)
             except (StoreFullError, CommitUnknownError):
-                if not self._store.make_room():
+                tries += 1
+                if tries == _TRIES_MAX or not self._store.make_room():
                     raise
                 self._made = small = True
                 self._polite_until = self._batches + _POLITE_BATCHES
