@@ -12,10 +12,10 @@ import msgspec
 from duro.codec import decode_event, decode_payload, encode_payload, payload_from_text
 from duro.errors import (
     ExecutionNotFoundError,
-    ExecutionPrunedError,
     HistoryFormatError,
     InstanceExistsError,
     OrchestrationFailedError,
+    StateError,
     UnknownOrchestrationError,
     UsageError,
     WaitTimeoutError,
@@ -417,10 +417,14 @@ class Client(Space):
         """The store: what is in it and how large it is."""
         return self.store.info()
 
-    def _missing(self, instance_id: str, execution_id: int) -> ExecutionNotFoundError | ExecutionPrunedError:
-        """Why there is no such execution."""
+    def _missing(self, instance_id: str, execution_id: int) -> StateError:
+        """Why there is no such execution; its instance may have gone a moment ago."""
         pruned = self.store.find_pruned(instance_id, execution_id)
-        return _no_execution(instance_id, execution_id) if pruned is None else was_pruned(pruned, self.store.now_ms())
+        if pruned is not None:
+            return was_pruned(pruned, self.store.now_ms())
+        if self.store.get_instance(instance_id) is None:
+            return no_instance(self.store, instance_id)
+        return _no_execution(instance_id, execution_id)
 
     # --- inside ----------------------------------------------------------------------------------------------
 

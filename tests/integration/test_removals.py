@@ -4,6 +4,7 @@ is refused."""
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -675,3 +676,26 @@ def test_on_a_full_disk_a_prune_goes_on_in_small_batches_in_the_room_that_can_be
     monkeypatch.setattr(store, "make_room", lambda: True)
     assert client.prune_executions_bulk(1, grace_s=0).executions_deleted == 3
     assert sizes[1] < sizes[0]
+
+
+@pytest.mark.parametrize("grace_s", [0, 60])
+def test_an_instance_that_is_removed_while_it_is_read_is_told_of_as_removed(
+    store: Store,
+    worker: ScriptedWorker,
+    client: duro.Client,
+    clock: ManualClock,
+    monkeypatch: pytest.MonkeyPatch,
+    grace_s: float,
+) -> None:
+    """And not as one that never had this execution."""
+    end(store, worker, "o")
+    clock.advance(10_000)
+    read = store.read_history
+
+    def removed_before(*asked: Any) -> Any:
+        client.purge_instances(NOW, grace_s=grace_s)
+        return read(*asked)
+
+    monkeypatch.setattr(store, "read_history", removed_before)
+    with pytest.raises(duro.InstanceNotFoundError, match="instance 'o'"):
+        client.read_history("o")
