@@ -110,11 +110,14 @@ def change_in_editor(session: "Session", *, yes: bool) -> None:
     copy.write_bytes(before)
     kept = f"your edit is kept in {copy}"
     try:
-        after = _edited(copy, file, kept)
+        after = _edited(copy, before, file, kept)
         if after == before:
             session.note("nothing was changed")
         else:
             _save(session, path, before, after, dry_run=False, yes=yes)
+    except _EmptiedError:
+        shutil.rmtree(directory)
+        raise
     except DeclinedError as error:
         if copy.read_bytes() == before:
             shutil.rmtree(directory)
@@ -132,6 +135,10 @@ def change_in_editor(session: "Session", *, yes: bool) -> None:
             session.note(kept)
         raise error
     shutil.rmtree(directory)
+
+
+class _EmptiedError(DeclinedError):
+    """Nothing is left of the edit."""
 
 
 def vain_in_store(session: "Session", data: bytes, settings: RuntimeSettings) -> Iterator[FileProblem]:
@@ -159,11 +166,13 @@ def vain_in_store(session: "Session", data: bytes, settings: RuntimeSettings) ->
             yield FileProblem(settings.file, 0, 0, message, hint)
 
 
-def _edited(copy: Path, file: str, kept: str) -> bytes:
+def _edited(copy: Path, before: bytes, file: str, kept: str) -> bytes:
     """What the copy is when its settings can be used."""
     line = column = 0
     while True:
         _run_editor(copy, line, column)
+        if not copy.exists() or (before.strip() and not copy.read_bytes().strip()):
+            raise _EmptiedError("the edit is empty, nothing was changed")
         after = read_file(copy, str(copy))
         try:
             read_settings(after, file)

@@ -253,6 +253,13 @@ def test_check_strict_names_workers_that_were_told_something_else(configured: Cl
         assert configured("policy", "check", "--strict").code == 0
 
 
+@pytest.mark.parametrize("script", [': > "$last"', 'echo > "$last"', 'rm -f "$last"'])
+def test_an_edit_with_nothing_left_in_it_changes_nothing(configured: Cli, script: str) -> None:
+    done = configured("policy", "edit", "-y", EDITOR=editor(configured, "empties", script))
+    assert (done.code, done.out, text(configured)) == (4, "", TEXT)
+    assert done.err == "duroctl: error: the edit is empty, nothing was changed\n"
+
+
 def test_a_policy_of_an_instance_that_lets_more_go_is_shown_and_asked_about(configured: Cli) -> None:
     of_it = ("policy", "set", "--instance", "queue-1")
     before = configured.dump()

@@ -751,6 +751,39 @@ def test_two_archivers_at_once_write_every_history_once(tmp_path: Path, place: P
     store.close()
 
 
+def test_what_comes_while_an_archive_is_written_is_left_to_the_next_who_writes(store: Store, place: Path) -> None:
+    """Beside loops that never pause, it would be a segment for every execution, and go on for ever."""
+    loops, _ = marked_loops(store, str(place))
+
+    def one_more(_: object) -> None:
+        loops.go_on()
+        store.prune(prune_batch((loops.incarnation("a"), 1), archive=str(place)))
+        assert len(loops.live("a")) == 1
+        assert len(list(place.glob("*/*.zst"))) < 10, "it goes on and on"
+
+    (outcome,) = Archiver(store, None).write_all(one_more)
+    assert (outcome.segments, outcome.histories, outcome.waiting, outcome.problem) == (1, 6, 0, "")
+    (waiting,) = store.waiting_archives()
+    assert waiting.executions == 1
+    (outcome,) = Archiver(store, None).write_all()
+    assert (outcome.segments, outcome.histories, store.waiting_archives()) == (1, 1, ())
+
+
+def test_one_archive_whose_loops_never_pause_keeps_no_other_waiting(memory: Store, tmp_path: Path) -> None:
+    loops, _ = marked_loops(memory, str(tmp_path / "one"))
+    loops.start("c")
+    loops.go_on(2)
+    memory.prune(prune_batch((loops.incarnation("c"), 1), archive=str(tmp_path / "two")))
+
+    def one_more(_: object) -> None:
+        loops.go_on()
+        memory.prune(prune_batch((loops.incarnation("a"), 1), archive=str(tmp_path / "one")))
+        assert len(list(tmp_path.glob("*/*/*.zst"))) < 10, "it goes on and on"
+
+    outcomes = Archiver(memory, None).write_all(one_more)
+    assert [(each.segments, each.histories, each.problem) for each in outcomes] == [(1, 6, ""), (1, 2, "")]
+
+
 def test_somebody_who_writes_is_not_waited_for_without_being_asked_to(memory: Store, place: Path) -> None:
     marked_loops(memory, str(place))
     ArchivePlace(place).prepare()

@@ -105,19 +105,25 @@ class Archiver:
         self._places: dict[Path, ArchivePlace] = {}
         self._catalogue: Catalogue | None = None
         self._helper: Executor | None = None
+        self._left: dict[str, int] | None = None
+        """Of what waited for each archive when this round began, how much still does; None: a step begins one."""
         self.unavailable: dict[str, ArchiveError] = {}
 
     def step(self) -> ArchiveStep:
-        """Write one segment, if anything waits for an archive that can be used.
+        """Write one segment, if anything waits for an archive that can be used. Steps are rounds: what comes while one
+        goes on is left to the next, for else a loop that never pauses would become a segment for every execution.
 
         Raises:
             StoreError: the store. What is in the archive by then stays there, and is written once more later.
         """
-        excluding = list(self.unavailable)
+        if self._left is None:
+            self._left = {each.archive: each.executions + each.instances for each in self._store.waiting_archives()}
+        excluding = [*self.unavailable, *(archive for archive, left in self._left.items() if left <= 0)]
         executions = self._store.list_unarchived(1, excluding)
         instances = () if executions else self._store.list_unarchived_instances(1, excluding)
         waiting: Sequence[ArchivableExecution | ArchivableInstance] = executions or instances
         if not waiting:
+            self._left = None
             return ArchiveStep()
         archive = waiting[0].archive
         try:
@@ -145,6 +151,7 @@ class Archiver:
                     level=self._level,
                 )
                 self._finish(place, manifest, segment)
+            self._left[archive] = self._left.get(archive, 0) - len(segment.pruned) - len(segment.whole)
         except ArchiveError as error:
             self.unavailable[archive] = error
             return ArchiveStep(archive=archive, more=True)
@@ -159,8 +166,8 @@ class Archiver:
         )
 
     def write_all(self, progress: Callable[[int], object] | None = None) -> tuple[ArchiveOutcome, ...]:
-        """Step by step until nothing waits that can be archived, with a thread that reads ahead; what became of each
-        archive. ``progress`` is told how many histories were written so far."""
+        """Step by step until all is written that waits now and can be archived, with a thread that reads ahead; what
+        became of each archive. ``progress`` is told how many histories were written so far."""
         written: dict[str, list[int]] = defaultdict(lambda: [0, 0, 0, 0])
         histories = 0
         try:
@@ -186,7 +193,7 @@ class Archiver:
                 histories=written[archive][1],
                 events=written[archive][2],
                 file_bytes=written[archive][3],
-                waiting=waiting.get(archive, 0),
+                waiting=waiting.get(archive, 0) if archive in problems else 0,  # else it came meanwhile
                 problem=problems.get(archive, ""),
             )
             for archive in sorted({*written, *waiting})
@@ -195,6 +202,7 @@ class Archiver:
     def forget(self) -> None:
         """Try every archive again. One that was there and has vanished is not made again: its volume is not mounted."""
         self.unavailable = {}
+        self._left = None
 
     def _place(self, archive: str) -> ArchivePlace:
         path = self._path(archive)
