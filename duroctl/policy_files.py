@@ -20,7 +20,7 @@ from duroctl.errors import DeclinedError
 from duroctl.output import write_line
 from duroctl.parsing import parse_count, parse_duration
 from duroctl.render.problems import problem_line
-from duroctl.render.simulation import change_lines, simulation_json
+from duroctl.render.simulation import change_lines, more_text, simulation_json
 from duroctl.render.text import visible, visible_field
 
 if TYPE_CHECKING:
@@ -242,8 +242,7 @@ def _save(session: "Session", path: Path, before: bytes, after: bytes, *, dry_ru
         show_change(session, {"file": file, "diff": diff, "simulation": simulation}, shown)
         return
     if simulated is not None and simulated.removes_more and not yes:
-        more = simulated.then.executions - simulated.now.executions
-        session.confirm("Save it?", shown, f"this lets {more:,} more executions go")
+        session.confirm("Save it?", shown, more_text(simulated))
 
     def replaced(now: bytes) -> bytes:
         if now != before:

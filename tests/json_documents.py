@@ -931,6 +931,9 @@ _REMOVE: Final = (
                         ),
                         "now": shared("removable", "What may go now, of all"),
                         "then": shared("removable", "What may go after the change, of all"),
+                        "purgeable_now": count("Whole instances that may go now"),
+                        "purgeable_then": count("Whole instances that may go after the change"),
+                        "loosened": each(text("A sentence"), "What else is removed, or no longer kept"),
                     },
                     "What the change lets go at once; null: there is no store",
                 )
@@ -949,6 +952,9 @@ _REMOVE: Final = (
             "names": each(shared("record"), "The orchestrations, by name"),
             "now": shared("removable", "What may go now, of all"),
             "then": shared("removable", "What may go if all workers read the file, of all"),
+            "purgeable_now": count("Whole instances that may go now"),
+            "purgeable_then": count("Whole instances that may go if all workers read the file"),
+            "loosened": each(text("A sentence"), "What else is removed, or no longer kept"),
         },
         {
             "name": NAME,

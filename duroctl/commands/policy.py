@@ -373,7 +373,7 @@ def simulate(session: Session, policy: _PolicyOption = None, name: _OfNameOption
     Changes nothing and reads no histories. Policies of the code and of instances count as they would then.
     """
     from duroctl.policy_files import found_file
-    from duroctl.render.simulation import SIMULATED, simulation_json, total_line
+    from duroctl.render.simulation import SIMULATED, other_lines, simulation_json, total_line
 
     file = policy if policy is not None else str(found_file(session))
     with session.client(read_only=True) as client:
@@ -385,3 +385,5 @@ def simulate(session: Session, policy: _PolicyOption = None, name: _OfNameOption
     if not simulated.published:
         session.note("no worker has published what it was told, so nothing is removed automatically now")
     session.note(total_line(simulated))
+    for line in other_lines(simulated):
+        session.note(line)

@@ -12,12 +12,31 @@ from duroctl.render.units import counted, size
 
 
 def change_lines(simulation: PolicySimulation) -> Iterator[str]:
-    """What may go at once and may not yet, by orchestration; one line if it is the same."""
+    """What may go at once and may not yet, by orchestration, and what else changes; one line if it is the same."""
     changed = [each for each in simulation.names if each.now != each.then]
-    if not changed:
-        yield "what may be removed now stays the same"
     for each in changed:
         yield visible_field(f"{each.name}: {_amount(each.now)} may go now, {_amount(each.then)} after the change")
+    others = [*other_lines(simulation)]
+    yield from others
+    if not changed and not others:
+        yield "what may be removed now stays the same"
+
+
+def other_lines(simulation: PolicySimulation) -> Iterator[str]:
+    """What changes beside what pruning may remove."""
+    now, then = simulation.purgeable_now, simulation.purgeable_then
+    if now != then:
+        yield f"[purge]: {counted(now, 'whole instance')} may go now, {then:,} after the change"
+    yield from map(visible_field, simulation.loosened)
+
+
+def more_text(simulation: PolicySimulation) -> str:
+    """The question's reason, for a change that removes more."""
+    executions = simulation.then.executions - simulation.now.executions
+    instances = simulation.purgeable_then - simulation.purgeable_now
+    more = [f"{executions:,} more executions"] if executions > 0 else []
+    more += [f"{instances:,} more whole instances"] if instances > 0 else []
+    return f"this lets {' and '.join(more) or 'more'} go"
 
 
 def instance_line(instance_id: str, simulated: InstanceSimulation) -> str:

@@ -3,6 +3,7 @@
 import json
 import os
 import stat
+import time
 from pathlib import Path
 
 import pytest
@@ -192,6 +193,62 @@ def test_a_file_that_somebody_else_changed_meanwhile_is_not_overwritten(configur
     assert text(configured) == TEXT + "# mine\n"
 
 
+# --- what else may go --------------------------------------------------------------------------------------------
+
+MORE = """
+[purge]
+keep_within = "1s"
+
+[orphans]
+enabled = true
+"""
+
+
+def test_an_edit_that_lets_whole_instances_and_orphans_go_is_shown_and_asked_about(configured: Cli) -> None:
+    assert configured("instances", "terminate", "other", "--reason", "enough", "--yes").code == 0
+    time.sleep(1.1)  # as long as it is kept
+    (configured.directory / "more").write_text(MORE)
+    command = editor(configured, "ed", f'cat {configured.directory}/more >> "$last"')
+    refused = configured("policy", "edit", EDITOR=command)
+    assert refused.code == 2
+    assert "this lets 2 more whole instances go, and there is no terminal to ask on" in refused.err
+    assert text(configured) == TEXT
+    saved = configured("policy", "edit", "--yes", EDITOR=command)
+    assert saved.code == 0, saved
+    assert text(configured) == TEXT + MORE
+    assert "[purge]: 0 whole instances may go now, 2 after the change" in saved.err
+    assert "[orphans]: sweeps remove more orphans (min_age=" in saved.err
+    assert "stays the same" not in saved.err
+    (configured.directory / "new.toml").write_text(TEXT + MORE)
+    simulated = configured("policy", "simulate", "--policy", "new.toml")
+    assert "[purge]: 0 whole instances may go now, 2 after the change" in simulated.err
+    document = configured("policy", "simulate", "--policy", "new.toml", "-o", "json").json
+    assert (document["purgeable_now"], document["purgeable_then"], len(document["loosened"])) == (0, 2, 1)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "says"),
+    [
+        ("", '[pruning]\nchildren = "settled"\n', "[pruning] children: settled children go"),
+        ('[archive]\nenabled = true\ndirectory = "kept"\n', "", "[archive]: what goes is no longer kept"),
+        ("[orphans]\nenabled = true\n", '[orphans]\nenabled = true\nmin_age = "30m"\n', "[orphans]: sweeps remove"),
+    ],
+)
+def test_what_is_kept_no_longer_is_said_and_asked_about_and_the_way_back_is_not(
+    configured: Cli, before: str, after: str, says: str
+) -> None:
+    store = '[store]\nurl = "sqlite:///duro.db"\n'
+    for now, then, more in ((before, after, True), (after, before, False)):
+        (configured.directory / FILE).write_text(store + now)
+        (configured.directory / "then").write_text(store + then)
+        command = editor(configured, "ed", f'cat {configured.directory}/then > "$last"')
+        done = configured("policy", "edit", EDITOR=command)
+        assert (done.code, "this lets more go" in done.err) == ((2, True) if more else (0, False)), done
+        if more:
+            assert says in configured("policy", "edit", "--yes", EDITOR=command).err
+        assert text(configured) == store + then
+
+
 # --- what it would do, and what it says in vain -------------------------------------------------------------------
 
 
@@ -232,7 +289,7 @@ def test_show_says_what_prunes_each_orchestration_and_where_that_is_said(configu
 
 def test_check_strict_finds_what_is_said_in_vain_with_its_place(configured: Cli) -> None:
     (configured.directory / FILE).write_text(
-        TEXT + '\n[pruning.overrides.Ordre]\nkeep_last = 1\n[orphans]\nmin_age = "2h"\n'
+        TEXT + '\n[pruning.overrides.Ordre]\nkeep_last = 1\n[orphans]\nmin_age = "30m"\n'
     )
     assert configured("policy", "check").code == 0
     done = configured("policy", "check", "--strict")

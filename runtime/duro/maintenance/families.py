@@ -339,17 +339,8 @@ def plan_purge(store: Store, options: PurgeOptions | None, scope: PruneScope) ->
         PolicyUnknownError: no options, and nobody says what to purge.
     """
     policies = ConfiguredPolicies(store)
-    rules_of, overrides = _purge_rules(policies, options)
-    hold_revision, holds, now_ms = store.hold_revision(), store.list_holds(), store.now_ms()
-    newest = cache(store.newest_finished)
-    items: list[RemovalItem] = []
-    taken: set[int] = set()
-    found = finished(store, scope)
-    while part := list(islice(found, _FAMILIES_A_READ)):
-        for family in store.families([each.incarnation for each in part]):
-            chosen, origin = rules_of(family.root.name)
-            verdict = verdict_on(family, chosen, holds, now_ms, newest=newest, overrides=overrides)
-            items.append(_item(family, chosen, origin, verdict, taken))
+    hold_revision, now_ms = store.hold_revision(), store.now_ms()
+    items = list(_purge_items(store, policies, options, scope, now_ms))
     if options is None and items and all(item.origin.kind is PolicyKind.NONE for item in items):
         raise _nobody_says()
     return RemovalPlan(
@@ -361,6 +352,28 @@ def plan_purge(store: Store, options: PurgeOptions | None, scope: PruneScope) ->
         totals=removal_totals(items),
         kind=RemovalKind.PURGE,
     )
+
+
+def _purge_items(
+    store: Store, policies: ConfiguredPolicies, options: PurgeOptions | None, scope: PruneScope, now_ms: int
+) -> Iterator[RemovalItem]:
+    rules_of, overrides = _purge_rules(policies, options)
+    holds, newest = store.list_holds(), cache(store.newest_finished)
+    taken: set[int] = set()
+    found = finished(store, scope)
+    while part := list(islice(found, _FAMILIES_A_READ)):
+        for family in store.families([each.incarnation for each in part]):
+            chosen, origin = rules_of(family.root.name)
+            verdict = verdict_on(family, chosen, holds, now_ms, newest=newest, overrides=overrides)
+            yield _item(family, chosen, origin, verdict, taken)
+
+
+def purgeable_instances(store: Store, policies: ConfiguredPolicies, scope: PruneScope) -> int:
+    """How many instances ``policies`` let go of whole. Reads no history and writes nothing."""
+    if not any(sources.purges for sources in policies.sources):
+        return 0
+    items = _purge_items(store, policies, None, scope, store.now_ms())
+    return sum(item.instances for item in items if not item.verdict.keep)
 
 
 def purge_orders(

@@ -1,19 +1,23 @@
 """What automatic pruning would remove now if every worker had read another runtime_config.toml."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import msgspec
 
+from duro.maintenance.families import purgeable_instances
 from duro.maintenance.file_sources import with_file
-from duro.maintenance.policies import ConfiguredPolicies
+from duro.maintenance.policies import ConfiguredPolicies, children_of
 from duro.maintenance.pruning import facts_of, filter_of, instances_of
+from duro.model.families import OrphanRules
 from duro.model.policies import PolicySources
 from duro.model.pruning import ExecutionFacts, Hold
 from duro.model.removal import PrunableInstance, PruneScope
 from duro.model.retention import PolicyKind, PolicyOrigin
+from duro.model.status import FINAL_INSTANCE_STATUSES, ChildrenPolicy
 from duro.retention.plan import instance_plan, prune_plan
+from duro.retention.purging import united_orphan_rules
 from duro.settings.values import RuntimeSettings
 from duro.stores.base import Store
 
@@ -46,11 +50,16 @@ class SimulatedName(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PolicySimulation(msgspec.Struct, frozen=True, kw_only=True):
-    """``names`` in order. ``file`` is what errors call it. ``published``: whether any worker has said what applies."""
+    """``names`` in order. ``file`` is what errors call it. ``published``: whether any worker has said what applies.
+    ``purgeable_now`` and ``purgeable_then``: whole instances that may go. ``loosened``: what else is removed, or no
+    longer kept, with the file, one sentence each."""
 
     file: str
     published: bool
     names: tuple[SimulatedName, ...]
+    purgeable_now: int = 0
+    purgeable_then: int = 0
+    loosened: tuple[str, ...] = ()
 
     @property
     def now(self) -> Removable:
@@ -62,8 +71,9 @@ class PolicySimulation(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def removes_more(self) -> bool:
-        """Whether any orchestration loses executions that it keeps now."""
-        return any(each.then.executions > each.now.executions for each in self.names)
+        """Whether anything goes that is kept now."""
+        executions = any(each.then.executions > each.now.executions for each in self.names)
+        return executions or self.purgeable_then > self.purgeable_now or bool(self.loosened)
 
 
 def simulate(
@@ -102,6 +112,9 @@ def simulate(
             )
             for each, total in sorted(totals.items())
         ),
+        purgeable_now=purgeable_instances(store, now, PruneScope(name=name)),
+        purgeable_then=purgeable_instances(store, then, PruneScope(name=name)),
+        loosened=tuple(loosened(now.sources, then.sources)),
     )
 
 
@@ -119,6 +132,24 @@ def simulate_instance(store: Store, instance: PrunableInstance, policy: str | No
     other = msgspec.structs.replace(instance, policy=policy)
     now, then = (removable(policies, each, executions, holds, now_ms)[0] for each in (instance, other))
     return InstanceSimulation(now, then)
+
+
+def loosened(now: Sequence[PolicySources], then: Sequence[PolicySources]) -> Iterator[str]:
+    """What else is removed, or no longer kept, when workers that were told ``now`` are told ``then``."""
+    if children_of(now) is ChildrenPolicy.KEEP and children_of(then) is ChildrenPolicy.SETTLED:
+        yield "[pruning] children: settled children go with the execution that spawned them"
+    before, after = united_orphan_rules(now), united_orphan_rules(then)
+    if after is not None and (before is None or _lets_more_go(before[0], after[0])):
+        yield f"[orphans]: sweeps remove more orphans ({after[0]})"
+    if any(each.archive_enabled for each in now) and not any(each.archive_enabled for each in then):
+        yield "[archive]: what goes is no longer kept in the archive"
+
+
+def _lets_more_go(before: OrphanRules, after: OrphanRules) -> bool:
+    """None: all statuses."""
+    every = frozenset(FINAL_INSTANCE_STATUSES)
+    statuses = [every if each.child_status is None else frozenset(each.child_status) for each in (before, after)]
+    return after.min_age_s < before.min_age_s or not statuses[1] <= statuses[0]
 
 
 def with_file_everywhere(sources: tuple[PolicySources, ...], settings: RuntimeSettings) -> tuple[PolicySources, ...]:
