@@ -243,7 +243,7 @@ def _carry_out(
     from duroctl.archives import check_kept
     from duroctl.errors import PartlyDoneError
     from duroctl.pruning import apply_with_progress
-    from duroctl.render.plans import RESULT, kept_lines, plan_lines, result_lines
+    from duroctl.render.plans import RESULT, held_lines, kept_lines, plan_lines, result_lines
 
     if not plan.totals.executions_removed:
         _nothing(session, plan, named)
@@ -253,7 +253,8 @@ def _carry_out(
         why = f"this prunes {plan.totals.executions_removed:,} executions"
         session.confirm(f"Prune them?{undo}", plan_lines(plan), why)
     result, interrupted = apply_with_progress(session, client, plan, terms)
-    session.output.result(RESULT, result, [*result_lines(result, terms.grace_s), *kept_lines(plan, named)])
+    said = [*result_lines(result, terms.grace_s), *held_lines(plan), *kept_lines(plan, named)]
+    session.output.result(RESULT, result, said)
     if interrupted:
         session.note("interrupted; what is above was done, and the rest was not")
         raise typer.Exit(130)
@@ -267,10 +268,10 @@ def _carry_out(
 
 def _nothing(session: Session, plan: "PrunePlan", named: "_Executions") -> None:
     from duro.model.pruning import PruneResult
-    from duroctl.render.plans import RESULT, kept_lines
+    from duroctl.render.plans import RESULT, held_lines, kept_lines
 
     result: PruneResult = PruneResult(instances_processed=len(plan.instances))
-    session.output.result(RESULT, result, ["nothing to prune", *kept_lines(plan, named)])
+    session.output.result(RESULT, result, ["nothing to prune", *held_lines(plan), *kept_lines(plan, named)])
     for warning in plan.warnings:
         session.note(warning.text)
 

@@ -19,6 +19,8 @@ PLAN_SCHEMA: Final = "duroctl.prune_plan/1"
 INSTANCES_SHOWN: Final = 20
 """Instances a person is shown of a plan; the totals are of all."""
 
+_HELD: Final = "held:"
+
 
 class PlannedExecution(NamedTuple):
     """One execution of a plan, as a row."""
@@ -147,6 +149,20 @@ def result_lines(result: PruneResult, grace_s: float) -> Iterator[str]:
         yield visible_field(f"skipped {skipped.instance_id}/{skipped.execution_id}: {skipped.why}")
     if len(result.skipped) > INSTANCES_SHOWN:
         yield f"... and {len(result.skipped) - INSTANCES_SHOWN} more were skipped"
+
+
+def held_lines(plan: PrunePlan) -> Iterator[str]:
+    """How many executions stay for nothing but holds, and which holds these are."""
+    held = [
+        row.item.verdict.reasons
+        for row in planned(plan)
+        if row.item.verdict.keep and all(reason.startswith(_HELD) for reason in row.item.verdict.reasons)
+    ]
+    holds = dict.fromkeys(reason.removeprefix(_HELD) for reasons in held for reason in reasons)
+    if held:
+        names = visible_field(", ".join([*holds][:3])) + (", ..." if len(holds) > 3 else "")
+        stay = "stays" if len(held) == 1 else "stay"
+        yield f"{_executions(len(held))} {stay} for nothing but {names}; `duroctl holds remove` lets them go"
 
 
 def kept_lines(plan: PrunePlan, named: Mapping[str, Collection[int]]) -> Iterator[str]:

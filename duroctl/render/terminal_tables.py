@@ -19,7 +19,8 @@ _STYLES: Final = {
 _BLOCKED: Final = "1;31"
 _HEADING: Final = "1"
 _INDENT: Final = 2
-_FOLDED: Final = ("id", "text")
+_SHORT_ID: Final = 24
+"""Cells up to which ids are not folded, unless nothing else helps: one that is whole can be copied."""
 
 
 class _Cell(NamedTuple):
@@ -46,11 +47,15 @@ def table_lines(
     headings = [column.heading or "" for column in shown]
     rows = [[_cell(column, record, now_ms, encodable) for column in shown] for record in records]
     natural = [max(cells(each.text) for each in of) for of in zip(map(_Cell, headings), *rows, strict=True)]
-    least = [
-        least_width(each, column.heading or "") if column.kind in _FOLDED else each
-        for column, each in zip(shown, natural, strict=True)
-    ]
-    widths = column_widths(natural, least, width)
+    widths = None
+    for whole in (_SHORT_ID, 0):
+        least = [
+            least_width(each, column.heading or "")
+            if column.kind == "text" or (column.kind == "id" and each > whole)
+            else each
+            for column, each in zip(shown, natural, strict=True)
+        ]
+        widths = widths or column_widths(natural, least, width)
     if widths is not None:
         right = [column.kind in ("number", "bytes", "share") for column in shown]
         for row in [[_Cell(heading, _HEADING) for heading in headings], *rows]:

@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import json
 import os
+import shutil
 import signal
 import sqlite3
 import stat
@@ -645,6 +646,17 @@ def test_without_any_archive_it_says_what_to_do(loops: Cli) -> None:  # noqa: F8
             f"there is no archive '{loops.directory / 'gone'}'; check the path, and that its volume is mounted" in said
         )
     assert not (loops.directory / "gone").exists()
+
+
+def test_where_the_last_archive_is_gone_the_others_are_named(archived: Cli) -> None:
+    assert archived("prune", "other", "--keep-last", "9", "--now", "--yes", "--archive", "second").code == 0
+    shutil.rmtree(archived.directory / "second")
+    for command in (("list",), ("verify",), ("show", "queue-1"), ("restore", "queue-1")):
+        said = refused(archived, "archive", *command, code=10).err
+        assert f"there is no archive '{archived.directory / 'second'}'" in said
+        assert f"this store has also used '{archived.directory / 'arch'}'" in said
+    said = refused(archived, "archive", "list", "--archive", "second", code=10).err
+    assert "has also used" not in said
 
 
 # --- archive verify --------------------------------------------------------------------------------------------------

@@ -216,6 +216,19 @@ def test_texts_are_folded_where_the_terminal_is_too_narrow_and_begin_no_line() -
     ]
 
 
+def test_short_ids_are_whole_as_long_as_other_texts_can_be_folded() -> None:
+    columns = (
+        Column("id", "RUN", "id", lambda row: row[0]),
+        Column("by", "BY", "text", lambda row: row[1]),
+    )
+    rows = [("run-123456789", "somebody with a long name")]
+    assert list(table_lines(columns, rows, 0, 30, colours=False)) == [
+        "RUN            BY",
+        "run-123456789  somebody with a",
+        "                long name",
+    ]
+
+
 def test_a_table_that_is_too_wide_comes_as_a_line_for_every_cell() -> None:
     assert table(22) == [
         "INSTANCE  queue-1",

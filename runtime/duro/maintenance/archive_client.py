@@ -47,7 +47,15 @@ class Archives(Families):
         """
         from duro.maintenance.archive.reader import Archive
 
-        return Archive(self._archive(directory), store_id=None if any_store else self.store.store_id())
+        path = self._archive(directory)
+        try:
+            return Archive(path, store_id=None if any_store else self.store.store_id())
+        except ArchiveUnavailableError as error:
+            others = [each.directory for each in self.store.known_archives() if each.directory != str(path)]
+            if directory is not None or not others:
+                raise
+            hint = f"{error.hint}; this store has also used {', '.join(map(repr, others))}"
+            raise ArchiveUnavailableError(error.message, hint=hint) from error
 
     def waiting_archives(self) -> tuple[WaitingArchive, ...]:
         """What is removed and stays in the store until its archive has it, by archive."""
