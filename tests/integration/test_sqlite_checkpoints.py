@@ -108,6 +108,17 @@ def test_a_checkpoint_that_cannot_be_made_harms_nobody(tmp_path: Path, writer: a
     assert writer.execute("SELECT count(*) FROM rows").get == PAGES
 
 
+def test_a_process_whose_descriptors_cannot_be_listed_does_without_checkpoints(
+    tmp_path: Path, writer: apsw.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpoints, "_DESCRIPTORS", tmp_path / "missing")
+    with contextlib.closing(GradualCheckpoints(tmp_path / "some.db", lambda _: None)) as gradual:
+        gradual.committed(PAGES)
+        gradual.committed(PAGES)
+    assert rows_in_file(tmp_path / "some.db") == 0
+    assert writer.execute("SELECT count(*) FROM rows").get == PAGES
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems checkpoint as SQLite does")
 def test_linux_can_write_out_a_file_and_refuses_what_is_none(tmp_path: Path) -> None:
     write_out = write_out_of_system()

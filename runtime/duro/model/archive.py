@@ -17,7 +17,7 @@ CONFIGURED: Final = ""
 """As the place of an archive: the directory that the configuration of whoever archives names."""
 
 
-class ArchivableExecution(msgspec.Struct, frozen=True, kw_only=True):
+class ArchivableExecution(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One execution as it stands in its row, for an archive. ``pruned_at_ms`` and ``run_id`` say when it was pruned and
     by which run ("" automatically), None if it goes with its whole instance. ``archive``: where to."""
 
@@ -115,7 +115,7 @@ class KnownArchive(msgspec.Struct, frozen=True, kw_only=True):
     last_used_at_ms: int
 
 
-class ArchivedHistory(msgspec.Struct, frozen=True, kw_only=True):
+class ArchivedHistory(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """An execution and its events as they were stored, from an archive."""
 
     execution: ArchivableExecution

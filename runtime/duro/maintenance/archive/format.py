@@ -50,7 +50,7 @@ class InstanceLine(_Line, frozen=True, kw_only=True, tag="instance"):
     instance: ArchivableInstance
 
 
-class HistoryHead(_Line, frozen=True, kw_only=True, tag="history"):
+class HistoryHead(_Line, frozen=True, kw_only=True, tag="history", gc=False):
     """``events`` lines follow. ``with_instance``: it was live when its instance was removed."""
 
     execution: ArchivableExecution

@@ -62,7 +62,7 @@ class GradualCheckpoints:
         """After a commit that left ``log_pages`` in the log: when they are many, copy those that nobody reads. What
         cannot be copied now stays in the log for the next time, as with SQLite's own automatic checkpoints."""
         if log_pages >= _LOG_PAGES:
-            with contextlib.suppress(apsw.Error):
+            with contextlib.suppress(apsw.Error, OSError):  # whatever it is, the commit is done
                 self._opened().wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
 
     def close(self) -> None:
