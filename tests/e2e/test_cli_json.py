@@ -162,7 +162,7 @@ def _look(cli: Here) -> None:
     cli.both("policy", "check")
     (cli.directory / "bad.toml").write_text("[pruning]\nenabled = 1\n\n[pruning.overrides.x]\nkeep_last = 0\n")
     cli.both("policy", "check", "bad.toml", code=6)
-    (cli.directory / "new.toml").write_text("[pruning]\ndefault_keep_last = 2\n")
+    (cli.directory / "new.toml").write_text("[pruning]\ndefault_keep_last = 2\n[orphans]\nenabled = true\n")
     cli.both("policy", "simulate", "--policy", "new.toml")
     cli.both("instances", "show", "nobody", code=7)
     cli.both("instances", "list", "--status", "odd", code=2)
