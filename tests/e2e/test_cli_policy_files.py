@@ -224,6 +224,9 @@ def test_an_edit_that_lets_whole_instances_and_orphans_go_is_shown_and_asked_abo
     assert "[purge]: 0 whole instances may go now, 2 after the change" in simulated.err
     document = configured("policy", "simulate", "--policy", "new.toml", "-o", "json").json
     assert (document["purgeable_now"], document["purgeable_then"], len(document["loosened"])) == (0, 2, 1)
+    (configured.directory / "off.toml").write_text(TEXT + MORE.replace("[purge]", "[purge]\nenabled = false"))
+    document = configured("policy", "simulate", "--policy", "off.toml", "-o", "json").json
+    assert document["purgeable_then"] == 0
 
 
 @pytest.mark.parametrize(

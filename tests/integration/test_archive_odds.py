@@ -334,7 +334,7 @@ def test_a_restoration_in_small_parts_can_be_stopped_and_gone_on_with(
         told.append(so_far.executions)
         return False
 
-    def restore(progress: object = None) -> RestoreResult:
+    def restore(progress: Callable[[RestoreResult], bool] | None = None) -> RestoreResult:
         with Archive(place) as archive:
             return archive.restore(
                 store,
@@ -343,7 +343,7 @@ def test_a_restoration_in_small_parts_can_be_stopped_and_gone_on_with(
                 hold_until_ms=10**15,
                 by="ann",
                 source=RunSource(),
-                progress=progress,  # type: ignore[arg-type]
+                progress=progress,
             )
 
     assert restore(stop).executions == 1

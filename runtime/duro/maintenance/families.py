@@ -369,8 +369,8 @@ def _purge_items(
 
 
 def purgeable_instances(store: Store, policies: ConfiguredPolicies, scope: PruneScope) -> int:
-    """How many instances ``policies`` let go of whole. Reads no history and writes nothing."""
-    if not any(sources.purges for sources in policies.sources):
+    """How many instances sweeps purge under ``policies``. Reads no history and writes nothing."""
+    if not policies.sources or not all(sources.purge_enabled and sources.purges for sources in policies.sources):
         return 0
     items = _purge_items(store, policies, None, scope, store.now_ms())
     return sum(item.instances for item in items if not item.verdict.keep)

@@ -43,7 +43,7 @@ class SetClock(SystemClock):
 def use(file: Path) -> None:
     """From now on every ``SystemClock`` of this process is the one of the file."""
     clock, plain = SetClock(file), SystemClock.now_ms
-    SystemClock.now_ms = lambda self: plain(self) + clock.offset_ms  # type: ignore[method-assign]
+    SystemClock.now_ms = lambda self: plain(self) + clock.offset_ms  # type: ignore[method-assign]  # on purpose
 
 
 def main() -> None:
