@@ -10,7 +10,7 @@ from duro.maintenance.families import purgeable_instances
 from duro.maintenance.file_sources import with_file
 from duro.maintenance.policies import ConfiguredPolicies, children_of
 from duro.maintenance.pruning import facts_of, filter_of, instances_of
-from duro.model.families import OrphanRules
+from duro.model.families import OrphanRules, PurgeOptions
 from duro.model.policies import PolicySources
 from duro.model.pruning import ExecutionFacts, Hold
 from duro.model.removal import PrunableInstance, PruneScope
@@ -98,6 +98,9 @@ def simulate(
             found, origin = removable(then, instance, executions, holds, now_ms)
             total.then = total.then.plus(found)
             total.origins.add(str(origin))
+    scope = PruneScope(name=name)
+    purgeable_now = purgeable_instances(store, now, scope)
+    purges_the_same = _purges(now.sources) == _purges(then.sources)
     return PolicySimulation(
         file=settings.file,
         published=bool(now.sources),
@@ -112,10 +115,15 @@ def simulate(
             )
             for each, total in sorted(totals.items())
         ),
-        purgeable_now=purgeable_instances(store, now, PruneScope(name=name)),
-        purgeable_then=purgeable_instances(store, then, PruneScope(name=name)),
+        purgeable_now=purgeable_now,
+        purgeable_then=purgeable_now if purges_the_same else purgeable_instances(store, then, scope),
         loosened=tuple(loosened(now.sources, then.sources)),
     )
+
+
+def _purges(published: Sequence[PolicySources]) -> list[tuple[bool, list[tuple[str, PurgeOptions | None]]]]:
+    """What is said about purging, wherever it is said."""
+    return [(each.purge_enabled, [(stated.name, stated.options) for stated in each.purges]) for each in published]
 
 
 class InstanceSimulation(NamedTuple):
