@@ -241,8 +241,7 @@ def set_policy(
     What was said for the same name is replaced; everything else in the file stays as it is, to the letter. If more may
     be removed than before, you are asked first.
     """
-    from duro.settings.edit import edit_policy
-    from duroctl.policy_files import change_by_options, policy_table
+    from duroctl.policy_files import policy_table
 
     _only_one(name, instance, default=default)
     counts = {
@@ -255,12 +254,23 @@ def set_policy(
     if instance is not None:
         _set_of_instance(session, instance, table, dry_run=dry_run, yes=yes)
         return
+    _set_in_file(session, name, table, dry_run=dry_run, yes=yes)
+
+
+def _set_in_file(
+    session: Session, name: str | None, table: "dict[str, Any] | None", *, dry_run: bool, yes: bool
+) -> None:
+    """``name`` None: of all others. ``table`` None: the file has no policy for it any more."""
+    from duro.settings.edit import edit_policy
+    from duroctl.policy_files import change_by_options
+
+    nothing = f"it has no policy for {'all others' if name is None else name}"
     change_by_options(
         session,
         lambda data: edit_policy(data, str(session.config_file), name, table),
         dry_run=dry_run,
         yes=yes,
-        unchanged="it says so already",
+        unchanged=nothing if table is None else "it says so already",
     )
 
 
@@ -317,20 +327,11 @@ def unset_policy(
 
     What is less specific applies again. If more may be removed then, you are asked first.
     """
-    from duro.settings.edit import edit_policy
-    from duroctl.policy_files import change_by_options
-
     _only_one(name, instance, default=default)
     if instance is not None:
         _set_of_instance(session, instance, None, dry_run=dry_run, yes=yes)
         return
-    change_by_options(
-        session,
-        lambda data: edit_policy(data, str(session.config_file), name, None),
-        dry_run=dry_run,
-        yes=yes,
-        unchanged=f"it has no policy for {'all others' if name is None else name}",
-    )
+    _set_in_file(session, name, None, dry_run=dry_run, yes=yes)
 
 
 def _only_one(name: str | None, instance: str | None, *, default: bool) -> None:

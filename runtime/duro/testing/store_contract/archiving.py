@@ -394,10 +394,12 @@ class ArchivesContract(FamilyContract):
         assert self.child(store, "c").parent_removed_at_ms is None
         assert [each.instance_id for each in store.list_children(incarnation, 10, 0)] == ["c"]
 
-    def test_a_child_that_is_restored_learns_how_its_spawner_ended_meanwhile(
+    def archived_before_its_spawner_ended(
         self, store: Store, worker: ScriptedWorker, clock: ManualClock
-    ) -> None:
-        self.spawn(store, worker, "c")
+    ) -> tuple[int, ArchivableInstance, tuple[ArchivedHistory, ...]]:
+        """The incarnation of a parent that went on after its child "c" had been observed, removed and archived; and
+        what the archive has of the child."""
+        incarnation = self.spawn(store, worker, "c")
         self.end(worker, "c")
         leased = self.take(worker, "a")
         self.kept["a"] = next_lease(leased, worker.run(leased, child_completed(2), keep_lease=True))
@@ -406,6 +408,12 @@ class ArchivesContract(FamilyContract):
         child, histories = self.archive_instance(store)
         self.reclaim(store)
         self.end(worker, "a", continued_as_new())
+        return incarnation, child, histories
+
+    def test_a_child_that_is_restored_learns_how_its_spawner_ended_meanwhile(
+        self, store: Store, worker: ScriptedWorker, clock: ManualClock
+    ) -> None:
+        _, child, histories = self.archived_before_its_spawner_ended(store, worker, clock)
         ended_at_ms = clock.now_ms()
         clock.advance(5)
         store.restore(self.restoration(histories, child))
@@ -416,15 +424,7 @@ class ArchivesContract(FamilyContract):
     def test_a_child_whose_spawner_is_gone_when_it_is_restored_knows_that_its_parent_went_on(
         self, store: Store, worker: ScriptedWorker, clock: ManualClock
     ) -> None:
-        incarnation = self.spawn(store, worker, "c")
-        self.end(worker, "c")
-        leased = self.take(worker, "a")
-        self.kept["a"] = next_lease(leased, worker.run(leased, child_completed(2), keep_lease=True))
-        clock.advance(5)
-        self.remove(store, (self.number(store, "c"), OLD), archive=PLACE)
-        child, histories = self.archive_instance(store)
-        self.reclaim(store)
-        self.end(worker, "a", continued_as_new())
+        incarnation, child, histories = self.archived_before_its_spawner_ended(store, worker, clock)
         ended_at_ms = clock.now_ms()
         self.prune(store, incarnation, archive=None)
         self.reclaim(store)
