@@ -13,7 +13,7 @@ from duro.model.removal import PruneView
 from duro.model.retention import PolicyKind, PolicyOrigin, PruneOptions
 from duro.model.status import ExecutionStatus
 from duro.retention.holds import holds_on
-from duro.retention.plan import beyond_last, instance_plan, oldest, plan_instance, prune_plan
+from duro.retention.plan import beyond_last, instance_plan, oldest, only_last, plan_instance, prune_plan
 from duro.retention.transaction import choose, newer_to_count
 from tests.retention_facts import NOW_MS, current, ended
 
@@ -109,9 +109,10 @@ def test_what_counts_alone_let_go_is_what_a_plan_removes(
 ) -> None:
     view, newer = oldest(executions, seen)
     only_counting = all(each == PruneOptions(keep_last=each.keep_last or 1) for each in rules)
-    gone = beyond_last(view, rules, newer)
-    assert (gone is not None) == only_counting
-    if gone is not None:
+    keep_last = only_last(tuple(rules))
+    assert (keep_last is not None) == only_counting
+    if keep_last is not None:
+        gone = beyond_last(view, keep_last, newer)
         removed = _removed(view, plan_instance(view, rules, [], NOW_MS, newer=newer))
         assert [facts.execution_id for facts in gone] == sorted(removed)
 
@@ -277,7 +278,7 @@ def test_where_nothing_is_left_for_later_the_whole_plan_takes_nothing_beyond_the
     window, newer = oldest(ordered, size)
     if newer.executions >= (count_max := newer_to_count(rules) - 64 + counted):
         newer = NewerExecutions(executions=count_max, versions=None)
-    marks = choose(PruneView(executions=window, newer=newer), rules, held, NOW_MS)
+    marks = choose(PruneView(executions=window, newer=newer), tuple(rules), held, NOW_MS)
     removed = _plan_removed(ordered, rules, held)
     assert {each.execution_id for each in marks.removed} <= removed
     if not marks.remaining and counted:

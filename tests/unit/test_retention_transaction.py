@@ -171,10 +171,10 @@ def test_beyond_the_newest_that_are_kept_as_many_are_counted_as_a_turn_looks_at(
 
 
 def test_the_newest_are_not_looked_at_unless_their_versions_matter() -> None:
-    assert newest_untouched([]) == 0
-    assert newest_untouched([A_DAY]) == 0
-    assert newest_untouched([PruneOptions(keep_last=5), LAST_2]) == 5
-    assert newest_untouched([PruneOptions(keep_last=5), PruneOptions(keep_last_per_version=1)]) == 0
+    assert newest_untouched(()) == 0
+    assert newest_untouched((A_DAY,)) == 0
+    assert newest_untouched((PruneOptions(keep_last=5), LAST_2)) == 5
+    assert newest_untouched((PruneOptions(keep_last=5), PruneOptions(keep_last_per_version=1))) == 0
 
 
 def test_the_first_live_execution_is_the_first_that_stays() -> None:

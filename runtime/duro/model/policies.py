@@ -107,12 +107,17 @@ class PolicyChain(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def applied(self) -> PolicyLink:
-        return next(link for link in self.links if link.applies)
+        [link] = [each for each in self.links if each.applies]
+        return link
 
     @property
     def policy(self) -> AutoPrune | None:
         """The automatic policy in force; None: nothing is pruned automatically."""
-        policy = self.applied.policy
+        return self.policy_of(self.applied)
+
+    def policy_of(self, applied: PolicyLink) -> AutoPrune | None:
+        """``policy``, where the link that applies is known."""
+        policy = applied.policy
         return policy if isinstance(policy, AutoPrune) and not self.stopped_by else None
 
 

@@ -20,7 +20,9 @@ NEVER: Final = "never"
 """The policy of what is never pruned automatically."""
 
 
-class PruneOptions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+class PruneOptions(
+    msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True, cache_hash=True
+):
     """Which executions of an instance to keep. At least one rule that keeps must be given.
 
     ``keep_last``: the newest executions, the current one counted (inside ``continue_as_new``: the one being started).
@@ -67,7 +69,9 @@ class PruneOptions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
         return " ".join(f"{name}={text}" for name, text in rules.items())
 
 
-class AutoPrune(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+class AutoPrune(
+    msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True, cache_hash=True
+):
     """A policy: rules (as in ``PruneOptions``, without a fixed time) and when they are applied.
 
     At every continue-as-new, or with ``every_n_executions`` at every so many; with ``interval`` (seconds or a

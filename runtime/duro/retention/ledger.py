@@ -25,8 +25,8 @@ def ledger_range(
         first_execution_id=min(ids),
         last_execution_id=max(ids),
         executions=len(removed),
-        events=sum(execution.event_count for execution in removed),
-        history_bytes=sum(execution.history_bytes for execution in removed),
+        events=sum([execution.event_count for execution in removed]),
+        history_bytes=sum([execution.history_bytes for execution in removed]),
         rule=rule,
         origin=origin,
         trigger=trigger,
@@ -68,9 +68,14 @@ def record(
     """
     if ranges_max < 1:
         raise ValueError(f"a ledger needs room for at least one range, not {ranges_max}")
-    if ledger and _goes_on(ledger[-1], pruned):
-        return (*ledger[:-1], merged(ledger[-1], pruned))
+    if ledger and (longer := extended(ledger[-1], pruned)) is not None:
+        return (*ledger[:-1], longer)
     return _within(ranges_max, (*ledger, pruned))
+
+
+def extended(last: LedgerRange, pruned: LedgerRange) -> LedgerRange | None:
+    """The last range of a ledger with ``pruned`` in it; None: ``pruned`` is a range of its own."""
+    return merged(last, pruned) if _goes_on(last, pruned) else None
 
 
 def ranges_that_may_have(ledger: Iterable[LedgerRange], execution_id: int) -> tuple[LedgerRange, ...]:

@@ -106,24 +106,28 @@ def plan_instance(
     return tuple(verdict for verdict in verdicts if verdict is not None)
 
 
-def beyond_last(
-    executions: Sequence[ExecutionFacts], rules: Sequence[PruneOptions], newer: NewerExecutions
-) -> tuple[ExecutionFacts, ...] | None:
-    """What ``plan_instance`` removes where nothing is held and ``rules`` only count (``keep_last``): the same without
-    the reasons, for turns, which prune like this again and again and tell nobody why. None: there are other rules.
-
-    ``executions``: of one life of one instance, oldest first.
-    """
+@lru_cache(maxsize=256)
+def only_last(rules: tuple[PruneOptions, ...]) -> int | None:
+    """How many of the newest ``rules`` keep, if they do nothing but count (``keep_last``); None: there are others."""
     keep_last = 0
     for options in rules:
         count, within, before = options.keep_last, options.keep_within, options.completed_before
         if count is None or within is not None or before is not None or options.keep_last_per_version is not None:
             return None
         keep_last = max(keep_last, count)
+    return keep_last
+
+
+def beyond_last(
+    executions: Sequence[ExecutionFacts], keep_last: int, newer: NewerExecutions
+) -> tuple[ExecutionFacts, ...]:
+    """What ``plan_instance`` removes where nothing is held and the rules only count: the same without the reasons, for
+    turns, which prune like this again and again and tell nobody why.
+
+    ``executions``: of one life of one instance, oldest first.
+    """
     beyond = max(0, len(executions) + newer.executions - keep_last)
-    return tuple(
-        execution for execution in executions[:beyond] if not _protections(execution, _NOTHING, ends_now=False)
-    )
+    return tuple([one for one in executions[:beyond] if not _protections(one, _NOTHING, ends_now=False)])
 
 
 def oldest(

@@ -14,7 +14,7 @@ from duro.model.removal import PruneOrder, PruneView
 from duro.model.retention import PruneOptions
 from duro.model.turns import PruneTerms
 from duro.retention.holds import concerns_instance, holds_in_force
-from duro.retention.plan import beyond_last, plan_instance
+from duro.retention.plan import beyond_last, only_last, plan_instance
 from duro.retention.policy import policy_chain, with_instance_override
 from duro.retention.triggers import decide_at_continue_as_new, rollout_paused_until_ms
 
@@ -32,8 +32,8 @@ class Marks(NamedTuple):
     def result(self) -> PruneResult:
         return PruneResult(
             executions_deleted=len(self.removed),
-            events_deleted=sum(execution.event_count for execution in self.removed),
-            bytes_deleted=sum(execution.history_bytes for execution in self.removed),
+            events_deleted=sum([execution.event_count for execution in self.removed]),
+            bytes_deleted=sum([execution.history_bytes for execution in self.removed]),
             instances_processed=1,
             remaining=self.remaining,
             skipped=self.skipped,
@@ -45,7 +45,8 @@ def newer_to_count(rules: Iterable[PruneOptions]) -> int:
     return max((options.keep_last or 0 for options in rules), default=0) + _REMAINING_COUNTED_MAX
 
 
-def newest_untouched(rules: Iterable[PruneOptions]) -> int:
+@lru_cache(maxsize=256)
+def newest_untouched(rules: tuple[PruneOptions, ...]) -> int:
     """How many of the newest executions ``rules`` keep whatever else is true of them, so that a turn need not look at
     them but only count them; 0 where a rule asks for their versions."""
     newest = 0
@@ -68,7 +69,7 @@ def check_rules(orders: Iterable[PruneOrder]) -> None:
 
 def choose(
     view: PruneView,
-    rules: Sequence[PruneOptions],
+    rules: tuple[PruneOptions, ...],
     holds: Iterable[Hold],
     now_ms: int,
     *,
@@ -81,8 +82,9 @@ def choose(
     What is left for later (``remaining``) is what lies beyond the view and may have to go: counted no further than
     ``TURN_PRUNE_EXECUTIONS_MAX``, and as if nothing but ``keep_last`` could keep it. 0: nothing there may go now.
     """
-    if only is None and not holds and (gone := beyond_last(view.executions, rules, view.newer)) is not None:
-        return Marks(gone, (), _remaining(view, rules, (), now_ms))
+    if only is None and not holds and (keep_last := only_last(rules)) is not None:
+        left = min(max(0, view.newer.executions - keep_last), _REMAINING_COUNTED_MAX)
+        return Marks(beyond_last(view.executions, keep_last, view.newer), (), left)
     verdicts = plan_instance(view.executions, rules, holds, now_ms, newer=view.newer)
     removed, skipped = [], []
     for execution, verdict in zip(view.executions, verdicts, strict=True):

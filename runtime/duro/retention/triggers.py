@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Final
 
-from duro.model.policies import PolicyChain, PruneDecision, UnitedChain, UnitedPolicy
+from duro.model.policies import PolicyChain, PolicyLink, PruneDecision, UnitedChain, UnitedPolicy
 from duro.model.pruning import PruneResult, PruneTrigger
 from duro.model.retention import PolicyKind, PolicyOrigin, PruneOptions, format_time
 from duro.retention.policy import united_origin, why_nothing
@@ -30,19 +30,24 @@ def decide_at_continue_as_new(
     trigger = PruneTrigger.CONTINUE_AS_NEW
     if applied.options is not None:
         return PruneDecision(rules=(applied.options,), origin=applied.origin, trigger=trigger, why="asked for")
-    chains = (chain, *chain.others) if isinstance(chain, UnitedChain) else (chain,)
-    decisions = [_automatic(each, ending_execution_id - pruned_through, now_ms, paused_until_ms) for each in chains]
-    not_yet = next((each for each in decisions if each.rules is None), None)
-    if len(decisions) == 1 or not_yet is not None:
-        return not_yet or decisions[0]
+    executions = ending_execution_id - pruned_through
+    own = _automatic(chain, applied, executions, now_ms, paused_until_ms)
+    if own.rules is None or not isinstance(chain, UnitedChain):
+        return own
+    others = [_automatic(each, each.applied, executions, now_ms, paused_until_ms) for each in chain.others]
+    if (not_yet := next((each for each in others if each.rules is None), None)) is not None:
+        return not_yet
+    chains, decisions = (chain, *chain.others), (own, *others)
     rules = dict.fromkeys(options for each in decisions for options in each.rules or ())
     return PruneDecision(rules=tuple(rules), origin=united_origin(chains), trigger=trigger, why="due")
 
 
-def _automatic(chain: PolicyChain, executions: int, now_ms: int, paused_until_ms: int | None) -> PruneDecision:
-    """Of one worker; ``executions`` have ended since the last time."""
+def _automatic(
+    chain: PolicyChain, applied: PolicyLink, executions: int, now_ms: int, paused_until_ms: int | None
+) -> PruneDecision:
+    """Of one worker, whose link ``applied`` applies; ``executions`` have ended since the last time."""
     trigger = PruneTrigger.CONTINUE_AS_NEW
-    policy, why_not = chain.policy, ""
+    policy, why_not = chain.policy_of(applied), ""
     if policy is None:
         why_not = why_nothing(chain)
     elif trigger not in chain.triggers:
@@ -52,7 +57,7 @@ def _automatic(chain: PolicyChain, executions: int, now_ms: int, paused_until_ms
     elif executions < policy.every_n_executions:
         why_not = f"{executions} of {policy.every_n_executions} executions have ended since the last time"
     rules = None if policy is None or why_not else (policy.options,)
-    return PruneDecision(rules=rules, origin=chain.applied.origin, trigger=trigger, why=why_not or "due")
+    return PruneDecision(rules=rules, origin=applied.origin, trigger=trigger, why=why_not or "due")
 
 
 def pruned_through(before: int, ending_execution_id: int, result: PruneResult) -> int:

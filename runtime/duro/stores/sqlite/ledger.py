@@ -7,7 +7,7 @@ import msgspec
 
 from duro.model.ledger import MANUAL, SEVERAL, UNDO, LedgerRange, RunSource
 from duro.model.limits import LEDGER_RANGES_MAX
-from duro.retention.ledger import record
+from duro.retention.ledger import extended, record
 from duro.stores.sqlite import sql_pruning as sql
 from duro.stores.sqlite.committer import Transaction
 from duro.stores.sqlite.rows import Row
@@ -23,8 +23,8 @@ def grown(incarnation: int, pruned: LedgerRange, last: NumberedRange | None) -> 
     if last is None:
         return None
     sequence, before = last
-    after = record([before], pruned)
-    return None if len(after) > 1 else _grown(incarnation, sequence, after[0])
+    after = extended(before, pruned)
+    return None if after is None else _grown(incarnation, sequence, after)
 
 
 def _grown(incarnation: int, sequence: int, to: LedgerRange) -> Row:
