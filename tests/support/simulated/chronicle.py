@@ -591,6 +591,7 @@ class Chronicle:
                 child.parent_gone_at_ms = None
                 if child.gone and not child.alone and 0 < child.tree == life.tree:
                     self.broken(f"{life.instance_id} came back without {child.instance_id}, removed with it")
+            life.tree = 0  # what goes from now on goes for another reason
             self.count("a removed instance comes back")
         if seen.execution_id != life.execution:
             self.broken(f"{life.instance_id} is at execution {seen.execution_id}, not {life.execution}")
