@@ -39,9 +39,10 @@ layers: setup
 pytest: setup
 	$(BIN)/python -m pytest
 
-# The property tests with many more examples than `make test` takes time for.
+# The property tests with DURO_PROPERTY_EXAMPLES of each: many more than `make test` takes time for.
+DURO_PROPERTY_EXAMPLES ?= 10000
 properties: setup
-	DURO_PROPERTY_EXAMPLES=5000 $(BIN)/python -m pytest tests/properties
+	DURO_PROPERTY_EXAMPLES=$(DURO_PROPERTY_EXAMPLES) $(BIN)/python -m pytest tests/properties
 
 # Random families against a model of who may still observe whom: DURO_FAMILIES of them (`make test` has 300).
 DURO_FAMILIES ?= 10000

@@ -3,7 +3,7 @@
 Every operation is done on a memory store and on a SQLite store. What they return (or raise) must be equal, and after
 every step so must be their dumps, row by row, ids and counters included; and the invariants must hold.
 
-``DURO_PROPERTY_EXAMPLES=5000`` looks further, along other paths every time.
+``DURO_PROPERTY_EXAMPLES=10000`` looks further, along other and longer paths every time.
 """
 
 import os
@@ -693,7 +693,7 @@ def _comparable(dump: StoreDump) -> StoreDump:
 
 SETTINGS: Final = settings(
     max_examples=int(EXAMPLES or 150),
-    stateful_step_count=30,
+    stateful_step_count=50 if EXAMPLES else 30,
     deadline=None,
     derandomize=EXAMPLES is None,
     database=None,
