@@ -33,6 +33,16 @@ CursorOption = Annotated[
     str | None, typer.Option("--cursor", metavar="CURSOR", help="Go on where an earlier list ended (its `next`).")
 ]
 
+# Of commands that read an archive.
+StoreIdOption = Annotated[
+    str | None,
+    typer.Option(
+        "--store-id",
+        metavar="ID",
+        help="What this store has archived there, which need not be the one at hand; the beginning of its id will do.",
+    ),
+]
+
 Examples = tuple[str, ...]
 
 

@@ -38,9 +38,12 @@ class Archives(Families):
         directory = ConfiguredPolicies(self.store).archive_directory
         return None if directory is None else str(directory)
 
-    def open_archive(self, directory: ArchivePath | None = None, *, any_store: bool = False) -> "Archive":
+    def open_archive(
+        self, directory: ArchivePath | None = None, *, any_store: bool = False, store_id: str | None = None
+    ) -> "Archive":
         """The archive in ``directory`` (None: the configured one, or the last one that was used), to look things up,
-        read and check them; close it, or use it in a ``with``. Of this store's histories alone, unless ``any_store``.
+        read and check them; close it, or use it in a ``with``. Of this store's histories alone, unless ``any_store`` or
+        another store's ``store_id`` is given.
 
         Raises:
             ArchiveUnavailableError: there is none, or it cannot be read.
@@ -49,7 +52,7 @@ class Archives(Families):
 
         path = self._archive(directory)
         try:
-            return Archive(path, store_id=None if any_store else self.store.store_id())
+            return Archive(path, store_id=None if any_store else store_id or self.store.store_id())
         except ArchiveUnavailableError as error:
             others = [each.directory for each in self.store.known_archives() if each.directory != str(path)]
             if directory is not None or not others:
