@@ -3,9 +3,17 @@
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from duro.errors import InvalidIdError, NotArchivedError, StoreError, StoreNotFoundError, UsageError
+from duro.errors import (
+    InstanceNotFoundError,
+    InstanceRemovedError,
+    InvalidIdError,
+    NotArchivedError,
+    StoreError,
+    StoreNotFoundError,
+    UsageError,
+)
 from duroctl.parsing import Reference
 
 if TYPE_CHECKING:
@@ -208,6 +216,45 @@ def archived_history(session: "Session", client: "Client", text: str, execution:
         if found is not None:
             return _noted(session, found.history, found.directory)
     return None
+
+
+@contextmanager
+def archive_told(session: "Session", client: "Client", instance_id: str) -> Iterator[None]:
+    """Whoever asks for an instance that is gone is told which archive has it, if one does.
+
+    Raises:
+        InstanceRemovedError: that. InstanceNotFoundError: no archive that can be read has it, as it was raised inside.
+    """
+    try:
+        yield
+    except InstanceNotFoundError as error:
+        removed = client.store.find_removed(instance_id)
+        if removed is not None and not removed.reclaiming:  # an undo brings it back, which the error says
+            raise
+        own = directory_of(session, None)
+        found = client.find_archived_executions(
+            instance_id,
+            directories=[own] if own else [],
+            unreadable=lambda unreadable: session.note(unreadable.message),
+        )
+        if found is None:
+            raise
+        import shlex
+
+        from duroctl.render.units import counted
+
+        id_, where = shlex.quote(instance_id), shlex.quote(found.directory)
+        lists = f"`duroctl archive show {id_} --archive {where}` lists them"
+        whole = any(each.with_instance for each in found.executions)
+        then = f"`duroctl archive restore {id_} --archive {where}` brings it back" if whole else _READS
+        raise InstanceRemovedError(
+            f"instance {instance_id!r} was removed, and archive {found.directory!r} has "
+            f"{counted(len(found.executions), 'execution')} of it",
+            hint=f"{lists}, {then}",
+        ) from error
+
+
+_READS: Final = "`duroctl history show` reads them"
 
 
 def _noted(session: "Session", history: "ArchivedHistory", directory: str) -> "HistoryRecord":

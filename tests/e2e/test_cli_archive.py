@@ -1067,6 +1067,45 @@ def test_an_archive_that_is_named_is_read_though_the_store_has_it_too(loops: Cli
     assert loops("history", "show", "queue-1/8", "--archive", "arch").code == 7
 
 
+@pytest.mark.parametrize(
+    "command", [("instances", "show"), ("instances", "tree"), ("executions", "list"), ("ledger", "show")], ids=" ".join
+)
+def test_whoever_asks_for_an_instance_that_is_in_an_archive_alone_is_told_where_it_is(
+    purged: Cli, command: tuple[str, ...]
+) -> None:
+    directory = purged.directory / "arch"
+    told = refused(purged, *command, "queue-1", code=8)
+    assert told.err == (
+        f"duroctl: error: instance 'queue-1' was removed, and archive '{directory}' has 10 executions of it; "
+        f"`duroctl archive show queue-1 --archive {directory}` lists them, `duroctl archive restore queue-1 --archive "
+        f"{directory}` brings it back\n"
+    )
+    never = refused(purged, *command, "nobody", code=7)
+    assert "archive" not in never.err
+    directory.rename(purged.directory / "away")
+    gone = refused(purged, *command, "queue-1", code=7)
+    assert f"there is no archive '{directory}'" in gone.err
+
+
+def test_of_an_instance_that_can_be_undone_the_archive_is_not_what_one_is_told_of(loops: Cli) -> None:  # noqa: F811
+    assert loops("instances", "terminate", "queue-1", "--yes").code == 0
+    undone = ("instances", "purge", "queue-1", "--completed-before", "now", "--yes", "--archive", "arch")
+    assert loops(*undone).code == 0
+    told = refused(loops, "instances", "show", "queue-1", code=8)
+    assert "`duroctl prune undo" in told.err
+    assert "archive" not in told.err
+
+
+def test_of_an_instance_that_was_purged_without_an_archive_what_was_pruned_before_is_told(archived: Cli) -> None:
+    assert archived("instances", "terminate", "queue-1", "--yes").code == 0
+    assert archived("instances", "purge", "queue-1", "--completed-before", "now", "--now", "--yes").code == 0
+    told = refused(archived, "instances", "show", "queue-1", code=8)
+    assert "has 7 executions of it; " in told.err
+    assert told.err.endswith(
+        f"--archive {archived.directory / 'arch'}` lists them, `duroctl history show` reads them\n"
+    )
+
+
 def test_the_ledger_says_where_a_run_kept_what_it_removed(archived: Cli) -> None:
     assert archived("prune", "other", "--keep-last", "9", "--now", "--yes").code == 0
     plain, kept = archived("ledger", "list", "-o", "json").json["runs"]

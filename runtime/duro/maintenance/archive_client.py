@@ -1,7 +1,8 @@
 """The client's methods about archives: checked arguments in, values out."""
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -13,6 +14,7 @@ from duro.model.limits import UNDO_HOLD_S
 from duro.naming import check_instance_id
 
 if TYPE_CHECKING:
+    from duro.maintenance.archive.catalogue import ArchivedExecution
     from duro.maintenance.archive.reader import Archive
 
 ArchivePath = str | os.PathLike[str]
@@ -24,6 +26,13 @@ class FoundHistory(NamedTuple):
     directory: str
     segment: str
     history: ArchivedHistory
+
+
+class FoundExecutions(NamedTuple):
+    """What an archive has of one life of an instance, the last execution first."""
+
+    directory: str
+    executions: "tuple[ArchivedExecution, ...]"
 
 
 class Archives(Families):
@@ -104,6 +113,39 @@ class Archives(Families):
         Raises:
             ArchiveDamagedError: the archive that has it is damaged.
         """
+        with self._archives_with(instance_id, execution_id, directories, unreadable) as found:
+            if found is None:
+                return None
+            archive, execution = found
+            return FoundHistory(str(archive.path), execution.segment, archive.read_one(execution))
+
+    def find_archived_executions(
+        self,
+        instance_id: str,
+        *,
+        directories: Iterable[ArchivePath] = (),
+        unreadable: Callable[[ArchiveUnavailableError], object] | None = None,
+    ) -> FoundExecutions | None:
+        """Which executions of an instance the first archive has that has any; which archives, and of which life of the
+        instance, as in ``find_archived``. No history is read."""
+        with self._archives_with(instance_id, None, directories, unreadable) as found:
+            if found is None:
+                return None
+            archive, last = found
+            there = archive.executions(instance_id=instance_id)
+            of_life = [each for each in there if each.incarnation == last.incarnation]
+            of_life.sort(key=lambda each: each.execution_id, reverse=True)
+            return FoundExecutions(str(archive.path), tuple(of_life))
+
+    @contextmanager
+    def _archives_with(
+        self,
+        instance_id: str,
+        execution_id: int | None,
+        directories: Iterable[ArchivePath],
+        unreadable: Callable[[ArchiveUnavailableError], object] | None,
+    ) -> "Iterator[tuple[Archive, ArchivedExecution] | None]":
+        """The first archive that has it, open, and where it has it."""
         from duro.maintenance.archive.reader import Archive
 
         check_instance_id(instance_id)
@@ -121,8 +163,9 @@ class Archives(Families):
                 incarnation = None if standing is None else standing.incarnation
                 found = archive.find(instance_id, execution_id, incarnation=incarnation)
                 if found is not None:
-                    return FoundHistory(str(archive.path), found.segment, archive.read_one(found))
-        return None
+                    yield archive, found
+                    return
+        yield None
 
     def restore_archived(
         self,
