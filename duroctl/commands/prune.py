@@ -38,7 +38,7 @@ app = new_command_app()
 _IdsArgument = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="[INSTANCE[/EXECUTION]...] | undo RUN|INSTANCE",
+        metavar="[INSTANCE[/EXECUTION]...] | undo RUN|INSTANCE...",
         help="The instances to prune, or the executions that may go; - reads ids from standard input (so an instance "
         "called undo can be named). "
         "undo: bring back what a run, or every prune of an instance, has removed.",
@@ -119,9 +119,9 @@ def prune(
         raise UsageError(f"{' and '.join(modes)} do not go together", hint="choose one")
     chooses = name is not None or all_instances or rules.given or execution is not None or whole
     if instance and instance[0] == "undo":
-        if len(instance) != 2 or chooses or modes:
-            raise UsageError("prune undo takes a run or an instance, and nothing else", hint="duroctl prune undo RUN")
-        _undo(session, instance[1])
+        if len(instance) < 2 or chooses or modes:
+            raise UsageError("prune undo takes runs or instances, and nothing else", hint="duroctl prune undo RUN")
+        _undo(session, instance[1:])
         return
     if apply_file is not None and (instance or chooses):
         raise UsageError("--apply takes neither instances nor rules: the plan has both", hint="leave them out")
@@ -276,10 +276,21 @@ def _nothing(session: Session, plan: "PrunePlan", named: "_Executions") -> None:
         session.note(warning.text)
 
 
-def _undo(session: Session, run_or_instance_id: str) -> None:
+def _undo(session: Session, runs_or_instances: list[str]) -> None:
+    from duro.model.removal import UndoResult
+    from duroctl.parsing import expand_ids
     from duroctl.render.plans import UNDONE, undo_lines
+    from duroctl.several import check_refused, try_each
 
+    ids = expand_ids(runs_or_instances, session.stdin_lines, "run or instance")
     with session.client() as client:
-        undone = client.undo_prune(run_or_instance_id)
-        archived = bool(undone.gone and client.store.known_archives())
-    session.output.result(UNDONE, undone, undo_lines(undone, run_or_instance_id, archived=archived))
+        done, refused = try_each(ids, lambda each: (each, client.undo_prune(each)))
+        total = UndoResult()
+        for _, undone in done:
+            total = total.plus(undone)
+        archived = bool(total.gone and client.store.known_archives())
+    if done:
+        lines = (line for asked, undone in done for line in undo_lines(undone, asked, archived=archived))
+        session.output.result(UNDONE, total, lines)
+        session.output.flush()
+    check_refused(session, refused, len(ids), "runs or instances")
