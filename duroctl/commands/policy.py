@@ -108,6 +108,7 @@ def explain(
     (or -) a list.
     """
     from duroctl.parsing import expand_ids
+    from duroctl.policy_files import unread_text
     from duroctl.render.policies import EXPLANATION, EXPLANATIONS, LINKS, explained_json, links
 
     ids: list[str | None] = [None]
@@ -125,6 +126,8 @@ def explain(
                     _print_explained(session, each, is_first=not number)
             case _:
                 session.output.listing(LINKS, (link for each in explained for link in links(each.told)), lambda: 0)
+        if unread := unread_text(session, client):
+            session.note(unread)
 
 
 def _explained(client: "Client", instance: str | None, name: str | None, version: str) -> "Explained":
@@ -165,6 +168,7 @@ def show(session: Session, name: _OrchestrationArgument = None, published: _Publ
     """Show what prunes each orchestration, each version of it, and where that is said (FILE:LINE)."""
     from duro.errors import UsageError
     from duro.maintenance.policies import decode_sources
+    from duroctl.policy_files import unread_text
     from duroctl.render.policies import EFFECTIVE, PUBLISHED, published_policies
 
     if published and name is not None:
@@ -173,20 +177,22 @@ def show(session: Session, name: _OrchestrationArgument = None, published: _Publ
         if not published:
             told = [client.explain_policy(name=each, version=version) for each, version in _versions(client, name)]
             session.output.listing(EFFECTIVE, told, client.store.now_ms)
-            if not client.store.published_policies().sources:
-                session.note("no worker has published what it was told; `duroctl policy simulate` reads a file instead")
-            return
-        workers = [worker for worker in client.list_workers() if worker.published != "{}"]
-        session.output.listing(
-            PUBLISHED,
-            [
-                row
-                for worker in workers
-                for sources in decode_sources([worker.published])
-                for row in published_policies(worker.worker_id, sources)
-            ],
-            client.store.now_ms,
-        )
+        else:
+            workers = [worker for worker in client.list_workers() if worker.published != "{}"]
+            session.output.listing(
+                PUBLISHED,
+                [
+                    row
+                    for worker in workers
+                    for sources in decode_sources([worker.published])
+                    for row in published_policies(worker.worker_id, sources)
+                ],
+                client.store.now_ms,
+            )
+        if unread := unread_text(session, client):
+            session.note(unread)
+        elif not published and not client.store.published_policies().sources:
+            session.note("no worker has published what it was told; `duroctl policy simulate` reads a file instead")
 
 
 def _versions(client: "Client", name: str | None) -> "list[tuple[str, str]]":
