@@ -51,11 +51,11 @@ COMMANDS: Final = {name: module for commands in GROUPS.values() for name, module
 
 EXIT_CODES: Final = """\b
 Exit codes:
-    0  done                             8  it was there, and has been pruned or removed
+    0  done                             8  it was there, and has been removed
     1  error                            9  doctor or verify found something
     2  wrong usage                     10  no store, or no archive
     3  partly done                     11  the store is locked
-    4  declined                        12  the store was written by a newer duro
+    4  declined                        12  the store is of a newer duro
     5  the plan is stale               13  the archive is damaged
     6  the configuration is invalid    20  work found (--check)
     7  no such instance or execution  130  interrupted
@@ -85,10 +85,9 @@ class _Root(HelpingGroup):
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """The list of commands in the help, under their headings."""
-        width = formatter.width - 6 - max(map(len, COMMANDS))
         for heading, commands in GROUPS.items():
             with formatter.section(heading):
-                formatter.write_dl([(name, self.get_command(ctx, name).get_short_help_str(width)) for name in commands])
+                formatter.write_dl([self.line_of(ctx, name) for name in commands])
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002
         for name in [cmd_name] if cmd_name in COMMANDS else COMMANDS:
