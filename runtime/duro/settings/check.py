@@ -69,7 +69,7 @@ def _check_table(section: Section, table: Mapping[str, Any], path: Path, finding
                 values[key] = read_value(fields[key], value)
             except ValueError as error:
                 message, hint = error.args
-                findings.append(Finding(here, False, f"{_named(path, key)} {message}", hint))
+                findings.append(Finding(here, False, f"{named(path, key)} {message}", hint))
         elif key in sections:
             values[key] = _check_section(sections[key], value, here, findings)
         else:
@@ -134,8 +134,9 @@ def _placed(conflict: Conflict, path: Path) -> Finding:
     return Finding((*path, conflict.key) if conflict.key else path, True, message, conflict.hint)
 
 
-def _named(path: Path, key: str) -> str:
-    return f"{header(path)} {written_key(key)}"
+def named(path: Path, key: str) -> str:
+    """``key`` of the table ``path`` as messages call it."""
+    return f"{header(path)} {written_key(key)}" if path else written_key(key)
 
 
 def read_value(field: Field, value: object) -> Any:
