@@ -6,8 +6,7 @@ They work before and after the command; what stands after wins.
 import inspect
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Final, Literal, cast
+from typing import Annotated, Any, ClassVar, Final, Literal, NamedTuple, cast
 
 import typer
 from typer.core import TyperCommand, TyperGroup
@@ -50,8 +49,7 @@ _SENTENCE_MAX: Final = 1_000
 Examples = tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class GlobalOptions:
+class GlobalOptions(NamedTuple):
     """What every command takes. None: not given here."""
 
     store: str | None = None

@@ -30,6 +30,10 @@ NEVER = (
     "http",
     "email",
     "importlib.metadata",
+    "importlib.resources",
+    "tempfile",
+    "dataclasses",
+    "shlex",
 )
 
 
