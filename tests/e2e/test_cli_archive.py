@@ -240,7 +240,7 @@ def test_a_stale_plan_or_one_of_another_store_is_refused_before_an_archive_is_ma
     [
         ("file", 10, "cannot be made: File exists"),
         ("full", 10, "is neither empty nor an archive; give an archive a directory alone"),
-        ("no/arch", 10, "cannot be made: No such file or directory"),
+        ("no/such/arch", 10, "cannot be made: No such file or directory; make {}/no/such first: is it on a volume"),
         ("file/arch", 10, "cannot be made: Not a directory"),
         ("link", 10, "cannot be made: File exists"),
         ("newer", 10, "is an archive of another version ('duro.archive/2'); use the duro that made it"),
@@ -259,7 +259,8 @@ def test_a_directory_that_cannot_be_an_archive_is_refused_before_anything_is_pru
         (loops.directory / name / file).write_text(text)
     (loops.directory / "real").mkdir()
     (loops.directory / "link").symlink_to("real", target_is_directory=True)
-    assert said in refused(loops, "prune", *KEEP_THREE, "--now", "--archive", directory, code=code).err
+    told = refused(loops, "prune", *KEEP_THREE, "--now", "--archive", directory, code=code).err
+    assert said.format(loops.directory) in told
     assert os.listdir(loops.directory / "real") == []  # noqa: PTH208 - names
     assert (loops.directory / "file").read_text() == "something else"
 
@@ -333,6 +334,32 @@ def test_what_waits_for_an_archive_that_is_gone_is_written_to_another_one(archiv
     assert waiting_rows(archived) == set()
     assert (2, 1) not in events_in(archived)
     assert ids(archived, "--archive", "second") == ["other/1", "other/2"]
+
+
+def test_doctor_tells_at_once_of_an_archive_that_something_waits_for_and_that_cannot_be_used(archived: Cli) -> None:
+    def finding() -> tuple[str, str]:
+        (row,) = [row for row in archived("doctor").rows() if row["check"] == "archives-unusable"]
+        return row["severity"], row["first"]
+
+    assert finding() == ("ok", "")
+    arch = archived.directory / "arch"
+    configured(archived)
+    arch.rename(archived.directory / "away")
+    assert finding() == ("ok", ""), "nothing waits for it"
+    assert archived("prune", "other", "--keep-last", "8", "--yes", "--now").code == 3
+    assert finding() == (
+        "warning",
+        f"{arch}: 2 wait: there is no archive '{arch}'; check the path, and that its volume is mounted",
+    )
+    arch.mkdir()
+    assert finding()[1].startswith(f"{arch}: 2 wait: '{arch}' is no archive; check the path, and that its volume")
+    (arch / "archive.json").write_text('{"schema":"duro.archive/1","archive_id":"another"}')
+    severity, first = finding()
+    assert severity == "warning"
+    assert "is not the archive that this store has written to" in first
+    shutil.rmtree(arch)
+    (archived.directory / "away").rename(arch)
+    assert finding() == ("ok", "")
 
 
 def test_doctor_tells_of_what_has_waited_for_over_an_hour(archived: Cli) -> None:

@@ -10,6 +10,7 @@ from duro.errors import ArchiveUnavailableError
 from duro.maintenance.client import archive_path, checked_by, source_of
 from duro.maintenance.family_client import Families
 from duro.model.archive import ArchivedHistory, ArchiveOutcome, RestoreResult, WaitingArchive
+from duro.model.checkup import FINDINGS_SHOWN, CheckResult, Finding, Severity
 from duro.model.limits import UNDO_HOLD_S
 from duro.naming import check_instance_id
 
@@ -72,6 +73,31 @@ class Archives(Families):
     def waiting_archives(self) -> tuple[WaitingArchive, ...]:
         """What is removed and stays in the store until its archive has it, by archive."""
         return self.store.waiting_archives()
+
+    def checkup(self, *, deep: bool = False) -> tuple[CheckResult, ...]:
+        results = super().checkup(deep=deep)
+        return (*results, self._unusable_archives()) if results else results
+
+    def _unusable_archives(self) -> CheckResult:
+        findings = []
+        for waiting in self.waiting_archives():
+            directory = waiting.archive or self.archive_directory()
+            if directory is None:
+                subject, why = "(configured)", "nobody says where that is"
+            else:
+                from duro.maintenance.archive.archiver import unusable  # nobody else is to pay for loading it
+
+                subject, why = directory, unusable(self.store, Path(directory))
+            if why:
+                findings.append(Finding(subject, f"{waiting.executions + waiting.instances:,} wait: {why}"))
+        return CheckResult(
+            name="archives-unusable",
+            severity=Severity.WARNING,
+            looks_for="archives that something waits for, in the store, and that cannot be used now",
+            remedy="see to the directory; `duroctl archive write --to DIR` takes another one",
+            count=len(findings),
+            findings=tuple(findings[:FINDINGS_SHOWN]),
+        )
 
     def write_archive(
         self,
