@@ -689,7 +689,8 @@ _REMOVE: Final = (
             "bytes_deleted": size("What these weigh"),
             "instances_processed": count("Instances looked at"),
             "remaining": count("Executions that may go and are still there"),
-            "skipped": each(shared("skipped_execution"), "Planned for removal and not removed"),
+            "skipped": each(shared("skipped_execution"), "Planned for removal and not removed: the first 1,000"),
+            "skipped_count": count("All of them"),
             "run_id": RUN_ID,
             "archived": ARCHIVE_OUTCOME,
         },
@@ -765,7 +766,10 @@ _REMOVE: Final = (
             "events": count("Events of these"),
             "history_bytes": HISTORY_BYTES,
             "cancelled": each(text("An instance"), "Running orphans that were asked to end"),
-            "skipped": each(shared("skipped_instance"), "Families planned for removal and not removed"),
+            "skipped": each(
+                shared("skipped_instance"), "Families planned for removal and not removed: the first 1,000"
+            ),
+            "skipped_count": count("All of them"),
             "remaining": count("Families that were not looked at"),
             "run_id": RUN_ID,
             "archived": ARCHIVE_OUTCOME,

@@ -273,7 +273,7 @@ def _carry_out(
         raise typer.Exit(130)
     if result.skipped or result.remaining:
         raise PartlyDoneError(
-            f"{len(result.skipped)} executions were skipped, because they may no longer go",
+            f"{len(result.skipped):,} executions were skipped, because they may no longer go",
             hint="a new plan says why",
         )
     check_kept(result.archived)
