@@ -115,6 +115,8 @@ def explain(
     if instance:
         ids = [*expand_ids(instance, session.stdin_lines)]
     with session.client(read_only=True) as client:
+        for asked in ids if len(ids) > 1 else ():
+            client.get_instance(asked or "")  # before anything is printed: half a list would be no document
         explained = (_explained(client, each, name, version) for each in ids)
         match session.output.format:
             case "json" | "jsonl" if len(ids) == 1 and "-" not in (instance or ()):

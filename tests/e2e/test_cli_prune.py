@@ -498,6 +498,7 @@ def test_several_instances_are_explained_one_after_the_other(loops: Cli) -> None
     listed = loops("policy", "explain", "-", "-o", "json", input=ids).json
     assert listed["schema"] == "duroctl.policy_explanations/1"
     assert [each["instance_id"] for each in listed["explanations"]] == ["queue-1", "other"]
+    assert refused(loops, "policy", "explain", "queue-1", "nobody", "-o", "json", code=7).err
     blocks = loops("policy", "explain", "queue-1", "other").out.split("\n\n")
     assert blocks == [
         loops("policy", "explain", "queue-1").out.removesuffix("\n"),
