@@ -1,7 +1,7 @@
 """Which archive a command is about, opened; and what is named in it."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -10,6 +10,7 @@ from duro.errors import (
     InstanceRemovedError,
     InvalidIdError,
     NotArchivedError,
+    SettingsError,
     StoreError,
     StoreNotFoundError,
     UsageError,
@@ -231,7 +232,9 @@ def archive_told(session: "Session", client: "Client", instance_id: str) -> Iter
         removed = client.store.find_removed(instance_id)
         if removed is not None and not removed.reclaiming:  # an undo brings it back, which the error says
             raise
-        own = directory_of(session, None)
+        own = None
+        with suppress(SettingsError):  # a file that cannot be used is not what was asked about
+            own = directory_of(session, None)
         found = client.find_archived_executions(
             instance_id,
             directories=[own] if own else [],

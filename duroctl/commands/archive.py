@@ -216,6 +216,8 @@ def restore(
 
     wanted: dict[str, set[int] | None] = {}
     total = 0
+    with session.open_store(read_only=True):  # without one there is nothing to bring anything back into
+        pass
     with opened(session, archive) as (found, _):
         for text in expand_ids(what, session.stdin_lines):
             instance_id, execution_id = reference_in(found, text, listed="-" in what)

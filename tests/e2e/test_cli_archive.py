@@ -998,6 +998,7 @@ def test_what_several_stores_have_archived_is_never_mixed_without_saying_so(arch
     assert (wrong.code, wrong.out) == (7, "")
     assert wrong.err == f"duroctl: error: archive {named[1]!r} has nothing of a store 'zz'; it has of {both}\n"
     assert archived("archive", "list", "--any-store", "--store-id", ours).code == 2
+    assert alone("archive", "restore", "queue-1/1", *named).code == 10
 
 
 def test_the_lives_of_an_id_that_was_used_again_are_told_apart(purged: Cli) -> None:
@@ -1105,6 +1106,9 @@ def test_whoever_asks_for_an_instance_that_is_in_an_archive_alone_is_told_where_
             f"`duroctl archive show queue-1 --archive {directory}` lists them, "
             f"`duroctl archive restore queue-1 --archive {directory}` brings it back\n"
         )
+    (purged.directory / "bad.toml").write_text("[pruning]\nenabled = 1\n")
+    unusable = purged("ledger", "show", "nobody", "--config", "bad.toml", "--store", "sqlite:///duro.db")
+    assert (unusable.code, "nobody" in unusable.err) == (7, True)
     never = purged("ledger", "show", "nobody")
     assert (never.code, "archive" in never.err) == (7, False)
     directory.rename(purged.directory / "away")
