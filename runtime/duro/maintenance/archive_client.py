@@ -6,6 +6,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+import msgspec
+
+from duro.durations import format_duration
 from duro.errors import ArchiveUnavailableError
 from duro.maintenance.client import archive_path, checked_by, source_of
 from duro.maintenance.family_client import Families
@@ -76,7 +79,30 @@ class Archives(Families):
 
     def checkup(self, *, deep: bool = False) -> tuple[CheckResult, ...]:
         results = super().checkup(deep=deep)
-        return (*results, self._unusable_archives()) if results else results
+        if not results:
+            return results
+        timed = (self._late_archives(each) if each.name == "archives-waiting" else each for each in results)
+        return (*timed, self._unusable_archives())
+
+    def _late_archives(self, result: CheckResult) -> CheckResult:
+        """What the store found, by the interval that workers were told: it knows only its rows, and waits an hour."""
+        from duro.maintenance.policies import ConfiguredPolicies
+
+        late_s = ConfiguredPolicies(self.store).archive_interval_s + _LATE_S
+        now_ms = self.store.now_ms()
+        findings = [
+            Finding(
+                waiting.archive or "(configured)",
+                f"waits for {waiting.executions + waiting.instances:,}, the first for "
+                f"{(now_ms - waiting.since_ms) // 1000} s",
+            )
+            for waiting in self.waiting_archives()
+            if now_ms - waiting.since_ms > late_s * 1000
+        ]
+        looks_for = f"histories that have waited for their archive for over {format_duration(round(late_s))}"
+        return msgspec.structs.replace(
+            result, looks_for=looks_for, count=len(findings), findings=tuple(findings[:FINDINGS_SHOWN])
+        )
 
     def _unusable_archives(self) -> CheckResult:
         findings = []
@@ -235,6 +261,9 @@ class Archives(Families):
             )
         return Path(found)
 
+
+_LATE_S = 600.0
+"""Longer than the interval nothing waits, but for a sweep, and for a try a minute later."""
 
 _WAIT_S = 30.0
 """How long a call waits for somebody else who writes to the archive."""
