@@ -7,7 +7,7 @@ import io
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Final, NamedTuple, TextIO
 
 import typer
@@ -51,11 +51,11 @@ COMMANDS: Final = {name: module for commands in GROUPS.values() for name, module
 
 EXIT_CODES: Final = """\b
 Exit codes:
-    0  done                             8  it was there, and has been pruned or removed
+    0  done                             8  it was there, and has been removed
     1  error                            9  doctor or verify found something
     2  wrong usage                     10  no store, or no archive
     3  partly done                     11  the store is locked
-    4  declined                        12  the store was written by a newer duro
+    4  declined                        12  the store is of a newer duro
     5  the plan is stale               13  the archive is damaged
     6  the configuration is invalid    20  work found (--check)
     7  no such instance or execution  130  interrupted
@@ -85,10 +85,9 @@ class _Root(HelpingGroup):
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """The list of commands in the help, under their headings."""
-        width = formatter.width - 6 - max(map(len, COMMANDS))
         for heading, commands in GROUPS.items():
             with formatter.section(heading):
-                formatter.write_dl([(name, self.get_command(ctx, name).get_short_help_str(width)) for name in commands])
+                formatter.write_dl([self.line_of(ctx, name) for name in commands])
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002
         for name in [cmd_name] if cmd_name in COMMANDS else COMMANDS:
@@ -133,7 +132,7 @@ def run(arguments: Sequence[str]) -> int:
         status = _report(error, arguments)
         try:
             sys.stdout.flush()
-        except OSError:
+        except Exception:  # noqa: BLE001 (it was reported, or the report says more)
             _abandon(sys.stdout)
     return status
 
@@ -247,11 +246,38 @@ class _Unheard(io.TextIOWrapper):
             _abandon(self)
 
 
+class _Results(io.TextIOWrapper):
+    """Standard output. Its errors have a name, but for a reader that went away."""
+
+    def write(self, text: str) -> int:
+        with _output_errors():
+            return super().write(text)
+
+    def flush(self) -> None:
+        with _output_errors():
+            super().flush()
+
+
+@contextlib.contextmanager
+def _output_errors() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        from duroctl.errors import OutputError
+
+        raise OutputError(
+            f"standard output cannot be written: {error.strerror or error}",
+            hint="what was printed is not whole: run it again where there is room",
+        ) from error
+
+
 def _prepare_streams() -> None:
     """Results are UTF-8 in files and pipes whatever the locale; a closed stream is no error by itself.
 
     Raises:
-        OSError: what was in standard output's buffer cannot be written.
+        BrokenPipeError, OutputError: what was in standard output's buffer cannot be written.
     """
     if sys.stdout is None:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123
@@ -262,10 +288,21 @@ def _prepare_streams() -> None:
             sys.stderr.buffer, encoding=sys.stderr.encoding, errors="backslashreplace", line_buffering=True
         )
     if isinstance(sys.stdout, io.TextIOWrapper):
-        if isinstance(sys.stdout.buffer, io.RawIOBase):
-            # PYTHONUNBUFFERED: a raw file may take a part of what it is given, and nobody would notice the rest.
-            sys.stdout = io.TextIOWrapper(io.BufferedWriter(sys.stdout.buffer), line_buffering=True)
-        sys.stdout.reconfigure(encoding=None if sys.stdout.isatty() else "utf-8", errors="backslashreplace")
+        encoding = sys.stdout.encoding if sys.stdout.isatty() else "utf-8"
+        buffer: Any = sys.stdout.buffer
+        raw = isinstance(buffer, io.RawIOBase)
+        if not raw and sys.stdout is not sys.__stdout__:  # somebody else's, who goes on with it
+            sys.stdout.reconfigure(encoding=encoding, errors="backslashreplace")
+            return
+        with _output_errors():
+            sys.stdout.flush()
+        # PYTHONUNBUFFERED: a raw file may take a part of what it is given, and nobody would notice the rest.
+        sys.stdout = _Results(
+            io.BufferedWriter(buffer) if raw else buffer,
+            encoding=encoding,
+            errors="backslashreplace",
+            line_buffering=raw or sys.stdout.line_buffering,
+        )
 
 
 def _abandon(stream: TextIO) -> None:

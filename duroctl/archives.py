@@ -1,17 +1,26 @@
 """Which archive a command is about, opened; and what is named in it."""
 
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from duro.errors import InvalidIdError, StoreNotFoundError, UsageError
+from duro.errors import (
+    InstanceNotFoundError,
+    InstanceRemovedError,
+    InvalidIdError,
+    NotArchivedError,
+    SettingsError,
+    StoreError,
+    StoreNotFoundError,
+    UsageError,
+)
 from duroctl.parsing import Reference
 
 if TYPE_CHECKING:
     from duro.client import Client
     from duro.maintenance.archive.reader import Archive
-    from duro.model.archive import ArchiveOutcome
+    from duro.model.archive import ArchivedHistory, ArchiveOutcome
     from duro.model.records import HistoryRecord
     from duroctl.session import Session
 
@@ -51,27 +60,65 @@ def _configured(file: Path, *, if_enabled: bool) -> str | None:
 
 
 @contextmanager
-def opened(session: "Session", given: str | None, *, any_store: bool) -> "Iterator[tuple[Archive, Client | None]]":
-    """The archive and a client of the store, None where there is no store (any more) and the archive was named.
+def opened(
+    session: "Session", given: str | None, *, any_store: bool = False, store_id: str | None = None
+) -> "Iterator[tuple[Archive, Client | None]]":
+    """The archive and a client of the store, None where there is no store that can be read (any more) and the archive
+    was named. ``store_id`` (the beginning of one is enough): only histories of that store are looked at.
 
     Raises:
+        UsageError, NotArchivedError: no or several stores are meant by ``store_id``.
         ArchiveUnavailableError, StoreError, SettingsError.
     """
-    from duro.maintenance.archive.reader import Archive
-
+    if any_store and store_id is not None:
+        raise UsageError("--any-store and --store-id do not go together", hint="choose one")
     directory = directory_of(session, given)
     with ExitStack() as stack:
         client: Client | None = None
         try:
             client = stack.enter_context(session.client(read_only=True))
-        except StoreNotFoundError:
+            found = stack.enter_context(client.open_archive(directory, any_store=any_store or store_id is not None))
+        except StoreError as error:
             if directory is None:
                 raise
-        if client is None:
-            assert directory is not None, "raised before"
-            yield stack.enter_context(Archive(Path(directory))), None
-        else:
-            yield stack.enter_context(client.open_archive(directory, any_store=any_store)), client
+            if not isinstance(error, StoreNotFoundError):
+                session.note(f"{error.message}: the archive is read without the store")
+            from duro.maintenance.archive.reader import Archive
+
+            client, found = None, stack.enter_context(Archive(Path(directory)))
+        if store_id is not None:
+            found.store_id = _meant(found, store_id)
+        yield found, client
+
+
+def _meant(archive: "Archive", beginning: str) -> str:
+    stores = archive.stores()
+    found = [each for each in stores if beginning and each.startswith(beginning)]
+    if len(found) == 1:
+        return found[0]
+    here = f"archive {str(archive.path)!r}"
+    if found:
+        raise UsageError(f"--store-id {beginning!r} is the beginning of {_named(found)}", hint="write more of it")
+    raise NotArchivedError(
+        f"{here} has nothing of a store {beginning!r}", hint=f"it has of {' and '.join(stores) or 'none'}"
+    )
+
+
+def _named(stores: Sequence[str]) -> str:
+    from duro.maintenance.archive.reader import stores_text
+
+    return stores_text(stores)
+
+
+def mixed_stores(archive: "Archive") -> bool:
+    """Whether what is looked at is of several stores."""
+    return archive.store_id is None and len(archive.stores()) > 1
+
+
+def stores_note(session: "Session", archive: "Archive") -> None:
+    """Say so, if what is listed is of several stores: nothing in an id tells them apart."""
+    if mixed_stores(archive):
+        session.note(f"this is of {_named(archive.stores())}; --store-id shows one")
 
 
 def reference_in(archive: "Archive", text: str, *, listed: bool = False) -> Reference:
@@ -124,6 +171,24 @@ def check_kept(outcome: "ArchiveOutcome | None") -> None:
         )
 
 
+def named_history(
+    session: "Session", given: str | None, store_id: str | None, reference: Reference | str, *, listed: bool
+) -> "HistoryRecord":
+    """The history an archive has of an execution, or of the last one of an instance, whatever a store has: for when the
+    store is lost. ``reference``: a text is read by what is in the archive, see ``reference_in``.
+
+    Raises:
+        NotArchivedError: it does not have it. UsageError: it has it of several stores.
+        ArchiveUnavailableError, ArchiveDamagedError, StoreError, SettingsError.
+    """
+    with opened(session, given, store_id=store_id) as (archive, _):
+        wanted = reference_in(archive, reference, listed=listed) if isinstance(reference, str) else reference
+        found = archive.find(wanted.instance_id, wanted.execution_id)
+        if found is None:
+            raise archive.without(f"has nothing of {wanted.instance_id}/{wanted.execution_id}")
+        return _noted(session, archive.read_one(found), str(archive.path))
+
+
 def archived_history(session: "Session", client: "Client", text: str, execution: str | None) -> "HistoryRecord | None":
     """The history ``text`` (INSTANCE or INSTANCE/EXECUTION) names in an archive of the store, which is noted. None:
     no archive that can be read has it.
@@ -131,7 +196,6 @@ def archived_history(session: "Session", client: "Client", text: str, execution:
     Raises:
         ArchiveDamagedError: the one that has it is damaged.
     """
-    from duro.model.records import ExecutionRecord, HistoryRecord
     from duroctl.parsing import parse_count
 
     if execution is not None:
@@ -151,19 +215,74 @@ def archived_history(session: "Session", client: "Client", text: str, execution:
         except InvalidIdError:  # one of two readings may be too long for an id
             continue
         if found is not None:
-            archived = found.history.execution
-            session.note(f"{archived.instance_id}/{archived.execution_id} is from archive {found.directory}")
-            record = ExecutionRecord(
-                instance_id=archived.instance_id,
-                incarnation=archived.incarnation,
-                execution_id=archived.execution_id,
-                name=archived.name,
-                version=archived.version,
-                status=archived.status,
-                started_at_ms=archived.started_at_ms,
-                completed_at_ms=archived.completed_at_ms,
-                event_count=archived.event_count,
-                history_bytes=archived.history_bytes,
-            )
-            return HistoryRecord(execution=record, events=found.history.events, input=archived.input)
+            return _noted(session, found.history, found.directory)
     return None
+
+
+@contextmanager
+def archive_told(session: "Session", client: "Client", instance_id: str) -> Iterator[None]:
+    """Whoever asks for an instance that is gone is told which archive has it, if one does.
+
+    Raises:
+        InstanceRemovedError: that. InstanceNotFoundError: no archive that can be read has it, as it was raised inside.
+    """
+    try:
+        yield
+    except InstanceNotFoundError as error:
+        removed = client.store.find_removed(instance_id)
+        if removed is not None and not removed.reclaiming:  # an undo brings it back, which the error says
+            raise
+        own = None
+        with suppress(SettingsError):  # a file that cannot be used is not what was asked about
+            own = directory_of(session, None)
+        found = client.find_archived_executions(
+            instance_id,
+            directories=[own] if own else [],
+            unreadable=lambda unreadable: session.note(unreadable.message),
+        )
+        if found is None:
+            raise
+        import shlex
+
+        from duroctl.render.units import counted
+
+        id_, where = shlex.quote(instance_id), shlex.quote(found.directory)
+        lists = f"`duroctl archive show {id_} --archive {where}` lists them"
+        whole = any(each.with_instance for each in found.executions)
+        then = f"`duroctl archive restore {id_} --archive {where}` brings it back" if whole else _READS
+        raise InstanceRemovedError(
+            f"instance {instance_id!r} was removed, and archive {found.directory!r} has "
+            f"{counted(len(found.executions), 'execution')} of it",
+            hint=f"{lists}, {then}",
+        ) from error
+
+
+_READS: Final = "`duroctl history show` reads them"
+
+
+def _noted(session: "Session", history: "ArchivedHistory", directory: str) -> "HistoryRecord":
+    """As a store would have given it; where it is from is said."""
+    from duro.model.records import ExecutionRecord, HistoryRecord
+
+    archived = history.execution
+    session.note(f"{archived.instance_id}/{archived.execution_id} is from archive {directory}")
+    record = ExecutionRecord(
+        instance_id=archived.instance_id,
+        incarnation=archived.incarnation,
+        execution_id=archived.execution_id,
+        name=archived.name,
+        version=archived.version,
+        status=archived.status,
+        started_at_ms=archived.started_at_ms,
+        completed_at_ms=archived.completed_at_ms,
+        event_count=archived.event_count,
+        history_bytes=archived.history_bytes,
+    )
+    return HistoryRecord(execution=record, events=history.events, input=archived.input)
+
+
+def clock_ms() -> int:
+    """Now, where there may be no store to ask."""
+    import time
+
+    return time.time_ns() // 1_000_000

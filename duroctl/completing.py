@@ -24,7 +24,7 @@ def instance_ids(ctx: typer.Context, incomplete: str) -> list[str]:
 
 
 def instance_ids_or_runs(ctx: typer.Context, incomplete: str) -> list[str]:
-    """For what can be undone, after the word ``undo``; else instances."""
+    """For what has a ledger, and for what can be undone."""
 
     def both(client: "Client") -> Iterable[str]:
         runs = [run.run_id for run in client.list_prune_runs(limit=WORDS_MAX)]

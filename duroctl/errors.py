@@ -9,6 +9,11 @@ class DeclinedError(DuroError):
     exit_code = 4
 
 
+class OutputError(DuroError):
+    """Standard output takes no more, though somebody reads it: its disk is full, or it may not grow. What a command did
+    is done; what it printed is not whole."""
+
+
 class PartlyDoneError(DuroError):
     """Some of what was asked was done, and some was not; the output says which."""
 

@@ -4,12 +4,12 @@ They work before and after the command; what stands after wins.
 """
 
 import inspect
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Annotated, Any, Final, Literal, cast
+import re
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, ClassVar, Final, Literal, NamedTuple, cast
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from duroctl.session import Session
 
@@ -33,11 +33,23 @@ CursorOption = Annotated[
     str | None, typer.Option("--cursor", metavar="CURSOR", help="Go on where an earlier list ended (its `next`).")
 ]
 
+# Of commands that read an archive.
+StoreIdOption = Annotated[
+    str | None,
+    typer.Option(
+        "--store-id",
+        metavar="ID",
+        help="What this store has archived there, which need not be the one at hand; the beginning of its id will do.",
+    ),
+]
+
+_SENTENCE_MAX: Final = 1_000
+"""No first sentence of a help is longer, so that none is cut in a list of commands."""
+
 Examples = tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class GlobalOptions:
+class GlobalOptions(NamedTuple):
     """What every command takes. None: not given here."""
 
     store: str | None = None
@@ -91,6 +103,16 @@ def new_command_app() -> typer.Typer:
 class HelpingGroup(TyperGroup):
     """A group that prints its help to standard error and exits with 2 when nothing follows it."""
 
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """The list of commands in the help, each with its first sentence whole."""
+        with formatter.section("Commands"):
+            formatter.write_dl([self.line_of(ctx, name) for name in self.list_commands(ctx)])
+
+    def line_of(self, ctx: Any, name: str) -> tuple[str, str]:
+        """A command and what it does."""
+        found: Any = self.get_command(ctx, name)
+        return name, found.get_short_help_str(_SENTENCE_MAX)
+
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         if not args and not ctx.resilient_parsing:
             typer.echo(self.get_help(ctx), err=True)
@@ -98,7 +120,29 @@ class HelpingGroup(TyperGroup):
         return super().parse_args(ctx, args)
 
 
-def command(app: typer.Typer, name: str, *, examples: Examples) -> Callable[[Callable[..., None]], Callable[..., None]]:
+class WordyCommand(TyperCommand):
+    """A command of which a first argument can make another one (``prune undo``): with help and options of its own, and
+    global options on either side of the word.
+
+    ``words``: that argument -> the app that holds the other command.
+    """
+
+    words: ClassVar[dict[str, typer.Typer]] = {}
+
+    def make_context(self, info_name: Any, args: list[str], parent: Any = None, **extra: Any) -> Any:
+        first = _after_globals(args)
+        if first < len(args) and args[first] in self.words:
+            word = args.pop(first)
+            return self.command_of(word).make_context(f"{info_name} {word}", args, parent, **extra)
+        return super().make_context(info_name, args, parent, **extra)
+
+    def command_of(self, word: str) -> Any:
+        return typer.main.get_command(self.words[word])
+
+
+def command(
+    app: typer.Typer, name: str, *, examples: Examples, cls: type[TyperCommand] | None = None
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Register a function as a command: its parameter ``session`` becomes the global options, the rest is its own.
 
     ``examples`` are whole command lines, without the leading ``duroctl``.
@@ -113,7 +157,7 @@ def command(app: typer.Typer, name: str, *, examples: Examples) -> Callable[[Cal
         own = list(inspect.signature(function).parameters.values())[1:]
         epilog = "\b\nExamples:\n" + "\n".join(f"  duroctl {example}" for example in examples)
         declared = _declared(run, [*own, *_GLOBALS.values()])
-        app.command(name, epilog=epilog, context_settings=_CONTEXT_SETTINGS)(declared)
+        app.command(name, cls=cls, epilog=epilog, context_settings=_CONTEXT_SETTINGS)(declared)
         return function
 
     return register
@@ -125,6 +169,19 @@ def _declared(function: Callable[..., None], parameters: list[inspect.Parameter]
     function.__annotations__ = {each.name: each.annotation for each in shown}
     cast(Any, function).__signature__ = inspect.Signature(shown)
     return function
+
+
+def _after_globals(args: Sequence[str]) -> int:
+    """Where the first argument stands that is no global option."""
+    at = 0
+    while at < len(args) and (takes := _GLOBAL.fullmatch(args[at])):
+        at += 1 if any(takes.groups()) else 2
+    return at
+
+
+_GLOBAL: Final = re.compile(
+    r"(?P<flag>-[qv]+|--quiet|--verbose)|(?:--store|--config|--output)(?P<value>=.*)?|-o(?P<short>.+)?", re.DOTALL
+)
 
 
 def _so_far(ctx: typer.Context) -> GlobalOptions:

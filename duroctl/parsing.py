@@ -71,8 +71,8 @@ def resolve_reference(text: str, exists: Callable[[str], bool], first_as: str = 
     return Reference(text, None) if whole_exists else Reference(head, int(tail))
 
 
-def expand_ids(given: Iterable[str], read_lines: Callable[[], Iterable[str]]) -> list[str]:
-    """The ids given, each once, in order; ``-`` stands for the ids on standard input, one a line.
+def expand_ids(given: Iterable[str], read_lines: Callable[[], Iterable[str]], what: str = "instance id") -> list[str]:
+    """The ids given, each once, in order; ``-`` stands for the ids on standard input, one a line. ``what`` they are.
 
     Raises:
         UsageError: there is none, or a line is a broken JSON string.
@@ -82,7 +82,7 @@ def expand_ids(given: Iterable[str], read_lines: Callable[[], Iterable[str]]) ->
         for instance_id in _from_lines(read_lines()) if argument == "-" else (argument,):
             ids[instance_id] = None
     if not ids:
-        raise UsageError("no instance id was given", hint="name one, or write - and send ids to standard input")
+        raise UsageError(f"no {what} was given", hint="name one, or write - and send ids to standard input")
     return list(ids)
 
 

@@ -24,6 +24,7 @@ from duroctl.render.simulation import change_lines, more_text, simulation_json
 from duroctl.render.text import visible, visible_field
 
 if TYPE_CHECKING:
+    from duro.client import Client
     from duro.maintenance.simulating import PolicySimulation
     from duroctl.session import Session
 
@@ -139,6 +140,29 @@ def change_in_editor(session: "Session", *, yes: bool) -> None:
 
 class _EmptiedError(DeclinedError):
     """Nothing is left of the edit."""
+
+
+def unread_text(session: "Session", client: "Client") -> str:
+    """That the configuration file at hand is none that any worker has read, if it says anything; "": it is, or there
+    is no file."""
+    from duro.maintenance.policies import decode_sources
+
+    file = session.config_file
+    if file is None:
+        return ""
+    name = str(file)
+    try:
+        said = read_settings(read_file(file, name), name).effective_hash
+    except SettingsError as error:
+        return f"{error.message}, so no worker can have read it; what is shown is what workers were told before"
+    told = {sources.settings_hash for sources in decode_sources(client.store.published_policies().sources)}
+    if said in told or said == read_settings(b"", name).effective_hash:
+        return ""
+    if not told:
+        why = "no worker has published what it was told; `duroctl policy simulate` shows what it would let go"
+        return f"{name} has no effect yet: {why}"
+    what = "what is shown is what they were told; `duroctl policy check --strict` names them"
+    return f"{name} says something else than any worker was told: {what}"
 
 
 def vain_in_store(session: "Session", data: bytes, settings: RuntimeSettings) -> Iterator[FileProblem]:

@@ -141,6 +141,6 @@ def _carry_out(session: "Session", client: "Client", plan: RemovalPlan, modes: M
         raise typer.Exit(130)
     if result.skipped or result.remaining:
         raise PartlyDoneError(
-            f"{len(result.skipped)} families were skipped, because they may no longer go", hint="a new plan says why"
+            f"{len(result.skipped):,} families were skipped, because they may no longer go", hint="a new plan says why"
         )
     check_kept(result.archived)

@@ -54,10 +54,14 @@ def _command(command: Any, path: str, parent: Any) -> Iterator[str]:
     names = command.list_commands(context) if hasattr(command, "list_commands") else ()
     if not names:
         yield _block(path, command, context)
-        if found := documents_of(path.removeprefix("duroctl ")):
+        name = path.removeprefix("duroctl ")
+        others = [each for word in getattr(command, "words", ()) for each in documents_of(f"{name} {word}")]
+        if found := [each for each in documents_of(name) if each not in others]:
             yield f"JSON: {', '.join(link(each, 'schemas/') for each in found)}\n"
     for name in names:
         yield from _command(command.get_command(context, name), f"{path} {name}", context)
+    for word in getattr(command, "words", ()):
+        yield from _command(command.command_of(word), f"{path} {word}", parent)
 
 
 def _block(path: str, command: Any, context: Any) -> str:

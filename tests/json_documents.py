@@ -583,6 +583,29 @@ _RUN: Final = (
     listing("duroctl.terminated/1", "Instances that were ended", ("instances terminate",), "terminated", TOUCHED),
 )
 
+POLICY_EXPLANATION: Final[Fields] = {
+    "instance_id": maybe(text("The instance; null: any of the orchestration")),
+    "name": NAME,
+    "version": text('The version; "": any, or not chosen yet'),
+    "chains": each(shared("chain"), "One for every group of workers that were told the same"),
+    "united": maybe(shared("united", "What follows from them; null: nobody says anything")),
+    "paused_until_ms": maybe(time_ms("Until when a new version pauses pruning; null: it does not")),
+    "next_sweep_at_ms": maybe(time_ms("When a sweep is due; 0: now; null: its policy has no interval")),
+    "holds": each(shared("hold"), "Holds that concern it"),
+    "executions": each(
+        record(
+            {
+                "execution_id": EXECUTION_ID,
+                "keep": KEEP,
+                "reasons": REASONS,
+                "event_count": count("Events of its history"),
+                "history_bytes": HISTORY_BYTES,
+            }
+        ),
+        "What a prune by it would do now to its live executions, oldest first",
+    ),
+}
+
 _REMOVE: Final = (
     of_records(
         "duroctl.prune_plan/1",
@@ -666,7 +689,8 @@ _REMOVE: Final = (
             "bytes_deleted": size("What these weigh"),
             "instances_processed": count("Instances looked at"),
             "remaining": count("Executions that may go and are still there"),
-            "skipped": each(shared("skipped_execution"), "Planned for removal and not removed"),
+            "skipped": each(shared("skipped_execution"), "Planned for removal and not removed: the first 1,000"),
+            "skipped_count": count("All of them"),
             "run_id": RUN_ID,
             "archived": ARCHIVE_OUTCOME,
         },
@@ -742,7 +766,10 @@ _REMOVE: Final = (
             "events": count("Events of these"),
             "history_bytes": HISTORY_BYTES,
             "cancelled": each(text("An instance"), "Running orphans that were asked to end"),
-            "skipped": each(shared("skipped_instance"), "Families planned for removal and not removed"),
+            "skipped": each(
+                shared("skipped_instance"), "Families planned for removal and not removed: the first 1,000"
+            ),
+            "skipped_count": count("All of them"),
             "remaining": count("Families that were not looked at"),
             "run_id": RUN_ID,
             "archived": ARCHIVE_OUTCOME,
@@ -763,7 +790,13 @@ _REMOVE: Final = (
         paged=True,
     ),
     listing("duroctl.adopted/1", "Orphans that stand alone from now on", ("orphans adopt",), "adopted", CHILD),
-    listing("duroctl.holds/1", "Holds, the oldest first", ("holds list",), "holds", HOLD),
+    listing(
+        "duroctl.holds/1",
+        "Holds, the oldest first",
+        ("holds list", "holds add INSTANCE INSTANCE", "holds add -"),
+        "holds",
+        HOLD,
+    ),
     one("duroctl.hold/1", "The hold that was made", ("holds add",), HOLD),
     listing("duroctl.prune_runs/1", "Runs by hand, and undos, the newest first", ("ledger list",), "runs", RUN),
     one("duroctl.prune_run/1", "One run", ("ledger show RUN",), RUN),
@@ -837,28 +870,14 @@ _REMOVE: Final = (
         "duroctl.policy_explanation/1",
         "Which policy prunes an instance, and why",
         ("policy explain",),
-        {
-            "instance_id": maybe(text("The instance; null: any of the orchestration")),
-            "name": NAME,
-            "version": text('The version; "": any, or not chosen yet'),
-            "chains": each(shared("chain"), "One for every group of workers that were told the same"),
-            "united": maybe(shared("united", "What follows from them; null: nobody says anything")),
-            "paused_until_ms": maybe(time_ms("Until when a new version pauses pruning; null: it does not")),
-            "next_sweep_at_ms": maybe(time_ms("When a sweep is due; 0: now; null: its policy has no interval")),
-            "holds": each(shared("hold"), "Holds that concern it"),
-            "executions": each(
-                record(
-                    {
-                        "execution_id": EXECUTION_ID,
-                        "keep": KEEP,
-                        "reasons": REASONS,
-                        "event_count": count("Events of its history"),
-                        "history_bytes": HISTORY_BYTES,
-                    }
-                ),
-                "What a prune by it would do now to its live executions, oldest first",
-            ),
-        },
+        POLICY_EXPLANATION,
+    ),
+    listing(
+        "duroctl.policy_explanations/1",
+        "The same of several instances",
+        ("policy explain INSTANCE INSTANCE", "policy explain -"),
+        "explanations",
+        POLICY_EXPLANATION,
     ),
     listing(
         "duroctl.effective_policies/1",

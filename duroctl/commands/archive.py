@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from duroctl.completing import instance_ids, orchestrations
-from duroctl.options import CursorOption, LimitOption, command, new_group
+from duroctl.options import CursorOption, LimitOption, StoreIdOption, command, new_group
 from duroctl.session import Session
 
 if TYPE_CHECKING:
@@ -77,31 +77,33 @@ def list_archived(
     name: _NameOption = None,
     archive: DirectoryOption = None,
     any_store: _AnyStoreOption = False,
+    store_id: StoreIdOption = None,
     limit: LimitOption = "100",
     cursor: CursorOption = None,
 ) -> None:
     """List archived executions, those that were archived last first."""
-    from duroctl.archives import opened, waiting_note
+    from duroctl.archives import clock_ms, mixed_stores, opened, stores_note, waiting_note
     from duroctl.output import Pages
     from duroctl.parsing import parse_count
-    from duroctl.render.archives import ARCHIVED
+    from duroctl.render.archives import ARCHIVED, ARCHIVED_OF_STORES
     from duroctl.render.units import counted
 
     rows_max = parse_count(limit, "--limit")
-    with opened(session, archive, any_store=any_store) as (found, client):
+    with opened(session, archive, any_store=any_store, store_id=store_id) as (found, client):
 
         def fetch(size: int, after: str | None) -> tuple[tuple[object, ...], str | None]:
             page = found.list_executions(size, after, instance_id=instance, name=name)
             return page.executions, page.next
 
         pages = Pages(fetch, rows_max, cursor)
-        session.output.listing(ARCHIVED, pages, _now_ms)
+        session.output.listing(ARCHIVED_OF_STORES if mixed_stores(found) else ARCHIVED, pages, clock_ms)
         session.note_more(pages.next)
         if session.output.terminal:
             histories, segments = found.count()
             kept = f"{counted(histories, 'history', 'histories')} in {counted(segments, 'segment')}"
             session.note(f"{kept} of {found.path}")
         _note_problems(session, found)
+        stores_note(session, found)
         waiting_note(session, client)
 
 
@@ -111,13 +113,17 @@ def list_archived(
     examples=("archive show queue-1", "archive show queue-1/7 --output json"),
 )
 def show(
-    session: Session, what: _WhatArgument, archive: DirectoryOption = None, any_store: _AnyStoreOption = False
+    session: Session,
+    what: _WhatArgument,
+    archive: DirectoryOption = None,
+    any_store: _AnyStoreOption = False,
+    store_id: StoreIdOption = None,
 ) -> None:
     """Show where an archived execution is, what there is of an instance, or what a segment holds.
 
     Its events are shown by `history show`, which looks into the archive by itself.
     """
-    from duroctl.archives import opened, reference_in
+    from duroctl.archives import mixed_stores, opened, reference_in
     from duroctl.parsing import expand_ids
     from duroctl.render.archives import (
         ARCHIVED,
@@ -130,7 +136,8 @@ def show(
     from duroctl.walking import one_id
 
     text = one_id(expand_ids([what], session.stdin_lines))
-    with opened(session, archive, any_store=any_store) as (found, _):
+    with opened(session, archive, any_store=any_store, store_id=store_id) as (found, _):
+        mixed = mixed_stores(found)
         if found.is_segment(text):
             manifest = found.manifest(text)
             session.output.result(SEGMENT, manifest, segment_lines(manifest))
@@ -140,13 +147,13 @@ def show(
         if execution_id is not None:
             execution = found.find(instance_id, execution_id)
             assert execution is not None, "reference_in found it"
-            session.output.result(ONE, execution, execution_lines(execution, directory))
+            session.output.result(ONE, execution, execution_lines(execution, directory, of_stores=mixed))
             return
         executions = found.executions(instance_id=instance_id)
         if not executions:
             raise found.without(f"has nothing of {text!r}")
         if session.output.format == "table":
-            session.output.lines(instance_lines(executions, directory))
+            session.output.lines(instance_lines(executions, directory, of_stores=mixed))
         else:
             session.output.listing(ARCHIVED, executions, lambda: 0)
 
@@ -209,7 +216,9 @@ def restore(
 
     wanted: dict[str, set[int] | None] = {}
     total = 0
-    with opened(session, archive, any_store=False) as (found, _):
+    with session.open_store(read_only=True):  # without one there is nothing to bring anything back into
+        pass
+    with opened(session, archive) as (found, _):
         for text in expand_ids(what, session.stdin_lines):
             instance_id, execution_id = reference_in(found, text, listed="-" in what)
             executions = wanted.setdefault(instance_id, set())
@@ -288,9 +297,3 @@ def write(session: Session, to: _ToOption = None) -> None:
 def _note_problems(session: Session, found: "Archive") -> None:
     for problem in found.problems:
         session.note(problem.message)
-
-
-def _now_ms() -> int:
-    import time
-
-    return time.time_ns() // 1_000_000

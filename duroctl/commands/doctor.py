@@ -41,12 +41,16 @@ def doctor(
 
     Changes nothing without --repair, and runs beside workers. Exit status 9: something is wrong.
     """
+    from duroctl.archives import enabled_directory
     from duroctl.render.checks import CHECKS, REPAIRS, check_lines, is_ill, repair_lines
 
     if json:
         session.print_json()
     with session.client(read_only=not repair) as client:
-        results = [*_configuration(session), *client.checkup(deep=deep)]
+        configuration = _configuration(session)
+        if client.configured_archive is None and not any(each.count for each in configuration):
+            client.configured_archive = enabled_directory(session)
+        results = [*configuration, *client.checkup(deep=deep)]
         if repair:
             ill = [each.name for each in results if each.repairable and each.count]
             if ill and not yes:

@@ -5,12 +5,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from duroctl.completing import instance_ids
-from duroctl.options import command, new_group
+from duroctl.options import StoreIdOption, command, new_group
 from duroctl.session import Session
 
 if TYPE_CHECKING:
     from duro.client import Client
     from duro.model.records import HistoryRecord
+    from duroctl.history_output import HistoryPrinter
     from duroctl.parsing import Reference
 
 app = new_group("Show the history of executions.")
@@ -29,6 +30,10 @@ _ExecutionOption = Annotated[
 ]
 _DetailedOption = Annotated[bool, typer.Option("--detailed", help="All fields of every event, payloads indented.")]
 _ToOption = Annotated[str, typer.Option("--to", metavar="FILE", help="A new file.", show_default=False)]
+_ArchiveOption = Annotated[
+    str | None,
+    typer.Option("--archive", metavar="DIR", help="Read it from this archive, whatever the store has: it may be lost."),
+]
 _FollowOption = Annotated[
     bool, typer.Option("--follow", "-f", help="Go on with new events and executions until the instance ends.")
 ]
@@ -42,6 +47,7 @@ _FollowOption = Annotated[
         "history show orders-2026/7 --detailed",
         "history show orders-2026 --follow",
         "history show orders-2026 --output jsonl",
+        "history show orders-2026/7 --archive /var/archive/duro",
     ),
 )
 def show(
@@ -50,19 +56,29 @@ def show(
     execution: _ExecutionOption = None,
     detailed: _DetailedOption = False,
     follow: _FollowOption = False,
+    archive: _ArchiveOption = None,
+    store_id: StoreIdOption = None,
 ) -> None:
     """Show what happened in an execution, one line an event; also of one that was removed, from the archive.
 
     With -o json and -o jsonl the events are printed byte for byte as they are stored (outside a terminal).
     """
     from duro.errors import UsageError
+    from duroctl.archives import clock_ms
     from duroctl.history_output import HistoryPrinter
     from duroctl.parsing import expand_ids
     from duroctl.walking import follow_history, one_id
 
     if follow and session.output.format in ("json", "ids"):
         raise UsageError(f"--follow does not go with -o {session.output.format}", hint="use -o jsonl")
+    from_archive = archive is not None or store_id is not None
+    if follow and from_archive:
+        raise UsageError("--follow does not go with --archive", hint="what is archived does not grow")
     text = one_id(expand_ids([reference], session.stdin_lines))
+    if from_archive:
+        history = _read_archived(session, archive, store_id, text, execution, listed=reference == "-")
+        _print(session, HistoryPrinter(session.output, detailed=detailed, now_ms=clock_ms()), history)
+        return
     with session.client(read_only=True) as client:
         printer = HistoryPrinter(session.output, detailed=detailed, now_ms=client.store.now_ms())
         if follow:
@@ -72,14 +88,17 @@ def show(
                 printer.events(grown.execution, grown.events)
                 session.output.flush()
             return
-        history = _read(session, client, text, execution)
-        if session.output.format == "json":
-            printer.document(history)
-            return
-        printer.events(history.execution, history.events)
-        if not history.events:
-            record = history.execution
-            session.note(f"execution {record.execution_id} of {record.instance_id!r} has not had its first turn")
+        _print(session, printer, _read(session, client, text, execution))
+
+
+def _print(session: Session, printer: "HistoryPrinter", history: "HistoryRecord") -> None:
+    if session.output.format == "json":
+        printer.document(history)
+        return
+    printer.events(history.execution, history.events)
+    if not history.events:
+        record = history.execution
+        session.note(f"execution {record.execution_id} of {record.instance_id!r} has not had its first turn")
 
 
 @command(
@@ -90,7 +109,14 @@ def show(
         "history export orders-2026/7 --to tests/histories/orders-7.jsonl",
     ),
 )
-def export(session: Session, reference: _ReferenceArgument, to: _ToOption, execution: _ExecutionOption = None) -> None:
+def export(
+    session: Session,
+    reference: _ReferenceArgument,
+    to: _ToOption,
+    execution: _ExecutionOption = None,
+    archive: _ArchiveOption = None,
+    store_id: StoreIdOption = None,
+) -> None:
     """Write the events of an execution to a new file, a line each, byte for byte as they are stored.
 
     That is what `duro.testing.histories.check_replay` takes: a test of whether changed code still fits a history.
@@ -105,8 +131,11 @@ def export(session: Session, reference: _ReferenceArgument, to: _ToOption, execu
     from duroctl.walking import one_id
 
     text = one_id(expand_ids([reference], session.stdin_lines))
-    with session.client(read_only=True) as client:
-        history = _read(session, client, text, execution)
+    if archive is not None or store_id is not None:
+        history = _read_archived(session, archive, store_id, text, execution, listed=reference == "-")
+    else:
+        with session.client(read_only=True) as client:
+            history = _read(session, client, text, execution)
     try:
         with new_file(Path(to)) as part, part.open("w", encoding="utf-8", newline="\n") as opened:
             opened.writelines(as_line(event) + "\n" for event in history.events)
@@ -137,6 +166,16 @@ def _read(session: Session, client: "Client", text: str, execution: str | None) 
         if archived is None:
             raise
         return archived
+
+
+def _read_archived(
+    session: Session, archive: str | None, store_id: str | None, text: str, execution: str | None, *, listed: bool
+) -> "HistoryRecord":
+    from duroctl.archives import named_history
+    from duroctl.parsing import Reference, parse_count
+
+    reference = text if execution is None else Reference(text, parse_count(execution, "--execution"))
+    return named_history(session, archive, store_id, reference, listed=listed)
 
 
 def _resolve(client: "Client", text: str, execution: str | None) -> "Reference":

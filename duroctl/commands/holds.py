@@ -1,6 +1,6 @@
 """``duroctl holds``: named reasons why something may not be removed."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -9,12 +9,19 @@ from duroctl.options import command, new_group
 from duroctl.removal_options import ExecutionOption, WholeOption
 from duroctl.session import Session
 
+if TYPE_CHECKING:
+    from duro.model.pruning import Hold
+    from duroctl.parsing import Reference
+
 app = new_group("Keep instances and executions from being removed.")
 
 _TargetArgument = Annotated[
-    str | None,
+    list[str] | None,
     typer.Argument(
-        metavar="[INSTANCE[/EXECUTION]]", help="What to hold.", show_default=False, autocompletion=instance_ids
+        metavar="[INSTANCE[/EXECUTION]...]",
+        help="What to hold, each under a hold of its own; - reads ids from standard input.",
+        show_default=False,
+        autocompletion=instance_ids,
     ),
 ]
 _NameOption = Annotated[
@@ -25,7 +32,10 @@ _ReasonOption = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Wh
 _UntilOption = Annotated[
     str | None, typer.Option("--until", metavar="TIME", help="When it ends: 2w, or ISO-8601 with zone. Default: never.")
 ]
-_HoldArgument = Annotated[list[str], typer.Argument(metavar="HOLD...", help="Ids of holds.", autocompletion=holds)]
+_HoldArgument = Annotated[
+    list[str],
+    typer.Argument(metavar="HOLD...", help="Ids of holds; - reads them from standard input.", autocompletion=holds),
+]
 
 
 @command(app, "list", examples=("holds list", "holds list --output json"))
@@ -44,6 +54,7 @@ def list_holds(session: Session) -> None:
         "holds add orders-2026 --reason 'incident 42' --until 2w",
         "holds add orders-2026/7 --reason 'the one that went wrong'",
         "holds add --name 'billing.*' --version 1.4.0 --reason audit",
+        "instances list --status failed --output ids | duroctl holds add - --reason 'to be looked at'",
     ),
 )
 def add(
@@ -56,21 +67,26 @@ def add(
     execution: ExecutionOption = None,
     whole: WholeOption = False,
 ) -> None:
-    """Hold an instance, one execution, or everything of a name or version: no prune, sweep or purge removes it."""
+    """Hold an instance, one execution, or everything of a name or version: no prune, sweep or purge removes it.
+
+    With -o json one hold gives one document, several (or -) a list. Exit status 3: some of several could not be held.
+    """
     from datetime import UTC, datetime, timedelta
 
     from duro.errors import UsageError
-    from duroctl.parsing import Reference, parse_duration
+    from duroctl.parsing import Reference, expand_ids, parse_duration
     from duroctl.pruning import parse_time_ms
     from duroctl.references import resolve_target
-    from duroctl.render.holds import HOLD, hold_line
+    from duroctl.render.holds import HOLD, HOLDS, hold_line
+    from duroctl.several import check_refused, try_each
 
     if not reason.strip():
         raise UsageError("a hold needs a reason", hint="--reason 'incident 42'")
+    texts = expand_ids(target, session.stdin_lines) if target else []
+    if execution is not None and len(texts) > 1:
+        raise UsageError("--execution goes with one instance", hint="write INSTANCE/EXECUTION for each")
     with session.client() as client:
-        found = Reference("", None)
-        if target is not None:
-            found = resolve_target(client, target, execution=execution, whole=whole)
+        found = [resolve_target(client, text, execution=execution, whole=whole) for text in texts]
         ends: datetime | timedelta | None = None
         if until is not None and until[-1:] in "smhdw":
             ends = timedelta(seconds=parse_duration(until, "--until"))
@@ -78,18 +94,41 @@ def add(
             now_ms = client.store.now_ms()
             ends_ms = parse_time_ms(until, "--until", now_ms, others="or 2w (from now)")
             ends = datetime.fromtimestamp(ends_ms / 1000, UTC)
-        hold = client.add_hold(
-            found.instance_id or None, found.execution_id, name=name, version=version, reason=reason, until=ends
-        )
-    session.output.result(HOLD, hold, [hold_line(hold)])
+
+        def hold(each: "Reference") -> "Hold":
+            return client.add_hold(
+                each.instance_id or None, each.execution_id, name=name, version=version, reason=reason, until=ends
+            )
+
+        held, refused = try_each(found or [Reference("", None)], hold)
+        now_ms = client.store.now_ms()
+    if len(held) == 1 and len(texts) <= 1 and "-" not in (target or ()):
+        session.output.result(HOLD, held[0], [hold_line(held[0])])
+    elif session.output.format == "table":
+        session.output.lines(map(hold_line, held))
+    elif held:
+        session.output.listing(HOLDS, held, lambda: now_ms)
+    session.output.flush()
+    check_refused(session, refused, max(len(texts), 1), "holds")
 
 
-@command(app, "remove", examples=("holds remove hold-7f3k2m9a",))
+@command(
+    app,
+    "remove",
+    examples=("holds remove hold-7f3k2m9a", "holds list --output ids | duroctl holds remove -"),
+)
 def remove(session: Session, hold: _HoldArgument) -> None:
-    """Remove holds; what they held may be removed from now on."""
+    """Remove holds; what they held may be removed from now on. Exit status 3: some of several were not there."""
+    from duroctl.parsing import expand_ids
     from duroctl.render.text import visible_field
+    from duroctl.several import check_refused, try_each
 
+    ids = expand_ids(hold, session.stdin_lines, "hold")
     with session.client() as client:
-        for hold_id in hold:
+
+        def take_away(hold_id: str) -> None:
             client.remove_hold(hold_id)
             session.note(visible_field(f"removed {hold_id}"))
+
+        _, refused = try_each(ids, take_away)
+    check_refused(session, refused, len(ids), "holds")

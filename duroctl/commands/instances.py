@@ -149,15 +149,17 @@ def show(session: Session, instance: IdsArgument) -> None:
 
     With -o json one id gives one document, several (or -) a list.
     """
+    from duroctl.archives import archive_told
     from duroctl.parsing import expand_ids
     from duroctl.render.details import INSTANCE, INSTANCE_DETAILS, Detailed, detail_lines
 
     ids = expand_ids(instance, session.stdin_lines)
+    found = []
     with session.client(read_only=True) as client:
-        found = [
-            Detailed(client.get_instance(each), _result(session, client, each), client.get_lineage(each))
-            for each in ids
-        ]
+        for each in ids:
+            with archive_told(session, client, each):
+                record = client.get_instance(each)
+                found.append(Detailed(record, _result(session, client, each), client.get_lineage(each)))
         now_ms = client.store.now_ms() if session.output.terminal else None
     if instance == ids and len(ids) == 1:
         session.output.result(INSTANCE, found[0], detail_lines(found[0], now_ms))
@@ -192,13 +194,14 @@ def tree(session: Session, instance: IdArgument, limit: LimitOption = "1000", de
 
     Children of all its executions, also of pruned ones, and detached ones; orphans are marked.
     """
+    from duroctl.archives import archive_told
     from duroctl.parsing import expand_ids, parse_count
     from duroctl.render.tree import TREE, tree_lines
     from duroctl.walking import one_id, walk_tree
 
     nodes_max, depth_max = parse_count(limit, "--limit"), parse_count(depth, "--depth")
     instance_id = one_id(expand_ids([instance], session.stdin_lines))
-    with session.client(read_only=True) as client:
+    with session.client(read_only=True) as client, archive_told(session, client, instance_id):
         nodes, cut = walk_tree(client, instance_id, nodes_max, depth_max)
     if cut:
         session.note(f"there are more: this is the first {len(nodes)} (--limit 0 --depth 0 shows all)")

@@ -39,6 +39,7 @@ def show(session: Session, instance: _InstanceArgument) -> None:
     Of a run (an id of `ledger list`): who made it, where, with which rules, of which plan, and what it removed.
     """
     from duro.errors import InstanceNotFoundError, InstanceRemovedError
+    from duroctl.archives import archive_told
     from duroctl.parsing import expand_ids
     from duroctl.render.ledger import ENTRIES, RUN, run_lines
     from duroctl.walking import one_id
@@ -50,7 +51,8 @@ def show(session: Session, instance: _InstanceArgument) -> None:
             session.output.result(RUN, run, run_lines(run))
             return
         try:
-            entries = client.list_ledger(instance_id)
+            with archive_told(session, client, instance_id):
+                entries = client.list_ledger(instance_id)
         except InstanceRemovedError:
             raise
         except InstanceNotFoundError as error:

@@ -13,6 +13,7 @@ from duroctl.session import Session
 
 if TYPE_CHECKING:
     from duro.client import Client
+    from duroctl.render.policies import Explained
 
 app = new_group("Explain, show, check and change what says how long executions are kept.")
 
@@ -73,9 +74,14 @@ def schema(session: Session) -> None:
     session.output.text(schema_text().rstrip("\n"))
 
 
-_InstanceArgument = Annotated[
-    str | None,
-    typer.Argument(metavar="[INSTANCE]", help="An instance id.", show_default=False, autocompletion=instance_ids),
+_InstancesArgument = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[INSTANCE...]",
+        help="Instance ids; - reads them from standard input.",
+        show_default=False,
+        autocompletion=instance_ids,
+    ),
 ]
 _NameOption = Annotated[
     str | None, typer.Option("--name", metavar="NAME", help="Of any instance of this orchestration.")
@@ -83,48 +89,71 @@ _NameOption = Annotated[
 _VersionOption = Annotated[str, typer.Option("--version", metavar="V", help="... that runs this version.")]
 
 
-@command(app, "explain", examples=("policy explain queue-1", "policy explain --name queue --version 2.0.0"))
+@command(
+    app,
+    "explain",
+    examples=(
+        "policy explain queue-1",
+        "policy explain --name queue --version 2.0.0",
+        "instances list --name queue --output ids | duroctl policy explain -",
+    ),
+)
 def explain(
-    session: Session, instance: _InstanceArgument = None, name: _NameOption = None, version: _VersionOption = ""
+    session: Session, instance: _InstancesArgument = None, name: _NameOption = None, version: _VersionOption = ""
 ) -> None:
     """Say which policy prunes an instance automatically: every place that could say so, which one applies, and why;
     and why each of its executions stays or goes.
 
-    Workers publish what they were told; this needs none of their files.
+    Workers publish what they were told; this needs none of their files. With -o json one id gives one document, several
+    (or -) a list.
     """
-    import msgspec
+    from duroctl.parsing import expand_ids
+    from duroctl.policy_files import unread_text
+    from duroctl.render.policies import EXPLANATION, EXPLANATIONS, LINKS, explained_json, links
 
+    ids: list[str | None] = [None]
+    if instance:
+        ids = [*expand_ids(instance, session.stdin_lines)]
+    with session.client(read_only=True) as client:
+        for asked in ids if len(ids) > 1 else ():
+            client.get_instance(asked or "")  # before anything is printed: half a list would be no document
+        explained = (_explained(client, each, name, version) for each in ids)
+        match session.output.format:
+            case "json" | "jsonl" if len(ids) == 1 and "-" not in (instance or ()):
+                session.output.json({"schema": EXPLANATION.schema, **explained_json(next(explained))})
+            case "json" | "jsonl":
+                session.output.listing(EXPLANATIONS, explained, lambda: 0)
+            case "table":
+                for number, each in enumerate(explained):
+                    _print_explained(session, each, is_first=not number)
+            case _:
+                session.output.listing(LINKS, (link for each in explained for link in links(each.told)), lambda: 0)
+        if unread := unread_text(session, client):
+            session.note(unread)
+
+
+def _explained(client: "Client", instance: str | None, name: str | None, version: str) -> "Explained":
     from duro.errors import PolicyUnknownError
     from duro.model.removal import PruneScope
-    from duroctl.render.plans import plan_lines
-    from duroctl.render.policies import EXPLANATION, explanation_lines
+    from duroctl.render.policies import Explained
 
-    plan = None
-    with session.client(read_only=True) as client:
-        told = client.explain_policy(instance, name=name, version=version)
-        if instance is not None:
-            with contextlib.suppress(PolicyUnknownError):  # nobody says anything, and the chain says so
-                plan = client.plan_prune(scope=PruneScope(instance_ids=(instance,)))
-    if session.output.format in ("json", "jsonl"):
-        items = () if plan is None else plan.instances[0].items if plan.instances else ()
-        executions = [
-            {
-                "execution_id": item.execution.execution_id,
-                "keep": item.verdict.keep,
-                "reasons": item.verdict.reasons,
-                "event_count": item.execution.event_count,
-                "history_bytes": item.execution.history_bytes,
-            }
-            for item in items
-        ]
-        session.output.json({"schema": EXPLANATION.schema, **msgspec.to_builtins(told), "executions": executions})
-    elif session.output.format == "table":
-        session.output.lines(explanation_lines(told))
-        if plan is not None:
-            session.output.line("what a prune by it would do now:")
-            session.output.lines(plan_lines(plan))
-    else:
-        session.output.listing(EXPLANATION, [link for chain in told.chains for link in chain.links], lambda: 0)
+    told = client.explain_policy(instance, name=name, version=version)
+    if instance is not None:
+        with contextlib.suppress(PolicyUnknownError):  # nobody says anything, and the chain says so
+            return Explained(told, client.plan_prune(scope=PruneScope(instance_ids=(instance,))))
+    return Explained(told, None)
+
+
+def _print_explained(session: Session, explained: "Explained", *, is_first: bool) -> None:
+    from duroctl.render.plans import plan_lines
+    from duroctl.render.policies import explanation_lines
+
+    if not is_first:
+        session.output.line()
+    session.output.lines(explanation_lines(explained.told))
+    if explained.plan is not None:
+        session.output.line("what a prune by it would do now:")
+        session.output.lines(plan_lines(explained.plan))
 
 
 _OrchestrationArgument = Annotated[
@@ -141,6 +170,7 @@ def show(session: Session, name: _OrchestrationArgument = None, published: _Publ
     """Show what prunes each orchestration, each version of it, and where that is said (FILE:LINE)."""
     from duro.errors import UsageError
     from duro.maintenance.policies import decode_sources
+    from duroctl.policy_files import unread_text
     from duroctl.render.policies import EFFECTIVE, PUBLISHED, published_policies
 
     if published and name is not None:
@@ -149,20 +179,22 @@ def show(session: Session, name: _OrchestrationArgument = None, published: _Publ
         if not published:
             told = [client.explain_policy(name=each, version=version) for each, version in _versions(client, name)]
             session.output.listing(EFFECTIVE, told, client.store.now_ms)
-            if not client.store.published_policies().sources:
-                session.note("no worker has published what it was told; `duroctl policy simulate` reads a file instead")
-            return
-        workers = [worker for worker in client.list_workers() if worker.published != "{}"]
-        session.output.listing(
-            PUBLISHED,
-            [
-                row
-                for worker in workers
-                for sources in decode_sources([worker.published])
-                for row in published_policies(worker.worker_id, sources)
-            ],
-            client.store.now_ms,
-        )
+        else:
+            workers = [worker for worker in client.list_workers() if worker.published != "{}"]
+            session.output.listing(
+                PUBLISHED,
+                [
+                    row
+                    for worker in workers
+                    for sources in decode_sources([worker.published])
+                    for row in published_policies(worker.worker_id, sources)
+                ],
+                client.store.now_ms,
+            )
+        if unread := unread_text(session, client):
+            session.note(unread)
+        elif not published and not client.store.published_policies().sources:
+            session.note("no worker has published what it was told; `duroctl policy simulate` reads a file instead")
 
 
 def _versions(client: "Client", name: str | None) -> "list[tuple[str, str]]":

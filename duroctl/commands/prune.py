@@ -1,12 +1,12 @@
 """``duroctl prune``: remove old executions inside instances, show what would go, and bring it back."""
 
 from collections.abc import Collection, Mapping
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import typer
 
-from duroctl.completing import instance_ids_or_runs
-from duroctl.options import command, new_command_app
+from duroctl.completing import instance_ids, instance_ids_or_runs
+from duroctl.options import WordyCommand, command, new_command_app
 from duroctl.removal_options import (
     AllOption,
     ApplyOption,
@@ -34,14 +34,28 @@ if TYPE_CHECKING:
     _Executions = Mapping[str, Collection[int]]
 
 app = new_command_app()
+_undo_app = new_command_app()
+
+
+class _Prune(WordyCommand):
+    words: ClassVar = {"undo": _undo_app}
+
 
 _IdsArgument = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="[INSTANCE[/EXECUTION]...] | undo RUN|INSTANCE",
+        metavar="[INSTANCE[/EXECUTION]...]",
         help="The instances to prune, or the executions that may go; - reads ids from standard input (so an instance "
-        "called undo can be named). "
-        "undo: bring back what a run, or every prune of an instance, has removed.",
+        "called undo can be named).",
+        show_default=False,
+        autocompletion=instance_ids,
+    ),
+]
+_UndoneArgument = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="RUN|INSTANCE...",
+        help="Runs of `ledger list`, or instances; - reads ids from standard input.",
         show_default=False,
         autocompletion=instance_ids_or_runs,
     ),
@@ -70,8 +84,8 @@ _VersionsOption = Annotated[
         "prune --apply plan.json --yes",
         "prune queue-1 --keep-last 3 --archive /var/archive/duro",
         "executions list queue-1 --output ids | duroctl prune - --keep-within 7d --dry-run",
-        "prune undo queue-1",
     ),
+    cls=_Prune,
 )
 def prune(
     session: Session,
@@ -97,6 +111,8 @@ def prune(
 ) -> None:
     """Remove old executions inside instances. The current one always stays, and so does what is held.
 
+    `duroctl prune undo RUN|INSTANCE` brings back what was removed, until its grace is over.
+
     An execution goes only if none of the rules given keeps it. Without rules, the policy configured for each instance
     applies; executions that are named one by one all go that may. On a terminal the plan is shown and you are asked;
     elsewhere --yes is needed.
@@ -119,10 +135,7 @@ def prune(
         raise UsageError(f"{' and '.join(modes)} do not go together", hint="choose one")
     chooses = name is not None or all_instances or rules.given or execution is not None or whole
     if instance and instance[0] == "undo":
-        if len(instance) != 2 or chooses or modes:
-            raise UsageError("prune undo takes a run or an instance, and nothing else", hint="duroctl prune undo RUN")
-        _undo(session, instance[1])
-        return
+        raise UsageError("prune undo takes runs or instances, and nothing else", hint="duroctl prune undo RUN")
     if apply_file is not None and (instance or chooses):
         raise UsageError("--apply takes neither instances nor rules: the plan has both", hint="leave them out")
     terms = Terms(grace_of(now=now, grace=grace), reason, archive)
@@ -260,7 +273,7 @@ def _carry_out(
         raise typer.Exit(130)
     if result.skipped or result.remaining:
         raise PartlyDoneError(
-            f"{len(result.skipped)} executions were skipped, because they may no longer go",
+            f"{len(result.skipped):,} executions were skipped, because they may no longer go",
             hint="a new plan says why",
         )
     check_kept(result.archived)
@@ -276,10 +289,36 @@ def _nothing(session: Session, plan: "PrunePlan", named: "_Executions") -> None:
         session.note(warning.text)
 
 
-def _undo(session: Session, run_or_instance_id: str) -> None:
-    from duroctl.render.plans import UNDONE, undo_lines
+@command(
+    _undo_app,
+    "undo",
+    examples=(
+        "prune undo queue-1",
+        "prune undo run-7f3k2m9a",
+        "ledger list --output ids | duroctl prune undo -",
+    ),
+)
+def undo(session: Session, run_or_instance: _UndoneArgument) -> None:
+    """Bring back what a run, or every prune of an instance, has removed, until its grace is over.
 
+    Removed instances come back as a whole. What comes back is held for 7 d, so that the next prune does not take it
+    again. What was reclaimed comes back from an archive alone (`archive restore`). Exit status 3: some of several could
+    not be looked for.
+    """
+    from duro.model.removal import UndoResult
+    from duroctl.parsing import expand_ids
+    from duroctl.render.plans import UNDONE, undo_lines
+    from duroctl.several import check_refused, try_each
+
+    ids = expand_ids(run_or_instance, session.stdin_lines, "run or instance")
     with session.client() as client:
-        undone = client.undo_prune(run_or_instance_id)
-        archived = bool(undone.gone and client.store.known_archives())
-    session.output.result(UNDONE, undone, undo_lines(undone, run_or_instance_id, archived=archived))
+        done, refused = try_each(ids, lambda each: (each, client.undo_prune(each)))
+        total = UndoResult()
+        for _, undone in done:
+            total = total.plus(undone)
+        archived = bool(total.gone and client.store.known_archives())
+    if done:
+        lines = (line for asked, undone in done for line in undo_lines(undone, asked, archived=archived))
+        session.output.result(UNDONE, total, lines)
+        session.output.flush()
+    check_refused(session, refused, len(ids), "runs or instances")

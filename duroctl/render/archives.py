@@ -52,19 +52,26 @@ ARCHIVED: Final = View(
         Column("completed_at", "ENDED", "time", lambda r: r.completed_at_ms),
         Column("archived_at", "ARCHIVED", "time", lambda r: r.archived_at_ms),
         Column("segment", None, "text", lambda r: r.segment),
+        Column("store_id", None, "text", lambda r: r.store_id),
     ),
     archived_json,
     lambda r: f"{r.instance_id}/{r.execution_id}",
 )
+ARCHIVED_OF_STORES: Final = ARCHIVED._replace(
+    columns=tuple(each._replace(heading="STORE") if each.name == "store_id" else each for each in ARCHIVED.columns)
+)
+"""Of several stores: the table says which."""
 ONE: Final = ARCHIVED._replace(schema="duroctl.archived_execution/1", field="execution")
 
 
-def execution_lines(execution: "ArchivedExecution", directory: str) -> Iterator[str]:
-    """One archived execution in words: what it was, why it went, and where it is."""
+def execution_lines(execution: "ArchivedExecution", directory: str, *, of_stores: bool) -> Iterator[str]:
+    """One archived execution in words: what it was, why it went, and where it is. ``of_stores``: the archive has
+    histories of several."""
     by = f" by {execution.run_id}" if execution.run_id else ""
     pruned = execution.pruned_at_ms
     said = {
         "execution": f"{execution.instance_id}/{execution.execution_id}",
+        "store": execution.store_id if of_stores else "",
         "of": f"{execution.name} {execution.version}".rstrip(),
         "ended": f"{execution.status}, {_time(execution.completed_at_ms) or 'never'}",
         "pruned": "with its instance" + by if pruned is None else iso(pruned) + by,
@@ -72,27 +79,48 @@ def execution_lines(execution: "ArchivedExecution", directory: str) -> Iterator[
         "in": f"{directory}, segment {execution.segment}",
         "size": f"{counted(execution.events, 'event')}, {size(execution.history_bytes)}",
     }
+    yield from _said(said)
+
+
+def _said(said: dict[str, str]) -> Iterator[str]:
+    """What there is to say, a line each."""
     for name, text in said.items():
-        yield f"{name:<10} {visible_field(text)}"
+        if text:
+            yield f"{name:<10} {visible_field(text)}"
 
 
-def instance_lines(executions: "Sequence[ArchivedExecution]", directory: str) -> Iterator[str]:
-    """What an archive has of one instance."""
+def instance_lines(executions: "Sequence[ArchivedExecution]", directory: str, *, of_stores: bool) -> Iterator[str]:
+    """What an archive has of an instance id: a block for each life of an instance, of whichever store."""
+    lives: dict[tuple[str, int], list[ArchivedExecution]] = {}
+    for each in executions:
+        lives.setdefault((each.store_id, each.incarnation), []).append(each)
+    of_store: dict[str, int] = {}
+    for store_id, _ in lives:
+        of_store[store_id] = of_store.get(store_id, 0) + 1
+    for number, ((store_id, incarnation), of_life) in enumerate(lives.items()):
+        if number:
+            yield ""
+        life = f"incarnation {incarnation}" if of_store[store_id] > 1 else ""
+        yield from _life_lines(of_life, directory, store_id if of_stores else "", life)
+
+
+def _life_lines(executions: "Sequence[ArchivedExecution]", directory: str, store: str, life: str) -> Iterator[str]:
     newest = executions[0]
     numbers = sorted({each.execution_id for each in executions})
+    span = f"{numbers[0]} to {numbers[-1]}" if len(numbers) > 1 else str(numbers[0])
     whole = sum(each.with_instance for each in executions)
     said = {
         "instance": newest.instance_id,
+        "store": store,
+        "life": life,
         "of": newest.name,
-        "executions": f"{counted(len(executions), 'execution')}, {numbers[0]} to {numbers[-1]}",
+        "executions": f"{counted(len(executions), 'execution')}, {span}",
         "removed": f"as a whole, with {counted(whole, 'execution')}" if whole else "",
         "in": f"{directory}, {counted(len({each.segment for each in executions}), 'segment')}",
         "size": f"{counted(sum(each.events for each in executions), 'event')}, "
         f"{size(sum(each.history_bytes for each in executions))}",
     }
-    for name, text in said.items():
-        if text:
-            yield f"{name:<10} {visible_field(text)}"
+    yield from _said(said)
 
 
 def manifest_json(manifest: "Manifest") -> dict[str, Any]:

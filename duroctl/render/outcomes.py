@@ -7,6 +7,8 @@ from duro.model.archive import ArchiveOutcome
 from duroctl.render.text import visible_field
 from duroctl.render.units import counted, size
 
+SKIPPED_MAX: Final = 1_000
+"""In a document: a plan that is applied a second time skips everything it has."""
 CONFIGURED_WORDS: Final = "the configured archive"
 
 

@@ -9,7 +9,7 @@ import msgspec
 from duro.model.pruning import InstancePlan, PlanItem, PrunePlan, PruneResult
 from duro.model.removal import UndoResult
 from duro.model.status import ChildrenPolicy
-from duroctl.render.outcomes import outcome_json, outcome_lines
+from duroctl.render.outcomes import SKIPPED_MAX, outcome_json, outcome_lines
 from duroctl.render.tables import Column, View
 from duroctl.render.text import visible_field
 from duroctl.render.units import counted, size
@@ -148,7 +148,7 @@ def result_lines(result: PruneResult, grace_s: float) -> Iterator[str]:
     for skipped in result.skipped[:INSTANCES_SHOWN]:
         yield visible_field(f"skipped {skipped.instance_id}/{skipped.execution_id}: {skipped.why}")
     if len(result.skipped) > INSTANCES_SHOWN:
-        yield f"... and {len(result.skipped) - INSTANCES_SHOWN} more were skipped"
+        yield f"... and {len(result.skipped) - INSTANCES_SHOWN:,} more were skipped"
 
 
 def held_lines(plan: PrunePlan) -> Iterator[str]:
@@ -228,7 +228,8 @@ RESULT: Final = View(
         "bytes_deleted": result.bytes_deleted,
         "instances_processed": result.instances_processed,
         "remaining": result.remaining,
-        "skipped": msgspec.to_builtins(result.skipped),
+        "skipped": msgspec.to_builtins(result.skipped[:SKIPPED_MAX]),
+        "skipped_count": len(result.skipped),
         "run_id": result.run_id,
         "children_removed": result.children_removed,
         "archived": outcome_json(result.archived),

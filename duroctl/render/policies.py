@@ -7,6 +7,7 @@ import msgspec
 
 from duro.maintenance.explaining import PolicyExplanation
 from duro.model.policies import PolicyChain, PolicyLink, PolicySources, StatedPolicy
+from duro.model.pruning import PrunePlan
 from duro.model.retention import PolicyKind, PolicyOrigin
 from duroctl.render.tables import Column, View
 from duroctl.render.text import versioned, visible_field
@@ -71,21 +72,62 @@ def _outcome_lines(told: PolicyExplanation) -> Iterator[str]:
         yield visible_field(f"held by {hold.hold_id} ({hold.target}): {hold.reason}")
 
 
-EXPLANATION: Final = View(
+class Explained(NamedTuple):
+    """What is said of an instance (or of an orchestration, which has no plan), and what a prune by it would do now."""
+
+    told: PolicyExplanation
+    plan: PrunePlan | None
+
+
+def explained_json(explained: Explained) -> dict[str, Any]:
+    told, plan = explained
+    items = () if plan is None else plan.instances[0].items if plan.instances else ()
+    executions = [
+        {
+            "execution_id": item.execution.execution_id,
+            "keep": item.verdict.keep,
+            "reasons": item.verdict.reasons,
+            "event_count": item.execution.event_count,
+            "history_bytes": item.execution.history_bytes,
+        }
+        for item in items
+    ]
+    return {**msgspec.to_builtins(told), "executions": executions}
+
+
+class Linked(NamedTuple):
+    """A link of a chain, and whose it is."""
+
+    instance_id: str | None
+    link: PolicyLink
+
+
+def links(told: PolicyExplanation) -> Iterator[Linked]:
+    for chain in told.chains:
+        for link in chain.links:
+            yield Linked(told.instance_id, link)
+
+
+LINKS: Final = View(
     "duroctl.policy_explanation/1",
     "explanation",
     (
-        Column("rank", None, "number", lambda link: link.rank),
-        Column("kind", None, "text", lambda link: link.origin.kind),
-        Column("applies", None, "text", lambda link: "yes" if link.applies else "no"),
-        Column("policy", None, "text", _says),
-        Column("name", None, "text", lambda link: link.name),
-        Column("origin", None, "text", lambda link: link.origin.text),
-        Column("why", None, "text", lambda link: link.why),
+        Column("rank", None, "number", lambda row: row.link.rank),
+        Column("kind", None, "text", lambda row: row.link.origin.kind),
+        Column("applies", None, "text", lambda row: "yes" if row.link.applies else "no"),
+        Column("policy", None, "text", lambda row: _says(row.link)),
+        Column("name", None, "text", lambda row: row.link.name),
+        Column("origin", None, "text", lambda row: row.link.origin.text),
+        Column("why", None, "text", lambda row: row.link.why),
+        Column("instance_id", None, "id", lambda row: row.instance_id),
     ),
     msgspec.to_builtins,
-    lambda link: str(link.origin),
+    lambda row: str(row.link.origin),
 )
+"""Printed link by link: as rows and as ids."""
+EXPLANATION: Final = View("duroctl.policy_explanation/1", "explanation", (), explained_json, str)
+EXPLANATIONS: Final = View("duroctl.policy_explanations/1", "explanations", (), explained_json, str)
+"""Printed as documents alone."""
 
 
 class Published(NamedTuple):

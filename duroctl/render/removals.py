@@ -6,7 +6,7 @@ from typing import Any, Final
 import msgspec
 
 from duro.model.families import Orphan, RemovalItem, RemovalPlan, RemovalResult
-from duroctl.render.outcomes import outcome_json, outcome_lines
+from duroctl.render.outcomes import SKIPPED_MAX, outcome_json, outcome_lines
 from duroctl.render.plans import grace_text
 from duroctl.render.records import child_json
 from duroctl.render.tables import Column, View
@@ -162,7 +162,8 @@ RESULT: Final = View(
         "events": result.events,
         "history_bytes": result.history_bytes,
         "cancelled": list(result.cancelled),
-        "skipped": msgspec.to_builtins(result.skipped),
+        "skipped": msgspec.to_builtins(result.skipped[:SKIPPED_MAX]),
+        "skipped_count": len(result.skipped),
         "remaining": result.remaining,
         "run_id": result.run_id,
         "archived": outcome_json(result.archived),

@@ -106,6 +106,7 @@ class AsyncClient:
     waiting_archives = _awaitable(Client.waiting_archives)
     write_archive = _awaitable(Client.write_archive)
     find_archived = _awaitable(Client.find_archived)
+    find_archived_executions = _awaitable(Client.find_archived_executions)
     restore_archived = _awaitable(Client.restore_archived)
 
     async def wait_for_orchestration(self, instance_id: str, timeout: float | None = None) -> OrchestrationResult:

@@ -99,7 +99,8 @@ class InstanceNotFoundError(StateError):
 
 
 class InstanceRemovedError(InstanceNotFoundError):
-    """The instance was there and has been removed as a whole; its rows are not yet reclaimed."""
+    """The instance was there and has been removed as a whole; its rows are not yet reclaimed, or an archive has some of
+    it."""
 
     exit_code = 8
 

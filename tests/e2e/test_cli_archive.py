@@ -27,7 +27,6 @@ from tests.e2e.test_cli_prune import live, loops, refused  # noqa: F401 - a fixt
 
 KEEP_THREE = ("queue-1", "--keep-last", "3", "--yes")
 HISTORY_FORMATS = (("-o", "table"), ("-o", "json"), ("-o", "jsonl"), ("-o", "csv"), ("-o", "ids"), ("--detailed",))
-HOUR_MS = 3_600_000
 
 
 # --- what is in the files, read without duro -------------------------------------------------------------------------
@@ -240,7 +239,7 @@ def test_a_stale_plan_or_one_of_another_store_is_refused_before_an_archive_is_ma
     [
         ("file", 10, "cannot be made: File exists"),
         ("full", 10, "is neither empty nor an archive; give an archive a directory alone"),
-        ("no/arch", 10, "cannot be made: No such file or directory"),
+        ("no/such/arch", 10, "cannot be made: No such file or directory; make {}/no/such first: is it on a volume"),
         ("file/arch", 10, "cannot be made: Not a directory"),
         ("link", 10, "cannot be made: File exists"),
         ("newer", 10, "is an archive of another version ('duro.archive/2'); use the duro that made it"),
@@ -259,7 +258,8 @@ def test_a_directory_that_cannot_be_an_archive_is_refused_before_anything_is_pru
         (loops.directory / name / file).write_text(text)
     (loops.directory / "real").mkdir()
     (loops.directory / "link").symlink_to("real", target_is_directory=True)
-    assert said in refused(loops, "prune", *KEEP_THREE, "--now", "--archive", directory, code=code).err
+    told = refused(loops, "prune", *KEEP_THREE, "--now", "--archive", directory, code=code).err
+    assert said.format(loops.directory) in told
     assert os.listdir(loops.directory / "real") == []  # noqa: PTH208 - names
     assert (loops.directory / "file").read_text() == "something else"
 
@@ -335,23 +335,57 @@ def test_what_waits_for_an_archive_that_is_gone_is_written_to_another_one(archiv
     assert ids(archived, "--archive", "second") == ["other/1", "other/2"]
 
 
-def test_doctor_tells_of_what_has_waited_for_over_an_hour(archived: Cli) -> None:
-    def finding() -> dict[str, str]:
+def test_doctor_tells_at_once_of_an_archive_that_something_waits_for_and_that_cannot_be_used(archived: Cli) -> None:
+    def finding() -> tuple[str, str]:
+        (row,) = [row for row in archived("doctor").rows() if row["check"] == "archives-unusable"]
+        return row["severity"], row["first"]
+
+    assert finding() == ("ok", "")
+    arch = archived.directory / "arch"
+    configured(archived)
+    arch.rename(archived.directory / "away")
+    assert finding() == ("ok", ""), "nothing waits for it"
+    assert archived("prune", "other", "--keep-last", "8", "--yes", "--now").code == 3
+    assert finding() == (
+        "warning",
+        f"{arch}: 2 wait: there is no archive '{arch}'; check the path, and that its volume is mounted",
+    )
+    arch.mkdir()
+    assert finding()[1].startswith(f"{arch}: 2 wait: '{arch}' is no archive; check the path, and that its volume")
+    (arch / "archive.json").write_text('{"schema":"duro.archive/1","archive_id":"another"}')
+    severity, first = finding()
+    assert severity == "warning"
+    assert "is not the archive that this store has written to" in first
+    shutil.rmtree(arch)
+    (archived.directory / "away").rename(arch)
+    assert finding() == ("ok", "")
+
+
+def test_doctor_tells_of_what_has_waited_for_longer_than_workers_let_it(archived: Cli) -> None:
+    def finding() -> tuple[str, str]:
         (row,) = [row for row in archived("doctor").rows() if row["check"] == "archives-waiting"]
-        return row
+        return row["severity"], row["count"]
+
+    def later(minutes: int) -> None:
+        with contextlib.closing(apsw.Connection(str(archived.store))) as connection:
+            connection.execute(
+                "UPDATE executions SET reclaim_at_ms = reclaim_at_ms - ? WHERE unarchived = 1", (minutes * 60_000,)
+            )
 
     with closed(archived.directory / "arch"):
         assert archived("prune", "other", "--keep-last", "8", "--yes", "--now", "--archive", "arch").code == 3
-        assert (finding()["severity"], finding()["count"]) == ("ok", "0")
-        with contextlib.closing(apsw.Connection(str(archived.store))) as connection:
-            connection.execute(
-                "UPDATE executions SET reclaim_at_ms = reclaim_at_ms - ? WHERE unarchived = 1", (2 * HOUR_MS,)
-            )
-        assert (finding()["severity"], finding()["count"]) == ("warning", "1")
-        assert "arch: waits for 2, the first for " in finding()["first"]
-        assert archived("doctor").code == 9
+        later(19)
+        assert finding() == ("ok", "0")
+        later(2)
+        found = archived("doctor")
+        assert (found.code, "arch: waits for 2, the first for " in found.out) == (9, True)
+        configured(archived, interval="1h")
+        with duro.Runtime(archived.store, duro.Registry(), config=archived.directory / "runtime_config.toml"):
+            assert finding() == ("ok", "0")
+            later(50)
+            assert finding() == ("warning", "1")
     assert archived("archive", "write").code == 0
-    assert finding()["severity"] == "ok"
+    assert finding() == ("ok", "0")
 
 
 # --- purge and orphans -----------------------------------------------------------------------------------------------
@@ -902,30 +936,92 @@ def test_executions_whose_instance_is_gone_and_was_not_kept_can_be_read_and_not_
     assert archived("history", "show", "queue-1/3", "-o", "jsonl").out == before
 
 
-def test_an_archive_that_two_stores_share_gives_each_its_own(archived: Cli, tmp_path: Path) -> None:
-    second = tmp_path / "second"
-    second.mkdir()
-    other = Cli(second)
+@pytest.fixture
+def second(archived: Cli, tmp_path: Path) -> Cli:
+    """Another store, in a directory of its own, whose ``queue-1`` has an old execution in the same archive."""
+    directory = tmp_path / "second"
+    directory.mkdir()
+    other = Cli(directory)
     assert other("init").code == 0
     with duro.Client(other.store) as client:
         worker = ScriptedWorker(client.store)
         client.store.start_instances([start_request("queue-1", input='"of the second store"')])
         worker.run(worker.take(), continued_as_new())
         client.store.release_worker(worker.worker_id)
-    stored = events_in(other)[1, 1]
-    directory = str(archived.directory / "arch")
-    assert other("prune", "queue-1", "--keep-last", "1", "--now", "--yes", "--archive", directory).code == 0
-    assert ids(other) == ["queue-1/1"]
+    kept = ("--now", "--yes", "--archive", str(archived.directory / "arch"))
+    (directory / "stored.jsonl").write_text("\n".join(events_in(other)[1, 1]))
+    assert other("prune", "queue-1", "--keep-last", "1", *kept).code == 0
+    return other
+
+
+def store_id(cli: Cli) -> str:
+    return str(cli.dump()["store"][0]["store_id"])
+
+
+def test_an_archive_that_two_stores_share_gives_each_its_own(archived: Cli, second: Cli) -> None:
+    stored = (second.directory / "stored.jsonl").read_text().splitlines()
+    assert ids(second) == ["queue-1/1"]
     assert ids(archived) == [f"queue-1/{number}" for number in range(1, 8)]
-    assert len(ids(other, "--any-store")) == 8
-    assert {each["store_id"] for each in other("archive", "list", "-o", "json").json["executions"]} == {
-        other.dump()["store"][0]["store_id"]
+    assert len(ids(second, "--any-store")) == 8
+    assert {each["store_id"] for each in second("archive", "list", "-o", "json").json["executions"]} == {
+        store_id(second)
     }
-    assert other("history", "show", "queue-1/1", "-o", "jsonl").lines == stored
-    assert refused(other, "archive", "restore", "queue-1/5", code=7).err
-    assert other("archive", "restore", "queue-1").lines[0].startswith("restored 1 execution: 2 events")
-    assert events_in(other)[1, 1] == stored
-    assert other("archive", "verify").out.endswith("2 segments as written, with 8 histories and 16 events\n")
+    assert second("history", "show", "queue-1/1", "-o", "jsonl").lines == stored
+    assert refused(second, "archive", "restore", "queue-1/5", code=7).err
+    assert second("archive", "restore", "queue-1").lines[0].startswith("restored 1 execution: 2 events")
+    assert events_in(second)[1, 1] == stored
+    assert second("archive", "verify").out.endswith("2 segments as written, with 8 histories and 16 events\n")
+
+
+def test_what_several_stores_have_archived_is_never_mixed_without_saying_so(archived: Cli, second: Cli) -> None:
+    """Where no store is at hand, or all are asked for: of each it says which store it is of, or asks for one."""
+    alone = Cli(second.directory / "home")
+    ours, theirs = store_id(archived), store_id(second)
+    named = ("--archive", str(archived.directory / "arch"))
+    both = " and ".join(sorted((ours, theirs)))
+    for asked in (alone, archived):
+        more = () if asked is alone else ("--any-store",)
+        listed = asked("archive", "list", "-o", "csv", *named, *more)
+        assert {line.rpartition(",")[2] for line in listed.lines[1:]} == {ours, theirs}
+        assert listed.err == f"duroctl: this is of 2 stores, {both}; --store-id shows one\n"
+        blocks = asked("archive", "show", "queue-1", *named, *more).out.split("\n\n")
+        said = [dict(line.split(maxsplit=1) for line in block.splitlines()) for block in blocks]
+        assert [(each["store"], each["executions"]) for each in said] == [
+            (theirs, "1 execution, 1"),
+            (ours, "7 executions, 1 to 7"),
+        ]
+        unclear = asked("archive", "show", "queue-1/1", *named, *more)
+        assert (unclear.code, unclear.out) == (2, "")
+        assert unclear.err == (
+            f"duroctl: error: archive {named[1]!r} has queue-1/1 of 2 stores, {both}; "
+            f"say which with --store-id {min(ours, theirs)}\n"
+        )
+        assert f"store      {ours}" in asked("archive", "show", "queue-1/5", *named, *more).lines
+    for chosen, count in ((ours, 7), (theirs[:12], 1)):
+        assert len(ids(alone, *named, "--store-id", chosen)) == count
+        shown = alone("archive", "show", "queue-1/1", *named, "--store-id", chosen, "-o", "json").json
+        assert shown["store_id"].startswith(chosen)
+    wrong = alone("archive", "show", "queue-1/1", *named, "--store-id", "zz")
+    assert (wrong.code, wrong.out) == (7, "")
+    assert wrong.err == f"duroctl: error: archive {named[1]!r} has nothing of a store 'zz'; it has of {both}\n"
+    assert archived("archive", "list", "--any-store", "--store-id", ours).code == 2
+    assert alone("archive", "restore", "queue-1/1", *named).code == 10
+
+
+def test_the_lives_of_an_id_that_was_used_again_are_told_apart(purged: Cli) -> None:
+    with purged.client() as client:
+        worker = ScriptedWorker(client.store)
+        client.store.start_instances([start_request("queue-1")])
+        worker.run(worker.take(), completed())
+        client.store.release_worker(worker.worker_id)
+    again = ("instances", "purge", "queue-1", "--completed-before", "now", "--now", "--yes", "--archive", "arch")
+    assert purged(*again).code == 0
+    blocks = purged("archive", "show", "queue-1").out.split("\n\n")
+    said = [dict(line.split(maxsplit=1) for line in block.splitlines()) for block in blocks]
+    assert [(each["life"], each["executions"]) for each in said] == [
+        ("incarnation 4", "1 execution, 1"),
+        ("incarnation 1", "10 executions, 1 to 10"),
+    ]
 
 
 # --- history and ledger ----------------------------------------------------------------------------------------------
@@ -966,6 +1062,86 @@ def test_archived_executions_are_exported_byte_for_byte(loops: Cli) -> None:  # 
     assert after.read_bytes() == before.read_bytes()
     assert stat.S_IMODE(after.stat().st_mode) == 0o600
     assert loops(*export, "after.jsonl").code == 2
+
+
+def test_events_are_read_from_an_archive_alone_where_the_store_is_lost(archived: Cli) -> None:
+    named = ("--archive", str(archived.directory / "arch"))
+    formats = {options: archived("history", "show", "queue-1/3", *options).out for options in HISTORY_FORMATS[:3]}
+    archived.store.write_bytes(b"no database any more")
+    damaged = archived("history", "show", "queue-1/3", "-o", "json", *named)
+    assert (damaged.code, damaged.out) == (0, formats["-o", "json"])
+    assert "is not a SQLite database" in damaged.err
+    (archived.directory / "runtime_config.toml").unlink()
+    assert archived("history", "show", "queue-1/3").code == 10
+    for options, expected in formats.items():
+        done = archived("history", "show", "queue-1/3", *named, *options)
+        assert (done.code, done.out) == (0, expected)
+        assert done.err == f"duroctl: queue-1/3 is from archive {named[1]}\n"
+    for third in (("queue-1", "--execution", "3"), ("-",)):
+        done = archived("history", "show", *third, "-o", "json", *named, input="queue-1/3\n")
+        assert done.out == formats["-o", "json"]
+    last = archived("history", "show", "queue-1", *named, "-o", "json").json
+    assert last["execution"]["execution_id"] == 7
+    exported = archived("history", "export", "queue-1/3", "--to", "kept.jsonl", *named)
+    assert exported.code == 0
+    assert (archived.directory / "kept.jsonl").read_text() == formats["-o", "jsonl"]
+    for command in (("show", "queue-1/9"), ("show", "nobody"), ("export", "nobody", "--to", "none.jsonl")):
+        missing = archived("history", *command, *named)
+        assert (missing.code, missing.out) == (7, "")
+        assert f"archive {named[1]!r} has nothing of" in missing.err
+    assert archived("history", "show", "queue-1", "--follow", *named).code == 2
+    assert not (archived.directory / "none.jsonl").exists()
+
+
+def test_an_archive_that_is_named_is_read_though_the_store_has_it_too(loops: Cli) -> None:  # noqa: F811
+    assert loops("prune", *KEEP_THREE, "--archive", "arch").code == 0
+    assert loops("prune", "undo", "queue-1").code == 0
+    done = loops("history", "show", "queue-1/3", "-o", "json", "--archive", "arch")
+    assert done.out == loops("history", "show", "queue-1/3", "-o", "json").out
+    assert done.err == f"duroctl: queue-1/3 is from archive {loops.directory / 'arch'}\n"
+    assert loops("history", "show", "queue-1/8", "--archive", "arch").code == 7
+
+
+def test_whoever_asks_for_an_instance_that_is_in_an_archive_alone_is_told_where_it_is(purged: Cli) -> None:
+    commands = (("instances", "show"), ("instances", "tree"), ("executions", "list"), ("ledger", "show"))
+    directory = purged.directory / "arch"
+    for command in commands:
+        told = purged(*command, "queue-1")
+        assert (told.code, told.out) == (8, "")
+        assert told.err == (
+            f"duroctl: error: instance 'queue-1' was removed, and archive '{directory}' has 10 executions of it; "
+            f"`duroctl archive show queue-1 --archive {directory}` lists them, "
+            f"`duroctl archive restore queue-1 --archive {directory}` brings it back\n"
+        )
+    (purged.directory / "bad.toml").write_text("[pruning]\nenabled = 1\n")
+    unusable = purged("ledger", "show", "nobody", "--config", "bad.toml", "--store", "sqlite:///duro.db")
+    assert (unusable.code, "nobody" in unusable.err) == (7, True)
+    never = purged("ledger", "show", "nobody")
+    assert (never.code, "archive" in never.err) == (7, False)
+    directory.rename(purged.directory / "away")
+    for command in commands[1:3]:
+        gone = purged(*command, "queue-1")
+        assert (gone.code, gone.out) == (7, "")
+        assert f"there is no archive '{directory}'" in gone.err
+
+
+def test_of_an_instance_that_can_be_undone_the_archive_is_not_what_one_is_told_of(loops: Cli) -> None:  # noqa: F811
+    assert loops("instances", "terminate", "queue-1", "--yes").code == 0
+    undone = ("instances", "purge", "queue-1", "--completed-before", "now", "--yes", "--archive", "arch")
+    assert loops(*undone).code == 0
+    told = refused(loops, "instances", "show", "queue-1", code=8)
+    assert "`duroctl prune undo" in told.err
+    assert "archive" not in told.err
+
+
+def test_of_an_instance_that_was_purged_without_an_archive_what_was_pruned_before_is_told(archived: Cli) -> None:
+    assert archived("instances", "terminate", "queue-1", "--yes").code == 0
+    assert archived("instances", "purge", "queue-1", "--completed-before", "now", "--now", "--yes").code == 0
+    told = refused(archived, "instances", "show", "queue-1", code=8)
+    assert "has 7 executions of it; " in told.err
+    assert told.err.endswith(
+        f"--archive {archived.directory / 'arch'}` lists them, `duroctl history show` reads them\n"
+    )
 
 
 def test_the_ledger_says_where_a_run_kept_what_it_removed(archived: Cli) -> None:

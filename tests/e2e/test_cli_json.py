@@ -212,6 +212,8 @@ def _prune(cli: Here) -> None:
     cli.both("policy", "unset", "--instance", "queue-5-json", "--dry-run")
     cli.both("policy", "set", "Order", "--keep-last", "2", "--dry-run")
     assert cli("policy", "set", "--instance", "queue-5-json", "--keep-last", "1", "-y").code == 0
+    cli.both("policy", "explain", "queue-5-json", "queue-4-json")
+    cli.both("policy", "explain", "-", input="queue-5-json\n")
     cli.both("policy", "explain", "queue-5-json")
     cli.both("prune", "queue-5-json", "--dry-run")
     cli.both("ledger", "list")
@@ -351,6 +353,8 @@ UNSEEN: Final = (
     "duroctl.orphans/1: observed_at",
     "duroctl.policy_explanation/1: completed_before",  # rules of a turn, and a command is none
     "duroctl.policy_explanation/1: options",
+    "duroctl.policy_explanations/1: completed_before",
+    "duroctl.policy_explanations/1: options",
     "duroctl.prune_plan/1: has_queued_successor",  # no store that there is says so
     "duroctl.prune_result/1: problem",  # needs an archive that breaks during the run; `archive write` prints the same
     "duroctl.removal_result/1: problem",

@@ -290,6 +290,34 @@ def test_show_says_what_prunes_each_orchestration_and_where_that_is_said(configu
         assert [each["execution_id"] for each in executions if not each["keep"]] == [1, 2]
 
 
+async def order(ctx: duro.OrchestrationContext) -> None: ...
+
+
+def test_show_and_explain_say_when_no_worker_has_read_the_file_that_is_at_hand(configured: Cli) -> None:
+    commands = (("policy", "show"), ("policy", "show", "--published"), ("policy", "explain", "queue-1"))
+
+    def notes() -> set[str]:
+        return {configured(*command, "--store", "sqlite:///duro.db").err for command in commands}
+
+    nobody = "no worker has published what it was told; `duroctl policy simulate` shows what it would let go"
+    assert notes() == {f"duroctl: {FILE} has no effect yet: {nobody}\n"}
+    registry = duro.Registry()
+    registry.orchestration(order)
+    with duro.Runtime(configured.store, registry):
+        told = "what is shown is what they were told; `duroctl policy check --strict` names them"
+        assert notes() == {f"duroctl: {FILE} says something else than any worker was told: {told}\n"}
+        (configured.directory / FILE).write_text("[pruning]\nenabled = 1\n")
+        (invalid,) = notes()
+        assert invalid.startswith(
+            f"duroctl: {FILE}:2:11: [pruning] enabled must be true or false, not 1, so no worker "
+        )
+        (configured.directory / FILE).write_text('[store]\nurl = "sqlite:///duro.db"\n')
+        assert notes() == {""}, "it says nothing about pruning"
+    (configured.directory / FILE).write_text(TEXT)
+    with duro.Runtime(configured.store, duro.Registry(), config=configured.directory / FILE):
+        assert notes() == {""}
+
+
 def test_check_strict_finds_what_is_said_in_vain_with_its_place(configured: Cli) -> None:
     (configured.directory / FILE).write_text(
         TEXT + '\n[pruning.overrides.Ordre]\nkeep_last = 1\n[orphans]\nmin_age = "30m"\n'

@@ -162,8 +162,9 @@ def test_it_asks_on_a_terminal_and_needs_yes_elsewhere(loops: Cli) -> None:
         (("prune", "--all", "--now", "--grace", "1h", "--keep-last", "1"), "do not go together"),
         (("prune", "--apply", "plan.json", "--keep-last", "1"), "--apply takes neither"),
         (("prune", "--apply", "plan.json", "--keep-last", ""), "--apply takes neither"),
-        (("prune", "undo"), "prune undo takes a run or an instance"),
-        (("prune", "undo", "queue-1", "--keep-last", "1"), "prune undo takes"),
+        (("prune", "undo"), "missing argument 'RUN|INSTANCE...'; see `duroctl prune undo --help`"),
+        (("prune", "undo", "queue-1", "--keep-last", "1"), "no such option: --keep-last"),
+        (("prune", "--keep-last", "1", "undo", "queue-1"), "prune undo takes runs or instances, and nothing else"),
         (("prune", "queue-1"), "no rules were given"),
         (("holds", "add", "queue-1"), "a hold needs a reason"),
         (("holds", "add", "--reason", "x"), "names nothing to hold"),
@@ -454,3 +455,56 @@ def test_an_interrupted_prune_ends_after_its_batch_and_the_ledger_says_what_was_
         assert sum(ledgers) == run.executions
         check_invariants(client.store)
     assert cli("prune", "--all", "--keep-last", "1", "-y", "-o", "json").json["executions_deleted"] == sum(left) - 3
+
+
+def test_ids_from_standard_input_are_held_let_go_and_brought_back(loops: Cli) -> None:
+    """What `prune -` takes, its undo and holds take too: the output of a list."""
+    reason = ("--reason", "audit")
+    made = loops("holds", "add", "-", *reason, "-o", "json", input="queue-1/3\nother\n\nqueue-1/3\n").json
+    assert made["schema"] == "duroctl.holds/1"
+    assert [(each["instance_id"], each["execution_id"]) for each in made["holds"]] == [("queue-1", 3), ("other", None)]
+    told = loops("holds", "add", "ended", "queue-1/4", *reason)
+    assert [line.partition(" holds ")[2] for line in told.lines] == [
+        "ended until it is removed: audit",
+        "queue-1/4 until it is removed: audit",
+    ]
+    listed = loops("holds", "list", "-o", "ids").out
+    assert len(listed.splitlines()) == 4
+    some = loops("holds", "remove", "-", input=f"hold-0\n{listed}")
+    assert (some.code, some.out) == (3, "")
+    assert some.err.endswith("duroctl: error: 1 of 5 holds were refused; see above for why\n")
+    assert some.err.count("duroctl: removed hold-") == 4
+    assert loops("holds", "list", "-o", "ids").out == ""
+
+    for instance_id in ("queue-1", "other"):
+        assert loops("prune", instance_id, "--keep-last", "3", "--yes").code == 0
+    runs = loops("ledger", "list", "-o", "ids").out
+    undone = loops("prune", "undo", "-", "-o", "json", input=runs)
+    assert (undone.code, undone.json["executions_restored"]) == (0, 14)
+    assert sorted(undone.json["instances"]) == ["other", "queue-1"]
+    assert len(undone.json["hold_ids"]) == 2
+    assert live(loops) == live(loops, "other") == list(range(1, 11))
+    for command in (("prune", "undo", "-"), ("holds", "remove", "-"), ("holds", "add", "-", *reason)):
+        nothing = refused(loops, *command, code=2)
+        assert nothing.err.endswith(" was given; name one, or write - and send ids to standard input\n")
+    assert refused(loops, "holds", "add", "queue-1", "other", "--execution", "1", *reason, code=2).err
+    partly = loops("holds", "add", "queue-1", "nobody", *reason, "-o", "json")
+    assert (partly.code, [each["instance_id"] for each in partly.json["holds"]]) == (3, ["queue-1"])
+    assert "there is no instance 'nobody', so nothing is held" in partly.err
+
+
+def test_several_instances_are_explained_one_after_the_other(loops: Cli) -> None:
+    ids = "queue-1\nother\n"
+    listed = loops("policy", "explain", "-", "-o", "json", input=ids).json
+    assert listed["schema"] == "duroctl.policy_explanations/1"
+    assert [each["instance_id"] for each in listed["explanations"]] == ["queue-1", "other"]
+    assert refused(loops, "policy", "explain", "queue-1", "nobody", "-o", "json", code=7).err
+    blocks = loops("policy", "explain", "queue-1", "other").out.split("\n\n")
+    assert blocks == [
+        loops("policy", "explain", "queue-1").out.removesuffix("\n"),
+        loops("policy", "explain", "other").out,
+    ]
+    with loops.client() as client:
+        client.set_instance_policy("other", 3)
+    rows = loops("policy", "explain", "-", "-o", "csv", input=ids).lines
+    assert rows[0].endswith(",instance_id")

@@ -55,6 +55,19 @@ def test_a_backup_is_a_store_to_go_on_with(loops: Cli) -> None:  # noqa: F811
     assert again.err == "duroctl: error: 'copy.db' is there already; choose another name, or remove it\n"
 
 
+def test_a_url_in_place_of_a_new_file_is_refused_with_what_to_write(loops: Cli) -> None:  # noqa: F811
+    for command, given, write in (
+        (("backup",), "sqlite:///copies/x.db", "copies/x.db"),
+        (("export", "--to"), "sqlite:////copies/x.db", "/copies/x.db"),
+        (("backup",), "sqlite://x.db", "backup.db"),
+        (("export", "--to"), "postgresql://ada:secret@host/db", "backup.db"),
+    ):
+        ran = loops(*command, given)
+        assert (ran.code, ran.out) == (2, "")
+        assert ran.err.endswith(f"' is a URL, and a file is named by its path alone; write {write}\n")
+        assert "secret" not in ran.err
+
+
 def test_an_export_holds_hostile_names_as_they_are(cli_with_store: Cli) -> None:
     fill(cli_with_store.store)
     ran = cli_with_store("export", "--to", "export.db")

@@ -1,5 +1,6 @@
 """How the program starts: what it imports, its version, its help."""
 
+import json
 import re
 import subprocess
 import sys
@@ -29,6 +30,10 @@ NEVER = (
     "http",
     "email",
     "importlib.metadata",
+    "importlib.resources",
+    "tempfile",
+    "dataclasses",
+    "shlex",
 )
 
 
@@ -87,6 +92,7 @@ COMMANDS = [
     ("stats",),
     ("doctor",),
     ("prune",),
+    ("prune", "undo"),
     ("orphans", "list"),
     ("orphans", "cleanup"),
     ("orphans", "adopt"),
@@ -122,7 +128,7 @@ def _listed(help_text: str) -> list[str]:
 def test_the_list_of_commands_above_is_complete(cli: Cli) -> None:
     names = _listed(cli("--help").out)
     assert names == list(dict.fromkeys(command[0] for command in COMMANDS))
-    for group in ("instances", "executions", "history", "orphans", "holds", "ledger", "policy"):
+    for group in GROUPED:
         assert _listed(cli(group, "--help").out) == [command[1] for command in COMMANDS if command[0] == group]
 
 
@@ -139,6 +145,30 @@ def test_every_command_has_a_summary_and_examples_with_long_options(cli: Cli, co
     assert not [example for example in examples if re.search(r" -[a-z]\b", example)]
     for option in ("--store", "--config", "-o, --output", "-q, --quiet", "-v, --verbose"):
         assert option in shown.out
+
+
+GROUPED = ("instances", "executions", "history", "orphans", "holds", "ledger", "archive", "policy")
+
+
+@pytest.mark.parametrize("group", [(), *((each,) for each in GROUPED)], ids=" ".join)
+def test_the_help_of_a_group_fits_into_80_columns_with_nothing_cut(cli: Cli, group: tuple[str, ...]) -> None:
+    usage, *lines = cli(*group, "--help", COLUMNS="80").lines
+    assert usage.endswith("COMMAND [ARGS]...")
+    assert [line for line in lines if len(line) > 80 or line.endswith(("...", "…"))] == []
+
+
+def test_the_undo_of_a_prune_has_a_help_of_its_own_and_global_options_on_both_sides(cli_with_store: Cli) -> None:
+    shown = cli_with_store("prune", "undo", "--help").out
+    assert "--keep-last" not in shown
+    assert "duroctl prune undo RUN|INSTANCE" in " ".join(cli_with_store("prune", "--help").out.split())
+    for given in (
+        ("-o", "json", "undo"),
+        ("-ojson", "-q", "undo"),
+        ("undo", "--output=json"),
+        ("--output=json", "undo"),
+    ):
+        refused = cli_with_store("prune", *given, "nobody")
+        assert json.loads(refused.err)["error"] == "InstanceNotFoundError"
 
 
 def test_the_exit_codes_stand_in_the_help(cli: Cli) -> None:

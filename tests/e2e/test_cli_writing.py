@@ -360,7 +360,10 @@ def test_an_unwritable_output_is_an_error_of_one_line(cli_with_store: Cli) -> No
             check=False,
         )
     assert process.returncode == 1
-    assert process.stderr.decode() == f"duroctl: error: {os.strerror(28)}\n"
+    assert process.stderr.decode() == (
+        f"duroctl: error: standard output cannot be written: {os.strerror(28)}; what was printed is not whole: run it "
+        "again where there is room\n"
+    )
 
 
 @pytest.mark.parametrize("unbuffered", ["", "1"])
@@ -379,7 +382,9 @@ def test_an_output_that_is_cut_in_the_middle_is_an_error(cli_with_store: Cli, un
         )
     assert 0 < target.stat().st_size < len(whole)
     assert process.returncode == 1
-    assert json.loads(process.stderr)["message"] == os.strerror(errno.EFBIG)
+    error = json.loads(process.stderr)
+    assert error["error"] == "OutputError"
+    assert error["message"] == f"standard output cannot be written: {os.strerror(errno.EFBIG)}"
 
 
 @pytest.mark.parametrize(("command", "code"), [(("instances", "list"), 0), (("bogus",), 2), (("init",), 0)])

@@ -17,9 +17,10 @@ import pytest
 from duro.errors import ArchiveDamagedError, ArchiveUnavailableError
 from duro.maintenance.archive import archiver as archiver_module
 from duro.maintenance.archive import catalogue as catalogue_module
+from duro.maintenance.archive import place as place_module
 from duro.maintenance.archive import reader as reader_module
 from duro.maintenance.archive import segments as segments_module
-from duro.maintenance.archive.archiver import Archiver
+from duro.maintenance.archive.archiver import Archiver, unusable, usable_place
 from duro.maintenance.archive.catalogue import Catalogue
 from duro.maintenance.archive.format import decode_manifest, encode_manifest
 from duro.maintenance.archive.place import ArchivePlace
@@ -74,6 +75,48 @@ def test_a_file_too_large_to_be_a_marker_is_not_read(place: Path) -> None:
     (place / "archive.json").write_text(" " * 100_000)
     with pytest.raises(ArchiveUnavailableError, match="is larger than 65536 bytes"):
         Archive(place)
+
+
+def test_a_volume_that_belongs_there_and_is_not_mounted_is_not_stood_in_for(
+    store: MemoryStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither on first use, when the store knows nothing of the archive yet: the table of file systems does."""
+    volume = tmp_path / "back up"
+    (volume / "deep").mkdir(parents=True)
+    table = tmp_path / "fstab"
+    written = str(volume).replace(" ", "\\040")
+    table.write_text(f"# volumes\n\nLABEL=b {written}  ext4 defaults 0 2\nLABEL=s none swap sw 0 0\nLABEL=r / ext4\n")
+    monkeypatch.setattr(place_module, "FSTAB", table)
+    for path in (volume, volume / "duro", volume / "deep" / "duro"):
+        with pytest.raises(ArchiveUnavailableError, match=f"its volume is not mounted at '{volume}'"):
+            usable_place(store, path)
+    assert os.listdir(volume) == ["deep"]  # noqa: PTH208 - names
+    assert usable_place(store, tmp_path / "beside").check()
+    monkeypatch.setattr(os.path, "ismount", lambda path: str(path) == str(volume))
+    assert usable_place(store, volume / "duro").check()
+    monkeypatch.undo()
+    monkeypatch.setattr(place_module, "FSTAB", tmp_path / "none")
+    assert usable_place(store, volume / "other").check()
+
+
+def test_a_volume_that_is_not_mounted_may_be_stood_in_for_on_purpose(
+    store: MemoryStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "fstab").write_text(f"LABEL=b {tmp_path} ext4\n")
+    monkeypatch.setattr(place_module, "FSTAB", tmp_path / "fstab")
+    assert usable_place(store, tmp_path / "duro", any_archive=True).check()
+
+
+def test_what_can_be_seen_of_an_archive_without_writing_to_it(
+    store: MemoryStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    new = tmp_path / "new"
+    assert unusable(store, new) == ""
+    assert unusable(store, tmp_path / "no" / "new") == f"there is no directory '{tmp_path / 'no'}'"
+    usable_place(store, new)
+    assert unusable(store, new) == ""
+    monkeypatch.setattr(os, "access", lambda path, mode: str(path) != str(new))
+    assert unusable(store, new) == "it may not be written to"
 
 
 def test_names_that_are_none_of_segments_name_nothing(store: MemoryStore, place: Path) -> None:

@@ -179,6 +179,7 @@ CALLS: Final[dict[str, st.SearchStrategy[tuple[Any, ...]]]] = {
     "adopt_instance": st.tuples(ids),
     "add_hold": st.tuples(ids, st.one_of(maybe, integers)),
     "set_instance_policy": st.tuples(ids, st.one_of(maybe, integers, texts)),
+    "simulate_instance_policy": st.tuples(ids, st.one_of(maybe, integers, texts)),
     "start_orchestration": st.tuples(texts, st.one_of(texts, integers)),
     "list_instances": st.tuples(
         st.builds(

@@ -211,4 +211,5 @@ def test_a_reader_that_lets_the_errors_of_toml_through_is_found(monkeypatch: pyt
 
 def test_a_place_that_is_one_column_too_far_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reading, "_column", lambda text, error: error.colno + 1)
-    falsifies(files, is_read_or_refused_with_its_places, AssertionError)
+    printable = files.filter(lambda data: len(data) < 10_000)  # hypothesis warns of what it finds and can hardly print
+    falsifies(printable, is_read_or_refused_with_its_places, AssertionError)

@@ -14,7 +14,10 @@ from hypothesis import strategies as st
 from duro.codec import encode_event
 from duro.model import events as ev
 from duro.model.failure import FailureDetails
+from duro.model.families import RemovalResult, SkippedInstance
+from duro.model.pruning import PruneResult, SkippedExecution
 from duro.model.retention import PruneOptions
+from duroctl.render import plans, removals
 from duroctl.render.history import detail_lines, parse_event, summary
 from duroctl.render.layout import cells
 from duroctl.render.tables import Column, csv_line, exact_cell, terminal_cell
@@ -297,3 +300,16 @@ def test_a_tree_is_drawn_with_its_branches() -> None:
         "└── d",
         "    └── e\\x1b",
     ]
+
+
+def test_what_is_skipped_is_told_up_to_a_thousand_and_counted_whole() -> None:
+    """A plan that is applied a second time skips everything it has."""
+    executions = tuple(SkippedExecution("a", 1, number, "it is gone") for number in range(1, 2_501))
+    instances = tuple(SkippedInstance(f"a-{number}", "it is gone") for number in range(2_500))
+    for document in (
+        plans.RESULT.to_json(PruneResult(skipped=executions)),
+        removals.RESULT.to_json(RemovalResult(skipped=instances)),
+    ):
+        assert (len(document["skipped"]), document["skipped_count"]) == (1_000, 2_500)
+    told = list(plans.result_lines(PruneResult(skipped=executions), 0))
+    assert (len(told), told[-1]) == (22, "... and 2,480 more were skipped")

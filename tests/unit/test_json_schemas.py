@@ -82,6 +82,8 @@ def _commands(command: Any, context: Any, path: str = "") -> Iterator[str]:
     names = command.list_commands(context) if hasattr(command, "list_commands") else ()
     for name in names:
         yield from _commands(command.get_command(context, name), context, f"{path} {name}".strip())
+    for word in getattr(command, "words", ()):
+        yield from _commands(command.command_of(word), context, f"{path} {word}")
     if not names:
         yield path
 

@@ -127,6 +127,12 @@ def test_a_wrong_policy_is_refused_before_the_text_is_touched() -> None:
         _edited("", None, {"never": True})
 
 
+def test_a_value_that_no_file_can_hold_is_refused_in_text_that_can_be_printed() -> None:
+    with pytest.raises(UsageError, match=r'not "\\ud800"') as refused:
+        edit_policy(b"", "f.toml", None, {"keep_last": "\ud800"})
+    assert str(refused.value).isascii()
+
+
 def test_a_file_that_is_wrong_already_is_not_edited() -> None:
     with pytest.raises(SettingsError, match="f:1:2: unknown key"):
         _edited("[prunning]\n", "A", {"keep_last": 1})

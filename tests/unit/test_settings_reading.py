@@ -169,8 +169,6 @@ def test_the_error_itself_shows_the_first_problem_and_counts_the_others() -> Non
         ('[store]\nurl = "a\n', "f:2:9: Illegal character '\\n'; correct the TOML"),
         ('"\\', "f:1:3: Unescaped '\\' in a string; correct the TOML"),
         ("[store]\nurl = ", "f:2:7: Invalid value; correct the TOML"),
-        ("[store]\nurl='a'\nurl='b'\n", "f:3:8: Cannot overwrite a value; correct the TOML"),
-        ("[store]\n[store]\n", "f:2:7: Cannot declare ('store',) twice; correct the TOML"),
         ('[store]\r\nurl = "\0"\r\n', "f:2:8: Illegal character '\\x00'; correct the TOML"),
         (b"[store]\n# \xff\n", "f:2:3: it is not UTF-8 text; save it as UTF-8"),
         ("# é\n".encode() + b"# \xff", "f:2:3: it is not UTF-8 text; save it as UTF-8"),
@@ -187,10 +185,40 @@ def test_the_error_itself_shows_the_first_problem_and_counts_the_others() -> Non
             "f: it has 1048577 bytes, and at most 1048576 are read; name a runtime_config.toml",
         ),
     ],
-    ids=range(15),
+    ids=range(13),
 )
 def test_what_is_no_toml_is_reported_with_its_place(text: str | bytes, problem: str) -> None:
     assert _problems(text) == [problem]
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("[store]\nurl='a'\n# b\r\n  url='b'\n", "f:4:3: [store] url is given twice, first in line 2, column 1"),
+        ("[store]\n[pruning]\n\n[store]\n[", "f:4:2: [store] is given twice, first in line 1, column 2"),
+        ("a = 1\n'a' = [\n  2,\n]\nb", "f:2:1: a is given twice, first in line 1, column 1"),
+        (
+            "[pruning.overrides.\"a b\"]\nkeep_last = 2\n[pruning.overrides.'a b']\n",
+            'f:3:2: [pruning.overrides."a b"] is given twice, first in line 1, column 2',
+        ),
+        ("[a]\nb = 1\n[a.b.c]\n", "f:3:2: [a.b] is given twice, first in line 2, column 1"),
+        ("[a]\nb = 1\nb.c = 2\n", "f:3:1: [a] b is given twice, first in line 2, column 1"),
+        ("a.b = 1\n[a]\n", "f:2:2: [a] is given twice, first in line 1, column 1"),
+        ("[a]\nb = {c = {d = 1}, c = 2, ", "f:2:19: [a.b] c is given twice, first in line 2, column 6"),
+        ("a = {b = 1, c = {d = '}', d = ", "f:1:31: Invalid value"),
+        ("a = {b = 1, c = {d = '}', d = 2", "f:1:27: [a.c] d is given twice, first in line 1, column 18"),
+        ("[[a]]\nb = 1\n[[a]]\nb = 1\nb = 2", "f:5:1: [a] b is given twice, first in line 4, column 1"),
+        ("[[a]]\n[a]\n", "f:2:2: [a] is given twice, first in line 1, column 3"),
+        ("a = {}\n[a.b]\nc = 1", "f:2:2: [a] is given twice, first in line 1, column 1"),
+        ("a = {}\n\n a = {b = 1}", "f:3:2: a is given twice, first in line 1, column 1"),
+        ("a = [{b = 1, b = 2}]", "f:1:19: Duplicate inline table key 'b'"),
+        ("x.x.x.x.x.x.x.x.x = 1\nx.x.x.x.x.x.x.x.x = 2", "f:2:22: Cannot overwrite a value"),
+    ],
+    ids=range(16),
+)
+def test_what_is_given_twice_is_reported_with_both_places(text: str, problem: str) -> None:
+    hint = "keep one of them" if " twice" in problem else "correct the TOML"
+    assert _problems(text) == [f"{problem}; {hint}"]
 
 
 COUNT = "must be a whole number from 1 to 1000000000, not"

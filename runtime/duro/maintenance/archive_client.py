@@ -1,18 +1,24 @@
 """The client's methods about archives: checked arguments in, values out."""
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+import msgspec
+
+from duro.durations import format_duration
 from duro.errors import ArchiveUnavailableError
 from duro.maintenance.client import archive_path, checked_by, source_of
 from duro.maintenance.family_client import Families
 from duro.model.archive import ArchivedHistory, ArchiveOutcome, RestoreResult, WaitingArchive
+from duro.model.checkup import FINDINGS_SHOWN, CheckResult, Finding, Severity
 from duro.model.limits import UNDO_HOLD_S
 from duro.naming import check_instance_id
 
 if TYPE_CHECKING:
+    from duro.maintenance.archive.catalogue import ArchivedExecution
     from duro.maintenance.archive.reader import Archive
 
 ArchivePath = str | os.PathLike[str]
@@ -24,6 +30,13 @@ class FoundHistory(NamedTuple):
     directory: str
     segment: str
     history: ArchivedHistory
+
+
+class FoundExecutions(NamedTuple):
+    """What an archive has of one life of an instance, the last execution first."""
+
+    directory: str
+    executions: "tuple[ArchivedExecution, ...]"
 
 
 class Archives(Families):
@@ -38,9 +51,12 @@ class Archives(Families):
         directory = ConfiguredPolicies(self.store).archive_directory
         return None if directory is None else str(directory)
 
-    def open_archive(self, directory: ArchivePath | None = None, *, any_store: bool = False) -> "Archive":
+    def open_archive(
+        self, directory: ArchivePath | None = None, *, any_store: bool = False, store_id: str | None = None
+    ) -> "Archive":
         """The archive in ``directory`` (None: the configured one, or the last one that was used), to look things up,
-        read and check them; close it, or use it in a ``with``. Of this store's histories alone, unless ``any_store``.
+        read and check them; close it, or use it in a ``with``. Of this store's histories alone, unless ``any_store`` or
+        another store's ``store_id`` is given.
 
         Raises:
             ArchiveUnavailableError: there is none, or it cannot be read.
@@ -49,7 +65,7 @@ class Archives(Families):
 
         path = self._archive(directory)
         try:
-            return Archive(path, store_id=None if any_store else self.store.store_id())
+            return Archive(path, store_id=None if any_store else store_id or self.store.store_id())
         except ArchiveUnavailableError as error:
             others = [each.directory for each in self.store.known_archives() if each.directory != str(path)]
             if directory is not None or not others:
@@ -60,6 +76,54 @@ class Archives(Families):
     def waiting_archives(self) -> tuple[WaitingArchive, ...]:
         """What is removed and stays in the store until its archive has it, by archive."""
         return self.store.waiting_archives()
+
+    def checkup(self, *, deep: bool = False) -> tuple[CheckResult, ...]:
+        results = super().checkup(deep=deep)
+        if not results:
+            return results
+        timed = (self._late_archives(each) if each.name == "archives-waiting" else each for each in results)
+        return (*timed, self._unusable_archives())
+
+    def _late_archives(self, result: CheckResult) -> CheckResult:
+        """What the store found, by the interval that workers were told: it knows only its rows, and waits an hour."""
+        from duro.maintenance.policies import ConfiguredPolicies
+
+        late_s = ConfiguredPolicies(self.store).archive_interval_s + _LATE_S
+        now_ms = self.store.now_ms()
+        findings = [
+            Finding(
+                waiting.archive or "(configured)",
+                f"waits for {waiting.executions + waiting.instances:,}, the first for "
+                f"{(now_ms - waiting.since_ms) // 1000} s",
+            )
+            for waiting in self.waiting_archives()
+            if now_ms - waiting.since_ms > late_s * 1000
+        ]
+        looks_for = f"histories that have waited for their archive for over {format_duration(round(late_s))}"
+        return msgspec.structs.replace(
+            result, looks_for=looks_for, count=len(findings), findings=tuple(findings[:FINDINGS_SHOWN])
+        )
+
+    def _unusable_archives(self) -> CheckResult:
+        findings = []
+        for waiting in self.waiting_archives():
+            directory = waiting.archive or self.archive_directory()
+            if directory is None:
+                subject, why = "(configured)", "nobody says where that is"
+            else:
+                from duro.maintenance.archive.archiver import unusable  # nobody else is to pay for loading it
+
+                subject, why = directory, unusable(self.store, Path(directory))
+            if why:
+                findings.append(Finding(subject, f"{waiting.executions + waiting.instances:,} wait: {why}"))
+        return CheckResult(
+            name="archives-unusable",
+            severity=Severity.WARNING,
+            looks_for="archives that something waits for, in the store, and that cannot be used now",
+            remedy="see to the directory; `duroctl archive write --to DIR` takes another one",
+            count=len(findings),
+            findings=tuple(findings[:FINDINGS_SHOWN]),
+        )
 
     def write_archive(
         self,
@@ -101,6 +165,39 @@ class Archives(Families):
         Raises:
             ArchiveDamagedError: the archive that has it is damaged.
         """
+        with self._archives_with(instance_id, execution_id, directories, unreadable) as found:
+            if found is None:
+                return None
+            archive, execution = found
+            return FoundHistory(str(archive.path), execution.segment, archive.read_one(execution))
+
+    def find_archived_executions(
+        self,
+        instance_id: str,
+        *,
+        directories: Iterable[ArchivePath] = (),
+        unreadable: Callable[[ArchiveUnavailableError], object] | None = None,
+    ) -> FoundExecutions | None:
+        """Which executions of an instance the first archive has that has any; which archives, and of which life of the
+        instance, as in ``find_archived``. No history is read."""
+        with self._archives_with(instance_id, None, directories, unreadable) as found:
+            if found is None:
+                return None
+            archive, last = found
+            there = archive.executions(instance_id=instance_id)
+            of_life = [each for each in there if each.incarnation == last.incarnation]
+            of_life.sort(key=lambda each: each.execution_id, reverse=True)
+            return FoundExecutions(str(archive.path), tuple(of_life))
+
+    @contextmanager
+    def _archives_with(
+        self,
+        instance_id: str,
+        execution_id: int | None,
+        directories: Iterable[ArchivePath],
+        unreadable: Callable[[ArchiveUnavailableError], object] | None,
+    ) -> "Iterator[tuple[Archive, ArchivedExecution] | None]":
+        """The first archive that has it, open, and where it has it."""
         from duro.maintenance.archive.reader import Archive
 
         check_instance_id(instance_id)
@@ -118,8 +215,9 @@ class Archives(Families):
                 incarnation = None if standing is None else standing.incarnation
                 found = archive.find(instance_id, execution_id, incarnation=incarnation)
                 if found is not None:
-                    return FoundHistory(str(archive.path), found.segment, archive.read_one(found))
-        return None
+                    yield archive, found
+                    return
+        yield None
 
     def restore_archived(
         self,
@@ -163,6 +261,9 @@ class Archives(Families):
             )
         return Path(found)
 
+
+_LATE_S = 600.0
+"""Longer than the interval nothing waits, but for a sweep, and for a try a minute later."""
 
 _WAIT_S = 30.0
 """How long a call waits for somebody else who writes to the archive."""

@@ -35,6 +35,7 @@ def with_file(sources: PolicySources, settings: RuntimeSettings) -> PolicySource
         ),
         archive_enabled=settings.archive.enabled,
         archive_directory="" if directory is None else str(archive_directory(directory, settings.file)),
+        archive_interval_s=float(settings.archive.interval_s),
         settings_hash=settings.effective_hash,
     )
 

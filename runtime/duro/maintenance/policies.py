@@ -91,6 +91,11 @@ class ConfiguredPolicies:
         return CONFIGURED if any(each.archive_enabled for each in self.sources) else None
 
     @property
+    def archive_interval_s(self) -> float:
+        """How long few histories wait to become one segment; the longest, where workers differ."""
+        return max((each.archive_interval_s for each in self.sources), default=PolicySources().archive_interval_s)
+
+    @property
     def archive_directory(self) -> Path | None:
         """The configured archive's; the first, where workers differ."""
         found = [each.archive_directory for each in self.sources if each.archive_enabled and each.archive_directory]

@@ -1,6 +1,5 @@
 """What is said of an execution that was pruned, and of an instance that is not there."""
 
-import shlex
 from typing import Final
 
 from duro.errors import ExecutionPrunedError, InstanceNotFoundError, InstanceRemovedError
@@ -71,6 +70,8 @@ def _hint(pruned: PrunedExecution, now_ms: int) -> str:
         return f"`duroctl prune undo {pruned.instance_id}` may still bring it back"
     for entry in reversed(pruned.entries):
         if entry.run is not None and entry.run.archive is not None:
+            import shlex  # nobody else is to pay for loading it
+
             where = "" if entry.run.archive == CONFIGURED else f" --archive {shlex.quote(entry.run.archive)}"
             again = f"`duroctl archive restore {pruned.instance_id}/{pruned.execution_id}{where}`"
             return f"its history went into an archive, and {again} brings it back"

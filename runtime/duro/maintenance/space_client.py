@@ -1,13 +1,15 @@
 """The client's methods about the room a store takes, and copies of it."""
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from duro.errors import BackupError, UsageError
 from duro.maintenance.archive_client import Archives
 from duro.model.space import CompactResult, FileSizes
+from duro.redacting import redacted
 
 if TYPE_CHECKING:
     from duro.maintenance.exporting import ExportResult
@@ -69,8 +71,15 @@ class Space(Archives):
         return export(self.store, _new_file(target), name=name, events=events, progress=progress)
 
 
+_URL: Final = re.compile(r"(?P<scheme>[a-z][a-z+]+):(//|$)", re.IGNORECASE)
+
+
 def _new_file(target: str | os.PathLike[str]) -> Path:
     path = Path(target)
+    if (url := _URL.match(str(target))) is not None:
+        alone = str(target).removeprefix("sqlite:///")
+        hint = f"write {alone}" if url["scheme"] == "sqlite" and alone not in ("", str(target)) else "write backup.db"
+        raise UsageError(f"{redacted(str(target))!r} is a URL, and a file is named by its path alone", hint=hint)
     if not path.name or "\0" in str(path):
         raise UsageError(f"{str(target)!r} names no file", hint="write something like backup.db")
     try:

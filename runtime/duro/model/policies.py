@@ -47,8 +47,9 @@ class PolicySources(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     file, "" if there is none. ``triggers`` are those the file allows. ``rollout_pause_s`` and ``rollout_cap_s``: see
     ``duro.retention.triggers``. ``children``: what becomes of the children of a pruned execution. ``purges``: what the
     file says about purging, looked at every ``purge_interval_s``; ``orphans``: about orphans. ``archive_enabled``: what
-    goes is kept first, in ``archive_directory`` (absolute). ``settings_hash`` names
-    the whole configuration ("" without a file). ``weakened`` is what its store gave up for speed ("" nothing).
+    goes is kept first, in ``archive_directory`` (absolute), and few histories wait for each other for
+    ``archive_interval_s``. ``settings_hash`` names the whole configuration ("" without a file). ``weakened`` is what
+    its store gave up for speed ("" nothing).
     """
 
     orchestrations: tuple[tuple[str, str], ...] = ()
@@ -70,6 +71,7 @@ class PolicySources(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     orphans: OrphanTerms = OrphanTerms()
     archive_enabled: bool = False
     archive_directory: str = ""
+    archive_interval_s: float = 600.0
     settings_hash: str = ""
     weakened: str = ""
 

@@ -188,6 +188,19 @@ class UndoResult(msgspec.Struct, frozen=True, kw_only=True):
     taken: tuple[str, ...] = ()
     hold_ids: tuple[str, ...] = ()
 
+    def plus(self, other: "UndoResult") -> "UndoResult":
+        """Both together; an instance that both are about is named once."""
+        return UndoResult(
+            instances_restored=self.instances_restored + other.instances_restored,
+            executions_restored=self.executions_restored + other.executions_restored,
+            events_restored=self.events_restored + other.events_restored,
+            bytes_restored=self.bytes_restored + other.bytes_restored,
+            instances=tuple(dict.fromkeys((*self.instances, *other.instances))),
+            gone=self.gone + other.gone,
+            taken=tuple(dict.fromkeys((*self.taken, *other.taken))),
+            hold_ids=(*self.hold_ids, *other.hold_ids),
+        )
+
 
 class PruneRun(msgspec.Struct, frozen=True, kw_only=True):
     """A manual prune, or an undo (``trigger`` says which: ``manual`` or ``undo``). ``rule`` and ``origin`` are

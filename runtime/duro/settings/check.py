@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from duro.durations import DURATION_HINT, parse_duration_s
 from duro.errors import InvalidNameError
@@ -47,11 +47,17 @@ def written_key(key: str) -> str:
 
 
 def written_text(text: str) -> str:
-    """``text`` as a basic TOML string: quotes, backslashes and control characters escaped."""
-    escaped = "".join(
-        f"\\u{ord(c):04x}" if ord(c) < 0x20 or ord(c) == 0x7F else f"\\{c}" if c in '"\\' else c for c in text
-    )
-    return f'"{escaped}"'
+    """``text`` as a basic TOML string: quotes, backslashes, control characters and lone surrogates (which no file has,
+    and an error about a value that a caller gave may) escaped."""
+    return f'"{_ESCAPED.sub(_escape, text)}"'
+
+
+_ESCAPED: Final = re.compile(r'[\x00-\x1f\x7f\ud800-\udfff"\\]')
+
+
+def _escape(found: re.Match[str]) -> str:
+    character = found[0]
+    return f"\\{character}" if character in '"\\' else f"\\u{ord(character):04x}"
 
 
 def _check_table(section: Section, table: Mapping[str, Any], path: Path, findings: list[Finding]) -> dict[str, Any]:
@@ -69,7 +75,7 @@ def _check_table(section: Section, table: Mapping[str, Any], path: Path, finding
                 values[key] = read_value(fields[key], value)
             except ValueError as error:
                 message, hint = error.args
-                findings.append(Finding(here, False, f"{_named(path, key)} {message}", hint))
+                findings.append(Finding(here, False, f"{named(path, key)} {message}", hint))
         elif key in sections:
             values[key] = _check_section(sections[key], value, here, findings)
         else:
@@ -134,8 +140,9 @@ def _placed(conflict: Conflict, path: Path) -> Finding:
     return Finding((*path, conflict.key) if conflict.key else path, True, message, conflict.hint)
 
 
-def _named(path: Path, key: str) -> str:
-    return f"{header(path)} {written_key(key)}"
+def named(path: Path, key: str) -> str:
+    """``key`` of the table ``path`` as messages call it."""
+    return f"{header(path)} {written_key(key)}" if path else written_key(key)
 
 
 def read_value(field: Field, value: object) -> Any:

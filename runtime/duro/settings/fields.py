@@ -5,7 +5,6 @@ reference page (``documents``). A further section is an entry here and a few lin
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, Final, Literal, NamedTuple
 
 from duro.durations import format_duration, parse_duration_s
@@ -24,8 +23,7 @@ class Conflict(NamedTuple):
     hint: str
 
 
-@dataclass(frozen=True)
-class Field:
+class Field(NamedTuple):
     """One key. ``default`` and ``example`` are as written in the file; a key without a default is off.
 
     ``minimum`` is for counts, and in seconds for durations; ``maximum`` is
@@ -61,8 +59,7 @@ class Field:
                 return "an array of one or more of " + ", ".join(f'"{choice}"' for choice in self.choices)
 
 
-@dataclass(frozen=True)
-class Section:
+class Section(NamedTuple):
     """One table. ``members``: its keys are names of the user's choice, each a table of that section. ``optional``:
     without the table there is no value, else an absent table has its defaults.
 

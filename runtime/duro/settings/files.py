@@ -3,7 +3,6 @@
 import contextlib
 import os
 import stat
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -54,6 +53,8 @@ def edit_file(path: Path, file: str, edit: Callable[[bytes], bytes]) -> bool:
     after = edit(before)
     if after == before:
         return False
+    import tempfile  # only who edits pays for it
+
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     temporary = Path(name)
     try:

@@ -53,6 +53,39 @@ def scan(text: str) -> dict[Path, Place]:
     return places
 
 
+class Twice(NamedTuple):
+    """What a text gives a second time, at which offset, and where it gave it first. ``is_header``: as a table."""
+
+    path: Path
+    is_header: bool
+    second: int
+    first: int
+
+
+def find_twice(text: str) -> Twice | None:
+    """What the last statement of ``text`` gives although it is there already, which a TOML reader refused at the end of
+    ``text``; until then it was valid. None: it stands where nothing is recorded."""
+    (path, place), there = _last(text, 0, ())
+    while text[place.value : place.value + 1] == "{" and not _closing(text, place.value)[1]:  # it is in there
+        (path, place), there = _last(text, place.value + 1, path)
+    for length in range(len(path), 0, -1) if len(path) <= PARTS_MAX else ():
+        if path[:length] in there:
+            return Twice(path[:length], text[place.key - 1 : place.key] == "[", place.key, there[path[:length]])
+    return None
+
+
+def _last(text: str, start: int, prefix: Path) -> tuple[tuple[Path, Place], dict[Path, int]]:
+    """The last statement from ``start`` on, and where those before it name what they name."""
+    *before, (path, _, place) = _statements(text, start, len(text), prefix)
+    there: dict[Path, int] = {}
+    for found, depth, at in before:
+        for length in range(depth + 1, min(len(found), PARTS_MAX + 1)):
+            there.setdefault(found[:length], at.key)
+        if len(found) <= PARTS_MAX:
+            there[found] = at.key
+    return (path, place), there
+
+
 class Lines:
     """Offsets of a text as lines and columns, both from 1, in characters."""
 
@@ -124,6 +157,8 @@ def _key_text(written: str) -> str:
 
 
 def _value_end(text: str, position: int) -> int:
+    if position >= len(text):
+        return len(text)
     if text[position] not in "[{":
         match = _WHOLE_STRING.match(text, position)
         if match is not None:
@@ -131,14 +166,20 @@ def _value_end(text: str, position: int) -> int:
         plain = _PLAIN.match(text, position)
         assert plain is not None, "the text was accepted by a TOML reader"
         return position + len(plain[0].rstrip())
+    return _closing(text, position)[0]
+
+
+def _closing(text: str, position: int) -> tuple[int, bool]:
+    """Where what opens at ``position`` ends, and whether it does: else the text ends before."""
     depth = 0
-    while True:
+    while position < len(text):
         match = _NESTED.match(text, position)
         assert match is not None, "the text was accepted by a TOML reader"
         position = match.end()
         depth += (match["open"] is not None) - (match["close"] is not None)
         if depth == 0:
-            return position
+            return position, True
+    return position, False
 
 
 def _after(pattern: re.Pattern[str], text: str, position: int) -> int:

@@ -6,8 +6,8 @@ import tomli
 
 from duro.errors import SettingsError
 from duro.model.problem import FileProblem
-from duro.settings.check import Finding, check_document
-from duro.settings.places import Lines, Place, scan
+from duro.settings.check import Finding, check_document, header, named
+from duro.settings.places import Lines, Place, find_twice, scan
 from duro.settings.values import RuntimeSettings, build_settings
 
 FILE_BYTES_MAX: Final = 1024 * 1024
@@ -58,7 +58,9 @@ def parse(text: str, file: str) -> dict[str, Any]:
     try:
         return tomli.loads(text)
     except tomli.TOMLDecodeError as error:
-        problem = FileProblem(file, error.lineno, _column(text, error), error.msg, "correct the TOML")
+        problem = _twice(error, file) or FileProblem(
+            file, error.lineno, _column(text, error), error.msg, "correct the TOML"
+        )
     except RecursionError:
         place = Lines(text).line_and_column(_longest(_NESTING, text))
         problem = FileProblem(file, *place, "brackets or keys are nested too deeply", "write it with fewer levels")
@@ -66,6 +68,29 @@ def parse(text: str, file: str) -> dict[str, Any]:
         place = Lines(text).line_and_column(_longest("[0-9][0-9_]*", text))
         problem = FileProblem(file, *place, "a number has thousands of digits", "write a smaller one")
     raise SettingsError([problem])
+
+
+def _twice(error: tomli.TOMLDecodeError, file: str) -> FileProblem | None:
+    """What the reader refused because it is there already, if it is that: with both places."""
+    if not error.msg.startswith(_THERE_ALREADY):
+        return None
+    found = find_twice(error.doc[: error.pos])
+    if found is None:
+        return None
+    lines = Lines(error.doc)
+    line, column = lines.line_and_column(found.first)
+    name = header(found.path) if found.is_header else named(found.path[:-1], found.path[-1])
+    message = f"{name} is given twice, first in line {line}, column {column}"
+    return FileProblem(file, *lines.line_and_column(found.second), message, "keep one of them")
+
+
+_THERE_ALREADY: Final = (
+    "Cannot overwrite a value",
+    "Cannot declare ",
+    "Cannot mutate immutable namespace ",
+    "Cannot redefine namespace ",
+    "Duplicate inline table key ",
+)
 
 
 def _column(text: str, error: tomli.TOMLDecodeError) -> int:

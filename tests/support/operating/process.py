@@ -112,7 +112,8 @@ class Operator:
         self.run("instances", "purge", "--all", "--keep-within", "10s", "--now")
         self.run("archive", "write")
         self.run("archive", "verify")
-        self.run("archive", "verify", "--archive", BY_HAND)
+        if Path(BY_HAND, "archive.json").exists():  # in a short run nobody may have come to name one
+            self.run("archive", "verify", "--archive", BY_HAND)
         self.run("doctor", "--deep")
 
     def _remove(self, *arguments: str) -> None:

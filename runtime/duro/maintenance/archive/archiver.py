@@ -1,5 +1,6 @@
 """Takes what waits for its archive out of a store, a segment at a time, and tells the store what is there."""
 
+import os
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
@@ -59,18 +60,46 @@ def usable_place(store: Store, path: Path, disk: Disk = DISK, *, any_archive: bo
         ArchiveUnavailableError: it cannot be used.
     """
     place = ArchivePlace(path, disk)
-    known = {each.directory: each.archive_id for each in store.known_archives()}.get(str(place.path))
+    known = _known(store, place)
+    if known is None and not any_archive:
+        place.check_mounted()
     if known is None or any_archive:
         place.prepare()
+    found = place.check() if any_archive else _check_known(place, known)
+    if known != found:
+        store.remember_archive(str(place.path), found)
+    return place
+
+
+def unusable(store: Store, path: Path) -> str:
+    """Why an archive cannot be used now, as far as that can be seen without writing to it; "": nothing is seen."""
+    place = ArchivePlace(path)
+    known = _known(store, place)
+    try:
+        if known is not None:
+            _check_known(place, known)
+        elif not place.path.exists():  # it is made when it is written to
+            place.check_mounted()
+            if not place.path.parent.is_dir():
+                return f"there is no directory {str(place.path.parent)!r}"
+    except ArchiveUnavailableError as error:
+        return str(error)
+    return "" if os.access(path if path.exists() else path.parent, os.W_OK | os.X_OK) else "it may not be written to"
+
+
+def _known(store: Store, place: ArchivePlace) -> str | None:
+    """The id of the archive that the store has written to there."""
+    return {each.directory: each.archive_id for each in store.known_archives()}.get(str(place.path))
+
+
+def _check_known(place: ArchivePlace, known: str | None) -> str:
     found = place.check()
-    if known is not None and known != found and not any_archive:
+    if known is not None and known != found:
         raise ArchiveUnavailableError(
             f"{str(place.path)!r} is not the archive that this store has written to",
             hint="is its volume mounted? `duroctl archive write --to DIR` takes what is there now",
         )
-    if known != found:
-        store.remember_archive(str(place.path), found)
-    return place
+    return found
 
 
 class Archiver:

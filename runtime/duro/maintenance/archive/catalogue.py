@@ -262,6 +262,11 @@ class Catalogue:
                 msgspec.convert(dict(zip(names, row, strict=True)), ArchivedExecution, strict=False) for row in cursor
             )
 
+    def stores(self) -> tuple[str, ...]:
+        """The ids of the stores that something was archived from."""
+        with _errors(self.place, "read"):
+            return tuple(row[0] for row in self._connection.execute(sql.STORES))
+
     def count(self, store_id: str | None) -> tuple[int, int]:
         """Histories and segments."""
         statements = (sql.COUNT_HISTORIES, sql.COUNT_SEGMENTS)

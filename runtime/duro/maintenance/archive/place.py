@@ -36,6 +36,9 @@ _LAST_MS: Final = 253_402_300_799_999
 """The last millisecond of the year 9999: a clock that is behind it does not make names that are none."""
 
 
+FSTAB: Final = Path("/etc/fstab")
+
+
 class ArchiveFileError(ArchiveUnavailableError):
     """A segment or a manifest that is there cannot be read, whatever is true of the others."""
 
@@ -60,7 +63,11 @@ class ArchivePlace:
         Raises:
             ArchiveUnavailableError: it cannot be made or is something else.
         """
-        with self.errors("made", "name another directory"):
+        parent = self.path.parent
+        hint = "name another directory"
+        if not parent.is_dir():
+            hint = f"make {parent} first: is it on a volume that is not mounted?"
+        with self.errors("made", hint):
             self.disk.make_directory(self.path)
             if not os.path.lexists(self.path / _MARKER):
                 if any(not _is_part(name) for name in os.listdir(self.path)):  # noqa: PTH208 - names
@@ -71,6 +78,19 @@ class ArchivePlace:
                     made = {"schema": ARCHIVE_SCHEMA, "archive_id": secrets.token_hex(16)}
                     self._write(part, msgspec.json.encode(made) + b"\n")
         self.check()
+
+    def check_mounted(self) -> None:
+        """Before an archive is made: where the table of file systems says that a volume belongs, one must be.
+
+        Raises:
+            ArchiveUnavailableError: none is, and the archive would be made on another disk.
+        """
+        for directory in (self.path, *self.path.parents):
+            if str(directory) in _mount_points() and not os.path.ismount(directory):
+                raise ArchiveUnavailableError(
+                    f"archive {str(self.path)!r} is not made: its volume is not mounted at {str(directory)!r}",
+                    hint="mount it, or name another directory",
+                )
 
     def check(self) -> str:
         """The id it was given when it was made.
@@ -266,6 +286,17 @@ class ArchivePlace:
 
 
 _REMEDY: Final = "the segment may still be whole: move the manifest away, and `duroctl archive verify` makes it anew"
+
+
+def _mount_points() -> set[str]:
+    """Where volumes belong, the root of all aside; none where there is no such table."""
+    try:
+        lines = FSTAB.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+    except OSError:
+        return set()
+    fields = [line.split() for line in lines if not line.lstrip().startswith("#")]
+    written = {each[1] for each in fields if len(each) > 1 and each[1].startswith("/") and each[1] != "/"}
+    return {re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), each).rstrip("/") for each in written}
 
 
 def _manifest_path(segment: Path) -> Path:

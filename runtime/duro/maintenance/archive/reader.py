@@ -115,14 +115,32 @@ class Archive:
     def find(
         self, instance_id: str, execution_id: int | None = None, *, incarnation: int | None = None
     ) -> ArchivedExecution | None:
-        """The execution (None: the last one there is), of this life of the instance (None: the latest that has it)."""
+        """The execution (None: the last one there is), of this life of the instance (None: the latest that has it).
+
+        Raises:
+            UsageError: several stores have archived one there.
+        """
         found = self._catalogue.executions(
             store_id=self.store_id,
             instance_id=instance_id,
             execution_id=execution_id,
             incarnation=incarnation,
         )
+        self._of_one_store(found, instance_id if execution_id is None else f"{instance_id}/{execution_id}")
         return max(found, key=attrgetter("incarnation", "execution_id"), default=None)
+
+    def _of_one_store(self, found: Iterable[ArchivedExecution], what: str) -> None:
+        """Raises UsageError: they are of several, whose incarnations have nothing to do with each other."""
+        stores = sorted({each.store_id for each in found})
+        if len(stores) > 1:
+            raise UsageError(
+                f"archive {str(self.path)!r} has {what} of {stores_text(stores)}",
+                hint=f"say which with --store-id {stores[0]}",
+            )
+
+    def stores(self) -> tuple[str, ...]:
+        """The ids of all stores that something was archived from, whichever of them is looked at."""
+        return self._catalogue.stores()
 
     def count(self) -> tuple[int, int]:
         """Histories and segments."""
@@ -230,8 +248,10 @@ class Archive:
 
         Raises:
             NotArchivedError: the archive does not have it.
+            UsageError: several stores have archived some of it there.
         """
         found = self.executions(instance_id=instance_id)
+        self._of_one_store(found, instance_id)
         latest = max((each.incarnation for each in found), default=0)
         there = {each.execution_id: each for each in found if each.incarnation == latest}
         if not there:
@@ -303,6 +323,11 @@ class Archive:
             events += len(read.history.events)
         if part:
             yield part
+
+
+def stores_text(store_ids: Sequence[str]) -> str:
+    """Several stores by their ids, such as "2 stores, A and B"."""
+    return f"{len(store_ids)} stores, {', '.join(store_ids[:-1])} and {store_ids[-1]}"
 
 
 def _instance_of(part: Sequence[HistoryRead]) -> ArchivableInstance | None:

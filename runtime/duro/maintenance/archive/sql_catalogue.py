@@ -74,6 +74,7 @@ FORGET: Final = (
     "DELETE FROM segments WHERE segment = ?1",
 )
 KNOWN_SEGMENTS: Final = "SELECT segment FROM segments"
+STORES: Final = "SELECT DISTINCT store_id FROM segments ORDER BY store_id"
 
 # An execution may stand in several segments: the one that was written last is what was pruned last.
 _NEWEST: Final = """NOT EXISTS (SELECT 1 FROM histories n WHERE n.instance_id = h.instance_id

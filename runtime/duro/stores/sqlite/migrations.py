@@ -6,7 +6,6 @@ the file's first page, so neither can be there without the other or without the 
 
 import os
 import threading
-from importlib import resources
 from pathlib import Path
 from typing import Final
 
@@ -42,6 +41,8 @@ class Inspection(msgspec.Struct, frozen=True):
 
 def scripts() -> list[str]:
     """The migrations in order: the file called ``000n_...`` makes version n."""
+    from importlib import resources  # only who makes or migrates a store pays for it
+
     directory = resources.files("duro.stores.sqlite") / "migrations"
     files = [entry for entry in directory.iterdir() if entry.name.endswith(".sql")]
     files.sort(key=lambda entry: entry.name)
