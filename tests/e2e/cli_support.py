@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -158,3 +158,8 @@ def _until_there(client: duro.Client, instance_id: str) -> None:
             return
         time.sleep(0.01)
     raise AssertionError(f"{instance_id} never came")
+
+
+def unmeasured(environment: Mapping[str, str]) -> dict[str, str]:
+    """For a process whose coverage is not measured: what measures it imports modules of its own, and writes files."""
+    return {name: value for name, value in environment.items() if name != "COVERAGE_PROCESS_CONFIG"}

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from duro.version import __version__
-from tests.e2e.cli_support import Cli
+from tests.e2e.cli_support import Cli, unmeasured
 
 NEVER = (
     "sqlite_utils",
@@ -41,7 +41,7 @@ def _imported(cli: Cli, *arguments: str) -> set[str]:
     done = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", "duroctl", *arguments],
         cwd=cli.directory,
-        env=cli.environment,
+        env=unmeasured(cli.environment),
         capture_output=True,
         text=True,
         check=True,

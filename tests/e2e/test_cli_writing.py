@@ -11,7 +11,7 @@ import pytest
 
 from duro.model.status import BlockedKind
 from duro.testing.scripted import ScriptedWorker
-from tests.e2e.cli_support import PROGRAM, Cli
+from tests.e2e.cli_support import PROGRAM, Cli, unmeasured
 
 START = ("start", "greet", "--allow-unregistered")
 
@@ -375,7 +375,7 @@ def test_an_output_that_is_cut_in_the_middle_is_an_error(cli_with_store: Cli, un
         process = subprocess.run(
             ["sh", "-c", 'ulimit -f 200; exec "$@"', "sh", *PROGRAM, "history", "show", "long", "-o", "json"],
             cwd=cli_with_store.directory,
-            env={**cli_with_store.environment, "PYTHONUNBUFFERED": unbuffered},
+            env={**unmeasured(cli_with_store.environment), "PYTHONUNBUFFERED": unbuffered},
             stdout=output,
             stderr=subprocess.PIPE,
             check=False,

@@ -147,6 +147,42 @@ def test_only_files_are_opened_and_no_links_are_followed(place: Path, tmp_path: 
         opened.open_file(place / "pipe")
 
 
+def test_a_pipe_in_the_place_of_a_manifest_is_named_and_not_waited_for(store: MemoryStore, place: Path) -> None:
+    marked_loops(store, str(place))
+    Archiver(store, None).write_all()
+    manifest = manifest_of(place)
+    manifest.unlink()
+    os.mkfifo(manifest)
+    with Archive(place) as archive:
+        (check,) = archive.verify()
+    assert check.problem.startswith(f"{str(manifest)!r} cannot be read: {str(manifest)!r} is not a file")
+
+
+def test_a_lost_manifest_that_cannot_be_written_anew_is_a_problem_of_its_segment(
+    store: MemoryStore, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    marked_loops(store, str(place))
+    Archiver(store, None).write_all()
+    manifest_of(place).unlink()
+    monkeypatch.setattr(ArchivePlace, "write_manifest", mock.Mock(side_effect=OSError(errno.EROFS, "read only")))
+    with Archive(place) as archive:
+        (check,) = archive.verify()
+    assert "has no manifest" in check.problem
+    assert list(place.glob("*/*.manifest.json")) == []
+
+
+def test_whoever_is_interrupted_while_he_opens_an_archive_leaves_no_catalogue_open(
+    store: MemoryStore, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    marked_loops(store, str(place))
+    Archiver(store, None).write_all()
+    monkeypatch.setattr(Catalogue, "bring_up_to_date", mock.Mock(side_effect=KeyboardInterrupt))
+    with mock.patch.object(Catalogue, "close", autospec=True, side_effect=Catalogue.close) as close:
+        with pytest.raises(KeyboardInterrupt):
+            Archive(place)
+        assert close.call_count == 1
+
+
 def test_where_files_cannot_be_locked_everybody_writes(place: Path) -> None:
     opened = ArchivePlace(place)
     opened.prepare()
