@@ -253,11 +253,7 @@ class Pruning(Families):
         events = sum(each.event_count for each in removed)
         at_once = grace_ms == 0 and archive is None and events <= events_left
         for group in _runs(each.execution_id for each in removed):
-            takes = children is ChildrenPolicy.SETTLED and any(
-                not child.detached and child.parent.execution_id in group
-                for each in self._children.get(instance.incarnation, ())
-                if (child := each.lineage) is not None
-            )
+            takes = children is ChildrenPolicy.SETTLED and self._spawned(instance.incarnation, group)
             for execution_id in group:
                 if at_once and not takes:
                     del instance.executions[execution_id]
@@ -270,6 +266,15 @@ class Pruning(Families):
                     execution.takes_children = takes
                     execution.archive, execution.unarchived = archive, archive is not None
         return events_left - events if at_once else events_left
+
+    def _spawned(self, incarnation: int, executions: Sequence[int]) -> bool:
+        """Whether any child is of these executions, be it one that was removed and may come back."""
+        removed = (each.instance for each in self._removed.values())
+        return any(
+            not child.detached and child.parent.incarnation == incarnation and child.parent.execution_id in executions
+            for each in (*self._children.get(incarnation, ()), *removed)
+            if (child := each.lineage) is not None
+        )
 
     # --- reads for planning ------------------------------------------------------------------------------------
 

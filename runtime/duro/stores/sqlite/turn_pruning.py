@@ -243,16 +243,17 @@ class _Prunes:
 def _views(transaction: Transaction, read: Mapping[int, _Read], tasks: Sequence[_Task]) -> dict[int, PruneView]:
     """What was read is a whole view but for the newest, which were counted, unless it is more than a turn looks at."""
     found = {}
-    too_many = {}
-    for n, (_, _, facts, behind, *_) in read.items():
+    too_many: dict[int, dict[int, list[FactsRow]]] = {}
+    for task in tasks:
+        n = task.turn.incarnation
+        _, _, facts, behind, *_ = read[n]
         if len(facts) > TURN_PRUNE_EXECUTIONS_MAX:
-            too_many[n] = facts
+            too_many.setdefault(newer_to_count(task.rules), {})[n] = facts
         else:
             newer = NewerExecutions(executions=behind, versions=None if behind else ())
             found[n] = PruneView(executions=tuple(facts), newer=newer)
-    if too_many:
-        count_max = newer_to_count([options for task in tasks for options in task.rules])
-        found |= views_of(too_many, TURN_PRUNE_EXECUTIONS_MAX, count_max, transaction.connection)
+    for count_max, of in too_many.items():
+        found |= views_of(of, TURN_PRUNE_EXECUTIONS_MAX, count_max, transaction.connection)
     return found
 
 
