@@ -18,7 +18,7 @@ from duro.maintenance.archiving import Archiving
 from duro.maintenance.policies import ConfiguredPolicies
 from duro.maintenance.pruned import was_removed
 from duro.maintenance.pruning import Progress, PruneProgress, RunTerms, reclaim_all
-from duro.maintenance.room import Room
+from duro.maintenance.room import POLITE_PART, Room
 from duro.model.archive import ArchiveOutcome
 from duro.model.families import (
     CLEANABLE_KINDS,
@@ -66,8 +66,6 @@ from duro.stores.base import Store
 _CHILDREN_A_READ: Final = 500
 _FAMILIES_A_READ: Final = 200
 _INSTANCES_A_PAGE: Final = 1_000
-_POLITE_PART: Final = 4
-"""Where somebody else writes, a batch is a quarter."""
 
 _ANCESTORS_MAX: Final = 10_000
 """A chain is as long as somebody nested orchestrations; beyond this it is a mistake, and is cut off."""
@@ -531,7 +529,7 @@ class _Run:
             lambda n: self._progress(msgspec.structs.replace(self._done, archived=n))
         )
         if self._terms.grace_ms == 0:
-            reclaim_all(self._store)
+            reclaim_all(self._store, polite=self._room.polite)
         self._room.end()
 
     @property
@@ -557,7 +555,8 @@ class _Run:
                 self._skipped.append(SkippedInstance(planned, why))
         each = max(1.0, sum(outcome.instances for outcome in removed) / max(1, len(removed)))
         size = int(REMOVAL_INSTANCES_MAX / each)
-        self._size = max(1, size // _POLITE_PART if self._room.leave() else size)
+        self._room.leave()
+        self._size = max(1, size // POLITE_PART if self._room.polite else size)
 
     def result(self, cancelled: Sequence[str]) -> RemovalResult:
         return RemovalResult(

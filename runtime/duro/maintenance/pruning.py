@@ -11,7 +11,7 @@ from duro.errors import StalePlanError
 from duro.maintenance.archiving import Archiving
 from duro.maintenance.policies import ConfiguredPolicies, Rules, asked_for, nobody_says
 from duro.maintenance.pruned import no_instance
-from duro.maintenance.room import Room
+from duro.maintenance.room import POLITE_PART, Room
 from duro.model.ledger import RunSource
 from duro.model.limits import MARK_RECLAIM_EVENTS_MAX, RECLAIM_EVENTS_MAX
 from duro.model.pruning import (
@@ -55,9 +55,6 @@ _EXECUTIONS_AT_FIRST: Final = 200
 
 _SMALLEST_RECLAIM: Final = 200
 """Events, on a full disk."""
-
-_POLITE_PART: Final = 4
-"""A small batch is a quarter: half a millisecond."""
 
 
 class PruneProgress(msgspec.Struct, frozen=True, kw_only=True):
@@ -363,7 +360,7 @@ class _Run:
                 break
         done = self._done
         archived = self._archiving.finish(lambda n: self._progress(msgspec.structs.replace(done, archived=n)))
-        reclaimed = reclaim_all(self._store) if self._terms.grace_ms == 0 else ReclaimResult()
+        reclaimed = reclaim_all(self._store, polite=self._room.polite) if self._terms.grace_ms == 0 else ReclaimResult()
         self._room.end()
         return PruneResult(
             executions_deleted=done.executions,
@@ -410,7 +407,8 @@ class _Run:
             ]
             there = sum(result.result.instances_processed for result in results)
             self._add(orders, results, ended=there - len(going_on))
-            self._events_max = MARK_RECLAIM_EVENTS_MAX // (_POLITE_PART if self._room.leave() else 1)
+            self._room.leave()
+            self._events_max = MARK_RECLAIM_EVENTS_MAX // (POLITE_PART if self._room.polite else 1)
             orders = going_on
             if self._progress(self._done) is False:
                 self._remaining += sum(_not_looked_at(order) for order in orders)
@@ -452,12 +450,13 @@ def _not_looked_at(order: PruneOrder) -> int:
     return 1 if order.only is None else sum(number > order.after for number in order.only)
 
 
-def reclaim_all(store: Store, events_max: int = RECLAIM_EVENTS_MAX) -> ReclaimResult:
-    """Reclaim whatever is past its grace, batch by batch; the sums."""
+def reclaim_all(store: Store, events_max: int = RECLAIM_EVENTS_MAX, *, polite: bool = False) -> ReclaimResult:
+    """Reclaim whatever is past its grace, batch by batch; the sums. ``polite``: the first batches are small ones."""
     total = ReclaimResult()
-    room = Room(store)
+    room = Room(store, polite=polite)
     while True:
-        part = room.make(lambda small: store.reclaim(_SMALLEST_RECLAIM if small else events_max))
+        size = events_max // POLITE_PART if room.polite else events_max
+        part = room.make(partial(_reclaim, store, size))
         total = ReclaimResult(
             executions=total.executions + part.executions,
             events=total.events + part.events,
@@ -469,3 +468,7 @@ def reclaim_all(store: Store, events_max: int = RECLAIM_EVENTS_MAX) -> ReclaimRe
         if not part.more:
             room.end()
             return total
+
+
+def _reclaim(store: Store, events_max: int, small: bool) -> ReclaimResult:
+    return store.reclaim(_SMALLEST_RECLAIM if small else events_max)
