@@ -25,6 +25,7 @@ from duro.model.families import (
     PurgeOptions,
     PurgeOverrides,
     RemovalItem,
+    RemovalOrder,
     RemovalOutcome,
     RemovalRules,
     RemovalTotals,
@@ -118,6 +119,15 @@ def _parent_ended_before(child: ChildRecord, before_ms: int | None) -> bool:
 Newest = Callable[[str, int], int | None]
 """The incarnation at which the newest so many ended instances of an orchestration begin; None: there are no more than
 those (``Store.newest_finished``)."""
+
+
+def newest_by(order: RemovalOrder, name: str, newest: Newest) -> Newest:
+    """``newest``, except where ``order``, of a root called ``name``, says itself."""
+    rules, newest_from = order.rules, order.newest_from
+    if newest_from is None or not isinstance(rules, PurgeOptions):
+        return newest
+    said = (name, rules.keep_last)
+    return lambda name, count: newest_from if (name, count) == said else newest(name, count)
 
 
 def _no_more(_name: str, _count: int) -> int | None:

@@ -29,6 +29,7 @@ from duro.model.status import RemovalState
 from duro.retention.families import (
     NOTHING_THERE,
     SETTLED,
+    newest_by,
     place_of,
     removal_outcome,
     settled_families,
@@ -249,7 +250,7 @@ class Families:
                     order.rules,
                     self._holds.values(),
                     now,
-                    newest=newest,
+                    newest=newest_by(order, root.name, newest),
                     overrides=batch.overrides,
                 )
                 if not verdict.keep:

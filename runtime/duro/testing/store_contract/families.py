@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from duro import codec
@@ -490,6 +491,22 @@ class FamilyRemovalContract(FamilyContract):
         outcomes = self.remove(store, *((number, PurgeOptions(keep_last=2)) for number in numbers))
         assert [outcome.removed for outcome in outcomes] == [True, False, False]
         assert outcomes[1].reasons == ("last:2",)
+
+    def test_whoever_removes_a_batch_at_a_time_says_where_the_newest_began(
+        self, store: Store, worker: ScriptedWorker, clock: ManualClock
+    ) -> None:
+        """It has removed newer ones since; what another root keeps is not said by that."""
+        numbers = []
+        for each, name in (("r1", "Order"), ("r2", "Order"), ("r3", "Order"), ("s1", "Child")):
+            store.start_instances([start_request(each, name)])
+            numbers.append(self.number(store, each))
+            worker.run(worker.take(each), completed())
+        clock.advance(10)
+        batch = removal_batch(*((number, PurgeOptions(keep_last=2)) for number in numbers))
+        orders = tuple(msgspec.structs.replace(order, newest_from=numbers[2]) for order in batch.orders[:2])
+        outcomes = store.remove(msgspec.structs.replace(batch, orders=(*orders, *batch.orders[2:])))
+        assert [outcome.removed for outcome in outcomes] == [True, True, False, False]
+        assert outcomes[1].reasons == ("beyond-last:2",)
 
     def test_one_that_went_with_another_is_not_removed_twice(
         self, store: Store, worker: ScriptedWorker, clock: ManualClock
