@@ -59,6 +59,8 @@ class Standing(StrEnum):
 
     ATTACHED = "attached"
     """Its spawning execution runs: it may observe the end."""
+    GIVEN_UP = "given-up"
+    """Its spawning execution runs and waits for it no longer: it lost a ``select``, say. Its end is thrown away."""
     OBSERVED = "observed"
     """A parent's turn recorded the end."""
     DETACHED = "detached"

@@ -116,6 +116,7 @@ class Families:
             adopted_at_ms=lineage.adopted_at_ms,
             adopted_by=lineage.adopted_by or "",
             adopted_reason=lineage.adopted_reason or "",
+            given_up_at_ms=lineage.given_up_at_ms,
         )
 
     def list_children(self, incarnation: int, limit: int, after: int) -> tuple[ChildRecord, ...]:
@@ -191,8 +192,8 @@ class Families:
         if lineage is None or lineage.detached:
             return True
         parent = self._instances.get(lineage.parent.incarnation)
-        settled = lineage.observed_at_ms is not None or lineage.spawner_ended_at_ms is not None
-        return (parent is None or not parent.finished) and settled
+        settled_by = (lineage.observed_at_ms, lineage.spawner_ended_at_ms, lineage.given_up_at_ms)
+        return (parent is None or not parent.finished) and any(each is not None for each in settled_by)
 
     def newest_finished(self, name: str, count: int) -> int | None:
         with self._transaction():
