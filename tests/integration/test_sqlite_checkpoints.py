@@ -88,7 +88,7 @@ def test_the_log_begins_anew_beside_somebody_who_writes_all_the_time(tmp_path: P
 
     writer.set_wal_hook(committed)
     with contextlib.closing(GradualCheckpoints(path, write)) as gradual:
-        gradual.committed(PAGES)
+        gradual.committed(2 * PAGES)
         assert len(log_pages) > PIECES, "others write while the log is copied"
         assert rows_in_file(path) == writer.execute("SELECT count(*) FROM rows").get == PAGES + len(log_pages)
         write(0)
@@ -102,7 +102,7 @@ def test_who_reads_an_older_state_delays_nobody_for_long(tmp_path: Path, writer:
     writer.execute("DELETE FROM rows WHERE number > 10")
     began_s = time.monotonic()
     with contextlib.closing(GradualCheckpoints(tmp_path / "some.db", lambda _: None)) as gradual:
-        gradual.committed(PAGES)
+        gradual.committed(2 * PAGES)
     assert time.monotonic() - began_s < 2
     writer.execute("DELETE FROM rows")
     reader.close()
