@@ -1058,6 +1058,7 @@ _KEPT_LINEAGE: Final[Fields] = {
     "adopted_at_ms": maybe(time_ms("When somebody said that it stands alone")),
     "adopted_by": maybe(text("Who said so")),
     "adopted_reason": maybe(text("Why")),
+    "given_up_at_ms?": maybe(time_ms("When a turn of the parent recorded that it waits for it no longer")),
 }
 _KEPT_RANGE: Final[Fields] = {
     **RANGE,

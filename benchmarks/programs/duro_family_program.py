@@ -2,7 +2,8 @@
 
 A store of SIZE children, all ended: of each thousand a parent has left ten behind when it continued as new, and has
 observed the others. ``list``: the first page of orphans. ``cleanup``: all of them removed; ``purge``: also the settled
-ones. ``writer``: a client that writes, ``alone`` or beside one of these (SETTING) by another process.
+ones. ``writer``: a client that writes, ``alone`` or beside one of these (SETTING) by another process. Beside a clean-up
+200 of a thousand are left behind: ten are gone before there are enough writes to tell the slowest thousandth of them.
 """
 
 import sys
@@ -27,10 +28,11 @@ from duro.testing.scripted import ScriptedWorker
 
 CHILDREN: Final = 1_000
 LEFT: Final = 10
+LEFT_BESIDE_WRITER: Final = 200
 LISTINGS: Final = 51
 
 
-def make_store(directory: Path, size: int) -> str:
+def make_store(directory: Path, size: int, left_of_each: int = LEFT) -> str:
     url = f"sqlite:///{directory}/duro.db"
     store = duro.open_store(url, synchronous="NORMAL")
     worker = ScriptedWorker(store, lease_ms=10**9)
@@ -40,12 +42,12 @@ def make_store(directory: Path, size: int) -> str:
         spawned = [child_scheduled(f"{parent}-{number}") for number in range(CHILDREN)]
         worker.run(worker.take(parent), *spawned, keep_lease=True)
         children = {each.instance_id: each for each in worker.lease(instances=2 * CHILDREN).instances}
-        seen = [children[f"{parent}-{number}"] for number in range(CHILDREN - LEFT)]
+        seen = [children[f"{parent}-{number}"] for number in range(CHILDREN - left_of_each)]
         worker.commit(*(turn(each, completed(), at_ms=store.now_ms()) for each in seen))
-        answers = [child_completed(number) for number in range(2, CHILDREN - LEFT + 2)]
+        answers = [child_completed(number) for number in range(2, CHILDREN - left_of_each + 2)]
         worker.run(worker.take(parent), *answers, continued_as_new())
         worker.run(worker.take(parent), wait_started("note"), waits=["note"])
-        left = [children[f"{parent}-{number}"] for number in range(CHILDREN - LEFT, CHILDREN)]
+        left = [children[f"{parent}-{number}"] for number in range(CHILDREN - left_of_each, CHILDREN)]
         worker.commit(*(turn(each, completed(), at_ms=store.now_ms()) for each in left))
     store.release_worker(worker.worker_id)
     store.close()
@@ -74,15 +76,15 @@ def purge(setting: str, size: int, directory: Path) -> dict[str, Any]:
 
 
 def beside_cleanup(setting: str, size: int, directory: Path) -> dict[str, Any]:
-    """Of a store that is there; begins when it is told to."""
-    return _removal("cleanup", size, f"sqlite:///{directory}/duro.db")
+    """Of a store that is there, where ``setting`` of each thousand are left; begins when it is told to."""
+    return _removal("cleanup", size, f"sqlite:///{directory}/duro.db", left_of_each=int(setting))
 
 
 def beside_purge(setting: str, size: int, directory: Path) -> dict[str, Any]:
     return _removal("purge", size, f"sqlite:///{directory}/duro.db")
 
 
-def _removal(kind: str, size: int, url: str, make: Path | None = None) -> dict[str, Any]:
+def _removal(kind: str, size: int, url: str, make: Path | None = None, left_of_each: int = LEFT) -> dict[str, Any]:
     if make is not None:
         make_store(make, size)
     with duro.Client(url) as client:
@@ -92,7 +94,7 @@ def _removal(kind: str, size: int, url: str, make: Path | None = None) -> dict[s
         watch = Stopwatch()
         if kind == "cleanup":
             result = client.cleanup_orphaned_instances(min_age=0, grace_s=0)
-            assert result.instances == size // CHILDREN * LEFT, result
+            assert result.instances == size // CHILDREN * left_of_each, result
         else:
             result = client.purge_instances(duro.PurgeOptions(completed_before=10**14), grace_s=0)
             assert result.instances == size, result
@@ -100,9 +102,12 @@ def _removal(kind: str, size: int, url: str, make: Path | None = None) -> dict[s
 
 
 def writer(setting: str, size: int, directory: Path) -> dict[str, Any]:
-    url = make_store(directory, size)
-    program = ["benchmarks.programs.duro_family_program", f"beside_{setting}", "default", str(size), str(directory)]
-    return write_beside(url, None if setting == "alone" else program)
+    left = LEFT_BESIDE_WRITER if setting == "cleanup" else LEFT
+    url = make_store(directory, size, left)
+    program = ["benchmarks.programs.duro_family_program", f"beside_{setting}", str(left), str(size), str(directory)]
+    removed = {"cleanup": size // CHILDREN * left, "purge": size}.get(setting, 0)
+    figures = write_beside(url, None if setting == "alone" else program, size // CHILDREN)
+    return figures | {"removed": removed}
 
 
 def main() -> None:

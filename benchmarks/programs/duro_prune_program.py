@@ -224,11 +224,11 @@ def limit(setting: str, size: int, directory: Path) -> dict[str, Any]:
     return watch.figures(deleted)
 
 
-def writes(client: duro.Client, until: threading.Event) -> dict[str, Any]:
+def writes(client: duro.Client, until: threading.Event, instances: int) -> dict[str, Any]:
     taken_ms: list[float] = []
     while not until.is_set():
         began_s = time.perf_counter()
-        client.raise_event(f"loop-{len(taken_ms) % 100 + 1}", "note", len(taken_ms))
+        client.raise_event(f"loop-{len(taken_ms) % instances + 1}", "note", len(taken_ms))
         taken_ms.append((time.perf_counter() - began_s) * 1000)
     taken_ms.sort()
     last = len(taken_ms) - 1
@@ -247,8 +247,9 @@ def writer(setting: str, size: int, directory: Path) -> dict[str, Any]:
     return write_beside(url, None if setting == "alone" else beside)
 
 
-def write_beside(url: str, program: list[str] | None) -> dict[str, Any]:
-    """A client that writes: for a while (None), or beside a program that says when it is ready and ends by itself."""
+def write_beside(url: str, program: list[str] | None, instances: int = 100) -> dict[str, Any]:
+    """A client that writes to so many: for a while (None), or beside a program that says when it is ready and ends by
+    itself."""
     until = threading.Event()
     with duro.Client(url) as client:
         watch = Stopwatch()
@@ -263,7 +264,7 @@ def write_beside(url: str, program: list[str] | None) -> dict[str, Any]:
             process.stdin.write(b"go\n")
             process.stdin.flush()
             threading.Thread(target=_when_ended, args=(process, until)).start()
-        found = writes(client, until)
+        found = writes(client, until, instances)
         if program is not None:
             assert process.returncode == 0
         return watch.figures(found["writes"]) | found

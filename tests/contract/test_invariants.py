@@ -201,6 +201,7 @@ DAMAGES = {
     "scheduled_children_exist_or_are_answered": _loss("lineage", child_incarnation=3),
     "finished_children_have_told_their_parent": _damage("lineage", "completion", None, child_incarnation=2),
     "observed_ends_are_in_the_history": _damage("lineage", "observed_at_ms", None, child_incarnation=2),
+    "children_given_up_are_in_the_history": _damage("lineage", "given_up_at_ms", 5, child_incarnation=2),
     "lineage_knows_how_the_spawner_ended": _damage("lineage", "spawner_end", "failed", child_incarnation=2),
     "counters_are_beyond_every_used_id": _damage("store", "next_incarnation", 3),
     "arrivals_have_ids_of_their_own": _copy("messages", incarnation=1),

@@ -55,6 +55,18 @@ def make_registry() -> duro.Registry:
             await ctx.continue_as_new(False)
         await ctx.wait_for_event("end")
 
+    @registry.orchestration(name="races on")
+    async def races_on(ctx: duro.OrchestrationContext, _: None) -> str:
+        """A race in an execution that never ends, and somebody who asks after the loser once more."""
+        winner = ctx.schedule_sub_orchestration("waits", instance_id=f"{ctx.instance_id}.winner")
+        loser = ctx.schedule_sub_orchestration("slow", instance_id=f"{ctx.instance_id}.loser")
+        await ctx.select(winner, loser)
+        await ctx.wait_for_event("go")
+        try:
+            return str(await loser)
+        except duro.FutureCancelledError:
+            return "it was cancelled"
+
     @registry.orchestration(name="forgets")
     async def forgets(ctx: duro.OrchestrationContext, words: dict[str, Any]) -> None:
         """Scenario 2: a future that is never awaited."""
@@ -111,6 +123,23 @@ def test_the_loser_of_a_select_is_cancelled_with_all_below_it(make_runtime: Make
     assert client.cleanup_orphaned_instances(min_age=0, grace_s=0).instances == 2
     assert (orphans(client), client.store.dump()["removed_instances"]) == ({}, [])
     assert {child.instance_id for child in client.list_children("p")} == {"p.winner"}
+
+
+def test_the_loser_of_a_select_may_be_purged_while_its_parent_runs_on(make_runtime: MakeRuntime) -> None:
+    client = make_runtime(make_registry()).client
+    client.start_orchestration("races on", instance_id="p")
+    until(lambda: client.store.get_instance("p.loser.below") is not None, "the loser never began")
+    client.raise_event("p.winner", "end")
+    for each in ("p.loser", "p.loser.below"):
+        until(lambda each=each: status(client, each) == "cancelled", f"{each} runs")  # type: ignore[misc]
+    lineage = client.get_lineage("p.loser")
+    assert lineage.place is not None
+    assert lineage.place.standing == "given-up"
+    assert "p.loser" not in orphans(client)
+    purged = client.purge_instances(duro.PurgeOptions(completed_before=10**14), grace_s=0)
+    assert (purged.instances, purged.families) == (3, 2)
+    client.raise_event("p", "go")
+    assert client.wait_for_orchestration("p", WAIT_S).output == "it was cancelled"
 
 
 @pytest.mark.parametrize("word", ["abandon", "cancel", "terminate"])

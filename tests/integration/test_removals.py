@@ -302,6 +302,120 @@ def test_a_plan_of_policies_that_have_changed_is_stale(
     assert left == whole if when == "before" else 1 < left < whole
 
 
+@pytest.mark.parametrize("what", ["prune", "purge"])
+@pytest.mark.parametrize("kept", [1, 300])
+def test_a_run_by_configured_rules_follows_what_is_said_while_it_runs(
+    store: Store, worker: ScriptedWorker, client: duro.Client, tmp_path: Path, what: str, kept: int
+) -> None:
+    """What was said when it began is not what the later batches go by: in that, other workers may keep more."""
+    if what == "prune":
+        loop(store, worker, "a", 450)
+        loop(store, worker, "b", 3)
+    else:
+        end(store, worker, *(f"o{number:04}" for number in range(REMOVAL_INSTANCES_MAX + 30)))
+    published(store, worker, tmp_path, KEEP_THE_LAST.replace("KEPT", "2"))
+    done: list[int] = []
+
+    def change(progress: pruning.PruneProgress) -> bool:
+        done.append(progress.executions)
+        if len(done) == 1:
+            published(store, worker, tmp_path, KEEP_THE_LAST.replace("KEPT", str(kept)))
+        return True
+
+    if what == "prune":
+        result = client.prune_executions_bulk(progress=change)
+        assert result.instances_processed == 2
+        left = [len(client.list_executions(each, limit=0).executions) for each in ("a", "b")]
+        assert left == ([1, 1] if kept == 1 else [450 - done[0], 3])
+    else:
+        client.purge_instances(progress=change)
+        assert len(there(client)) == (1 if kept == 1 else 30)
+
+
+def test_an_instance_that_is_given_a_policy_while_a_prune_runs_keeps_what_that_says(
+    store: Store, worker: ScriptedWorker, client: duro.Client, tmp_path: Path
+) -> None:
+    for each in ("a", "b"):
+        loop(store, worker, each, 250)
+    published(store, worker, tmp_path, KEEP_THE_LAST.replace("KEPT", "2"))
+    done: list[int] = []
+
+    def change(progress: pruning.PruneProgress) -> bool:
+        done.append(progress.executions)
+        if len(done) == 1:
+            client.set_instance_policy("a", 30)
+            client.set_instance_policy("b", "never")
+        return True
+
+    client.prune_executions_bulk(progress=change)
+    assert [len(client.list_executions(each, limit=0).executions) for each in ("a", "b")] == [30, 250]
+    assert done[0] < 250 - 30
+
+
+@pytest.mark.parametrize("what", ["prune", "purge", "clean-up"])
+def test_a_run_puts_into_the_archive_what_it_removes_after_that_was_switched_on(
+    store: Store, worker: ScriptedWorker, client: duro.Client, tmp_path: Path, what: str
+) -> None:
+    """Whatever rules it was given."""
+    many = REMOVAL_INSTANCES_MAX + 10
+    if what == "clean-up":
+        store.start_instances([start_request("p")])
+        spawned = [child_scheduled(f"c{number}") for number in range(many)]
+        worker.run(worker.take("p"), *spawned, continued_as_new(), keep_lease=True)
+        for leased in worker.lease().instances:
+            worker.run(leased, completed())
+    elif what == "prune":
+        loop(store, worker, "a", 250)
+    else:
+        end(store, worker, *(f"o{number:04}" for number in range(many)))
+    done: list[int] = []
+
+    def change(progress: pruning.PruneProgress) -> bool:
+        if not done:
+            done.append(progress.executions)
+            place = tmp_path / "archive"
+            published(store, worker, tmp_path, f"[archive]\nenabled = true\ndirectory = {str(place)!r}\n")
+        return True
+
+    result: duro.PruneResult | duro.RemovalResult
+    if what == "prune":
+        result = client.prune_executions_bulk(1, progress=change)
+    elif what == "purge":
+        result = client.purge_instances(NOW, progress=change)
+    else:
+        result = client.cleanup_orphaned_instances(min_age=0, progress=change)
+    assert result.archived is not None
+    removed = result.executions_deleted if isinstance(result, duro.PruneResult) else result.executions
+    assert 0 < result.archived.histories == removed - done[0]
+
+
+@pytest.mark.parametrize("way", ["rules", "plan", "sweep"])
+def test_a_purge_of_many_batches_keeps_the_newest_there_were_when_it_began(
+    store: Store, worker: ScriptedWorker, client: duro.Client, tmp_path: Path, clock: ManualClock, way: str
+) -> None:
+    """The newest two of Child go early, with the oldest root; the older ones go as the plan shows all the same."""
+    store.start_instances([start_request("o")])
+    first = worker.take("o")
+    worker.release(first)
+    end(store, worker, *(f"p{number:02}" for number in range(REMOVAL_INSTANCES_MAX + 30)))
+    end(store, worker, "c1", "c2", "c3", name="Child")
+    worker.run(worker.take("o"), child_scheduled("o.1", "Child"), child_scheduled("o.2", "Child"))
+    for leased in worker.lease().instances:
+        worker.run(leased, completed())
+    worker.run(worker.take("o"), child_completed(2), child_completed(3), completed())
+    end(store, worker, "n1", "n2")
+    published(store, worker, tmp_path, KEEP_THE_LAST.replace("KEPT", "2"))
+    plan = client.plan_purge()
+    assert plan.totals.instances_removed == REMOVAL_INSTANCES_MAX + 30 + 6
+    if way == "plan":
+        assert client.apply_removal(plan).skipped == ()
+    elif way == "rules":
+        client.purge_instances(duro.PurgeOptions(keep_last=2))
+    else:
+        sweep(store)
+    assert there(client) == {"n1", "n2"}
+
+
 def test_a_stale_plan_is_refused_also_if_nothing_of_it_would_go(
     store: Store, worker: ScriptedWorker, client: duro.Client, tmp_path: Path
 ) -> None:

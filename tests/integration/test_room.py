@@ -3,7 +3,10 @@
 import pytest
 
 from duro.errors import CommitUnknownError, StoreError, StoreFullError
-from duro.maintenance.room import Room
+from duro.maintenance.pruning import reclaim_all
+from duro.maintenance.room import POLITE_PART, Room
+from duro.model.limits import RECLAIM_EVENTS_MAX
+from duro.model.removal import ReclaimResult
 from duro.stores.memory import MemoryStore
 from duro.testing.clock import ManualClock
 from tests.support.faults.calls import LOG_SYNC
@@ -31,6 +34,33 @@ def test_a_batch_that_fails_whatever_room_is_made_is_given_up(error: StoreError)
     with pytest.raises(type(error)):
         Room(AlwaysRoom(clock=ManualClock(), new_id=lambda: "id")).make(batch)
     assert tries == [False, *[True] * (len(tries) - 1)]
+
+
+class Crowded(MemoryStore):
+    """Somebody else writes until ``alone``. Says how large the batches were."""
+
+    def __init__(self) -> None:
+        super().__init__(clock=ManualClock(), new_id=lambda: "id")
+        self.alone = False
+        self.batches: list[int] = []
+
+    def contended(self) -> bool:
+        return not self.alone
+
+    def reclaim(self, events_max: int) -> ReclaimResult:
+        self.batches.append(events_max)
+        self.alone = len(self.batches) > 2
+        return ReclaimResult(more=len(self.batches) < 100)
+
+
+@pytest.mark.parametrize("polite", [False, True])
+def test_what_is_reclaimed_beside_somebody_who_writes_goes_in_small_batches(*, polite: bool) -> None:
+    store = Crowded()
+    reclaim_all(store, polite=polite)
+    small = RECLAIM_EVENTS_MAX // POLITE_PART
+    assert store.batches[0] == (small if polite else RECLAIM_EVENTS_MAX)
+    assert store.batches[1:3] == [small, small]
+    assert store.batches[-1] == RECLAIM_EVENTS_MAX, "and in large ones when it stopped"
 
 
 @pytest.mark.parametrize("name", ["purge of a tree", "orphan clean-up"])

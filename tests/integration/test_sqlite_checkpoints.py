@@ -3,6 +3,7 @@
 import contextlib
 import os
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from duro.testing import check_invariants
 from duro.testing.clock import ManualClock
 from tests.support.pruning import Loops, open_sqlite
 
-PAGES = 3_000
+PAGES = 5_000
 ROW_BYTES = 4_000
 PIECES = PAGES * 4096 // (128 * 1024)
 
@@ -69,8 +70,59 @@ def test_the_log_is_copied_into_the_file_which_is_written_out_piece_by_piece(
         assert all(written_out)
         before = len(written_out)
         fill(writer)
-        gradual.committed(PAGES)
+        gradual.committed(2 * PAGES)
         assert len(written_out) >= before + PIECES
+
+
+def test_the_log_begins_anew_beside_somebody_who_writes_all_the_time(tmp_path: Path, writer: apsw.Connection) -> None:
+    path = tmp_path / "some.db"
+    log_pages: list[int] = []
+
+    def committed(_connection: apsw.Connection, _schema: str, pages: int) -> int:
+        log_pages.append(pages)
+        return apsw.SQLITE_OK
+
+    def write(_descriptor: int) -> None:
+        with contextlib.suppress(apsw.BusyError):
+            writer.execute("INSERT INTO rows (content) VALUES (randomblob(10))")
+
+    writer.set_wal_hook(committed)
+    with contextlib.closing(GradualCheckpoints(path, write)) as gradual:
+        gradual.committed(2 * PAGES)
+        assert len(log_pages) > PIECES, "others write while the log is copied"
+        assert rows_in_file(path) == writer.execute("SELECT count(*) FROM rows").get == PAGES + len(log_pages)
+        write(0)
+    assert log_pages[-1] < 10 < PAGES < log_pages[-2]
+
+
+def test_who_reads_an_older_state_delays_nobody_for_long(tmp_path: Path, writer: apsw.Connection) -> None:
+    reader = apsw.Connection(str(tmp_path / "some.db"))
+    reader.execute("BEGIN")
+    reader.execute("SELECT count(*) FROM rows").fetchall()
+    writer.execute("DELETE FROM rows WHERE number > 10")
+    began_s = time.monotonic()
+    with contextlib.closing(GradualCheckpoints(tmp_path / "some.db", lambda _: None)) as gradual:
+        gradual.committed(2 * PAGES)
+    assert time.monotonic() - began_s < 2
+    writer.execute("DELETE FROM rows")
+    reader.close()
+
+
+def test_a_log_is_copied_again_when_as_much_was_added(tmp_path: Path, writer: apsw.Connection) -> None:
+    path = tmp_path / "some.db"
+    reader = apsw.Connection(str(path))
+    reader.execute("BEGIN")
+    reader.execute("SELECT count(*) FROM rows").fetchall()  # so that the log does not begin anew
+    with contextlib.closing(GradualCheckpoints(path, lambda _: None)) as gradual:
+        gradual.committed(PAGES)
+        writer.execute("DELETE FROM rows WHERE number > 10")
+        reader.execute("COMMIT")
+        gradual.committed(PAGES + 100)
+        assert rows_in_file(path) == PAGES
+        gradual.committed(10)  # it did begin anew
+        gradual.committed(PAGES)
+        assert rows_in_file(path) == 10
+    reader.close()
 
 
 def test_a_short_log_stays_where_it_is_and_nothing_is_opened_for_it(tmp_path: Path, writer: apsw.Connection) -> None:
@@ -95,7 +147,7 @@ def test_what_somebody_still_reads_is_copied_the_next_time(tmp_path: Path, write
         assert rows_in_file(path) != 10
         assert reader.execute("SELECT count(*) FROM rows").get == PAGES
         reader.execute("COMMIT")
-        gradual.committed(PAGES)
+        gradual.committed(2 * PAGES)
         assert rows_in_file(path) == 10
     reader.close()
 

@@ -18,6 +18,7 @@ from duro.model.turns import LeasedInstance, TurnOutcome
 from duro.stores.base import Store
 from duro.testing import ManualClock, check_invariants
 from duro.testing.builders import (
+    child_cancel_requested,
     child_completed,
     child_failed,
     child_scheduled,
@@ -55,18 +56,25 @@ class Person:
     """It ended while the execution that spawned it was running."""
     seen: bool = False
     """Its parent has recorded its end."""
+    given_up: bool = False
+    """Its parent has recorded that it waits for it no longer."""
     gone: bool = False
     children: list["Person"] = field(default_factory=list)
 
     @property
-    def may_be_seen(self) -> bool:
+    def is_in_hand(self) -> bool:
+        """The execution that spawned it is still running."""
         parent = self.parent
         assert parent is not None
         return not (self.alone or self.seen or parent.over or parent.gone) and parent.execution == self.born_in
 
     @property
+    def may_be_seen(self) -> bool:
+        return self.is_in_hand and not self.given_up
+
+    @property
     def is_orphan(self) -> bool:
-        return self.parent is not None and not (self.alone or self.seen or self.may_be_seen)
+        return self.parent is not None and not (self.alone or self.seen or self.is_in_hand)
 
     def household(self) -> Iterator["Person"]:
         """It, and everybody that depends on it."""
@@ -128,6 +136,15 @@ class World:
         """A parent's turn records what has reached it."""
         if (parent := self._someone()) is not None:
             self._deliver(parent)
+
+    def give_up(self) -> None:
+        """A parent waits no longer for a child, which lost a race, say; that one is only asked to end."""
+        waited_for = [each for each in self._there() if each.parent is not None and each.may_be_seen]
+        if waited_for:
+            child = self.random.choice(waited_for)
+            assert child.parent is not None
+            self._turn(child.parent, child_cancel_requested(child.born_by))
+            child.given_up = True
 
     def end(self) -> None:
         if (person := self._someone()) is None:
@@ -298,8 +315,9 @@ class World:
         self._wake()
         found = [codec.decode_message(message.data) for message in self.leases[parent.name].messages]
         answers: list[Any] = []
+        given_up = {child.born_by for child in parent.children if child.given_up and child.born_in == parent.execution}
         for message in found:
-            if message.execution_id == parent.execution:
+            if message.execution_id == parent.execution and message.scheduled_event_id not in given_up:
                 assert isinstance(message, ChildSucceeded | ChildFailed)
                 event = child_failed if isinstance(message, ChildFailed) else child_completed
                 answers.append(event(message.scheduled_event_id))
@@ -358,6 +376,6 @@ ACTIONS: Final = (
     *("observe",) * 4,
     *("end",) * 6,
     *("go_on",) * 4,
-    *("start", "terminate", "adopt", "clean_up", "purge"),
+    *("start", "terminate", "adopt", "clean_up", "purge", "give_up"),
     *("prune", "remove_anyone") * 2,
 )

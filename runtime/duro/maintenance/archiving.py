@@ -28,6 +28,7 @@ class Archiving:
         configured: str | None = None,
     ) -> None:
         self._store = store
+        self._asked = asked is not None
         self._configured = policies.archive_directory if configured is None else Path(configured)
         self._by_hand = by_hand
         self.archive = asked
@@ -37,6 +38,13 @@ class Archiving:
             from duro.maintenance.archive.archiver import usable_place
 
             usable_place(store, Path(self.archive or ""))
+
+    def follow(self, policies: ConfiguredPolicies) -> None:
+        """Something else is said since. An archive that is switched on takes what is marked from now on; what goes into
+        one already goes on going there."""
+        if self.archive is None and not self._asked:
+            self.archive = policies.archive
+            self._configured = policies.archive_directory
 
     def finish(self, progress: Callable[[int], object]) -> ArchiveOutcome | None:
         """Write what waits, whoever marked it; None: no archive is in use. ``progress`` is told how many histories were

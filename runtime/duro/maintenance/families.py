@@ -1,6 +1,6 @@
 """Whole instances from outside: which are orphans, which may be purged, and the removal of both, family by family."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache, partial
 from itertools import islice
 from typing import Final, NamedTuple
@@ -18,7 +18,7 @@ from duro.maintenance.archiving import Archiving
 from duro.maintenance.policies import ConfiguredPolicies
 from duro.maintenance.pruned import was_removed
 from duro.maintenance.pruning import Progress, PruneProgress, RunTerms, reclaim_all
-from duro.maintenance.room import Room
+from duro.maintenance.room import POLITE_PART, Room
 from duro.model.archive import ArchiveOutcome
 from duro.model.families import (
     CLEANABLE_KINDS,
@@ -66,8 +66,6 @@ from duro.stores.base import Store
 _CHILDREN_A_READ: Final = 500
 _FAMILIES_A_READ: Final = 200
 _INSTANCES_A_PAGE: Final = 1_000
-_POLITE_PART: Final = 4
-"""Where somebody else writes, a batch is a quarter."""
 
 _ANCESTORS_MAX: Final = 10_000
 """A chain is as long as somebody nested orchestrations; beyond this it is a mistake, and is cut off."""
@@ -236,7 +234,10 @@ def cleanup(
     cancelled: list[str] = []
     run = _Run(store, terms, RemovalKind.ORPHANS, progress)
 
-    def orders() -> Iterator[RemovalOrder]:
+    def orders(_: ConfiguredPolicies) -> _Orders:
+        return (), in_turn()
+
+    def in_turn() -> Iterator[RemovalOrder]:
         for orphan in orphans(store, asked):
             child = orphan.child
             if child.status in FINAL_INSTANCE_STATUSES:
@@ -249,7 +250,7 @@ def cleanup(
             ):
                 cancelled.append(child.instance_id)
 
-    run.carry_out(orders())
+    run.carry_out(orders)
     return run.result(cancelled)
 
 
@@ -376,15 +377,33 @@ def purgeable_instances(store: Store, policies: ConfiguredPolicies, scope: Prune
     return sum(item.instances for item in items if not item.verdict.keep)
 
 
-def purge_orders(
-    store: Store, rules_of: Callable[[str], tuple[PurgeOptions | None, PolicyOrigin]], scope: PruneScope
-) -> Iterator[RemovalOrder]:
+RulesOf = Callable[[str], tuple[PurgeOptions | None, PolicyOrigin]]
+"""What applies to the root of a family, by the orchestration's name, and who says so."""
+
+NewestNow = Mapping[tuple[str, int], int | None]
+"""``Store.newest_finished`` of some (name, count) at one moment."""
+
+
+def newest_now(store: Store, rules_of: RulesOf, scope: PruneScope) -> NewestNow:
+    """Where those begin that ``rules_of`` keeps as the newest of each orchestration. A purge counts them once, before
+    it removes anything: with a family go members that are among the newest of their names."""
+    names = store.orchestration_names() if scope.name is None else _names(store, scope.name)
+    counts = [(name, options.keep_last) for name in names if (options := rules_of(name)[0]) is not None]
+    return {(name, count): store.newest_finished(name, count) for name, count in counts if count is not None}
+
+
+def purge_orders(store: Store, rules_of: RulesOf, scope: PruneScope, newest_of: NewestNow) -> Iterator[RemovalOrder]:
     """Orders for what rules let go at first sight; the families are looked at in the transaction."""
-    newest, now_ms = cache(store.newest_finished), store.now_ms()
+    now_ms = store.now_ms()
+
+    def newest(name: str, count: int) -> int | None:
+        return newest_of.get((name, count))  # of a name that is new since then, all are kept
+
     for each in finished(store, scope):
         options, origin = rules_of(each.name)
         if options is not None and not is_kept(each, options, now_ms, newest=newest):
-            yield RemovalOrder(incarnation=each.incarnation, rules=options, origin=origin)
+            newest_from = None if options.keep_last is None else newest(each.name, options.keep_last)
+            yield RemovalOrder(incarnation=each.incarnation, rules=options, origin=origin, newest_from=newest_from)
 
 
 def purge(
@@ -396,19 +415,23 @@ def purge(
         InstanceNotFoundError: an instance that is named does not exist.
         PolicyUnknownError: no options, and nobody says what to purge.
     """
-    rules_of, overrides = _purge_rules(ConfiguredPolicies(store), options)
     silent = options is None
 
-    def asked(name: str) -> _Rules:
-        nonlocal silent
-        rules = rules_of(name)
-        silent = silent and rules.origin.kind is PolicyKind.NONE
-        return rules
+    def orders(policies: ConfiguredPolicies) -> _Orders:
+        rules_of, overrides = _purge_rules(policies, options)
 
-    run = _Run(store, terms, RemovalKind.PURGE, progress, overrides=overrides)
+        def asked(name: str) -> _Rules:
+            nonlocal silent
+            rules = rules_of(name)
+            silent = silent and rules.origin.kind is PolicyKind.NONE
+            return rules
+
+        return overrides, purge_orders(store, asked, scope, newest_now(store, rules_of, scope))
+
     if scope.instance_ids is not None:
         list(_named(store, scope.instance_ids, scope.name))  # all of them or none
-    run.carry_out(purge_orders(store, asked, scope))
+    run = _Run(store, terms, RemovalKind.PURGE, progress)
+    run.carry_out(orders)
     if silent:
         raise _nobody_says()
     return run.result(())
@@ -455,14 +478,10 @@ def apply(
         terms,
         made.known_kind or RemovalKind.PURGE,
         progress,
-        policy_revision=revision,
-        planned={item.incarnation: item.instance_id for item in going},
-        overrides=purge_overrides(policies.sources) if configured else (),
+        plan=_Planned(revision, {item.incarnation: item.instance_id for item in going}),
     )
     run.carry_out(
-        RemovalOrder(incarnation=item.incarnation, rules=item.rules, origin=item.origin, instance_id=item.instance_id)
-        for item in going
-        if item.rules is not None
+        lambda policies: (purge_overrides(policies.sources) if configured else (), _planned_orders(store, going))
     )
     asked = made.running if cancel_running and rules is not None and not run.stopped else ()
     return run.result(
@@ -470,8 +489,38 @@ def apply(
     )
 
 
+def _planned_orders(store: Store, going: Sequence[RemovalItem]) -> Iterator[RemovalOrder]:
+    counted = {
+        (item.name, item.rules.keep_last)
+        for item in going
+        if isinstance(item.rules, PurgeOptions) and item.rules.keep_last is not None
+    }
+    newest_from = {(name, count): store.newest_finished(name, count) for name, count in counted}
+    for item in going:
+        assert item.rules is not None, "otherwise it would be kept"
+        keep_last = item.rules.keep_last if isinstance(item.rules, PurgeOptions) else None
+        yield RemovalOrder(
+            incarnation=item.incarnation,
+            rules=item.rules,
+            origin=item.origin,
+            instance_id=item.instance_id,
+            newest_from=None if keep_last is None else newest_from[item.name, keep_last],
+        )
+
+
+_Orders = tuple[PurgeOverrides, Iterator[RemovalOrder]]
+
+
+class _Planned(NamedTuple):
+    """A plan that is carried out as it is, or not at all: under ``revision``, where it is of configured rules.
+    ``instance_ids``, by incarnation: those whose being kept is worth a word."""
+
+    revision: int | None
+    instance_ids: Mapping[int, str]
+
+
 class _Run:
-    """One removal by hand, over many transactions. ``planned``: those whose being kept is worth a word."""
+    """One removal by hand, over many transactions."""
 
     def __init__(
         self,
@@ -480,25 +529,22 @@ class _Run:
         trigger: RemovalKind,
         progress: Progress | None,
         *,
-        policy_revision: int | None = None,
-        planned: dict[int, str] | None = None,
-        overrides: PurgeOverrides = (),
+        plan: _Planned | None = None,
     ) -> None:
         self._store = store
         self._terms = terms
         self._trigger = trigger
+        self._policies = ConfiguredPolicies(store)
         self._archiving = Archiving(
             store,
             terms.archive,
-            ConfiguredPolicies(store),
+            self._policies,
             by_hand=bool(terms.run_id),
             configured=terms.configured_archive,
         )
         self._archived: ArchiveOutcome | None = None
         self._progress = progress or (lambda _: True)
-        self._policy_revision = policy_revision
-        self._planned = planned or {}
-        self._overrides = overrides
+        self._plan = plan
         self._room = Room(store)
         self._size = REMOVAL_INSTANCES_MAX
         self._skipped: list[SkippedInstance] = []
@@ -507,22 +553,36 @@ class _Run:
         self.stopped = False
         """From here on orders are only counted."""
 
-    def carry_out(self, orders: Iterable[RemovalOrder]) -> None:
-        waiting = iter(orders)
+    def carry_out(self, orders: Callable[[ConfiguredPolicies], _Orders]) -> None:
+        """``orders`` are those by what the policies say; when something else is said meanwhile they are asked for
+        again, and what is removed is not among them any more.
+
+        Raises:
+            StalePlanError: something else is said than when the plan was made.
+        """
+        overrides, waiting = orders(self._policies)
         while batch := list(islice(waiting, self._size)):
             removal = RemovalBatch(
                 orders=tuple(batch),
                 trigger=self._trigger,
-                overrides=self._overrides,
+                overrides=overrides,
                 run_id=self._terms.run_id,
                 by=self._terms.by,
                 reason=self._terms.reason,
                 source=self._terms.source,
                 grace_ms=self._terms.grace_ms,
-                policy_revision=self._policy_revision,
+                policy_revision=self._policies.revision if self._plan is None else self._plan.revision,
                 archive=self._archiving.archive,
             )
-            self._add(self._room.make(partial(self._remove, removal)))
+            try:
+                self._add(self._room.make(partial(self._remove, removal)))
+            except StalePlanError:
+                if self._plan is not None:
+                    raise
+                self._policies = ConfiguredPolicies(self._store)
+                self._archiving.follow(self._policies)
+                overrides, waiting = orders(self._policies)
+                continue
             if self._progress(self._done) is False:
                 self.stopped = True
                 self._remaining = sum(1 for _ in waiting)
@@ -531,7 +591,7 @@ class _Run:
             lambda n: self._progress(msgspec.structs.replace(self._done, archived=n))
         )
         if self._terms.grace_ms == 0:
-            reclaim_all(self._store)
+            reclaim_all(self._store, polite=self._room.polite)
         self._room.end()
 
     @property
@@ -551,13 +611,14 @@ class _Run:
         self._events += sum(outcome.events for outcome in removed)
         self._bytes += sum(outcome.history_bytes for outcome in removed)
         for outcome in outcomes:
-            planned = self._planned.get(outcome.incarnation)
+            planned = None if self._plan is None else self._plan.instance_ids.get(outcome.incarnation)
             if planned is not None and not outcome.removed:
                 why = f"it is kept now: {', '.join(outcome.reasons)}" if outcome.instance_id else "it is gone already"
                 self._skipped.append(SkippedInstance(planned, why))
         each = max(1.0, sum(outcome.instances for outcome in removed) / max(1, len(removed)))
         size = int(REMOVAL_INSTANCES_MAX / each)
-        self._size = max(1, size // _POLITE_PART if self._room.leave() else size)
+        self._room.leave()
+        self._size = max(1, size // POLITE_PART if self._room.polite else size)
 
     def result(self, cancelled: Sequence[str]) -> RemovalResult:
         return RemovalResult(

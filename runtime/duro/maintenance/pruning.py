@@ -11,7 +11,7 @@ from duro.errors import StalePlanError
 from duro.maintenance.archiving import Archiving
 from duro.maintenance.policies import ConfiguredPolicies, Rules, asked_for, nobody_says
 from duro.maintenance.pruned import no_instance
-from duro.maintenance.room import Room
+from duro.maintenance.room import POLITE_PART, Room
 from duro.model.ledger import RunSource
 from duro.model.limits import MARK_RECLAIM_EVENTS_MAX, RECLAIM_EVENTS_MAX
 from duro.model.pruning import (
@@ -55,9 +55,6 @@ _EXECUTIONS_AT_FIRST: Final = 200
 
 _SMALLEST_RECLAIM: Final = 200
 """Events, on a full disk."""
-
-_POLITE_PART: Final = 4
-"""A small batch is a quarter: half a millisecond."""
 
 
 class PruneProgress(msgspec.Struct, frozen=True, kw_only=True):
@@ -117,9 +114,8 @@ def _check_there(store: Store, instance_ids: tuple[str, ...]) -> None:
             raise no_instance(store, instance_id)
 
 
-def instances_of(store: Store, where: PruneFilter) -> Iterator[PrunableInstance]:
-    """In the order of their incarnations, a page at a time."""
-    after = 0
+def instances_of(store: Store, where: PruneFilter, after: int = 0) -> Iterator[PrunableInstance]:
+    """In the order of their incarnations, from the one after ``after`` on, a page at a time."""
     while True:
         page = store.prunable_instances(where, INSTANCES_A_PAGE, after)
         yield from page
@@ -257,27 +253,60 @@ def prune_many(
         InstanceNotFoundError: an instance that is named does not exist.
         PolicyUnknownError: no options, and nobody says what to prune.
     """
-    policies = ConfiguredPolicies(store)
-    rules_of = _rules(options, policies)
-    where = filter_of(store, scope, several=True)
-
-    silent = None
-
-    def orders() -> Iterator[tuple[PruneOrder, int]]:
-        nonlocal silent
-        for instance in instances_of(store, where):
-            rules, origin = rules_of(instance)
-            silent = silent is not False and origin.kind is PolicyKind.NONE
-            if rules is not None:
-                yield (
-                    PruneOrder(incarnation=instance.incarnation, rules=rules, origin=origin),
-                    instance.live_executions_max,
-                )
-
-    result = _Run(store, terms, policies, policies.children, progress).carry_out(orders())
-    if silent and options is None:
+    asked = _Asked(store, options, filter_of(store, scope, several=True))
+    run = _Run(store, terms, asked.policies, asked.policies.children, progress, asked=asked)
+    result = run.carry_out(asked.orders())
+    if asked.silent and options is None:
         raise nobody_says()
     return result
+
+
+_SizedOrder = tuple[PruneOrder, int]
+"""With the number of executions it has to look at, at most."""
+
+
+class _Asked:
+    """Orders for whatever ``where`` has, by ``options`` or by what is said of each instance: as it is said when the
+    order is given, for the store carries out none that is older than what is said."""
+
+    def __init__(self, store: Store, options: PruneOptions | None, where: PruneFilter) -> None:
+        self._store = store
+        self._options = options
+        self._where = where
+        self.policies = ConfiguredPolicies(store)
+        self.silent: bool | None = None
+        """Whether nobody says anything about any of them; None: there were none."""
+
+    def orders(self) -> Iterator[_SizedOrder]:
+        after, going_on = 0, True
+        while going_on:
+            going_on, read_under = False, self.policies
+            for instance in instances_of(self._store, self._where, after):
+                after = instance.incarnation
+                if (order := self._order(instance)) is not None:
+                    yield order
+                if self.policies is not read_under:  # and the page was read before that
+                    going_on = True
+                    break
+
+    def again(self, orders: Sequence[PruneOrder]) -> list[PruneOrder]:
+        """What becomes of ``orders`` by what is said now, from their beginning."""
+        self.policies = ConfiguredPolicies(self._store)
+        found = [self._store.prunable_instances(self._where, 1, order.incarnation - 1) for order in orders]
+        there = [
+            page[0]
+            for order, page in zip(orders, found, strict=True)
+            if page and page[0].incarnation == order.incarnation
+        ]
+        return [made[0] for made in map(self._order, there) if made is not None]
+
+    def _order(self, instance: PrunableInstance) -> _SizedOrder | None:
+        rules, origin = _rules(self._options, self.policies)(instance)
+        self.silent = self.silent is not False and origin.kind is PolicyKind.NONE
+        if rules is None:
+            return None
+        order = PruneOrder(incarnation=instance.incarnation, rules=rules, origin=origin)
+        return order, instance.live_executions_max
 
 
 def apply(store: Store, made: PrunePlan, terms: RunTerms, progress: Progress | None) -> PruneResult:
@@ -304,7 +333,7 @@ def apply(store: Store, made: PrunePlan, terms: RunTerms, progress: Progress | N
     return run.carry_out(_orders_of(made))
 
 
-def _orders_of(made: PrunePlan) -> Iterator[tuple[PruneOrder, int]]:
+def _orders_of(made: PrunePlan) -> Iterator[_SizedOrder]:
     for instance in made.instances:
         only = frozenset(item.execution.execution_id for item in instance.items if not item.verdict.keep)
         if only and instance.rules is not None:
@@ -320,7 +349,9 @@ def _orders_of(made: PrunePlan) -> Iterator[tuple[PruneOrder, int]]:
 
 
 class _Run:
-    """One prune by hand, over many transactions. ``planned``: the ids of the lives that a plan shows."""
+    """One prune by hand, over many transactions. ``planned``: the ids of the lives that a plan shows. ``asked``: who
+    gives the orders anew when something else is said meanwhile; None: the run is over then, if ``policy_revision`` is
+    given."""
 
     def __init__(
         self,
@@ -332,9 +363,11 @@ class _Run:
         *,
         policy_revision: int | None = None,
         planned: Mapping[int, str] | None = None,
+        asked: _Asked | None = None,
     ) -> None:
         self._store = store
         self._terms = terms
+        self._asked = asked
         self._children = children
         self._archiving = Archiving(
             store,
@@ -344,7 +377,7 @@ class _Run:
             configured=terms.configured_archive,
         )
         self._progress = progress or (lambda _: True)
-        self._policy_revision = policy_revision
+        self._policy_revision = policy_revision if asked is None else asked.policies.revision
         self._planned = planned or {}
         self._executions_max = _EXECUTIONS_AT_FIRST
         self._events_max = MARK_RECLAIM_EVENTS_MAX
@@ -354,8 +387,7 @@ class _Run:
         self._skipped: list[SkippedExecution] = []
         self._remaining = 0
 
-    def carry_out(self, orders: Iterable[tuple[PruneOrder, int]]) -> PruneResult:
-        """``orders``, each with the number of executions it has to look at, at most."""
+    def carry_out(self, orders: Iterable[_SizedOrder]) -> PruneResult:
         waiting = iter(orders)
         while batch := self._next_batch(waiting):
             if not self._carry_out(batch):
@@ -363,7 +395,7 @@ class _Run:
                 break
         done = self._done
         archived = self._archiving.finish(lambda n: self._progress(msgspec.structs.replace(done, archived=n)))
-        reclaimed = reclaim_all(self._store) if self._terms.grace_ms == 0 else ReclaimResult()
+        reclaimed = reclaim_all(self._store, polite=self._room.polite) if self._terms.grace_ms == 0 else ReclaimResult()
         self._room.end()
         return PruneResult(
             executions_deleted=done.executions,
@@ -377,7 +409,7 @@ class _Run:
             archived=archived if done.executions else None,
         )
 
-    def _next_batch(self, waiting: Iterator[tuple[PruneOrder, int]]) -> list[PruneOrder]:
+    def _next_batch(self, waiting: Iterator[_SizedOrder]) -> list[PruneOrder]:
         batch, size = list[PruneOrder](), 0
         for order, executions in waiting:
             batch.append(order)
@@ -402,7 +434,13 @@ class _Run:
                 policy_revision=self._policy_revision,
                 archive=self._archiving.archive,
             )
-            results = self._room.make(partial(self._prune, batch))
+            try:
+                results = self._room.make(partial(self._prune, batch))
+            except StalePlanError:
+                if self._asked is None:
+                    raise
+                orders = self._given_again(self._asked, orders)
+                continue
             going_on = [
                 msgspec.structs.replace(order, after=result.next_after)
                 for order, result in zip(orders, results, strict=True)
@@ -410,12 +448,20 @@ class _Run:
             ]
             there = sum(result.result.instances_processed for result in results)
             self._add(orders, results, ended=there - len(going_on))
-            self._events_max = MARK_RECLAIM_EVENTS_MAX // (_POLITE_PART if self._room.leave() else 1)
+            self._room.leave()
+            self._events_max = MARK_RECLAIM_EVENTS_MAX // (POLITE_PART if self._room.polite else 1)
             orders = going_on
             if self._progress(self._done) is False:
                 self._remaining += sum(_not_looked_at(order) for order in orders)
                 return False
         return True
+
+    def _given_again(self, asked: _Asked, orders: Sequence[PruneOrder]) -> list[PruneOrder]:
+        orders = asked.again(orders)
+        self._policy_revision = asked.policies.revision
+        self._children = asked.policies.children
+        self._archiving.follow(asked.policies)
+        return orders
 
     def _prune(self, batch: PruneBatch, small: bool) -> list[OrderResult]:
         if small:
@@ -452,12 +498,13 @@ def _not_looked_at(order: PruneOrder) -> int:
     return 1 if order.only is None else sum(number > order.after for number in order.only)
 
 
-def reclaim_all(store: Store, events_max: int = RECLAIM_EVENTS_MAX) -> ReclaimResult:
-    """Reclaim whatever is past its grace, batch by batch; the sums."""
+def reclaim_all(store: Store, events_max: int = RECLAIM_EVENTS_MAX, *, polite: bool = False) -> ReclaimResult:
+    """Reclaim whatever is past its grace, batch by batch; the sums. ``polite``: the first batches are small ones."""
     total = ReclaimResult()
-    room = Room(store)
+    room = Room(store, polite=polite)
     while True:
-        part = room.make(lambda small: store.reclaim(_SMALLEST_RECLAIM if small else events_max))
+        size = events_max // POLITE_PART if room.polite else events_max
+        part = room.make(partial(_reclaim, store, size))
         total = ReclaimResult(
             executions=total.executions + part.executions,
             events=total.events + part.events,
@@ -469,3 +516,7 @@ def reclaim_all(store: Store, events_max: int = RECLAIM_EVENTS_MAX) -> ReclaimRe
         if not part.more:
             room.end()
             return total
+
+
+def _reclaim(store: Store, events_max: int, small: bool) -> ReclaimResult:
+    return store.reclaim(_SMALLEST_RECLAIM if small else events_max)

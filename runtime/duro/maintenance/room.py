@@ -19,17 +19,22 @@ _BATCHES_AT_A_STRETCH: Final = 10
 _TRIES_MAX: Final = 5
 """Of one batch: a log that grows with each try and can be emptied, but not synced, looks like room for ever."""
 
+POLITE_PART: Final = 5
+"""Where somebody else writes, a batch is a fifth: half a millisecond in which others cannot write."""
+
 _POLITE_BATCHES: Final = 50
 """For so long after somebody was in the way every batch is a small one."""
 
 
 class Room:
     """The manners of one long piece of work. Its first batch is durable when it returns, for most work is one batch;
-    the following ones are together, at the end: a sync each is what its neighbours would wait for most."""
+    the following ones are together, at the end: a sync each is what its neighbours would wait for most. ``polite``:
+    somebody was in the way just before it."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, *, polite: bool = False) -> None:
         self._store = store
-        self._batches = self._polite_until = 0
+        self._batches = 0
+        self._polite_until = _POLITE_BATCHES if polite else 0
         self._made = False
 
     def make(self, batch: Callable[[bool], T]) -> T:
@@ -63,12 +68,15 @@ class Room:
             self._store.make_room()
             self._store.keep_reserve()
 
-    def leave(self) -> bool:
-        """After a batch. True: the next one is to be a small one."""
+    @property
+    def polite(self) -> bool:
+        """Whether the next batch is to be a small one."""
+        return self._batches < self._polite_until
+
+    def leave(self) -> None:
+        """After a batch."""
         self._batches += 1
         if self._store.contended():
             self._polite_until = self._batches + _POLITE_BATCHES
-        polite = self._batches < self._polite_until
-        if polite or self._batches % _BATCHES_AT_A_STRETCH == 0:
+        if self.polite or self._batches % _BATCHES_AT_A_STRETCH == 0:
             time.sleep(_PAUSE_S)
-        return polite

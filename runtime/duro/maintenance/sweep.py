@@ -5,6 +5,7 @@ One step is one small transaction, or a look; whoever calls it decides when to c
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache, partial
 from itertools import islice
 from typing import Final
 
@@ -145,7 +146,9 @@ class Sweep:
             return
         if not all(sources.purge_enabled for sources in policies.sources):
             return
-        orders = families.purge_orders(self._store, lambda name: united_purge(policies.sources, name), PruneScope())
+        rules_of = cache(partial(united_purge, policies.sources))
+        newest_of = families.newest_now(self._store, rules_of, PruneScope())
+        orders = families.purge_orders(self._store, rules_of, PruneScope(), newest_of)
         yield from _batches(RemovalKind.PURGE, orders, policies, purge_overrides(policies.sources))
 
     def _is_time(self, trigger: str, interval_s: float) -> bool:

@@ -54,6 +54,7 @@ class ArchivedLineage(msgspec.Struct, frozen=True, kw_only=True):
     adopted_at_ms: int | None
     adopted_by: str | None
     adopted_reason: str | None
+    given_up_at_ms: int | None = None  # segments that an older duro wrote have none
 
 
 class ArchivedLedgerRow(msgspec.Struct, frozen=True, kw_only=True):

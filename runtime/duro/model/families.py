@@ -59,6 +59,8 @@ class Standing(StrEnum):
 
     ATTACHED = "attached"
     """Its spawning execution runs: it may observe the end."""
+    GIVEN_UP = "given-up"
+    """Its spawning execution runs and waits for it no longer: it lost a ``select``, say. Its end is thrown away."""
     OBSERVED = "observed"
     """A parent's turn recorded the end."""
     DETACHED = "detached"
@@ -411,12 +413,14 @@ class RemovalPlan(msgspec.Struct, frozen=True, kw_only=True):
 
 class RemovalOrder(msgspec.Struct, frozen=True, kw_only=True):
     """Remove the family whose root is ``incarnation``, if ``rules`` still let it go. ``instance_id`` is as in
-    ``PruneOrder``."""
+    ``PruneOrder``. ``newest_from``: where those of the root's name began that ``keep_last`` keeps, before whoever gives
+    the order removed anything; None: as it is in the transaction."""
 
     incarnation: int
     rules: RemovalRules
     origin: PolicyOrigin
     instance_id: str | None = None
+    newest_from: int | None = None
 
     def is_of(self, instance_id: str) -> bool:
         return self.instance_id is None or self.instance_id == instance_id

@@ -117,10 +117,11 @@ class ChildRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     ``spawner_ended_at_ms`` and ``spawner_end`` tell when and how the spawning execution ended; ``spawner_live`` is
     False once that execution is pruned (or gone with its instance). ``observed_at_ms`` is when a parent turn recorded
-    the child's end. ``completion`` says where the end of the child went: None (not ended, or detached), ``sent`` (in
-    the parent's queue or history) or ``ignored`` (nobody was there). ``parent_status`` and ``parent_execution_id`` are
-    the parent instance as it is now, None once it is not there; ``parent_removed_at_ms`` is when it was purged.
-    ``adopted_at_ms``: when somebody said on purpose that it stands alone; then it is ``detached``.
+    the child's end, ``given_up_at_ms`` when one recorded that it waits for it no longer and had it cancelled.
+    ``completion`` says where the end of the child went: None (not ended, or detached), ``sent`` (in the parent's queue
+    or history) or ``ignored`` (nobody was there). ``parent_status`` and ``parent_execution_id`` are the parent instance
+    as it is now, None once it is not there; ``parent_removed_at_ms`` is when it was purged. ``adopted_at_ms``: when
+    somebody said on purpose that it stands alone; then it is ``detached``.
     """
 
     instance_id: str
@@ -144,6 +145,7 @@ class ChildRecord(msgspec.Struct, frozen=True, kw_only=True):
     adopted_at_ms: int | None = None
     adopted_by: str = ""
     adopted_reason: str = ""
+    given_up_at_ms: int | None = None
 
 
 class InstanceFilter(msgspec.Struct, frozen=True, kw_only=True):

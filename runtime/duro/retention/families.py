@@ -3,7 +3,10 @@ removes, and the listing.
 
 Who may still observe a child. A child's end is recorded by a turn of the execution that spawned it, and by no other:
 completions addressed to an execution that has ended are ignored. So as long as that execution is its instance's
-current one and has not ended, it may observe the end; after that, nobody will. What the lineage says of the spawner
+current one and has not ended, it may observe the end; after that, nobody will. Nor will it once it has given the child
+up (a loser of a ``select``): that is an event of its history, whoever awaits the child later is told that it was
+cancelled, and its end is thrown away. Such a child is no orphan yet, for its parent still cares that it was asked to
+end; but nothing is lost with it. What the lineage says of the spawner
 must agree with what the parent's own row says; where it does not, nobody can tell (``unknown``), and nothing is
 removed.
 """
@@ -25,6 +28,7 @@ from duro.model.families import (
     PurgeOptions,
     PurgeOverrides,
     RemovalItem,
+    RemovalOrder,
     RemovalOutcome,
     RemovalRules,
     RemovalTotals,
@@ -61,6 +65,8 @@ def place_of(child: ChildRecord) -> Place:
     if spawner == current and child.parent_status not in FINAL_INSTANCE_STATUSES:
         if child.spawner_ended_at_ms is not None or child.spawner_end is not None:
             return _unknown("its spawning execution runs, and is recorded as ended")
+        if child.given_up_at_ms is not None:
+            return Place(standing=Standing.GIVEN_UP, why="its spawning execution runs, and waits for it no longer")
         return Place(standing=Standing.ATTACHED, why="its spawning execution runs")
     if not ended:
         return _unknown("its spawning execution has ended, and when and how is not recorded")
@@ -118,6 +124,15 @@ def _parent_ended_before(child: ChildRecord, before_ms: int | None) -> bool:
 Newest = Callable[[str, int], int | None]
 """The incarnation at which the newest so many ended instances of an orchestration begin; None: there are no more than
 those (``Store.newest_finished``)."""
+
+
+def newest_by(order: RemovalOrder, name: str, newest: Newest) -> Newest:
+    """``newest``, except where ``order``, of a root called ``name``, says itself."""
+    rules, newest_from = order.rules, order.newest_from
+    if newest_from is None or not isinstance(rules, PurgeOptions):
+        return newest
+    said = (name, rules.keep_last)
+    return lambda name, count: newest_from if (name, count) == said else newest(name, count)
 
 
 def _no_more(_name: str, _count: int) -> int | None:

@@ -8,9 +8,10 @@ Rules for every store:
   executions or events, and never decodes a payload. It assigns incarnations and the ids of messages, mailbox
   events; each comes from a counter of the store that only grows and is never reused.
 * **Time is the store's.** ``now`` below is the store's clock, the same for every worker of the store. What a turn
-  records (``scheduled_at_ms``, ``spawned_at_ms``, ``observed_at_ms``, ``spawner_ended_at_ms``, ``completed_at_ms``,
-  ``updated_at_ms``, ``started_at_ms`` of the next execution, ``created_at_ms`` and ``started_at_ms`` of a child)
-  carries the turn's ``at_ms``; what says when work may be taken (``ready_at_ms``, ``visible_at_ms``) carries now.
+  records (``scheduled_at_ms``, ``spawned_at_ms``, ``observed_at_ms``, ``given_up_at_ms``, ``spawner_ended_at_ms``,
+  ``completed_at_ms``, ``updated_at_ms``, ``started_at_ms`` of the next execution, ``created_at_ms`` and
+  ``started_at_ms`` of a child) carries the turn's ``at_ms``; what says when work may be taken (``ready_at_ms``,
+  ``visible_at_ms``) carries now.
   ``updated_at_ms`` is when the instance last got further: its start, its last turn, its termination.
 * **Atomic.** Every method is one transaction: all of it happened, or an exception says that nothing did. The one
   exception is ``CommitUnknownError``: it may have happened. A returned lease is held; an exception means none is.
@@ -253,7 +254,7 @@ class Store(ABC):
           taken (by a finished instance too), a detached start has no effect, and for a child the failure
           ``INSTANCE_EXISTS`` is put in this instance's own queue;
         * ``cancelled_children`` request the cancel of the child spawned by that event (this turn's starts included), if
-          unfinished, and mark nothing else;
+          unfinished; finished or not, its lineage gets ``given_up_at_ms``. They mark nothing else;
         * with ``end``: the execution gets its status and ``completed_at_ms`` (the turn's ``at_ms``), all its timers
           and activities leave their queues, the waits are emptied, its children's lineage (detached ones included)
           gets ``spawner_ended_at_ms`` and ``spawner_end``. For ``continued_as_new`` the next execution (id + 1)

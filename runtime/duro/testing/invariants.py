@@ -555,6 +555,20 @@ def observed_ends_are_in_the_history(dump: StoreDump) -> list[str]:
     return found
 
 
+def children_given_up_are_in_the_history(dump: StoreDump) -> list[str]:
+    """``given_up_at_ms`` is such evidence, too: it means that the parent wants no result."""
+    view = _view(dump)
+    found = []
+    for row in dump["lineage"]:
+        parent = view.executions.get((row["parent_incarnation"], row["parent_execution_id"]))
+        if parent is not None and all(event is not None for event in parent.events.values()):
+            recorded = row["parent_event_id"] in parent.children_given_up()
+            if recorded != (row["given_up_at_ms"] is not None):
+                how = f"given up at {row['given_up_at_ms']}, recorded by its parent: {recorded}"
+                found.append(f"child {row['child_incarnation']} is {how}")
+    return found
+
+
 def lineage_knows_how_the_spawner_ended(dump: StoreDump) -> list[str]:
     view = _view(dump)
     found = []
@@ -620,6 +634,7 @@ INVARIANTS: Final[tuple[Invariant, ...]] = (
     scheduled_children_exist_or_are_answered,
     finished_children_have_told_their_parent,
     observed_ends_are_in_the_history,
+    children_given_up_are_in_the_history,
     lineage_knows_how_the_spawner_ended,
     counters_are_beyond_every_used_id,
     arrivals_have_ids_of_their_own,

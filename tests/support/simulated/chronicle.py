@@ -74,6 +74,8 @@ class Life:
     """Somebody asked it to end, or ended it."""
     cancel_delivered: bool = False
     seen: bool = False
+    given_up: bool = False
+    """Its parent waits for it no longer."""
     spawner_ended_at_ms: int | None = None
     parent_gone_at_ms: int | None = None
     removed: Mark | None = None
@@ -94,7 +96,7 @@ class Life:
     children: "list[Life]" = field(default_factory=list)
 
     @property
-    def may_be_seen(self) -> bool:
+    def is_in_hand(self) -> bool:
         """The very execution that spawned it still runs, and has not recorded its end."""
         parent = self.parent
         if parent is None or self.alone or self.seen or parent.over or parent.removed or parent.gone:
@@ -102,8 +104,12 @@ class Life:
         return parent.execution == self.born_in
 
     @property
+    def may_be_seen(self) -> bool:
+        return self.is_in_hand and not self.given_up
+
+    @property
     def is_orphan(self) -> bool:
-        return self.parent is not None and not (self.alone or self.seen or self.may_be_seen)
+        return self.parent is not None and not (self.alone or self.seen or self.is_in_hand)
 
     @property
     def orphan_since_ms(self) -> int:
@@ -314,7 +320,7 @@ class Chronicle:
         for cancel in turn.cancelled_children:
             for child in life.children:
                 if (child.born_in, child.born_by) == (turn.execution_id, cancel.event_id):
-                    child.stopped = True
+                    child.stopped = child.given_up = True
                     self.count("the loser of a select is cancelled")
         changes = self._changes
         changes.spawned += [(turn, start) for start in turn.starts]

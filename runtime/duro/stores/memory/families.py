@@ -29,6 +29,7 @@ from duro.model.status import RemovalState
 from duro.retention.families import (
     NOTHING_THERE,
     SETTLED,
+    newest_by,
     place_of,
     removal_outcome,
     settled_families,
@@ -115,6 +116,7 @@ class Families:
             adopted_at_ms=lineage.adopted_at_ms,
             adopted_by=lineage.adopted_by or "",
             adopted_reason=lineage.adopted_reason or "",
+            given_up_at_ms=lineage.given_up_at_ms,
         )
 
     def list_children(self, incarnation: int, limit: int, after: int) -> tuple[ChildRecord, ...]:
@@ -190,8 +192,8 @@ class Families:
         if lineage is None or lineage.detached:
             return True
         parent = self._instances.get(lineage.parent.incarnation)
-        settled = lineage.observed_at_ms is not None or lineage.spawner_ended_at_ms is not None
-        return (parent is None or not parent.finished) and settled
+        settled_by = (lineage.observed_at_ms, lineage.spawner_ended_at_ms, lineage.given_up_at_ms)
+        return (parent is None or not parent.finished) and any(each is not None for each in settled_by)
 
     def newest_finished(self, name: str, count: int) -> int | None:
         with self._transaction():
@@ -249,7 +251,7 @@ class Families:
                     order.rules,
                     self._holds.values(),
                     now,
-                    newest=newest,
+                    newest=newest_by(order, root.name, newest),
                     overrides=batch.overrides,
                 )
                 if not verdict.keep:

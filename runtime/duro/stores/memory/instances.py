@@ -73,6 +73,7 @@ class Lineage:
     adopted_at_ms: int | None = None
     adopted_by: str | None = None
     adopted_reason: str | None = None
+    given_up_at_ms: int | None = None
 
 
 class LedgerRow(NamedTuple):

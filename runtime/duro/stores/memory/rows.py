@@ -172,6 +172,7 @@ def lineage_rows(instance: Instance) -> Iterator[Row]:
             "adopted_at_ms": lineage.adopted_at_ms,
             "adopted_by": lineage.adopted_by,
             "adopted_reason": lineage.adopted_reason,
+            "given_up_at_ms": lineage.given_up_at_ms,
         }
 
 

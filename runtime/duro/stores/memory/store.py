@@ -325,8 +325,10 @@ class MemoryStore(Archives, Pruning, Store):
             self._start_from_turn(instance, turn, start, batch.child_terms, now)
         for cancel in turn.cancelled_children:
             for child in self._children_of(instance.incarnation, turn.execution_id):
-                if child.lineage.parent.event_id == cancel.event_id and not child.instance.finished:
-                    _request_cancel(child.instance, cancel.reason, now)
+                if child.lineage.parent.event_id == cancel.event_id:
+                    child.lineage.given_up_at_ms = turn.at_ms
+                    if not child.instance.finished:
+                        _request_cancel(child.instance, cancel.reason, now)
         if turn.end is not None:
             self._end_execution(instance, turn.end, turn.at_ms, now)
         if not instance.finished:

@@ -210,6 +210,7 @@ def _insert_instance(transaction: Transaction, instance: ArchivableInstance) -> 
                 lineage.adopted_at_ms,
                 lineage.adopted_by,
                 lineage.adopted_reason,
+                lineage.given_up_at_ms,
             ),
         )
     listed = as_json([instance.incarnation])

@@ -179,7 +179,8 @@ class Committer:
     ) -> None:
         self.commits = 0
         self._synchronous: Synchronous = synchronous
-        self._bulk = False
+        self.bulk = False
+        """Whether the transaction that runs, or ran last, is of long work."""
         self._checkpoints: GradualCheckpoints | None = None
         self._unsynced = False
         self._connection = connection
@@ -289,7 +290,7 @@ class Committer:
         try:
             self._connection.execute(sql.COMMIT)
             self.commits += 1
-            self._unsynced = self._bulk
+            self._unsynced = self.bulk
             self._fault("commit.after")
         except Exception as error:  # noqa: BLE001 - handed to those who wait
             self._give(jobs, self._failed_commit(error))
@@ -298,11 +299,11 @@ class Committer:
         return True
 
     def _begin(self, *, bulk: bool) -> None:
-        if bulk is not self._bulk:
+        if bulk is not self.bulk:
             if self._checkpoints is None and (write_out := write_out_of_system()):
                 self._checkpoints = GradualCheckpoints(self._path, write_out)
             set_bulk(self._connection, self._synchronous, self._checkpoints, bulk=bulk)
-            self._bulk = bulk
+            self.bulk = bulk
         self._connection.execute(sql.BEGIN_WRITE)
 
     def _fault(self, point: str) -> None:

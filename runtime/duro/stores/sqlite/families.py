@@ -26,6 +26,7 @@ from duro.model.status import InstanceStatus
 from duro.retention.families import (
     NOTHING_THERE,
     SETTLED,
+    newest_by,
     place_of,
     removal_outcome,
     settled_families,
@@ -200,7 +201,14 @@ def remove(transaction: Transaction, batch: RemovalBatch) -> list[RemovalOutcome
         family = Family(
             members=tuple(each for each in whole.members if each.incarnation not in taken), child=whole.child
         )
-        verdict = verdict_on(family, order.rules, holds, transaction.now_ms, newest=newest, overrides=batch.overrides)
+        verdict = verdict_on(
+            family,
+            order.rules,
+            holds,
+            transaction.now_ms,
+            newest=newest_by(order, family.root.name, newest),
+            overrides=batch.overrides,
+        )
         if not verdict.keep:
             taken |= {each.incarnation for each in family.members}
             going.append(_Going(family, str(order.rules), str(order.origin)))

@@ -64,6 +64,7 @@ SET_USER_VERSION: Final = (
     "PRAGMA user_version = 3",
     "PRAGMA user_version = 4",
     "PRAGMA user_version = 5",
+    "PRAGMA user_version = 6",
 )
 
 # Changes whenever another connection, of any process, has committed.
@@ -507,6 +508,14 @@ OBSERVE_CHILDREN: Final = Rows(
     "incarnation execution_id event_id at_ms",
     """
 UPDATE lineage SET observed_at_ms = v.at_ms FROM v WHERE parent_incarnation = v.incarnation
+  AND parent_execution_id = v.execution_id AND parent_event_id = v.event_id
+""",
+)
+# A parent's turn recorded that it waits for a child no longer.
+GIVE_UP_CHILDREN: Final = Rows(
+    "incarnation execution_id event_id at_ms",
+    """
+UPDATE lineage SET given_up_at_ms = v.at_ms FROM v WHERE parent_incarnation = v.incarnation
   AND parent_execution_id = v.execution_id AND parent_event_id = v.event_id
 """,
 )

@@ -35,7 +35,8 @@ SELECT json_group_array(json_object({_INSTANCE},
     'on_parent_end', l.on_parent_end, 'spawned_at_ms', l.spawned_at_ms, 'spawner_version', l.spawner_version,
     'spawner_ended_at_ms', l.spawner_ended_at_ms, 'spawner_end', l.spawner_end, 'observed_at_ms', l.observed_at_ms,
     'completion', l.completion, 'parent_removed_at_ms', l.parent_removed_at_ms, 'adopted_at_ms', l.adopted_at_ms,
-    'adopted_by', l.adopted_by, 'adopted_reason', l.adopted_reason) END,
+    'adopted_by', l.adopted_by, 'adopted_reason', l.adopted_reason,
+    'given_up_at_ms', l.given_up_at_ms) END,
   'ledger', json((SELECT json_group_array(json_object('sequence', e.sequence, 'run_id', e.run_id,
     'range', json_object('first_execution_id', e.first_execution_id, 'last_execution_id', e.last_execution_id,
       'executions', e.executions, 'events', e.events, 'history_bytes', e.history_bytes, 'rule', e.rule,
@@ -134,8 +135,9 @@ INSERT INTO instances ({", ".join(_COLUMNS)}) VALUES ({", ".join(f"?{n}" for n i
 INSERT_LINEAGE: Final = """
 INSERT INTO lineage (child_incarnation, parent_instance_id, parent_incarnation, parent_execution_id, parent_event_id,
   detached, on_parent_continue, on_parent_end, spawned_at_ms, spawner_version, spawner_ended_at_ms, spawner_end,
-  observed_at_ms, completion, parent_removed_at_ms, adopted_at_ms, adopted_by, adopted_reason)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+  observed_at_ms, completion, parent_removed_at_ms, adopted_at_ms, adopted_by, adopted_reason,
+  given_up_at_ms)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 # How the spawners of ?1 and of its children ended, as the executions that are there tell it: what the archive has may
 # be older than that.

@@ -24,7 +24,7 @@ _CHILD: Final = """json_object('instance_id', i.instance_id, 'incarnation', i.in
   'observed_at_ms', l.observed_at_ms, 'completion', l.completion, 'parent_status', p.status,
   'parent_execution_id', p.execution_id, 'parent_removed_at_ms', l.parent_removed_at_ms,
   'adopted_at_ms', l.adopted_at_ms, 'adopted_by', coalesce(l.adopted_by, ''),
-  'adopted_reason', coalesce(l.adopted_reason, ''))"""
+  'adopted_reason', coalesce(l.adopted_reason, ''), 'given_up_at_ms', l.given_up_at_ms)"""
 _INSTANCE_AND_PARENT: Final = """
 CROSS JOIN instances i ON i.incarnation = l.child_incarnation
 LEFT JOIN instances p ON p.incarnation = l.parent_incarnation"""
@@ -128,8 +128,8 @@ SELECT json_group_array(json_object('incarnation', incarnation, 'instance_id', i
   WHERE i.incarnation > ?1 AND i.completed_at_ms IS NOT NULL
     AND (?3 IS NULL OR i.name IN (SELECT value FROM json_each(?3)))
     AND NOT EXISTS (SELECT 1 FROM lineage l WHERE l.child_incarnation = i.incarnation AND l.detached = 0
-      AND ((l.observed_at_ms IS NULL AND l.spawner_ended_at_ms IS NULL) OR EXISTS (SELECT 1 FROM instances p
-        WHERE p.incarnation = l.parent_incarnation AND p.completed_at_ms IS NOT NULL)))
+      AND (coalesce(l.observed_at_ms, l.spawner_ended_at_ms, l.given_up_at_ms) IS NULL OR EXISTS (
+        SELECT 1 FROM instances p WHERE p.incarnation = l.parent_incarnation AND p.completed_at_ms IS NOT NULL)))
   ORDER BY i.incarnation LIMIT ?2)
 """
 # Where the newest ?2 instances called ?1 that have ended begin.

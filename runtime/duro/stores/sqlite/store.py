@@ -125,7 +125,7 @@ class SqliteStore(Store):
         self._watcher = watcher
         self._watching = threading.Lock()
         self._busy_timeout_ms = busy_timeout_ms
-        self._busy = None if writer is None else BusyWait(writer.connection, busy_timeout_ms)
+        self._busy = None if writer is None else BusyWait(writer.connection, busy_timeout_ms, lambda: writer.bulk)
         self._process_id = os.getpid()
         self._closed = False
         self._readers: deque[apsw.Connection] = deque()

@@ -323,12 +323,16 @@ class _Wave:
             self.transaction.rows(sql.INSERT_LINEAGE, [_lineage(*one, terms) for one in numbered])
 
     def _write_cancels(self) -> None:
-        """Children that did not end before, in the order of the batch."""
+        """Of children that did not end before, in the order of the batch; and that nobody waits for any of them."""
         if not self.cancels:
             return
         rows: list[Row] = [
             (n, turn.incarnation, turn.execution_id, event_id) for n, (_, turn, event_id, _) in enumerate(self.cancels)
         ]
+        given_up: list[Row] = [
+            (turn.incarnation, turn.execution_id, event_id, turn.at_ms) for _, turn, event_id, _ in self.cancels
+        ]
+        self.transaction.rows(sql.GIVE_UP_CHILDREN, given_up)
         targets = []
         for n, child in self.transaction.found(sql.CANCEL_TARGETS, rows, _pairs):
             position, _, _, reason = self.cancels[n]

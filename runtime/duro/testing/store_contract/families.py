@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from duro import codec
@@ -27,6 +28,7 @@ from duro.retention.families import place_of
 from duro.stores.base import Store
 from duro.testing.builders import (
     activity_scheduled,
+    child_cancel_requested,
     child_completed,
     child_scheduled,
     completed,
@@ -128,6 +130,37 @@ class LineageContract(FamilyContract):
         assert store.list_unobserved(EVERYTHING, 0, 0) == ()
         assert store.get_child("a") is None
         assert store.get_child("nobody") is None
+
+    @pytest.mark.parametrize("first", ["given up", "ended"])
+    def test_a_child_that_its_parent_gave_up_may_go_once_it_has_ended(
+        self, store: Store, worker: ScriptedWorker, clock: ManualClock, first: str
+    ) -> None:
+        """A parent that never ends would keep the losers of all its races for ever. It is no orphan meanwhile."""
+        self.spawn(store, worker, "c", "d")
+        if first == "ended":
+            self.end(worker, "c")
+        worker.run(self.take(worker, "a"), child_cancel_requested(2))
+        clock.advance(1_000)
+        child = self.child(store, "c")
+        assert child.given_up_at_ms is not None
+        assert self.stands(store, "c") is Standing.GIVEN_UP
+        assert self.stands(store, "d") is Standing.ATTACHED
+        number = self.number(store, "c")
+        if first == "given up":
+            assert store.list_finished(None, 0, 0) == ()
+            assert self.remove(store, (number, OLD))[0].reasons == ("running:c",)
+            self.end(worker, "c")
+            clock.advance(1_000)
+        assert [each.instance_id for each in store.list_finished(None, 0, 0)] == ["c"]
+        assert store.list_unobserved(EVERYTHING, 0, 0) == ()
+        assert self.remove(store, (number, OLD))[0].removed
+
+    def test_a_child_that_was_given_up_is_an_orphan_when_its_parent_goes_on(
+        self, store: Store, worker: ScriptedWorker
+    ) -> None:
+        self.spawn(store, worker, "c")
+        worker.run(self.take(worker, "a"), child_cancel_requested(2), continued_as_new())
+        assert self.stands(store, "c") is OrphanKind.PARENT_CONTINUED
 
     def test_a_child_whose_end_was_recorded_is_observed(self, store: Store, worker: ScriptedWorker) -> None:
         self.spawn(store, worker, "c")
@@ -490,6 +523,22 @@ class FamilyRemovalContract(FamilyContract):
         outcomes = self.remove(store, *((number, PurgeOptions(keep_last=2)) for number in numbers))
         assert [outcome.removed for outcome in outcomes] == [True, False, False]
         assert outcomes[1].reasons == ("last:2",)
+
+    def test_whoever_removes_a_batch_at_a_time_says_where_the_newest_began(
+        self, store: Store, worker: ScriptedWorker, clock: ManualClock
+    ) -> None:
+        """It has removed newer ones since; what another root keeps is not said by that."""
+        numbers = []
+        for each, name in (("r1", "Order"), ("r2", "Order"), ("r3", "Order"), ("s1", "Child")):
+            store.start_instances([start_request(each, name)])
+            numbers.append(self.number(store, each))
+            worker.run(worker.take(each), completed())
+        clock.advance(10)
+        batch = removal_batch(*((number, PurgeOptions(keep_last=2)) for number in numbers))
+        orders = tuple(msgspec.structs.replace(order, newest_from=numbers[2]) for order in batch.orders[:2])
+        outcomes = store.remove(msgspec.structs.replace(batch, orders=(*orders, *batch.orders[2:])))
+        assert [outcome.removed for outcome in outcomes] == [True, True, False, False]
+        assert outcomes[1].reasons == ("beyond-last:2",)
 
     def test_one_that_went_with_another_is_not_removed_twice(
         self, store: Store, worker: ScriptedWorker, clock: ManualClock
