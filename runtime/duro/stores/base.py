@@ -65,8 +65,8 @@ begun, the tree cannot be brought back. What is reclaimed leaves its ledger in t
 **Children of what ends.** After all turns of a commit are written (and before their prunes), in their order: what an
 execution that ended leaves unfinished, not detached, is cancelled, terminated or abandoned. By continue-as-new that is
 what this execution spawned, by the child's ``on_parent_continue``; by any other end it is what any execution of the
-instance spawned, by ``on_parent_end`` (see ``retention.parents``). Terminating goes on to the children of those that
-are terminated. ``terminate_instance`` does the same.
+instance spawned, by ``on_parent_end`` (see ``retention.parents``). Then come the children of those that were terminated
+by this, and so on, level by level. ``terminate_instance`` does the same.
 
 **Pruning in a commit.** The prunes of a batch's turns are carried out after all rows of the turns are written, so they
 see the execution that was started; under a savepoint, so that one that fails is undone alone. Its failure is in

@@ -30,8 +30,8 @@ from duro.retention.restoring import (
     signed_sums,
 )
 from duro.stores.memory.families import Removed
-from duro.stores.memory.instances import Execution, Instance, LedgerRow, Lineage, RunTotals
-from duro.stores.memory.pruning import record_run, sum_of_runs
+from duro.stores.memory.instances import Execution, Instance, LedgerRow, Lineage, RunTotals, record_run
+from duro.stores.memory.pruning import sum_of_runs
 
 _LINEAGE = tuple(each for each in ArchivedLineage.__struct_fields__ if each != "parent")
 _INSTANCE = tuple(

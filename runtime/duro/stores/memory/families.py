@@ -36,7 +36,7 @@ from duro.retention.families import (
     verdict_on,
 )
 from duro.retention.ledger import fold, removed_range
-from duro.stores.memory.instances import Execution, Instance, LedgerRow, Lineage, RunTotals, next_sequence
+from duro.stores.memory.instances import Execution, Instance, LedgerRow, Lineage, RunTotals, next_sequence, record_run
 
 _INSTANCES_A_RECLAIM = 500
 _CHILDREN_A_STEP = 100
@@ -287,7 +287,10 @@ class Families:
                 pruned = removed_range(
                     min(live), max(live), size, rule=rule, origin=origin, trigger=trigger, removed_at_ms=now
                 )
-                instance.ledger = [*instance.ledger, LedgerRow(next_sequence(instance), pruned, run_id or None)]
+                if run_id:
+                    record_run(instance, run_id, pruned)
+                else:
+                    instance.ledger.append(LedgerRow(next_sequence(instance), pruned, None))
                 totals.add(pruned, new=True)
                 self._removed[member.incarnation] = removed = Removed(
                     instance, family.root.incarnation, member.depth, now, now + grace_ms, run_id, *size

@@ -4,6 +4,8 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+import msgspec
+
 from duro.model.events import ParentLink
 from duro.model.ledger import SEVERAL, LedgerRange, RunSource
 from duro.model.removal import PruneRun
@@ -234,6 +236,28 @@ class Instance:
 def next_sequence(instance: Instance) -> int:
     """The place of the next row in its ledger."""
     return max((row.sequence for row in instance.ledger), default=0) + 1
+
+
+def record_run(instance: Instance, run_id: str, pruned: LedgerRange) -> bool:
+    """The row of a manual run: made, or made longer. True: it is new."""
+    for index, row in enumerate(instance.ledger):
+        if row.run_id == run_id:
+            instance.ledger[index] = LedgerRow(row.sequence, _longer(row.entry, pruned), run_id)
+            return False
+    instance.ledger.append(LedgerRow(next_sequence(instance), pruned, run_id))
+    return True
+
+
+def _longer(one: LedgerRange, other: LedgerRange) -> LedgerRange:
+    return msgspec.structs.replace(
+        one,
+        first_execution_id=min(one.first_execution_id, other.first_execution_id),
+        last_execution_id=max(one.last_execution_id, other.last_execution_id),
+        executions=one.executions + other.executions,
+        events=one.events + other.events,
+        history_bytes=one.history_bytes + other.history_bytes,
+        last_pruned_at_ms=other.last_pruned_at_ms,
+    )
 
 
 class Child(NamedTuple):

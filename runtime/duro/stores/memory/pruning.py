@@ -62,7 +62,7 @@ from duro.retention.transaction import (
 )
 from duro.retention.triggers import pruned_through, sweep_after_prune_ms
 from duro.stores.memory.families import Families, undone
-from duro.stores.memory.instances import Execution, Instance, LedgerRow, RunTotals, next_sequence
+from duro.stores.memory.instances import Execution, Instance, LedgerRow, RunTotals, next_sequence, record_run
 
 _CALLED: Final = PolicyOrigin(PolicyKind.CALL, "ctx.prune_history")
 _EXECUTIONS_A_RECLAIM: Final = 500
@@ -696,28 +696,6 @@ def _recorded(instance: Instance, pruned: LedgerRange) -> list[LedgerRow]:
         sequences = [*sequences, next_sequence(instance)][-len(entries) :]
     rows = [LedgerRow(number, entry, None) for number, entry in zip(sequences, entries, strict=True)]
     return sorted([*rows, *others], key=lambda row: row.sequence)
-
-
-def record_run(instance: Instance, run_id: str, pruned: LedgerRange) -> bool:
-    """The row of a manual run: made, or made longer. True: it is new."""
-    for index, row in enumerate(instance.ledger):
-        if row.run_id == run_id:
-            instance.ledger[index] = LedgerRow(row.sequence, _longer(row.entry, pruned), run_id)
-            return False
-    instance.ledger.append(LedgerRow(next_sequence(instance), pruned, run_id))
-    return True
-
-
-def _longer(one: LedgerRange, other: LedgerRange) -> LedgerRange:
-    return msgspec.structs.replace(
-        one,
-        first_execution_id=min(one.first_execution_id, other.first_execution_id),
-        last_execution_id=max(one.last_execution_id, other.last_execution_id),
-        executions=one.executions + other.executions,
-        events=one.events + other.events,
-        history_bytes=one.history_bytes + other.history_bytes,
-        last_pruned_at_ms=other.last_pruned_at_ms,
-    )
 
 
 def sum_of_runs(one: PruneRun, other: PruneRun) -> PruneRun:

@@ -284,10 +284,14 @@ class MemoryStore(Archives, Pruning, Store):
                 for position, (turn, outcome) in enumerate(zip(batch.turns, result.turns, strict=True))
                 if outcome is TurnOutcome.COMMITTED
             ]
-            for _, turn in committed:
-                if turn.end is not None:
-                    ended = self._instances[turn.incarnation]
-                    self._end_children(ended, turn.execution_id, ExecutionStatus(turn.end.status), now)
+            self._end_children(
+                [
+                    (self._instances[turn.incarnation], turn.execution_id, ExecutionStatus(turn.end.status))
+                    for _, turn in committed
+                    if turn.end is not None
+                ],
+                now,
+            )
             self._prune_turns(batch, committed, result)
             result.releases = [self._commit_release(release, batch.worker_id, now) for release in batch.releases]
             result.finished = [self._commit_finished(finish, batch.worker_id, now) for finish in batch.finished]
@@ -455,22 +459,25 @@ class MemoryStore(Archives, Pruning, Store):
                 instance.lineage.completion = "ignored"
                 self._ignored_messages += 1
 
-    def _end_children(self, parent: Instance, execution_id: int, status: ExecutionStatus, now: int) -> None:
-        """See *Children of what ends* in the port."""
-        reason = why_ended(parent.instance_id, status)
-        terminated = []
-        for child in self._dependents(parent):
-            assert child.lineage is not None, "it depends on its parent"
-            of_execution = child.lineage.parent.execution_id
-            if child.finished or (status is ExecutionStatus.CONTINUED_AS_NEW and of_execution != execution_id):
-                continue
-            word = word_for(status, child.lineage.on_parent_continue, child.lineage.on_parent_end)
-            if word is ParentPolicy.CANCEL:
-                _request_cancel(child, reason, now)
-            elif word is ParentPolicy.TERMINATE:
-                terminated.append(child)
-        for child in terminated:
-            self._terminate(child, reason, now)
+    def _end_children(self, ended: Sequence[tuple[Instance, int, ExecutionStatus]], now: int) -> None:
+        """See *Children of what ends* in the port. ``ended``: an instance, the execution, how it ended."""
+        while ended:
+            terminated: dict[int, tuple[Instance, str]] = {}
+            for parent, execution_id, status in ended:
+                reason = why_ended(parent.instance_id, status)
+                for child in self._dependents(parent):
+                    assert child.lineage is not None, "it depends on its parent"
+                    of_execution = child.lineage.parent.execution_id
+                    if child.finished or (status is ExecutionStatus.CONTINUED_AS_NEW and of_execution != execution_id):
+                        continue
+                    word = word_for(status, child.lineage.on_parent_continue, child.lineage.on_parent_end)
+                    if word is ParentPolicy.TERMINATE:
+                        terminated.setdefault(child.incarnation, (child, reason))
+                    elif word is ParentPolicy.CANCEL and child.incarnation not in terminated:
+                        _request_cancel(child, reason, now)
+            for _, (child, reason) in sorted(terminated.items()):
+                self._terminate(child, reason, now)
+            ended = [(child, child.execution_id, ExecutionStatus.TERMINATED) for child, _ in terminated.values()]
 
     def _terminate(self, instance: Instance, reason: str, now: int) -> None:
         execution = instance.current
@@ -486,7 +493,6 @@ class MemoryStore(Archives, Pruning, Store):
             message = codec.child_failed_message(link.execution_id, link.event_id, failure)
         end = ExecutionEnd(status=ExecutionStatus.TERMINATED, parent_message=message)
         self._end_execution(instance, end, now, now)
-        self._end_children(instance, instance.execution_id, ExecutionStatus.TERMINATED, now)
 
     # --- what a worker gives back ------------------------------------------------------------------------------
 
@@ -627,6 +633,7 @@ class MemoryStore(Archives, Pruning, Store):
             if request_id:
                 instance.requests[request_id] = now
             self._terminate(instance, reason, now)
+            self._end_children([(instance, instance.execution_id, ExecutionStatus.TERMINATED)], now)
             self._changed()
 
     def resume_instance(self, instance_id: str) -> bool:

@@ -174,6 +174,11 @@ INSERT INTO ledger (incarnation, run_id, first_execution_id, last_execution_id, 
 SELECT incarnation, run, first, last, executions, events, bytes, rule, origin, trigger, at_ms, at_ms,
   (SELECT coalesce(max(sequence), 0) + 1 FROM ledger l WHERE l.incarnation = v.incarnation)
 FROM v WHERE incarnation NOT NULL
+ON CONFLICT (run_id, incarnation) WHERE run_id IS NOT NULL DO UPDATE SET
+  first_execution_id = min(first_execution_id, excluded.first_execution_id),
+  last_execution_id = max(last_execution_id, excluded.last_execution_id),
+  executions = executions + excluded.executions, events = events + excluded.events,
+  history_bytes = history_bytes + excluded.history_bytes, last_pruned_at_ms = excluded.last_pruned_at_ms
 """,
 )
 # The first and the last live execution of the instances ?1.

@@ -613,6 +613,21 @@ class FamilyRemovalContract(FamilyContract):
         assert totals == {"Child": (2, 3), "Order": (2, 2)}
         assert store.undo_prune("hold-2", 10**15, run_id="run-1").gone == 5
 
+    def test_what_came_back_may_be_removed_again_by_the_same_run(
+        self, store: Store, worker: ScriptedWorker, clock: ManualClock
+    ) -> None:
+        """Somebody undoes a run that is not done yet."""
+        other = self.start(store, "other")
+        worker.run(worker.take("other"), completed())
+        clock.advance(1_000)
+        assert self.remove(store, (other, OLD), run_id="run-1", grace_ms=5_000)[0].removed
+        store.undo_prune("hold-1", clock.now_ms(), run_id="run-1")
+        clock.advance(1)
+        assert self.remove(store, (other, OLD), run_id="run-1", grace_ms=5_000)[0].removed
+        rows = [(row["run_id"], row["executions"]) for row in store.dump()["ledger"] if row["run_id"] == "run-1"]
+        assert rows == [("run-1", 2)]
+        check_invariants(store)
+
     def test_one_that_comes_back_knows_what_became_of_its_parent_meanwhile(
         self, store: Store, worker: ScriptedWorker, clock: ManualClock
     ) -> None:
