@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from tests.support.mutation.mutants import mutants_of
+from tests.support.mutation.session import exchange
 
 ROOT = Path(__file__).parents[2]
 
@@ -80,6 +81,23 @@ def test_a_mutant_is_the_function_with_one_mistake() -> None:
     for mutant in mutants_of(SOURCE, "box.py"):
         assert mutant.code.co_qualname == mutant.outer
         assert mutant.code.co_filename == "box.py"
+
+
+def test_a_function_that_would_need_another_closure_is_not_exchanged() -> None:
+    class Base:
+        pass
+
+    class Heir(Base):
+        def __init__(self) -> None:
+            super().__init__()
+
+    def nothing(self: object) -> None:
+        pass
+
+    before = Heir.__init__.__code__
+    assert before.co_freevars == ("__class__",)
+    assert not exchange(before, nothing.__code__)
+    assert Heir.__init__.__code__ is before
 
 
 def test_what_no_test_notices_survives(tmp_path: Path) -> None:

@@ -131,7 +131,7 @@ class MutationSession:
             signal.signal(signal.SIGALRM, signal.SIG_DFL)
             signal.alarm(limit_s)
             original = original_code(self._source, str(self._file), mutant)
-            if original is None or not _exchange(original, mutant.code):
+            if original is None or not exchange(original, mutant.code):
                 os._exit(3)
             _run(items)
         _, status = os.waitpid(child, 0)
@@ -197,8 +197,11 @@ def _silence() -> None:
         os.dup2(nowhere, descriptor)
 
 
-def _exchange(original: CodeType, mutated: CodeType) -> bool:
-    """Of every function that runs ``original``. False: there is none."""
+def exchange(original: CodeType, mutated: CodeType) -> bool:
+    """Of every function that runs ``original``. False: there is none, or it cannot be exchanged (without its only
+    ``super()``, say, it needs another closure)."""
+    if len(original.co_freevars) != len(mutated.co_freevars):
+        return False
     found = [
         each
         for each in gc.get_objects()
