@@ -231,6 +231,23 @@ def test_a_prune_that_fails_is_undone_alone_and_stays_due(store: SqliteStore, lo
     assert loops.live("a") == [6]
 
 
+def test_a_prune_that_fails_when_it_has_deleted_brings_back_what_it_deleted(store: SqliteStore, loops: Loops) -> None:
+    """The range of the ledger that is made longer is the last thing it writes."""
+    loops.start("a", "b")
+    loops.go_on(2, policies=KEEP_ONE)
+    loops.go_on(2)
+    first = loops.incarnation("a")
+    before = [row for row in store.dump()["history"] if row["incarnation"] == first]
+    fail_ledger_of(store, first)
+    (failed, done) = loops.worker.commit(*loops.ends(policies=KEEP_ONE)).prunes
+    assert (failed.result.error is None, done.result.error) == (False, None)
+    assert (loops.live("a"), loops.live("b")) == ([3, 4, 5, 6], [6])
+    after = [row for row in store.dump()["history"] if row["incarnation"] == first]
+    assert after[: len(before)] == before
+    assert {row["execution_id"] for row in before} == {3, 4}
+    mend_ledger(store)
+
+
 def test_a_request_that_failed_is_answered_all_the_same(store: SqliteStore, loops: Loops) -> None:
     loops.start("a")
     loops.go_on(3)

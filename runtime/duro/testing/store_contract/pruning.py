@@ -425,6 +425,7 @@ class PruneOrderContract(PruningContract):
         assert (manual.run.run_id, manual.run.by, manual.run.reason) == ("run-1", "ada", "cleaning")
         assert manual.run.source == source
         assert (manual.run.instances, manual.run.executions, manual.run.events) == (1, 4, 8)
+        assert manual.run.history_bytes == manual.range.history_bytes > 0
         assert manual.run.rule == "several"
         assert (manual.range.first_execution_id, manual.range.last_execution_id, manual.range.executions) == (1, 4, 4)
         assert automatic.run is None
@@ -432,6 +433,31 @@ class PruneOrderContract(PruningContract):
         assert manual.run is not None
         assert store.get_prune_run(manual.run.run_id) == manual.run
         assert store.get_prune_run("run-0") is None
+
+    def test_a_run_names_its_rule_where_all_of_it_has_one(self, store: Store, worker: ScriptedWorker) -> None:
+        first, second = self.start(store, "a"), self.start(store, "b")
+
+        def go_on(times: int) -> None:
+            for _ in range(times):
+                leased = worker.lease().instances
+                worker.commit(*[turn(each, continued_as_new(), at_ms=store.now_ms()) for each in leased])
+
+        go_on(3)
+        store.prune(prune_batch((first, 2), (second, 2), run_id="run-1"))
+        store.prune(prune_batch((first, 1), (second, 1), run_id="run-2"))
+        go_on(3)
+        store.prune(prune_batch((first, 2), (second, 1), run_id="run-3"))
+        runs = store.list_prune_runs(0)
+        assert {run.run_id: (run.rule, run.instances, run.executions) for run in runs} == {
+            "run-1": ("keep_last=2", 2, 4),
+            "run-2": ("keep_last=1", 2, 2),
+            "run-3": ("several", 2, 5),
+        }
+        sizes = dict.fromkeys(("run-1", "run-2", "run-3"), 0)
+        for entry in (*store.list_ledger("a"), *store.list_ledger("b")):
+            assert entry.run is not None
+            sizes[entry.run.run_id] += entry.range.history_bytes
+        assert {run.run_id: run.history_bytes for run in runs} == sizes
 
     def test_sweeping_is_remembered(self, store: Store, worker: ScriptedWorker, clock: ManualClock) -> None:
         incarnation = self.loop(store, worker, 5)
