@@ -8,13 +8,13 @@ import pytest
 
 import duro
 from duro.maintenance.pruning import PruneProgress
-from duro.stores.sqlite import SqliteStore
+from duro.stores.sqlite import SqliteStore, sql
 from duro.stores.sqlite.committer import Committer
 from duro.testing import check_invariants
 from duro.testing.builders import prune_batch
 from duro.testing.clock import ManualClock
 from tests.support.file_syncs import FileSyncs, watched_files
-from tests.support.pruning import Loops, open_sqlite
+from tests.support.pruning import Loops, open_sqlite, writer_connection
 
 EXECUTIONS = 1_200
 """More than one batch of a prune looks at."""
@@ -126,7 +126,9 @@ def test_without_the_sync_at_its_end_a_long_prune_would_be_found_unsynced(
 ) -> None:
     monkeypatch.setattr(Committer, "sync", lambda _: None)
     with contextlib.closing(open_sqlite(tmp_path / "duro.db", ManualClock())) as store:
-        long_loop(store).prune_executions_bulk(KEEP_ONE, grace_s=0)
+        client = long_loop(store)
+        writer_connection(store).execute(sql.CUT_LOG)  # a long one would be copied into the file, and synced for that
+        client.prune_executions_bulk(KEEP_ONE, grace_s=0)
         assert files.unsynced
 
 
