@@ -99,7 +99,7 @@ class Families(Pruning):
 
         Raises:
             InstanceNotFoundError: there is no such instance.
-            NotAnOrphanError: its parent may still observe it, has observed it, or it has none.
+            NotAnOrphanError: its spawning execution runs, its parent has observed it, or it has none.
             UsageError: no reason is given.
         """
         check_instance_id(instance_id)

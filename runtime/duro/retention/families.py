@@ -82,6 +82,10 @@ def place_of(child: ChildRecord) -> Place:
     return _orphan(child, OrphanKind.PARENT_CONTINUED, child.spawner_ended_at_ms, why)
 
 
+NOT_ADOPTABLE: Final = (Standing.ATTACHED, Standing.GIVEN_UP, Standing.OBSERVED)
+"""Children that have a parent which runs, or had what it wanted of them: they are no orphans."""
+
+
 def _orphan(child: ChildRecord, kind: OrphanKind, since_ms: int | None, why: str) -> Place:
     """For how long there has been nothing to wait for: from its spawner's end, or its own if that was later."""
     times = [time_ms for time_ms in (since_ms, child.completed_at_ms) if time_ms is not None]

@@ -27,6 +27,7 @@ from duro.model.records import ChildRecord
 from duro.model.removal import PruneRun
 from duro.model.status import RemovalState
 from duro.retention.families import (
+    NOT_ADOPTABLE,
     NOTHING_THERE,
     SETTLED,
     newest_by,
@@ -158,7 +159,7 @@ class Families:
             if lineage is None:
                 raise NotAnOrphanError(f"instance {instance_id!r} has no parent", hint="it stands alone already")
             place = place_of(self._child(instance, lineage))
-            if place.standing in (Standing.ATTACHED, Standing.OBSERVED):
+            if place.standing in NOT_ADOPTABLE:
                 problem = f"instance {instance_id!r} is no orphan: {place.why}"
                 raise NotAnOrphanError(problem, hint="nothing was changed")
             if place.standing is not Standing.DETACHED:

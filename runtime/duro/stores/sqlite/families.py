@@ -24,6 +24,7 @@ from duro.model.pruning import Hold
 from duro.model.records import ChildRecord
 from duro.model.status import InstanceStatus
 from duro.retention.families import (
+    NOT_ADOPTABLE,
     NOTHING_THERE,
     SETTLED,
     newest_by,
@@ -130,7 +131,7 @@ def adopt(transaction: Transaction, instance_id: str, by: str, reason: str) -> C
             raise InstanceNotFoundError(f"there is no instance {instance_id!r}")
         raise NotAnOrphanError(f"instance {instance_id!r} has no parent", hint="it stands alone already")
     place = place_of(child)
-    if place.standing is Standing.ATTACHED or place.standing is Standing.OBSERVED:
+    if place.standing in NOT_ADOPTABLE:
         raise NotAnOrphanError(f"instance {instance_id!r} is no orphan: {place.why}", hint="nothing was changed")
     if place.standing is not Standing.DETACHED:
         transaction.run(sql.ADOPT, (child.incarnation, transaction.now_ms, by, reason))

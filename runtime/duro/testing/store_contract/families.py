@@ -145,6 +145,8 @@ class LineageContract(FamilyContract):
         assert child.given_up_at_ms is not None
         assert self.stands(store, "c") is Standing.GIVEN_UP
         assert self.stands(store, "d") is Standing.ATTACHED
+        with pytest.raises(NotAnOrphanError, match="waits for it no longer"):
+            store.adopt("c", "somebody", "on purpose")
         number = self.number(store, "c")
         if first == "given up":
             assert store.list_finished(None, 0, 0) == ()
