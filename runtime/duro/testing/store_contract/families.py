@@ -156,6 +156,9 @@ class LineageContract(FamilyContract):
         assert [each.instance_id for each in store.list_finished(None, 0, 0)] == ["c"]
         assert store.list_unobserved(EVERYTHING, 0, 0) == ()
         assert self.remove(store, (number, OLD))[0].removed
+        check_invariants(store)
+        self.reclaim(store)
+        check_invariants(store)  # although its parent's history says that it was started
 
     def test_a_child_that_was_given_up_is_an_orphan_when_its_parent_goes_on(
         self, store: Store, worker: ScriptedWorker
