@@ -7,6 +7,7 @@ from typing import Final
 
 from duro.stores.sqlite.rows import REMOVED_COLUMNS as _COLUMNS
 from duro.stores.sqlite.rows import Rows
+from duro.stores.sqlite.sql_pruning import LONGER_RUN
 
 # --- lineages ------------------------------------------------------------------------------------------------
 
@@ -168,17 +169,13 @@ UPDATE lineage SET parent_removed_at_ms = ?2 WHERE child_incarnation IN (
 # it was removed while the child was out of sight).
 INSERT_REMOVALS: Final = Rows(
     "incarnation run first last executions events bytes rule origin trigger at_ms",
-    """
+    f"""
 INSERT INTO ledger (incarnation, run_id, first_execution_id, last_execution_id, executions, events, history_bytes, rule,
   origin, trigger, first_pruned_at_ms, last_pruned_at_ms, sequence)
 SELECT incarnation, run, first, last, executions, events, bytes, rule, origin, trigger, at_ms, at_ms,
   (SELECT coalesce(max(sequence), 0) + 1 FROM ledger l WHERE l.incarnation = v.incarnation)
 FROM v WHERE incarnation NOT NULL
-ON CONFLICT (run_id, incarnation) WHERE run_id IS NOT NULL DO UPDATE SET
-  first_execution_id = min(first_execution_id, excluded.first_execution_id),
-  last_execution_id = max(last_execution_id, excluded.last_execution_id),
-  executions = executions + excluded.executions, events = events + excluded.events,
-  history_bytes = history_bytes + excluded.history_bytes, last_pruned_at_ms = excluded.last_pruned_at_ms
+{LONGER_RUN}
 """,
 )
 # The first and the last live execution of the instances ?1.

@@ -161,16 +161,20 @@ INSERT_RANGE: Final = f"""
 INSERT INTO ledger (incarnation, sequence, run_id, {_RANGE})
 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)
 """
-# The row of run ?2 in the ledger of incarnation ?1: made, or made longer. Answers with its executions.
-RECORD_RUN: Final = f"""
-INSERT INTO ledger (incarnation, run_id, {_RANGE}, sequence)
-VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12,
-  (SELECT coalesce(max(sequence), 0) + 1 FROM ledger WHERE incarnation = ?1))
+# The row that a run has in a ledger already is made longer.
+LONGER_RUN: Final = """
 ON CONFLICT (run_id, incarnation) WHERE run_id IS NOT NULL DO UPDATE SET
   first_execution_id = min(first_execution_id, excluded.first_execution_id),
   last_execution_id = max(last_execution_id, excluded.last_execution_id),
   executions = executions + excluded.executions, events = events + excluded.events,
   history_bytes = history_bytes + excluded.history_bytes, last_pruned_at_ms = excluded.last_pruned_at_ms
+"""
+# The row of run ?2 in the ledger of incarnation ?1: made, or made longer. Answers with its executions.
+RECORD_RUN: Final = f"""
+INSERT INTO ledger (incarnation, run_id, {_RANGE}, sequence)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12,
+  (SELECT coalesce(max(sequence), 0) + 1 FROM ledger WHERE incarnation = ?1))
+{LONGER_RUN}
 RETURNING executions
 """
 ADD_TO_RUN: Final = """
