@@ -490,22 +490,23 @@ def apply(
 
 
 def _planned_orders(store: Store, going: Sequence[RemovalItem]) -> Iterator[RemovalOrder]:
-    counted = {
-        (item.name, item.rules.keep_last)
-        for item in going
-        if isinstance(item.rules, PurgeOptions) and item.rules.keep_last is not None
+    counted = {(item.name, _kept_last(item)) for item in going}
+    newest_from: dict[tuple[str, int | None], int | None] = {
+        (name, count): store.newest_finished(name, count) for name, count in counted if count is not None
     }
-    newest_from = {(name, count): store.newest_finished(name, count) for name, count in counted}
     for item in going:
         assert item.rules is not None, "otherwise it would be kept"
-        keep_last = item.rules.keep_last if isinstance(item.rules, PurgeOptions) else None
         yield RemovalOrder(
             incarnation=item.incarnation,
             rules=item.rules,
             origin=item.origin,
             instance_id=item.instance_id,
-            newest_from=None if keep_last is None else newest_from[item.name, keep_last],
+            newest_from=newest_from.get((item.name, _kept_last(item))),
         )
+
+
+def _kept_last(item: RemovalItem) -> int | None:
+    return item.rules.keep_last if isinstance(item.rules, PurgeOptions) else None
 
 
 _Orders = tuple[PurgeOverrides, Iterator[RemovalOrder]]

@@ -88,6 +88,9 @@ ORPHAN_SWEEP_S: Final = 600.0
 PURGE_SWEEP_S: Final = 3600.0
 """How often a sweep looks for orphans, and for instances to purge. The second look reads every ended instance."""
 
+ARCHIVE_INTERVAL_S: Final = 600.0
+"""How long few histories wait for more of them, to become one segment."""
+
 REMOVAL_INSTANCES_MAX: Final = 60
 """Instances one transaction takes out of sight, about: a few milliseconds that other writers wait. A family goes as
 one, however large it is."""

@@ -4,7 +4,7 @@ sources, so that sweeps and the command line decide with the same ones; a chain 
 import msgspec
 
 from duro.model.families import PurgeOptions
-from duro.model.limits import ORPHAN_MIN_AGE_S, ORPHAN_SWEEP_S, PURGE_SWEEP_S
+from duro.model.limits import ARCHIVE_INTERVAL_S, ORPHAN_MIN_AGE_S, ORPHAN_SWEEP_S, PURGE_SWEEP_S
 from duro.model.pruning import PruneTrigger
 from duro.model.retention import AutoPrune, Policy, PolicyOrigin, PruneOptions
 from duro.model.status import FINAL_INSTANCE_STATUSES, ChildrenPolicy, InstanceStatus
@@ -71,7 +71,7 @@ class PolicySources(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     orphans: OrphanTerms = OrphanTerms()
     archive_enabled: bool = False
     archive_directory: str = ""
-    archive_interval_s: float = 600.0
+    archive_interval_s: float = ARCHIVE_INTERVAL_S
     settings_hash: str = ""
     weakened: str = ""
 
