@@ -38,8 +38,13 @@ def check_refused(session: "Session", refused: Sequence[StateError], of: int, wh
         return
     if of == 1:
         raise refused[0]
+    tell_refused(session, refused)
+    raise PartlyDoneError(f"{len(refused):,} of {of:,} {what} were refused", hint="see above for why")
+
+
+def tell_refused(session: "Session", refused: Sequence[StateError]) -> None:
+    """A line each, up to a number of them."""
     for error in refused[:_TOLD_MAX]:
         session.note(str(error))
     if len(refused) > _TOLD_MAX:
         session.note(f"... and {len(refused) - _TOLD_MAX:,} more")
-    raise PartlyDoneError(f"{len(refused):,} of {of:,} {what} were refused", hint="see above for why")

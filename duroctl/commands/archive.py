@@ -209,10 +209,10 @@ def restore(
     from duro.errors import StateError
     from duro.model.archive import RestoreResult
     from duroctl.archives import directory_of, opened, reference_in
-    from duroctl.errors import PartlyDoneError
     from duroctl.parsing import expand_ids
     from duroctl.pruning import interruptible, progress_bar
     from duroctl.render.archives import RESTORED, restored_lines
+    from duroctl.several import check_refused, tell_refused
 
     wanted: dict[str, set[int] | None] = {}
     total = 0
@@ -259,11 +259,10 @@ def restore(
             if interrupted:
                 break
     session.output.result(RESTORED, done, restored_lines(done))
-    for refusal in refused:
-        session.note(str(refusal))
-    if refused and not interrupted:
-        raise PartlyDoneError(f"{len(refused):,} of {len(wanted):,} instances were refused", hint="see above for why")
-    if interrupted:
+    if not interrupted:
+        check_refused(session, refused, len(wanted), "instances")
+    else:
+        tell_refused(session, refused)
         session.note("interrupted; what is above was restored, and the rest was not")
         raise typer.Exit(130)
 

@@ -1,5 +1,6 @@
 """``duroctl executions``: the generations of instances."""
 
+import contextlib
 from typing import Annotated, Any
 
 import typer
@@ -39,14 +40,14 @@ def list_executions(
     rows_max = parse_count(limit, "--limit")
     instance_id = None if instance is None else one_id(expand_ids([instance], session.stdin_lines))
     with session.client(read_only=True) as client:
-        if instance_id is not None:
-            from duroctl.archives import archive_told
-
-            with archive_told(session, client, instance_id):
-                client.get_instance(instance_id)
 
         def fetch(size: int, after: str | None) -> tuple[tuple[Any, ...], str | None]:
-            page = client.list_executions(instance_id, limit=size, cursor=after)
+            with contextlib.ExitStack() as stack:
+                if instance_id is not None:
+                    from duroctl.archives import archive_told
+
+                    stack.enter_context(archive_told(session, client, instance_id))
+                page = client.list_executions(instance_id, limit=size, cursor=after)
             return page.executions, page.next
 
         pages = Pages(fetch, rows_max, cursor)
