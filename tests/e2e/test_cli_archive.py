@@ -23,7 +23,7 @@ from duro.testing.builders import completed, continued_as_new, start_request
 from duro.testing.scripted import ScriptedWorker
 from tests.e2e.cli_support import HOSTILE_ID, Cli, Ran
 from tests.e2e.test_cli_families import families, there  # noqa: F401 - a fixture
-from tests.e2e.test_cli_prune import live, loops, refused  # noqa: F401 - a fixture
+from tests.e2e.test_cli_prune import live, refused
 
 KEEP_THREE = ("queue-1", "--keep-last", "3", "--yes")
 HISTORY_FORMATS = (("-o", "table"), ("-o", "json"), ("-o", "jsonl"), ("-o", "csv"), ("-o", "ids"), ("--detailed",))
@@ -112,14 +112,14 @@ def shown_in_all_formats(cli: Cli, reference: str) -> list[str]:
 
 
 @pytest.fixture
-def archived(loops: Cli) -> Cli:  # noqa: F811
+def archived(loops: Cli) -> Cli:
     """``queue-1`` had its first seven executions pruned and kept in ``arch``; nothing of them is in the store."""
     assert loops("prune", *KEEP_THREE, "--now", "--archive", "arch").code == 0
     return loops
 
 
 @pytest.fixture
-def purged(loops: Cli) -> Cli:  # noqa: F811
+def purged(loops: Cli) -> Cli:
     """``queue-1`` lost executions 1 to 3, then ended and was purged with the rest of it; all is in ``arch``."""
     for command in (
         ("prune", "queue-1", "--keep-last", "7", "--yes", "--now", "--archive", "arch"),
@@ -150,7 +150,7 @@ def closed(directory: Path) -> Iterator[None]:
 # --- prune --archive -------------------------------------------------------------------------------------------------
 
 
-def test_what_is_pruned_at_once_is_in_the_archive_as_it_was_and_nowhere_else(loops: Cli) -> None:  # noqa: F811
+def test_what_is_pruned_at_once_is_in_the_archive_as_it_was_and_nowhere_else(loops: Cli) -> None:
     before = events_in(loops)
     done = loops("prune", *KEEP_THREE, "--now", "--archive", "arch")
     directory = loops.directory / "arch"
@@ -175,7 +175,7 @@ def test_an_archive_is_readable_by_its_owner_alone_and_no_name_in_it_is_a_users_
 
 
 def test_with_grace_they_are_in_both_until_it_is_over_and_can_be_brought_back_from_the_store(
-    loops: Cli,  # noqa: F811
+    loops: Cli,
 ) -> None:
     before = events_in(loops)
     done = loops("prune", *KEEP_THREE, "--archive", "arch", "-o", "json")
@@ -205,14 +205,14 @@ def test_with_grace_they_are_in_both_until_it_is_over_and_can_be_brought_back_fr
 
 
 @pytest.mark.parametrize("mode", [("--dry-run",), ("--check",), ("--plan-out", "plan.json")], ids=" ".join)
-def test_looking_at_a_plan_makes_no_archive(loops: Cli, mode: tuple[str, ...]) -> None:  # noqa: F811
+def test_looking_at_a_plan_makes_no_archive(loops: Cli, mode: tuple[str, ...]) -> None:
     before = loops.dump()
     assert loops("prune", *KEEP_THREE[:-1], *mode, "--archive", "arch").code in (0, 20)
     assert not (loops.directory / "arch").exists()
     assert loops.dump() == before
 
 
-def test_a_plan_in_a_file_is_carried_out_with_an_archive(loops: Cli) -> None:  # noqa: F811
+def test_a_plan_in_a_file_is_carried_out_with_an_archive(loops: Cli) -> None:
     before = events_in(loops)
     assert loops("prune", "queue-1", "--keep-last", "8", "--plan-out", "plan.json").code == 0
     done = loops("prune", "--apply", "plan.json", "--now", "--yes", "--archive", "arch")
@@ -220,7 +220,7 @@ def test_a_plan_in_a_file_is_carried_out_with_an_archive(loops: Cli) -> None:  #
     assert kept_in(loops.directory / "arch") == {f"queue-1/{number}": before[1, number] for number in (1, 2)}
 
 
-def test_a_stale_plan_or_one_of_another_store_is_refused_before_an_archive_is_made(loops: Cli) -> None:  # noqa: F811
+def test_a_stale_plan_or_one_of_another_store_is_refused_before_an_archive_is_made(loops: Cli) -> None:
     assert loops("policy", "set", "--instance", "queue-1", "--keep-last", "4", "--yes").code == 0
     assert loops("prune", "queue-1", "--plan-out", "plan.json").code == 0
     foreign = (loops.directory / "plan.json").read_text().replace('"store_id":"', '"store_id":"not-')
@@ -247,7 +247,7 @@ def test_a_stale_plan_or_one_of_another_store_is_refused_before_an_archive_is_ma
     ],
 )
 def test_a_directory_that_cannot_be_an_archive_is_refused_before_anything_is_pruned(
-    loops: Cli,  # noqa: F811
+    loops: Cli,
     directory: str,
     code: int,
     said: str,
@@ -391,7 +391,7 @@ def test_doctor_tells_of_what_has_waited_for_longer_than_workers_let_it(archived
 # --- purge and orphans -----------------------------------------------------------------------------------------------
 
 
-def test_a_purged_instance_is_kept_whole_and_comes_back_whole(loops: Cli) -> None:  # noqa: F811
+def test_a_purged_instance_is_kept_whole_and_comes_back_whole(loops: Cli) -> None:
     tables = ("instances", "executions", "history", "lineage")
     before = rows_of(loops, *tables)
     shown = shown_in_all_formats(loops, "ended")
@@ -429,7 +429,7 @@ def test_a_purged_instance_is_kept_whole_and_comes_back_whole(loops: Cli) -> Non
     assert "error" not in {row["severity"] for row in loops("doctor").rows()}
 
 
-def test_a_purge_whose_archive_cannot_be_used_is_refused(loops: Cli) -> None:  # noqa: F811
+def test_a_purge_whose_archive_cannot_be_used_is_refused(loops: Cli) -> None:
     purge = ("instances", "purge", "ended", "--completed-before", "now", "--yes", "--archive")
     assert refused(loops, *purge, "duro.db", code=10).err
     assert refused(loops, *purge, "", code=2).err
@@ -458,7 +458,7 @@ def test_cleaned_up_orphans_are_kept_with_what_depended_on_them(families: Cli) -
 # --- [archive] in the configuration ----------------------------------------------------------------------------------
 
 
-def test_an_enabled_archive_keeps_what_is_pruned_by_hand_without_being_named(loops: Cli) -> None:  # noqa: F811
+def test_an_enabled_archive_keeps_what_is_pruned_by_hand_without_being_named(loops: Cli) -> None:
     before = events_in(loops)
     configured(loops)
     done = loops("prune", *KEEP_THREE, "--now")
@@ -479,7 +479,7 @@ def test_an_archive_that_is_not_enabled_keeps_nothing_but_is_where_one_looks(arc
     assert ids(archived) == before == [f"queue-1/{number}" for number in range(1, 8)]
 
 
-def test_an_enabled_archive_without_a_directory_is_no_configuration(loops: Cli) -> None:  # noqa: F811
+def test_an_enabled_archive_without_a_directory_is_no_configuration(loops: Cli) -> None:
     (loops.directory / "runtime_config.toml").write_text("[archive]\nenabled = true\n")
     said = refused(loops, "prune", *KEEP_THREE, code=6)
     assert "directory" in said.err
@@ -664,7 +664,7 @@ def test_an_archive_can_be_looked_into_without_the_store_it_came_from(archived: 
     assert not (alone / "duro.db").exists()
 
 
-def test_without_any_archive_it_says_what_to_do(loops: Cli) -> None:  # noqa: F811
+def test_without_any_archive_it_says_what_to_do(loops: Cli) -> None:
     for command in (("list",), ("verify",), ("show", "queue-1"), ("restore", "queue-1")):
         said = refused(loops, "archive", *command, code=10).err
         assert said == (
@@ -785,7 +785,7 @@ def test_the_catalogue_is_a_table_for_anybodys_sql(purged: Cli) -> None:
 # --- archive restore -------------------------------------------------------------------------------------------------
 
 
-def test_executions_come_back_as_they_were_under_a_hold_and_twice_is_once(loops: Cli) -> None:  # noqa: F811
+def test_executions_come_back_as_they_were_under_a_hold_and_twice_is_once(loops: Cli) -> None:
     tables = ("executions", "history")
     before = rows_of(loops, *tables)
     assert loops("prune", *KEEP_THREE, "--now", "--archive", "arch").code == 0
@@ -823,7 +823,7 @@ def refuses_nothing_and_changes_nothing(cli: Cli, *arguments: str) -> Ran:
     return done
 
 
-def test_a_removed_instance_comes_back_with_what_was_live_or_with_everything(loops: Cli) -> None:  # noqa: F811
+def test_a_removed_instance_comes_back_with_what_was_live_or_with_everything(loops: Cli) -> None:
     assert loops("instances", "terminate", "queue-1", "--reason", "over", "--yes").code == 0
     tables = ("executions", "history", "instances")
     before = rows_of(loops, *tables)
@@ -913,7 +913,7 @@ def test_an_id_that_is_used_again_is_not_taken_from_who_has_it_now(purged: Cli) 
     assert ids(purged, "queue-1") == sorted(f"queue-1/{number}" for number in range(1, 11))
 
 
-def test_a_removed_instance_that_can_be_undone_is_not_restored(loops: Cli) -> None:  # noqa: F811
+def test_a_removed_instance_that_can_be_undone_is_not_restored(loops: Cli) -> None:
     purge = ("instances", "purge", "ended", "--completed-before", "now", "--yes", "--archive", "arch")
     assert loops(*purge).code == 0
     said = refused(loops, "archive", "restore", "ended", code=5)
@@ -1027,7 +1027,7 @@ def test_the_lives_of_an_id_that_was_used_again_are_told_apart(purged: Cli) -> N
 # --- history and ledger ----------------------------------------------------------------------------------------------
 
 
-def test_archived_executions_are_shown_as_they_were_before_in_every_format(loops: Cli) -> None:  # noqa: F811
+def test_archived_executions_are_shown_as_they_were_before_in_every_format(loops: Cli) -> None:
     before = shown_in_all_formats(loops, "queue-1/3")
     assert loops("prune", *KEEP_THREE, "--now", "--archive", "arch").code == 0
     assert shown_in_all_formats(loops, "queue-1/3") == before
@@ -1052,7 +1052,7 @@ def test_the_last_execution_of_a_purged_instance_is_shown_by_its_id_alone(purged
     assert json.loads(done.lines[-1])["type"] == "OrchestrationTerminated"
 
 
-def test_archived_executions_are_exported_byte_for_byte(loops: Cli) -> None:  # noqa: F811
+def test_archived_executions_are_exported_byte_for_byte(loops: Cli) -> None:
     export = ("history", "export", "queue-1/3", "--to")
     assert loops(*export, "before.jsonl").code == 0
     assert loops("prune", *KEEP_THREE, "--now", "--archive", "arch").code == 0
@@ -1093,7 +1093,7 @@ def test_events_are_read_from_an_archive_alone_where_the_store_is_lost(archived:
     assert not (archived.directory / "none.jsonl").exists()
 
 
-def test_an_archive_that_is_named_is_read_though_the_store_has_it_too(loops: Cli) -> None:  # noqa: F811
+def test_an_archive_that_is_named_is_read_though_the_store_has_it_too(loops: Cli) -> None:
     assert loops("prune", *KEEP_THREE, "--archive", "arch").code == 0
     assert loops("prune", "undo", "queue-1").code == 0
     done = loops("history", "show", "queue-1/3", "-o", "json", "--archive", "arch")
@@ -1125,7 +1125,7 @@ def test_whoever_asks_for_an_instance_that_is_in_an_archive_alone_is_told_where_
         assert f"there is no archive '{directory}'" in gone.err
 
 
-def test_of_an_instance_that_can_be_undone_the_archive_is_not_what_one_is_told_of(loops: Cli) -> None:  # noqa: F811
+def test_of_an_instance_that_can_be_undone_the_archive_is_not_what_one_is_told_of(loops: Cli) -> None:
     assert loops("instances", "terminate", "queue-1", "--yes").code == 0
     undone = ("instances", "purge", "queue-1", "--completed-before", "now", "--yes", "--archive", "arch")
     assert loops(*undone).code == 0

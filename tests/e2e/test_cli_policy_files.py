@@ -10,7 +10,6 @@ import pytest
 
 import duro
 from tests.e2e.cli_support import Cli
-from tests.e2e.test_cli_prune import loops  # noqa: F401 - a fixture
 
 FILE = "runtime_config.toml"
 TEXT = """\
@@ -27,7 +26,7 @@ keep_last = 8
 
 
 @pytest.fixture
-def configured(loops: Cli) -> Cli:  # noqa: F811
+def configured(loops: Cli) -> Cli:
     """Two eternal instances in their tenth execution, and a file that prunes them at nine and eight."""
     (loops.directory / FILE).write_text(TEXT)
     (loops.directory / FILE).chmod(0o640)

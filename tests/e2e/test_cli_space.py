@@ -8,14 +8,13 @@ from pathlib import Path
 
 from duro.stores.opening import open_store
 from tests.e2e.cli_support import HOSTILE_NAME, Cli, fill
-from tests.e2e.test_cli_prune import loops  # noqa: F401 - a fixture
 
 
 def names(cli: Cli) -> set[str]:
     return set(os.listdir(cli.directory)) - {"home", "duro.db", "duro.db-wal", "duro.db-shm"}  # noqa: PTH208
 
 
-def test_stats_are_exact_in_files_and_told_in_words_on_a_terminal(loops: Cli) -> None:  # noqa: F811
+def test_stats_are_exact_in_files_and_told_in_words_on_a_terminal(loops: Cli) -> None:
     before = loops.dump()
     ran = loops("stats", "--store", "sqlite:///duro.db")
     rows = {row["name"]: row for row in ran.rows()}
@@ -32,7 +31,7 @@ def test_stats_are_exact_in_files_and_told_in_words_on_a_terminal(loops: Cli) ->
     assert loops.dump() == before
 
 
-def test_compact_says_what_it_gave_back(loops: Cli) -> None:  # noqa: F811
+def test_compact_says_what_it_gave_back(loops: Cli) -> None:
     assert loops("prune", "--all", "--keep-last", "1", "--now", "--yes").code == 0
     ran = loops("compact")
     assert ran.code == 0
@@ -43,7 +42,7 @@ def test_compact_says_what_it_gave_back(loops: Cli) -> None:  # noqa: F811
     assert loops("compact", "--full").code == 0
 
 
-def test_a_backup_is_a_store_to_go_on_with(loops: Cli) -> None:  # noqa: F811
+def test_a_backup_is_a_store_to_go_on_with(loops: Cli) -> None:
     ran = loops("backup", "copy.db")
     assert (ran.code, ran.err) == (0, "")
     assert ran.out == f"copy.db: {(loops.directory / 'copy.db').stat().st_size:,} bytes, checked\n"
@@ -55,7 +54,7 @@ def test_a_backup_is_a_store_to_go_on_with(loops: Cli) -> None:  # noqa: F811
     assert again.err == "duroctl: error: 'copy.db' is there already; choose another name, or remove it\n"
 
 
-def test_a_url_in_place_of_a_new_file_is_refused_with_what_to_write(loops: Cli) -> None:  # noqa: F811
+def test_a_url_in_place_of_a_new_file_is_refused_with_what_to_write(loops: Cli) -> None:
     for command, given, write in (
         (("backup",), "sqlite:///copies/x.db", "copies/x.db"),
         (("export", "--to"), "sqlite:////copies/x.db", "/copies/x.db"),

@@ -25,7 +25,7 @@ from duro.testing.builders import activity_scheduled, continued_as_new, start_re
 from duro.testing.scripted import ScriptedWorker
 from duroctl.render.text import visible
 from tests.e2e.cli_support import HOSTILE_ID, HOSTILE_NAME, PROGRAM, Cli, Ran
-from tests.e2e.test_cli_prune import live, loops  # noqa: F401 - a fixture
+from tests.e2e.test_cli_prune import live
 
 ORDINARY_ID: Final = "queue-1"
 LONG_ID: Final = f"tenant-europe-west/{'x' * 90}/order-2026-11-25-the-end"
@@ -513,7 +513,7 @@ def prune_answered(cli: Cli, answer: str, *, width: int = 80) -> Ran:
 
 
 @both_widths
-def test_a_prune_is_made_when_the_answer_is_yes(loops: Cli, width: int) -> None:  # noqa: F811
+def test_a_prune_is_made_when_the_answer_is_yes(loops: Cli, width: int) -> None:
     ran = prune_answered(loops, "y\n", width=width)
     assert ran.code == 0
     assert "to remove: 7 executions of 1 instance" in ran.out
@@ -523,7 +523,7 @@ def test_a_prune_is_made_when_the_answer_is_yes(loops: Cli, width: int) -> None:
 
 
 @pytest.mark.parametrize("answer", ["n\n", "\n", "no\n", "maybe\n", CTRL_D], ids=ascii)
-def test_any_other_answer_declines_it(loops: Cli, answer: str) -> None:  # noqa: F811
+def test_any_other_answer_declines_it(loops: Cli, answer: str) -> None:
     before = loops.dump()
     ran = prune_answered(loops, answer)
     assert ran.code == 4
@@ -531,7 +531,7 @@ def test_any_other_answer_declines_it(loops: Cli, answer: str) -> None:  # noqa:
     assert loops.dump() == before
 
 
-def test_ctrl_c_is_an_answer_too(loops: Cli) -> None:  # noqa: F811
+def test_ctrl_c_is_an_answer_too(loops: Cli) -> None:
     before = loops.dump()
     ran = prune_answered(loops, CTRL_C)
     assert ran.code == 130
@@ -539,7 +539,7 @@ def test_ctrl_c_is_an_answer_too(loops: Cli) -> None:  # noqa: F811
     assert loops.dump() == before
 
 
-def test_results_can_go_to_a_file_and_the_question_still_to_the_terminal(loops: Cli) -> None:  # noqa: F811
+def test_results_can_go_to_a_file_and_the_question_still_to_the_terminal(loops: Cli) -> None:
     line = ["/bin/sh", "-c", '"$@" > result', "sh", *PROGRAM, "prune", "queue-1", "--keep-last", "3"]
     with Terminal(loops, *line) as terminal:
         terminal.until(r"\[y/N\] $")

@@ -2,7 +2,7 @@
 and sweeps that clean up and purge by themselves."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +84,10 @@ def status(client: duro.Client, instance_id: str) -> str:
     return str(client.get_instance(instance_id).status)
 
 
+def has_status(client: duro.Client, instance_id: str, among: Collection[str]) -> Callable[[], bool]:
+    return lambda: status(client, instance_id) in among
+
+
 def orphans(client: duro.Client, **fields: object) -> dict[str, tuple[str, str, bool]]:
     page = client.list_orphaned_instances(duro.OrphanFilter(**fields))  # type: ignore[arg-type]
     return {each.child.instance_id: (each.kind, each.child.status, each.spawner_pruned) for each in page.orphans}
@@ -115,7 +119,7 @@ def test_the_loser_of_a_select_is_cancelled_with_all_below_it(make_runtime: Make
     client.raise_event("p.winner", "end")
     until(in_execution(client, "p", 2), "it never continued")
     for each in ("p.loser", "p.loser.below"):
-        until(lambda each=each: status(client, each) == "cancelled", f"{each} runs")  # type: ignore[misc]
+        until(has_status(client, each, ["cancelled"]), f"{each} runs")
     below = ("parent-closed", "cancelled", False)
     assert orphans(client) == {"p.loser": ("parent-continued", "cancelled", False), "p.loser.below": below}
     client.prune_executions("p", 1, grace_s=0)
@@ -131,7 +135,7 @@ def test_the_loser_of_a_select_may_be_purged_while_its_parent_runs_on(make_runti
     until(lambda: client.store.get_instance("p.loser.below") is not None, "the loser never began")
     client.raise_event("p.winner", "end")
     for each in ("p.loser", "p.loser.below"):
-        until(lambda each=each: status(client, each) == "cancelled", f"{each} runs")  # type: ignore[misc]
+        until(has_status(client, each, ["cancelled"]), f"{each} runs")
     lineage = client.get_lineage("p.loser")
     assert lineage.place is not None
     assert lineage.place.standing == "given-up"
@@ -190,7 +194,7 @@ def test_what_a_parent_leaves_when_it_ends(make_runtime: MakeRuntime, word: str)
         done = client.cleanup_orphaned_instances(cancel_running=True, min_age=0)
         assert done.cancelled == (child,)
     for each in (child, f"{child}.below"):
-        until(lambda each=each: status(client, each) in FINAL_INSTANCE_STATUSES, f"{each} runs")  # type: ignore[misc]
+        until(has_status(client, each, FINAL_INSTANCE_STATUSES), f"{each} runs")
     assert client.purge_instances(NOW, grace_s=0).instances == 4
     assert client.list_instances().instances == ()
 
