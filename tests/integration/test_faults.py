@@ -13,6 +13,9 @@ from typing import Final
 import apsw
 import pytest
 
+from duro.errors import StoreError
+from duro.stores.opening import open_store
+from duro.testing.builders import start_request
 from tests.support.faults.calls import LOG_SYNC, Failure, SqliteCalls
 from tests.support.faults.campaign import Campaign
 from tests.support.faults.planted import PLANTED
@@ -76,3 +79,23 @@ def test_what_fails_below_sqlite_is_what_sqlite_says(
     assert (found, calls.failed) == (expected, 1)
     with contextlib.closing(apsw.Connection(str(path))) as after:
         assert after.execute("SELECT count(*) FROM t").get == int(expected is None)
+
+
+@pytest.mark.parametrize("opening", [1, 2, 3])
+def test_a_store_whose_file_could_be_opened_for_reading_alone_for_a_moment_is_not_opened(
+    opening: int, tmp_path: Path
+) -> None:
+    """SQLite then opens it for reading, without a word; such a store would refuse every write."""
+    path = tmp_path / "duro.db"
+    open_store(f"sqlite:///{path}").close()
+    calls = SqliteCalls(tmp_path)
+    with calls.watched():
+        calls.failure = Failure("open", opening, opening, errno.EIO)
+        try:
+            store = open_store(f"sqlite:///{path}")
+        except StoreError:
+            store = open_store(f"sqlite:///{path}")
+        assert calls.failed == 1
+    with contextlib.closing(store):
+        store.start_instances([start_request("a")])
+        assert store.get_instance("a") is not None

@@ -133,9 +133,17 @@ def forked(path: Path) -> StoreForkedError:
 
 
 def open_writer(path: Path, *, busy_timeout_ms: int, synchronous: Synchronous, new: bool) -> apsw.Connection:
-    """A connection that writes, every pragma read back as set. ``new``: the file has no tables yet."""
+    """A connection that writes, every pragma read back as set. ``new``: the file has no tables yet.
+
+    Raises StoreReadOnlyError: the system opens the file for reading only.
+    """
     connection = _connect(path, apsw.SQLITE_OPEN_READWRITE, busy_timeout_ms)
     try:
+        if connection.readonly("main"):  # SQLite's answer to whatever else goes wrong, were it only for a moment
+            raise StoreReadOnlyError(
+                f"{path} could be opened for reading only",
+                hint="check its permissions, the disk and the system's log, then try again",
+            )
         if new:
             connection.execute(sql.SET_AUTO_VACUUM)
         _expect(connection.execute(sql.SET_JOURNAL_MODE).get, "wal", "journal_mode")
