@@ -105,9 +105,10 @@ def undo(
     found = None if run_id else transaction.row(store_sql.INCARNATION_OF, (instance_id,))
     if not run_id and found is None and families.find_removed(transaction.connection, instance_id) is None:
         raise InstanceNotFoundError(f"there is no instance {instance_id!r}")
-    came_back = families.restore(transaction, run_id, instance_id if found is None else "")
+    removed_id = "" if run_id or found is not None else instance_id
+    came_back = families.restore(transaction, run_id, removed_id)
     marked, gone = _marked_of(transaction, run_id, found[0] if found else 0)
-    taken = families.whose_id_is_taken(transaction.connection, run_id, instance_id if found is None else "")
+    taken = families.whose_id_is_taken(transaction.connection, run_id, removed_id)
     if not marked and not came_back:
         return UndoResult(gone=gone, taken=taken)
     now_ms = transaction.now_ms

@@ -633,6 +633,20 @@ class FamilyRemovalContract(FamilyContract):
         assert rows == [("run-1", 2)]
         check_invariants(store)
 
+    def test_of_a_run_and_an_instance_it_is_the_run_that_is_undone(
+        self, store: Store, worker: ScriptedWorker, clock: ManualClock
+    ) -> None:
+        numbers = []
+        for each in ("one", "two"):
+            numbers.append(self.start(store, each))
+            worker.run(worker.take(each), completed())
+        clock.advance(1_000)
+        for number in numbers:
+            assert self.remove(store, (number, OLD), run_id=f"run-{number}", grace_ms=5_000)[0].removed
+        undone = store.undo_prune("hold-1", 10**15, run_id=f"run-{numbers[0]}", instance_id="two")
+        assert (undone.instances, undone.taken) == (("one",), ())
+        assert store.get_instance("two") is None
+
     def test_one_that_comes_back_knows_what_became_of_its_parent_meanwhile(
         self, store: Store, worker: ScriptedWorker, clock: ManualClock
     ) -> None:
