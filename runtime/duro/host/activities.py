@@ -15,6 +15,7 @@ import msgspec
 from duro.codec import encode_payload
 from duro.errors import ActivityCancelled, InvalidInputError, PayloadTooLargeError
 from duro.failures import failure_of
+from duro.host.shared_tasks import SharedTasks
 from duro.model.events import Json
 from duro.model.failure import INVALID_INPUT, INVALID_RESULT, TIMED_OUT, FailureDetails, out_of_time
 from duro.model.turns import LeasedActivity
@@ -87,6 +88,7 @@ class ActivityContext:
         self._clients = clients
         self._cancelled = False
         self._waited_for: threading.Event | None = None
+        self._task: asyncio.Task[Any] | None = None
 
     @property
     def instance_id(self) -> str:
@@ -184,7 +186,9 @@ class ThreadedActivityExecutor:
         self._ended: list[ActivityOutcome] = []
         """Outcomes of this round of the event loop, reported together."""
         self._loop = new_event_loop()
-        self._tasks: dict[ActivityKey, tuple[asyncio.Task[None], ActivityContext]] = {}
+        self._contexts: dict[ActivityKey, ActivityContext] = {}
+        """Of the ``async def`` ones that have not ended."""
+        self._tasks = SharedTasks(self._loop, self._run_async)
         self._plain: dict[ActivityKey, _PlainRun] = {}
         self._pool = _DaemonPool(threads_max)
         self._closing = False
@@ -204,7 +208,7 @@ class ThreadedActivityExecutor:
         self._pool.close()
         self._thread.join(_CLOSE_S)
         if self._thread.is_alive():
-            names = sorted({context.name for _, context in list(self._tasks.values())})
+            names = sorted({context.name for context in list(self._contexts.values())})
             HOST_LOGGER.warning("activities %s do not stop when they are cancelled; they are left behind", names)
 
     @property
@@ -226,17 +230,23 @@ class ThreadedActivityExecutor:
         self._loop.close()
 
     def _begin(self, attempts: Sequence[ActivityAttempt]) -> None:
+        begun = []
         for attempt in attempts:
             context = ActivityContext(attempt, self._clients)
             if attempt.definition.is_async:
-                self._tasks[attempt.key] = self._loop.create_task(self._run_async(attempt, context)), context
+                self._contexts[attempt.key] = context
+                begun.append(context)
             else:
                 self._begin_plain(attempt, context)
+        self._tasks.run(begun)
 
-    async def _run_async(self, attempt: ActivityAttempt, context: ActivityContext) -> None:
+    async def _run_async(self, context: ActivityContext) -> None:
+        attempt = context._attempt
+        context._task = asyncio.current_task()
         outcome = ActivityOutcome(attempt=attempt)
         is_total = False
         try:
+            context.raise_if_cancelled()
             arguments = _arguments(attempt)
             limit_s, is_total = _limit_s(attempt)
             if limit_s is None:
@@ -249,9 +259,12 @@ class ThreadedActivityExecutor:
         except BaseException as error:  # noqa: BLE001 - whatever an activity raises is its outcome
             if not _answers_cancel(error, context):
                 outcome = failed(attempt, error)
-        running = self._tasks.get(attempt.key)
-        if running is not None and running[1] is context:  # not a later attempt's
-            del self._tasks[attempt.key]
+        self._async_ended(context, outcome)
+
+    def _async_ended(self, context: ActivityContext, outcome: ActivityOutcome) -> None:
+        key = outcome.attempt.key
+        if self._contexts.get(key) is context:  # not a later attempt's
+            del self._contexts[key]
         if not self._ended:
             self._loop.call_soon(self._report_ended)
         self._ended.append(outcome)
@@ -303,10 +316,10 @@ class ThreadedActivityExecutor:
             )
 
     def _cancel(self, key: ActivityKey) -> None:
-        if running := self._tasks.get(key):
-            task, context = running
+        if context := self._contexts.get(key):
             context._cancel()
-            task.cancel()
+            if context._task is not None:  # otherwise it has not begun, and will see it
+                context._task.cancel()
         elif run := self._plain.get(key):
             run.context._cancel()
 
@@ -316,8 +329,10 @@ class ThreadedActivityExecutor:
             run.context._cancel()
             if run.claim_report():
                 self._report([ActivityOutcome(attempt=run.attempt)])
-        for _, context in self._tasks.values():
+        for context in self._contexts.values():
             context._cancel()
+        for context in self._tasks.forget():
+            self._async_ended(context, ActivityOutcome(attempt=context._attempt))
         others = asyncio.all_tasks() - {asyncio.current_task()}
         for task in others:
             task.cancel()
