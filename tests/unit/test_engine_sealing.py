@@ -323,6 +323,35 @@ def test_a_context_used_outside_its_own_code_is_refused_and_nothing_is_recorded(
     assert owner.kinds == ["OrchestrationStarted", "ActivityScheduled", "ActivityCompleted", "OrchestrationCompleted"]
 
 
+@pytest.mark.parametrize("kind", ["operation", "join", "coroutine"])
+def test_a_future_cancelled_outside_its_own_code_goes_on(kind: str) -> None:
+    futures: list[Any] = []
+
+    async def gives(ctx: OrchestrationContext) -> Any:
+        async def helper() -> Any:
+            return await ctx.schedule_activity("b")
+
+        activity = ctx.schedule_activity("a")
+        futures.append({"operation": activity, "join": ctx.join(activity), "coroutine": ctx.join(helper())}[kind])
+        await futures[0]
+        return "fine"
+
+    async def cancels(ctx: OrchestrationContext) -> str:
+        try:
+            futures[0].cancel("mine now")
+        except UsageError:
+            return "refused"
+        return "cancelled"
+
+    owner = drive(gives)
+    assert drive(cancels).result == "refused"
+    with pytest.raises(UsageError):
+        futures[0].cancel("nobody's")
+    owner.turn(activity_result(2), *([activity_result(3)] if kind == "coroutine" else []))
+    assert owner.result == "fine"
+    assert "ActivityCancelRequested" not in owner.kinds
+
+
 def test_a_sealed_context_used_by_another_orchestration_fails_that_one_and_not_the_worker() -> None:
     contexts: list[OrchestrationContext] = []
 

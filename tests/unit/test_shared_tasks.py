@@ -17,7 +17,8 @@ async def settled() -> None:
 
 def run(begin: Callable[[Any], Awaitable[None]], *batches: list[Any]) -> None:
     async def main() -> None:
-        async def begun(item: Any) -> None:
+        async def begun(item: Any, task: asyncio.Task[None]) -> None:
+            assert task is asyncio.current_task()
             await begin(item)
 
         tasks = SharedTasks(asyncio.get_running_loop(), begun)
@@ -115,7 +116,7 @@ def test_one_that_cancels_its_own_task_and_ends_does_not_cancel_the_next() -> No
 def test_a_time_limit_holds_for_the_one_that_set_it() -> None:
     seen: list[str] = []
 
-    async def begin(item: str) -> None:
+    async def begin(item: str, task: asyncio.Task[None]) -> None:
         try:
             async with asyncio.timeout(0.001 if item == "slow" else 10):
                 await asyncio.sleep(0.05 if item == "slow" else 0)
@@ -136,7 +137,7 @@ def test_a_time_limit_holds_for_the_one_that_set_it() -> None:
 def test_those_that_have_not_begun_can_be_forgotten() -> None:
     seen: list[str] = []
 
-    async def begin(item: str) -> None:
+    async def begin(item: str, task: asyncio.Task[None]) -> None:
         seen.append(item)
 
     async def main() -> None:
@@ -155,7 +156,7 @@ def test_those_that_have_not_begun_can_be_forgotten() -> None:
 def test_a_task_that_is_cancelled_before_it_has_begun_leaves_its_work_to_another() -> None:
     seen: list[str] = []
 
-    async def begin(item: str) -> None:
+    async def begin(item: str, task: asyncio.Task[None]) -> None:
         seen.append(item)
 
     async def main() -> None:

@@ -240,9 +240,9 @@ class ThreadedActivityExecutor:
                 self._begin_plain(attempt, context)
         self._tasks.run(begun)
 
-    async def _run_async(self, context: ActivityContext) -> None:
+    async def _run_async(self, context: ActivityContext, task: asyncio.Task[None]) -> None:
         attempt = context._attempt
-        context._task = asyncio.current_task()
+        context._task = task
         outcome = ActivityOutcome(attempt=attempt)
         is_total = False
         try:

@@ -18,9 +18,9 @@ class Held(msgspec.Struct, gc=False, eq=False):
     """Whether something of the lease itself (messages, timers, the first turn ...) waits for a turn."""
     execution: Execution | None = None
     """The live execution, from when it is loaded until its turn has run."""
-    running: set[int] = msgspec.field(default_factory=set)
-    """Event ids of its activities in hand."""
-    results: list[tuple[AnyMessage, LeasedActivity]] = msgspec.field(default_factory=list)
+    running: dict[int, None] = msgspec.field(default_factory=dict)
+    """Event ids of its activities in hand. (Of a set the garbage collector would have to know.)"""
+    results: Sequence[tuple[AnyMessage, LeasedActivity]] = ()
     """Ends of its activities that no turn has taken yet."""
     in_turn: Sequence[tuple[AnyMessage, LeasedActivity]] = ()
     """Those that the uncommitted turn has taken."""
@@ -31,3 +31,9 @@ class Held(msgspec.Struct, gc=False, eq=False):
     successor: "Held | None" = None
     """Its next execution, when the uncommitted turn continues as new and the first turn of that one goes into the same
     transaction."""
+
+    def add_result(self, message: AnyMessage, leased: LeasedActivity) -> None:
+        if isinstance(self.results, list):
+            self.results.append((message, leased))
+        else:
+            self.results = [(message, leased)]

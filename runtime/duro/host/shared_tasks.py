@@ -16,11 +16,13 @@ Item = TypeVar("Item")
 
 
 class SharedTasks(Generic[Item]):
-    """Runs ``begin(item)`` for each item, in order, each in a context of its own, as in a task of its own: what one
-    sets in a context variable no other sees, and one that has waited shares its task with nobody after it. Everything
-    happens on the thread of ``loop``. ``begin`` lets no exception out."""
+    """Runs ``begin(item, task)`` for each item, in order, each in a context of its own, as in a task of its own: what
+    one sets in a context variable no other sees, and one that has waited shares its task with nobody after it.
+    Everything happens on the thread of ``loop``. ``begin`` lets no exception out, and is told which task it runs in."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, begin: Callable[[Item], Coroutine[Any, Any, None]]) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, begin: Callable[[Item, asyncio.Task[None]], Coroutine[Any, Any, None]]
+    ) -> None:
         self._loop = loop
         self._begin = begin
         self._waiting: deque[Item] = deque()
@@ -49,7 +51,7 @@ class SharedTasks(Generic[Item]):
         task = asyncio.current_task()
         assert task is not None, "it is run by one"
         while self._waiting and not task.cancelling():
-            coroutine, context = self._begin(self._waiting.popleft()), contextvars.copy_context()
+            coroutine, context = self._begin(self._waiting.popleft(), task), contextvars.copy_context()
             try:
                 waits_for = context.run(coroutine.send, None)
             except StopIteration:

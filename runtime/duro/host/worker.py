@@ -408,7 +408,7 @@ class Worker:
         leased = attempt.leased
         held = self._held.get(leased.incarnation)
         if held is not None and leased.event_id in held.running:
-            held.running.discard(leased.event_id)
+            held.running.pop(leased.event_id, None)
             self._release_if_idle(held)
         visible_at_ms = self._store.now_ms() + round(delay_s * 1000)
         self._retries.append(retry(key_and_epoch(leased), visible_at_ms, failed=failed))
@@ -418,8 +418,8 @@ class Worker:
         message = end_message(outcome)
         held = self._held.get(leased.incarnation)
         if held is not None and held.leased.execution_id == leased.execution_id:
-            held.running.discard(leased.event_id)
-            held.results.append((message, leased))
+            held.running.pop(leased.event_id, None)
+            held.add_result(message, leased)
             self._runnable[leased.incarnation] = None
             return
         self._finished.append(finish(message, leased))
@@ -548,7 +548,7 @@ class Worker:
             turn.consumed_messages = [message.message_id for message in leased.messages]
         if held.results:
             turn.finished_activities = [activity.event_id for _, activity in held.results]
-            held.in_turn, held.results = held.results, []
+            held.in_turn, held.results = held.results, ()
         held.turn_of = execution
         held.claims = self._claim(turn)
         turn.keep_lease = self._keep_lease(held, turn)
@@ -618,7 +618,7 @@ class Worker:
             continued = turn.end.status is ExecutionStatus.CONTINUED_AS_NEW
             runs_here = self._registry.find_orchestration(turn.name, turn.end.next_version or "") is not None
             return continued and runs_here and self._stop_deadline_s is None
-        return bool(held.claims) or bool(held.running.difference(turn.cancelled_activities))
+        return bool(held.claims) or bool(held.running.keys() - turn.cancelled_activities)
 
     def _turn_failed(self, held: Held, error: Exception) -> None:
         """Abandon the turn. Code and history that differ block the instance and cost no attempt; anything else is a
@@ -685,7 +685,7 @@ class Worker:
         for event_id in turn.cancelled_activities:
             self._cancel_activity((turn.incarnation, turn.execution_id, event_id), held)
         for attempt in held.claims:
-            held.running.add(attempt.leased.event_id)
+            held.running[attempt.leased.event_id] = None
             self._in_hand[attempt.key] = attempt
         ready += held.claims
         held.claims = ()
@@ -802,7 +802,7 @@ class Worker:
             self._in_hand[attempt.key] = attempt
             held = self._held.get(activity.incarnation)
             if held is not None and held.leased.execution_id == activity.execution_id:
-                held.running.add(activity.event_id)
+                held.running[activity.event_id] = None
             attempts.append(attempt)
         if attempts:
             self._submit(attempts)
@@ -882,7 +882,7 @@ class Worker:
     def _cancel_activity(self, key: ActivityKey, held: Held | None) -> ActivityAttempt | None:
         """Ask an attempt in hand to stop and forget it; its outcome no longer counts."""
         if held is not None:
-            held.running.discard(key[2])
+            held.running.pop(key[2], None)
         attempt = self._in_hand.pop(key, None)
         if attempt is not None:
             self._room.give_back(attempt.definition)

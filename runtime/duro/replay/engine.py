@@ -76,7 +76,7 @@ from duro.model.turns import (
 from duro.registry import OrchestrationDefinition, Registry
 from duro.replay.allowance import Allowance
 from duro.replay.context import OrchestrationContext, failure_error
-from duro.replay.futures import DurableFuture, Operation, Task
+from duro.replay.futures import DurableFuture, Operation, Task, carry_out
 from duro.replay.guard import HINT, asyncio_refused
 from duro.replay.matching import mismatch, same_request
 
@@ -236,10 +236,11 @@ class Execution:
         self._deadlines = _NO_DEADLINES
         """Open activities that have a timer of their own."""
         self._waits: dict[str, deque[Operation[Any]]] = {}
-        self._ready: deque[Task[Any]] = deque()
-        self._tasks: dict[int, Task[Any]] = {}
-        """The root, and what has not ended of the others, by ``id`` of the coroutine."""
+        self._ready: deque[Task[Any]] | None = None
+        """While there are any."""
         self._root: Task[Any]
+        self._tasks: dict[int, Task[Any]] = {}
+        """What has not ended of the others, by ``id`` of the coroutine."""
         self._running: Task[Any] | None = None
         """Whose code runs now, and may ask for things; None also once the turn is lost or the code sealed."""
         self._parent: ParentLink | None = None
@@ -334,14 +335,14 @@ class Execution:
         self._running = None
         self.traces = ()
         self._turn = _NO_TURN
-        if undone := [task for task in self._tasks.values() if not task.done]:
+        if undone := [task for task in self._all_tasks() if not task.done]:
             self._lose_turn()
             with asyncio_refused():
                 for task in undone:
                     self._refusals = 0
                     _close(task.coroutine)
         self._tasks.clear()
-        self._ready.clear()
+        self._ready = None
         self._open.clear()
         self._waits.clear()
         if hasattr(self, "_root"):
@@ -532,7 +533,11 @@ class Execution:
 
     def has_task(self, coroutine: object) -> bool:
         """Whether the coroutine runs, or is to run, as a task of its own."""
-        return id(coroutine) in self._tasks
+        return id(coroutine) in self._tasks or self._root.coroutine is coroutine
+
+    def _all_tasks(self) -> list[Task[Any]]:
+        """In the order in which they were added."""
+        return [self._root, *self._tasks.values()] if hasattr(self, "_root") else []
 
     def spawn(self, coroutine: Coroutine[Any, Any, Any] | Generator[Any, Any, Any]) -> Task[Any]:
         """A coroutine to run beside the others, from the next time the ready ones run."""
@@ -542,17 +547,17 @@ class Execution:
             _close(coroutine)
             return task
         task.cleaning = running.cleaning
-        return self._add_task(task)
-
-    def _add_task(self, task: Task[Any]) -> Task[Any]:
-        self._tasks[id(task.coroutine)] = task
+        self._tasks[id(coroutine)] = task
         self.make_ready(task)
         return task
 
     def make_ready(self, task: Task[Any]) -> None:
         if not task.queued:
             task.queued = True
-            self._ready.append(task)
+            if self._ready is None:
+                self._ready = deque((task,))
+            else:
+                self._ready.append(task)
 
     def continue_as_new(self, input: Json, version: str | None, prune: PruneOptions | None) -> None:
         if self._continuation is None:
@@ -589,8 +594,9 @@ class Execution:
         )
 
     def _taken(self) -> TurnCommit:
-        """What this turn has come to, but for what only the worker knows."""
-        turn = self._turn
+        """What this turn has come to, but for what only the worker knows. It is kept no longer here: a thousand live
+        executions would be a thousand commits."""
+        turn, self._turn = self._turn, _NO_TURN
         turn.custom_status = self.custom_status
         if self._waits:
             turn.waits = [name for name, operations in self._waits.items() for _ in operations]
@@ -708,7 +714,8 @@ class Execution:
         except Exception as error:  # noqa: BLE001 - also whatever the input's own type raises while it is made
             self._end_failed(FailureDetails(type=INVALID_INPUT, message=explained(error), non_retryable=True))
             return
-        self._root = self._add_task(Task(self, self.definition.function(OrchestrationContext(self), *arguments)))
+        self._root = Task(self, self.definition.function(OrchestrationContext(self), *arguments))
+        self.make_ready(self._root)
         self._run()
 
     def _apply(self, event: AnyEvent) -> None:
@@ -765,21 +772,21 @@ class Execution:
         """Interrupt everything but cleanup that is going on already."""
         self._cancel_delivered = True
         asked = [operation for operation in self._open.values() if not operation.is_cleanup]
-        for task in list(self._tasks.values()):
+        for task in self._all_tasks():
             if not task.cleaning:
-                task.cancel(reason)
+                carry_out(task.cancelling(reason))
         for operation in asked:
-            operation.cancel(reason)
+            carry_out(operation.cancelling(reason))
 
     # --- running the code ------------------------------------------------------------------------------------
 
     def _run(self) -> None:
         """Run the ready coroutines until all of them wait, then end the execution if it is over."""
-        ready = self._ready
-        while ready and not self._over():
-            self._step(ready.popleft())
+        while self._ready and not self._over():
+            self._step(self._ready.popleft())
             if self._broken is not None:
                 raise self._broken
+        self._ready = self._ready or None
         if self._over():
             self._end()
 
@@ -788,7 +795,7 @@ class Execution:
         if not self._root.done and self._continuation is None:
             return False
         return not any(
-            task.interruption is not None and not task.done and not task.is_stuck() for task in self._tasks.values()
+            task.interruption is not None and not task.done and not task.is_stuck() for task in self._all_tasks()
         )
 
     def _step(self, task: Task[Any]) -> None:

@@ -47,14 +47,15 @@ class Waiter(Protocol):
 class DurableFuture(Generic[T_co]):
     """The result of something durable that may not have happened yet. Await it (or ``yield`` it in a generator)."""
 
-    __slots__ = ("_error", "_execution", "_value", "_waiters", "done")
+    __slots__ = ("_error", "_execution", "_more_waiters", "_value", "_waiter", "done")
 
     def __init__(self, execution: "Execution") -> None:
         self._execution = execution
         self._value: Any = None
         self._error: Callable[[], BaseException] | None = None
-        self._waiters: Sequence[Waiter] = ()
-        """A list from the first one on."""
+        self._waiter: Waiter | None = None
+        """The first; most have no other, and need no list."""
+        self._more_waiters: Sequence[Waiter] = ()
         self.done = False
         """Whether the result is there; deterministic, like everything else about a future."""
 
@@ -82,14 +83,19 @@ class DurableFuture(Generic[T_co]):
         return self._error
 
     def add_waiter(self, waiter: Waiter) -> None:
-        if isinstance(self._waiters, list):
-            self._waiters.append(waiter)
+        if self._waiter is None:
+            self._waiter = waiter
+        elif isinstance(self._more_waiters, list):
+            self._more_waiters.append(waiter)
         else:
-            self._waiters = [waiter]
+            self._more_waiters = [waiter]
 
     def remove_waiter(self, waiter: Waiter) -> None:
-        if isinstance(self._waiters, list) and waiter in self._waiters:
-            self._waiters.remove(waiter)
+        left = [each for each in self._all_waiters() if each is not waiter]
+        self._waiter, self._more_waiters = (left[0], left[1:]) if left else (None, ())
+
+    def _all_waiters(self) -> Sequence[Waiter]:
+        return () if self._waiter is None else (self._waiter, *self._more_waiters)
 
     def resolve(self, value: Any, error: Callable[[], BaseException] | None = None) -> None:
         """Set the outcome and tell the waiters. A second outcome is ignored: the first one counts."""
@@ -108,11 +114,17 @@ class DurableFuture(Generic[T_co]):
         self.done = True
         self._value = value
         self._error = error
-        waiters, self._waiters = self._waiters, ()
+        waiters = self._all_waiters()
+        self._waiter, self._more_waiters = None, ()
         return waiters
 
     def cancel(self, reason: str) -> None:
-        """Give up on the result: whoever waits gets FutureCancelledError, and what runs for it is asked to stop."""
+        """Give up on the result: whoever waits gets FutureCancelledError, and what runs for it is asked to stop.
+
+        Raises:
+            UsageError: the code that asks is not the one that the future belongs to.
+        """
+        self._execution.check_open()
         carry_out(self.cancelling(reason))
 
     def cancelling(self, reason: str) -> Steps:
@@ -130,7 +142,7 @@ class DurableFuture(Generic[T_co]):
     def leaving(self, waiter: Waiter, reason: str) -> Steps | None:
         """``leave`` as steps."""
         self.remove_waiter(waiter)
-        return None if self._waiters else self.cancelling(reason)
+        return self.cancelling(reason) if self._waiter is None else None
 
     def is_stuck(self) -> bool:
         """Whether nothing that can still happen would ever resolve it: it comes down to ``continue_as_new``, or to
