@@ -30,6 +30,8 @@ class Seen(NamedTuple):
     """Somebody asked it to end."""
     tree: int = 0
     """With whom it was removed."""
+    removal: int = 0
+    """Which removal that was, of all there ever were."""
 
 
 class Sight(NamedTuple):
@@ -81,6 +83,8 @@ class Life:
     removed: Mark | None = None
     tree: int = 0
     """With whom it was removed."""
+    removal: int = 0
+    """Which removal that was, of all there ever were."""
     gone: bool = False
     live: set[int] = field(default_factory=lambda: {1})
     marks: dict[int, Mark] = field(default_factory=dict)
@@ -178,6 +182,9 @@ class Chronicle:
         self.worker_until_ms: dict[str, int] = {}
         self.requests: set[tuple[int, str]] = set()
         self.intents: dict[str, Intent] = {}
+        self._removals_before: dict[str, int] = {}
+        """How many removals there had been when an actor began what it means to do."""
+        self._removals = 0
         self.scheduled: set[tuple[int, int, int]] = set()
         self.rare: dict[str, int] = {}
         self.around: dict[int, Life] = {}
@@ -194,6 +201,10 @@ class Chronicle:
 
     def broken(self, what: str) -> None:
         self.findings.append(what)
+
+    def begins(self, actor: str, intent: Intent) -> None:
+        self.intents[actor] = intent
+        self._removals_before[actor] = self._removals
 
     # --- calls -----------------------------------------------------------------------------------------------------
 
@@ -693,6 +704,7 @@ class Chronicle:
         """Whole instances that were there and are out of sight now."""
         changes, intent = self._changes, self._intent()
         gone = set(removed)
+        self._removals += 1
         for root in removed:
             if root.parent in gone and not root.alone:
                 continue
@@ -711,7 +723,7 @@ class Chronicle:
                 case "orphans":
                     self._orphan_removed(root, name, intent)
                 case "purge":
-                    self._purged(root, name, intent, gone)
+                    self._purged(root, name, intent)
                 case "settled":
                     self.count("settled children go with their execution")
                     if root.parent is None or root.alone or root.born_in in root.parent.live:
@@ -725,6 +737,7 @@ class Chronicle:
         mark = Mark(self._now_ms + grace_ms, self.configured.archive)
         for member in household:
             member.removed = Mark(mark.until_ms, mark.waits)
+            member.removal = self._removals
             if self.by_id.get(member.instance_id) is member:
                 del self.by_id[member.instance_id]
             for child in member.children:
@@ -742,7 +755,7 @@ class Chronicle:
         elif self._now_ms - root.orphan_since_ms < age_s * 1000:
             self.broken(f"{name} was removed, an orphan since {self._now_ms - root.orphan_since_ms} ms, not {age_s} s")
 
-    def _purged(self, root: Life, name: str, intent: Intent, gone: set[Life]) -> None:
+    def _purged(self, root: Life, name: str, intent: Intent) -> None:
         self.count("an instance is purged")
         parent = root.parent
         if parent is not None and not root.alone:
@@ -758,13 +771,15 @@ class Chronicle:
                 if self._now_ms - (root.over_at_ms or FOREVER_MS) < seconds * 1000:
                     self.broken(f"{name} was purged within {seconds} s of its end")
             case ("last", count):
+                # The newest are counted once a run: what it has taken itself, or others meanwhile, was among them.
+                before = self._removals_before[self._actor]
                 newer = [
                     each
-                    for each in self.around.values()
+                    for each in self.lives.values()
                     if each.name == root.name
                     and each.over
                     and each.incarnation > root.incarnation
-                    and (each.removed is None or each in gone)
+                    and ((each.removed is None and not each.gone) or each.removal > before)
                 ]
                 if len(newer) < count:
                     self.broken(f"{name} was purged, one of the newest {count}")

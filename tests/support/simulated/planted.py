@@ -303,6 +303,11 @@ def _half_the_time(real: Any, root: Any, rules: Any, *arguments: Any) -> Any:
     return real(root, rules, *arguments)
 
 
+def _one_of_the_newest_too_few(real: Any, store: MemoryStore, name: str, count: int) -> int | None:
+    newest: int | None = real(store, name, count - 1) if count > 1 else real(store, name, 1)
+    return newest if newest is None or count > 1 else newest + 1
+
+
 def _settled_or_not(families: Any, _holds: Any, _now_ms: int) -> Any:
     return list(families)
 
@@ -357,6 +362,7 @@ FOUND_WITH: Final[dict[str, int]] = {
     "an undo brings back what is half gone": 17,
     "an adoption is forgotten": 100,
     "a purge comes early": 0,
+    "a purge keeps one of the newest too few": 15,
     "running children go with their execution": 55,
     "nobody notes that a parent was removed": 5,
     "who comes back does not look for its parent": 100,
@@ -410,6 +416,7 @@ PLANTED: Final[dict[str, Mistake]] = {
     "an undo brings back what is half gone": _around(MemoryStore, "_restore", _never_reclaiming),
     "an adoption is forgotten": _around(MemoryStore, "adopt", _forgets_the_adoption),
     "a purge comes early": _around(retained_families, "_purge_answers", _half_the_time),
+    "a purge keeps one of the newest too few": _around(MemoryStore, "_newest_finished", _one_of_the_newest_too_few),
     "running children go with their execution": _instead(memory_families, "settled_families", _settled_or_not),
     "nobody notes that a parent was removed": _instead(MemoryStore, "_note_parent_removed", lambda *_: None),
     "who comes back does not look for its parent": _instead(MemoryStore, "_find_parent", lambda *_: None),

@@ -622,7 +622,7 @@ class World:
                     self._holds.append(result.hold_id)
 
     def _means(self, actor: str, intent: Intent) -> None:
-        self.chronicle.intents[actor] = intent
+        self.chronicle.begins(actor, intent)
 
     def _ran_as(self, run_id: str) -> None:
         if run_id:
