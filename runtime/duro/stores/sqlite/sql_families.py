@@ -7,7 +7,7 @@ from typing import Final
 
 from duro.stores.sqlite.rows import REMOVED_COLUMNS as _COLUMNS
 from duro.stores.sqlite.rows import Rows
-from duro.stores.sqlite.sql_pruning import LONGER_RUN
+from duro.stores.sqlite.sql_pruning import or_made_longer
 
 # --- lineages ------------------------------------------------------------------------------------------------
 
@@ -165,18 +165,15 @@ UPDATE lineage SET parent_removed_at_ms = ?2 WHERE child_incarnation IN (
   CROSS JOIN lineage l INDEXED BY lineage_by_parent ON l.parent_incarnation = k.value
   CROSS JOIN instances i ON i.incarnation = l.child_incarnation)
 """
-# Those that came back, ?1: of each, whether its parent is there, or since when it is not (?2 where nothing says so, for
-# it was removed while the child was out of sight).
 INSERT_REMOVALS: Final = Rows(
     "incarnation run first last executions events bytes rule origin trigger at_ms",
-    f"""
+    or_made_longer("""
 INSERT INTO ledger (incarnation, run_id, first_execution_id, last_execution_id, executions, events, history_bytes, rule,
   origin, trigger, first_pruned_at_ms, last_pruned_at_ms, sequence)
 SELECT incarnation, run, first, last, executions, events, bytes, rule, origin, trigger, at_ms, at_ms,
   (SELECT coalesce(max(sequence), 0) + 1 FROM ledger l WHERE l.incarnation = v.incarnation)
 FROM v WHERE incarnation NOT NULL
-{LONGER_RUN}
-""",
+"""),
 )
 # The first and the last live execution of the instances ?1.
 LIVE_SPANS: Final = """
