@@ -60,6 +60,12 @@ class Removed:
     archive: str | None = None
     unarchived: bool = False
 
+    @property
+    def may_go_alone(self) -> bool:
+        """It is the root, or nobody observed it, so that it may be removed as an orphan although the root is held."""
+        lineage = self.instance.lineage
+        return self.depth == 0 or lineage is None or lineage.observed_at_ms is None
+
 
 class _Going(NamedTuple):
     family: Family

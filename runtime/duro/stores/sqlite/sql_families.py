@@ -225,14 +225,16 @@ RECLAIMING_TREES: Final = """
 UPDATE removed_instances SET reclaiming = 1 WHERE tree IN (SELECT value FROM json_each(?1)) AND reclaiming = 0
 """
 # The trees of run ?1, or of the instance called ?2 that was removed last, that can be brought back: nothing of them is
-# gone, and no id is taken. Of each member: incarnation, tree, id, execution, executions, events, bytes.
+# gone, and no id is taken. Of each member: incarnation, tree, id, executions, events, bytes, and whether it may be
+# removed without its root.
 RESTORABLE: Final = """
 WITH trees (tree) AS (
   SELECT DISTINCT tree FROM removed_instances WHERE run_id = ?1 AND run_id <> ''
   UNION
   SELECT tree FROM (SELECT tree FROM removed_instances WHERE instance_id = ?2 ORDER BY incarnation DESC LIMIT 1))
-SELECT json_group_array(json_array(r.incarnation, r.tree, r.instance_id, r.execution_id, r.executions, r.events,
-  r.history_bytes)) FROM (
+SELECT json_group_array(json_array(r.incarnation, r.tree, r.instance_id, r.executions, r.events, r.history_bytes,
+  json(CASE WHEN r.incarnation = r.tree OR EXISTS (SELECT 1 FROM lineage l
+    WHERE l.child_incarnation = r.incarnation AND l.observed_at_ms IS NULL) THEN 'true' ELSE 'false' END))) FROM (
   SELECT r.* FROM trees t CROSS JOIN removed_instances r INDEXED BY removed_instances_by_tree ON r.tree = t.tree
   WHERE NOT EXISTS (SELECT 1 FROM removed_instances o INDEXED BY removed_instances_by_tree
     WHERE o.tree = t.tree AND (o.reclaiming OR o.instance_id IN (SELECT instance_id FROM instances)))
