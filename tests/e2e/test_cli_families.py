@@ -154,6 +154,11 @@ def test_an_orphan_is_adopted_with_a_reason(families: Cli) -> None:
     assert (again.code, again.out) == (0, "")
     assert "busy stands alone already: it was adopted" in again.err
     assert families.dump() == before
+    in_part = families("orphans", "adopt", "seen", "bad", "bad", "--reason", "the good ones", "-o", "ids")
+    assert (in_part.code, in_part.lines) == (3, ["bad"])
+    assert "instance 'seen' is no orphan: its parent has recorded its end; it is left as it is\n" in in_part.err
+    assert "1 of 2 instances were refused" in in_part.err
+    assert families("orphans", "list", "-o", "ids").lines == ["done"]
     assert "[exec 1 (pruned), adopted]" in families.on_terminal("instances", "tree", "loop", width=120).out
 
 

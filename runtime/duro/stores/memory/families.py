@@ -167,7 +167,7 @@ class Families:
             place = place_of(self._child(instance, lineage))
             if place.standing in NOT_ADOPTABLE:
                 problem = f"instance {instance_id!r} is no orphan: {place.why}"
-                raise NotAnOrphanError(problem, hint="nothing was changed")
+                raise NotAnOrphanError(problem, hint="it is left as it is")
             if place.standing is not Standing.DETACHED:
                 lineage.detached = True
                 lineage.adopted_at_ms, lineage.adopted_by, lineage.adopted_reason = now, by, reason

@@ -134,7 +134,7 @@ def adopt(transaction: Transaction, instance_id: str, by: str, reason: str) -> C
         raise NotAnOrphanError(f"instance {instance_id!r} has no parent", hint="it stands alone already")
     place = place_of(child)
     if place.standing in NOT_ADOPTABLE:
-        raise NotAnOrphanError(f"instance {instance_id!r} is no orphan: {place.why}", hint="nothing was changed")
+        raise NotAnOrphanError(f"instance {instance_id!r} is no orphan: {place.why}", hint="it is left as it is")
     if place.standing is not Standing.DETACHED:
         transaction.run(sql.ADOPT, (child.incarnation, transaction.now_ms, by, reason))
     adopted = get_child(transaction.connection, instance_id)
