@@ -39,7 +39,8 @@ def doctor(
 ) -> None:
     """Check the store and its configuration: promises that are broken, work that is stuck, settings that are unsafe.
 
-    Changes nothing without --repair, and runs beside workers. Exit status 9: something is wrong.
+    Changes nothing without --repair, and runs beside workers. Exit status 9: something is wrong, or still is after
+    a repair.
     """
     from duroctl.archives import enabled_directory
     from duroctl.render.checks import CHECKS, REPAIRS, check_lines, is_ill, repair_lines
@@ -63,7 +64,9 @@ def doctor(
                 session.output.listing(REPAIRS, repairs, lambda: 0)
             if not ill:
                 session.note("nothing to repair")
-            results = [each for each in client.checkup() if each.name in ill]
+            results = [*configuration, *client.checkup(deep=deep)]
+            if left := [each.name for each in results if is_ill(each)]:
+                session.note(f"still wrong: {', '.join(left)}; `duroctl doctor` says more")
         elif session.output.terminal:
             session.output.lines(check_lines(results))
         else:

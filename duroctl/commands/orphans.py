@@ -190,22 +190,27 @@ def cleanup(
 def adopt(session: Session, instance: _IdsArgument, reason: _WhyOption = "") -> None:
     """Say on purpose that orphans stand alone: they are none from now on, and nobody cleans them up as such.
 
-    What stands alone already is left as it is, and a note says so.
+    What stands alone already is left as it is, and a note says so. Exit status 3: some of several are no orphans.
     """
     from duro.errors import UsageError
     from duroctl.parsing import expand_ids
     from duroctl.render.removals import ADOPTED
     from duroctl.render.text import visible
+    from duroctl.several import check_refused, try_each
 
     if not reason.strip():
         raise UsageError("an adoption needs a reason", hint="--reason 'it is on its own now'")
-    ids = expand_ids(instance, session.stdin_lines)
+    ids = list(dict.fromkeys(expand_ids(instance, session.stdin_lines)))
     with session.client() as client:
         lineages = [client.get_lineage(each) for each in ids]  # all of them are there, or none is adopted
-        adopted = []
+        waiting = []
         for lineage in lineages:
             if lineage.child is not None and lineage.child.detached and lineage.place is not None:
                 session.note(visible(f"{lineage.instance_id} stands alone already: {lineage.place.why}"))
             else:
-                adopted.append(client.adopt_instance(lineage.instance_id, reason=reason))
-        session.output.listing(ADOPTED, adopted, client.store.now_ms)
+                waiting.append(lineage.instance_id)
+        adopted, refused = try_each(waiting, lambda each: client.adopt_instance(each, reason=reason))
+        if adopted or not refused:
+            session.output.listing(ADOPTED, adopted, client.store.now_ms)
+    session.output.flush()
+    check_refused(session, refused, len(ids), "instances")

@@ -190,7 +190,8 @@ def undo_lines(undone: UndoResult, asked: str, *, archived: bool = False) -> Ite
     else:
         yield visible_field(f"brought back nothing: nothing is removed of {asked}; it never was, or came back before")
     if undone.hold_ids:
-        holds = ", ".join(undone.hold_ids)
+        more = f" and {len(undone.hold_ids) - 5:,} more" if len(undone.hold_ids) > 5 else ""
+        holds = ", ".join(undone.hold_ids[:5]) + more
         yield visible_field(f"held by {holds} for 7 d, so that no prune takes them again meanwhile")
     for taken in undone.taken[:INSTANCES_SHOWN]:
         yield visible_field(f"{taken} stays removed: its id, or one below it, is used again")

@@ -154,6 +154,11 @@ def test_an_orphan_is_adopted_with_a_reason(families: Cli) -> None:
     assert (again.code, again.out) == (0, "")
     assert "busy stands alone already: it was adopted" in again.err
     assert families.dump() == before
+    in_part = families("orphans", "adopt", "seen", "bad", "bad", "--reason", "the good ones", "-o", "ids")
+    assert (in_part.code, in_part.lines) == (3, ["bad"])
+    assert "instance 'seen' is no orphan: its parent has recorded its end; it is left as it is\n" in in_part.err
+    assert "1 of 2 instances were refused" in in_part.err
+    assert families("orphans", "list", "-o", "ids").lines == ["done"]
     assert "[exec 1 (pruned), adopted]" in families.on_terminal("instances", "tree", "loop", width=120).out
 
 
@@ -281,6 +286,20 @@ def test_the_doctor_looks_and_repairs_when_told_to(families: Cli) -> None:
     assert (repaired.code, repaired.out) == (0, "deleted 1 rows: requests-without-instance\n")
     assert families("doctor").code == 0
     assert "nothing to repair" in families("doctor", "--repair", "--yes").err
+    connection = apsw.Connection(str(families.store))
+    connection.execute("INSERT INTO requests VALUES ('r', 99, 5)")
+    connection.execute("UPDATE store SET next_incarnation = 1")
+    connection.close()
+    in_part = families("doctor", "--repair", "--yes")
+    assert (in_part.code, in_part.out) == (9, "deleted 1 rows: requests-without-instance\n")
+    assert in_part.err == "duroctl: still wrong: counters; `duroctl doctor` says more\n"
+    assert families("doctor", "--repair", "--yes").code == 9
+    connection = apsw.Connection(str(families.store))
+    connection.execute("UPDATE store SET next_incarnation = 1000")
+    connection.execute("DELETE FROM instances WHERE instance_id = 'over'")
+    connection.close()
+    assert families("doctor", "--repair", "--yes").code == 0
+    assert families("doctor").code == 0
     (families.directory / "runtime_config.toml").write_text("[pruning]\nkeep_lst = 1\n")
     broken = families("doctor", "--store", "sqlite:///duro.db", "-o", "json")
     assert broken.code == 9

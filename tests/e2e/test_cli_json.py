@@ -290,7 +290,7 @@ def _keep(cli: Here) -> None:
         with contextlib.closing(apsw.Connection(str(cli.directory / "duro.db"))) as connection:
             connection.execute("INSERT INTO requests VALUES ('r', 99, 5)")
         cli.ask(format, "doctor", code=9)
-        cli.ask(format, "doctor", "--repair", "--yes")
+        cli.ask(format, "doctor", "--repair", "--yes", code=9)  # an archive still cannot be used
     cli.both("backup", "copy-{}.db")
     with contextlib.closing(apsw.Connection(str(cli.directory / "copy-json.db"))) as connection:
         connection.execute("UPDATE history SET data = '{oops' WHERE event_id = 2")

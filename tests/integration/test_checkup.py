@@ -2,6 +2,7 @@
 takes nothing that anybody could reach."""
 
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Final
 
@@ -96,12 +97,17 @@ DAMAGES: Final[dict[str, Callable[[apsw.Connection], None]]] = {
     "lineage-without-child": damage("UPDATE lineage SET child_incarnation = 99 WHERE child_incarnation = 2"),
     "instance-without-execution": damage("UPDATE instances SET execution_id = 9 WHERE incarnation = 7"),
     "status-against-execution": damage("UPDATE executions SET status = 'failed' WHERE incarnation = 7"),
+    "executions-out-of-order": damage(
+        "INSERT INTO executions SELECT incarnation, 9, version, 'running', started_at_ms, NULL, 0, 0, NULL, 'live', "
+        "NULL, NULL, NULL, 0, NULL, 0 FROM executions WHERE incarnation = 7"
+    ),
     "status-against-history": damage(
         "UPDATE instances SET status = 'failed' WHERE incarnation = 7",
         "UPDATE executions SET status = 'failed' WHERE incarnation = 7",
     ),
     "events-against-count": damage("DELETE FROM history WHERE incarnation = 1 AND event_id = 7"),
     "history-with-gaps": damage("DELETE FROM history WHERE incarnation = 1 AND event_id = 3"),
+    "history-unreadable": damage("UPDATE history SET data = 'oops' WHERE incarnation = 1 AND event_id = 3"),
     "live-before-the-first": damage("UPDATE instances SET live_from = 3 WHERE incarnation = 4"),
     "pruned-ahead": damage("UPDATE instances SET pruned_through = execution_id WHERE incarnation = 4"),
     "policy-unreadable": damage("UPDATE instances SET prune_policy = '{\"policy\":7}' WHERE incarnation = 4"),
@@ -109,8 +115,11 @@ DAMAGES: Final[dict[str, Callable[[apsw.Connection], None]]] = {
     "lineage-circle": damage("UPDATE lineage SET parent_incarnation = 3 WHERE child_incarnation = 3"),
     "lineage-evidence": damage("UPDATE lineage SET spawner_end = 'failed' WHERE child_incarnation = 3"),
     "observed-without-end": damage("UPDATE lineage SET observed_at_ms = 5 WHERE child_incarnation = 3"),
+    "ended-untold": damage("UPDATE lineage SET completion = NULL WHERE child_incarnation = 2"),
+    "never-woken": damage("UPDATE instances SET ready_at_ms = NULL WHERE incarnation = 1"),
     "family-removed-in-part": damage("UPDATE lineage SET parent_incarnation = 5 WHERE child_incarnation = 3"),
     "counters": damage("UPDATE store SET next_incarnation = 3"),
+    "capabilities-of-nobody": damage("INSERT INTO capabilities VALUES ('w9', 'activity', 'pay', '')"),
     "leases-of-the-dead": damage("UPDATE instances SET lease_worker_id = 'w9', lease_epoch = 1 WHERE incarnation = 3"),
     "blocked": damage("UPDATE instances SET blocked = 'poison', blocked_reason = 'dies' WHERE incarnation = 3"),
     "durability": damage('UPDATE workers SET published = \'{"weakened":"synchronous=NORMAL"}\''),
@@ -166,6 +175,57 @@ def test_damage_is_found_by_the_check_that_is_for_it(
     for table in ("executions", "history", "messages", "mailbox", "timers"):
         kept = [row for row in store.dump()[table] if row["incarnation"] in reachable]
         assert kept == [row for row in healthy[table] if row["incarnation"] in reachable], table
+
+
+@pytest.mark.parametrize(
+    ("name", "subject", "statements"),
+    [
+        (
+            "status-against-history",
+            "ended/1",
+            (
+                "UPDATE instances SET status = 'running', completed_at_ms = NULL WHERE incarnation = 7",
+                "UPDATE executions SET status = 'running', completed_at_ms = NULL WHERE incarnation = 7",
+            ),
+        ),
+        (
+            "status-against-history",
+            "loop/2",
+            ("UPDATE history SET data = '{}' WHERE incarnation = 4 AND event_id = 2",),
+        ),
+        ("status-against-history", "ended/1", ("UPDATE history SET data = '{oops' WHERE incarnation = 7",)),
+        ("executions-out-of-order", "loop/2", ("UPDATE executions SET status = 'failed' WHERE execution_id = 2",)),
+        ("counters", "store", ("INSERT INTO messages VALUES (1, 1000, '{}')",)),
+        (
+            "leases-of-the-dead",
+            "parent/1",
+            ("UPDATE activities SET lease_worker_id = 'w9', lease_epoch = 1",),
+        ),
+        (
+            "never-woken",
+            "runs",
+            ("INSERT INTO mailbox VALUES (3, 'go', 98, '{}')", "UPDATE store SET next_message_id = 99"),
+        ),
+        ("history-without-execution", "incarnation 7/1", ("DELETE FROM instances WHERE incarnation = 7",)),
+    ],
+)
+def test_further_damage_of_the_same_kind_is_found(
+    name: str, subject: str, statements: tuple[str, ...], store: SqliteStore, tmp_path: Path
+) -> None:
+    with closing(apsw.Connection(str(tmp_path / "duro.db"))) as connection:
+        damage(*statements)(connection)
+    assert subject in {each.subject for each in found(store)[name].findings}
+
+
+def test_a_check_that_cannot_be_carried_out_says_so_and_the_others_go_on(store: SqliteStore, tmp_path: Path) -> None:
+    with closing(apsw.Connection(str(tmp_path / "duro.db"))) as connection:
+        connection.execute("UPDATE workers SET published = '{'")
+        connection.execute("ALTER TABLE holds RENAME COLUMN until_ms TO until")
+    result = duro.Client(store).checkup()
+    (ill,) = [each for each in result if each.count]
+    assert (ill.name, ill.severity, ill.repairable) == ("holds-expired", Severity.ERROR, False)
+    assert ill.findings[0].text == "this check could not be carried out: no such column: until_ms"
+    assert len(result) > len(CHECKS) - len([check for check in CHECKS if check.deep])
 
 
 def test_a_policy_that_never_prunes_or_is_no_json_is_told_apart(store: SqliteStore, tmp_path: Path) -> None:

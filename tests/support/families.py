@@ -18,6 +18,7 @@ from duro.model.turns import LeasedInstance, TurnOutcome
 from duro.stores.base import Store
 from duro.testing import ManualClock, check_invariants
 from duro.testing.builders import (
+    cancelled,
     child_cancel_requested,
     child_completed,
     child_failed,
@@ -151,7 +152,7 @@ class World:
             return
         if self.random.random() < 0.5:
             self._deliver(person)
-        self._turn(person, self.random.choice([completed(), failed()]))
+        self._turn(person, self.random.choice([completed(), failed(), cancelled()]))
         self._ended(person)
 
     def go_on(self) -> None:
@@ -171,6 +172,11 @@ class World:
         if (person := self._someone()) is not None:
             self.store.terminate_instance(person.name, "enough")
             self._ended(person)
+
+    def cancel(self) -> None:
+        """Somebody asks from outside: a wish that changes nothing but what that one's own turns make of it."""
+        if (person := self._someone()) is not None:
+            self.store.request_cancel(person.name, "enough", f"cancel-{sum(self.done.values())}")
 
     def adopt(self) -> None:
         orphans = [each for each in self._there() if each.is_orphan]
@@ -230,6 +236,30 @@ class World:
         assert outcome.removed == (may_go and person.is_still), (person.name, outcome)
         if may_go:
             self._leaves(person)
+
+    def regret(self) -> None:
+        """Somebody who was purged is brought back, and no clean-up takes anybody of that household meanwhile."""
+        from duro.maintenance import families
+        from duro.maintenance.pruning import RunTerms
+
+        if not (there := self._there()):
+            return
+        person = self.random.choice(there)
+        record = self.store.get_instance(person.name)
+        assert record is not None
+        number = sum(self.done.values())
+        order = removal_batch((record.incarnation, EVERYTHING), run_id=f"regretted-{number}", grace_ms=10**6)
+        if not self.store.remove(order)[0].removed:
+            return
+        until_ms = self.store.now_ms() + 1
+        undone = self.store.undo_prune(f"hold-{number}", until_ms, run_id=f"regretted-{number}")
+        back = set(person.household())
+        assert undone.instances_restored == len(back)
+        terms = RunTerms(run_id=f"run-{number}", grace_ms=0)
+        families.cleanup(self.store, OrphanFilter(), 0.0, terms, cancel_running=False, progress=None)
+        for each in sorted(there, key=lambda each: self._age(each.name)):
+            if each.is_orphan and not each.gone and back.isdisjoint(each.household()):
+                self._leaves(each)
 
     @staticmethod
     def _may_be_purged(person: Person) -> bool:
@@ -358,6 +388,7 @@ class World:
 
     def finish(self) -> None:
         """Whoever survived comes to its end, and whoever may still be observed is."""
+        self.clock.advance(1)  # past the last hold of ``regret``
         while (person := next((each for each in self._there() if not each.over), None)) is not None:
             self._deliver(person)
             waiting = [each for each in person.children if each.over_in_time and each.may_be_seen and not each.gone]
@@ -376,6 +407,6 @@ ACTIONS: Final = (
     *("observe",) * 4,
     *("end",) * 6,
     *("go_on",) * 4,
-    *("start", "terminate", "adopt", "clean_up", "purge", "give_up"),
+    *("start", "terminate", "adopt", "clean_up", "purge", "give_up", "cancel", "regret"),
     *("prune", "remove_anyone") * 2,
 )

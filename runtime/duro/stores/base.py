@@ -459,11 +459,11 @@ class Store(ABC):
     ) -> UndoResult:
         """Bring back every execution that is still ``pruned`` of a manual run, or (without ``run_id``) of an instance
         (its present life), and every tree that the run removed, or, where there is no instance of this id, the one it
-        was removed with last: as far as nothing of the tree is reclaimed and all its ids are free. Live again, and each
-        instance concerned (of a tree, its root) under a hold until ``hold_until_ms`` (ids ``hold_id``, then
-        ``hold_id-2`` ...), so that the next automatic prune does not take it again. The ledger gets a row of its own,
-        with trigger ``undo``. Nothing left to bring back: an empty result, and nothing is changed. ``hold_id`` also
-        names the run of the undo.
+        was removed with last: as far as nothing of the tree is reclaimed and all its ids are free (of several trees
+        with one id, the oldest). Live again, and each instance concerned (of a tree, its root, and every member nobody
+        observed: that one is an orphan) under a hold until ``hold_until_ms`` (ids ``hold_id``, then ``hold_id-2``
+        ...), so that nothing automatic takes it again. The ledger gets a row of its own, with trigger ``undo``. Nothing
+        left to bring back: an empty result, and nothing is changed. ``hold_id`` also names the run of the undo.
 
         Raises:
             InstanceNotFoundError; PruneRunNotFoundError: no such run. Nothing was changed.

@@ -60,6 +60,12 @@ class Removed:
     archive: str | None = None
     unarchived: bool = False
 
+    @property
+    def may_go_alone(self) -> bool:
+        """It is the root, or nobody observed it, so that it may be removed as an orphan although the root is held."""
+        lineage = self.instance.lineage
+        return self.depth == 0 or lineage is None or lineage.observed_at_ms is None
+
 
 class _Going(NamedTuple):
     family: Family
@@ -161,7 +167,7 @@ class Families:
             place = place_of(self._child(instance, lineage))
             if place.standing in NOT_ADOPTABLE:
                 problem = f"instance {instance_id!r} is no orphan: {place.why}"
-                raise NotAnOrphanError(problem, hint="nothing was changed")
+                raise NotAnOrphanError(problem, hint="it is left as it is")
             if place.standing is not Standing.DETACHED:
                 lineage.detached = True
                 lineage.adopted_at_ms, lineage.adopted_by, lineage.adopted_reason = now, by, reason

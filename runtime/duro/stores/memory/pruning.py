@@ -401,12 +401,13 @@ class Pruning(Families):
                 instance = each_back.instance
                 instance.ledger = [*instance.ledger, LedgerRow(next_sequence(instance), entry, hold_id)]
                 totals.add(entry, new=True)
+            held = dict.fromkeys([*(each.instance.instance_id for each in back if each.may_go_alone), *restored])
             restored = [each.instance.instance_id for each in back if each.depth == 0] + restored
             if not restored:
                 return UndoResult(gone=gone, taken=taken)
             self._runs[hold_id] = totals.run(hold_id, UNDO, by=by, reason="", source=source, started_at_ms=now)
-            hold_ids = [hold_id if n == 1 else f"{hold_id}-{n}" for n in range(1, len(restored) + 1)]
-            for new_id, each_id in zip(hold_ids, restored, strict=True):
+            hold_ids = [hold_id if n == 1 else f"{hold_id}-{n}" for n in range(1, len(held) + 1)]
+            for new_id, each_id in zip(hold_ids, held, strict=True):
                 self._holds[new_id] = Hold(
                     hold_id=new_id,
                     target=HoldTarget(instance_id=each_id),

@@ -29,18 +29,27 @@ def checkup(connection: apsw.Connection, path: Path, now_ms: int, *, deep: bool)
     for check in sql.CHECKS:
         if check.deep and not deep:
             continue
+        yield _checked(connection, check, now_ms)
+
+
+def _checked(connection: apsw.Connection, check: sql.Check, now_ms: int) -> CheckResult:
+    """What a check found. Where the file is so damaged that it cannot be carried out, that is what it found, and the
+    others go on."""
+    try:
         row = connection.execute(sql.counted(check), (FINDINGS_SHOWN, now_ms)).fetchone()
-        assert row is not None
-        findings = tuple(Finding(subject or "", text or "") for subject, text in _pairs.decode(str(row[1])))
-        yield CheckResult(
-            name=check.name,
-            severity=Severity(check.severity),
-            looks_for=check.looks_for,
-            remedy=check.remedy,
-            repairable=bool(check.deletes),
-            count=int(str(row[0])),
-            findings=findings,
-        )
+    except (apsw.SQLError, apsw.CorruptError) as error:
+        found = [Finding("store", f"this check could not be carried out: {error}")]
+        return _result(check.name, Severity.ERROR, check.looks_for, sql.DAMAGED, found)
+    assert row is not None
+    return CheckResult(
+        name=check.name,
+        severity=Severity(check.severity),
+        looks_for=check.looks_for,
+        remedy=check.remedy,
+        repairable=bool(check.deletes),
+        count=int(str(row[0])),
+        findings=tuple(Finding(subject or "", text or "") for subject, text in _pairs.decode(str(row[1]))),
+    )
 
 
 def repair(transaction: Transaction, names: Iterable[str]) -> list[Repair]:

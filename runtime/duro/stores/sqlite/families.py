@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from functools import cache, partial
+from itertools import groupby
 from typing import NamedTuple, TypeAlias
 
 import apsw
@@ -61,15 +62,16 @@ class _MemberRow(NamedTuple):
 
 
 class Restored(NamedTuple):
-    """One instance that comes back. ``tree`` is the root of what it was removed with."""
+    """One instance that comes back. ``tree`` is the root of what it was removed with. ``may_go_alone``: it is that
+    root, or nobody observed it, so that it may be removed as an orphan although the root is held."""
 
     incarnation: int
     tree: int
     instance_id: str
-    execution_id: int
     executions: int
     events: int
     history_bytes: int
+    may_go_alone: bool
 
 
 class _Going(NamedTuple):
@@ -132,7 +134,7 @@ def adopt(transaction: Transaction, instance_id: str, by: str, reason: str) -> C
         raise NotAnOrphanError(f"instance {instance_id!r} has no parent", hint="it stands alone already")
     place = place_of(child)
     if place.standing in NOT_ADOPTABLE:
-        raise NotAnOrphanError(f"instance {instance_id!r} is no orphan: {place.why}", hint="nothing was changed")
+        raise NotAnOrphanError(f"instance {instance_id!r} is no orphan: {place.why}", hint="it is left as it is")
     if place.standing is not Standing.DETACHED:
         transaction.run(sql.ADOPT, (child.incarnation, transaction.now_ms, by, reason))
     adopted = get_child(transaction.connection, instance_id)
@@ -342,7 +344,15 @@ def reclaim_removed(transaction: Transaction, events_max: int) -> tuple[int, int
 def restore(transaction: Transaction, run_id: str, instance_id: str) -> list[Restored]:
     """Bring back what a run removed, or what the instance was removed with, tree by tree, as far as nothing of a tree
     is gone and all its ids are free."""
-    found = _restored.decode(transaction.value(sql.RESTORABLE, (run_id, instance_id)))
+    candidates = _restored.decode(transaction.value(sql.RESTORABLE, (run_id, instance_id)))
+    found: list[Restored] = []
+    used: set[str] = set()
+    for _, tree in groupby(candidates, key=lambda each: each.tree):
+        members = list(tree)
+        ids = {each.instance_id for each in members}
+        if used.isdisjoint(ids):  # one run may have removed several lives of an id: the oldest comes back
+            found += members
+            used |= ids
     if found:
         listed = as_json([each.incarnation for each in found])
         transaction.run(sql.RESTORE_INSTANCES, (listed,))
@@ -380,3 +390,8 @@ def undone_ranges(transaction: Transaction, restored: Sequence[Restored], origin
 def removed_roots(restored: Iterable[Restored]) -> list[str]:
     """The ids of the roots of the trees that came back."""
     return [each.instance_id for each in restored if each.incarnation == each.tree]
+
+
+def to_be_held(restored: Iterable[Restored]) -> list[str]:
+    """The ids of all that could be removed again of what came back: a hold on a root keeps only what goes with it."""
+    return [each.instance_id for each in restored if each.may_go_alone]

@@ -123,7 +123,8 @@ def undo(
         restored.append((incarnation, undone_range(sizes, origin=origin, undone_at_ms=now_ms)))
     restored += families.undone_ranges(transaction, came_back, origin)
     insert_undo(transaction, hold_id, by, restored, source)
-    ids = [*families.removed_roots(came_back), *(executions[0][4] for executions in instances.values())]
+    pruned_ids = [executions[0][4] for executions in instances.values()]
+    held_ids = dict.fromkeys([*families.to_be_held(came_back), *pruned_ids])
     holds = [
         Hold(
             hold_id=hold_id if number == 1 else f"{hold_id}-{number}",
@@ -133,7 +134,7 @@ def undo(
             by=by,
             until_ms=hold_until_ms,
         )
-        for number, each in enumerate(ids, 1)
+        for number, each in enumerate(held_ids, 1)
     ]
     retaining.insert_holds(transaction, holds)
     return UndoResult(
@@ -141,7 +142,7 @@ def undo(
         executions_restored=sum(entry.executions for _, entry in restored),
         events_restored=sum(entry.events for _, entry in restored),
         bytes_restored=sum(entry.history_bytes for _, entry in restored),
-        instances=tuple(ids),
+        instances=tuple(dict.fromkeys([*families.removed_roots(came_back), *pruned_ids])),
         gone=gone,
         taken=taken,
         hold_ids=tuple(hold.hold_id for hold in holds),

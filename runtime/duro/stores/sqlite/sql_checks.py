@@ -35,7 +35,7 @@ def counted(check: Check) -> str:
 
 
 _REPAIR: Final = "`duroctl doctor --repair` deletes the rows: nothing can reach them"
-_DAMAGED: Final = "keep a copy of the file and report it; restore a backup if work is missing"
+DAMAGED: Final = "keep a copy of the file and report it; restore a backup if work is missing"
 _THERE: Final = "(SELECT incarnation FROM instances UNION ALL SELECT incarnation FROM removed_instances)"
 _UNFINISHED: Final = "(SELECT incarnation FROM instances WHERE completed_at_ms IS NULL)"
 
@@ -64,14 +64,18 @@ WITH RECURSIVE steps (incarnation, execution_id) AS (
   SELECT {_NEXT.format(column="incarnation")}, {_NEXT.format(column="execution_id")}
   FROM steps s WHERE s.incarnation IS NOT NULL)
 SELECT 'incarnation ' || s.incarnation || '/' || s.execution_id, 'a history without its execution' FROM steps s
-WHERE s.incarnation IS NOT NULL
-  AND NOT EXISTS (SELECT 1 FROM executions e WHERE e.incarnation = s.incarnation AND e.execution_id = s.execution_id)
+WHERE s.incarnation IS NOT NULL AND (s.incarnation NOT IN {_THERE}
+  OR NOT EXISTS (SELECT 1 FROM executions e WHERE e.incarnation = s.incarnation AND e.execution_id = s.execution_id))
 """
-_END_EVENTS: Final = """CASE i.status WHEN 'completed' THEN 'OrchestrationCompleted'
-  WHEN 'failed' THEN 'OrchestrationFailed' WHEN 'cancelled' THEN 'OrchestrationCancelled'
-  ELSE 'OrchestrationTerminated' END"""
-_LAST_EVENT: Final = """(SELECT h.data ->> 'type' FROM history h WHERE h.incarnation = i.incarnation
-  AND h.execution_id = i.execution_id ORDER BY h.event_id DESC LIMIT 1)"""
+# How the history of an execution ``e`` has to end, NULL while it runs; and how it does.
+_ENDS: Final = """('OrchestrationCompleted', 'OrchestrationFailed', 'OrchestrationCancelled', 'OrchestrationTerminated',
+  'OrchestrationContinuedAsNew')"""
+_END_EVENT: Final = """CASE e.status WHEN 'completed' THEN 'OrchestrationCompleted'
+    WHEN 'failed' THEN 'OrchestrationFailed' WHEN 'cancelled' THEN 'OrchestrationCancelled'
+    WHEN 'terminated' THEN 'OrchestrationTerminated' WHEN 'continued_as_new' THEN 'OrchestrationContinuedAsNew' END"""
+_LAST_EVENT: Final = """(SELECT CASE WHEN NOT json_valid(h.data) THEN 'an event that cannot be read'
+    ELSE coalesce(h.data ->> '$.type', 'an event without a type') END FROM history h WHERE h.incarnation = e.incarnation
+    AND h.execution_id = e.execution_id ORDER BY h.event_id DESC LIMIT 1)"""
 _EXECUTION: Final = "i.instance_id || '/' || e.execution_id"
 
 CHECKS: Final = (
@@ -81,11 +85,11 @@ CHECKS: Final = (
     Check(
         "history-without-execution",
         "error",
-        "histories whose execution is gone",
+        "histories whose execution or instance is gone",
         _REPAIR,
         _HISTORIES,
         (
-            """DELETE FROM history WHERE NOT EXISTS (SELECT 1 FROM executions e
+            f"""DELETE FROM history WHERE incarnation NOT IN {_THERE} OR NOT EXISTS (SELECT 1 FROM executions e
   WHERE e.incarnation = history.incarnation AND e.execution_id = history.execution_id)""",
         ),
     ),
@@ -129,7 +133,7 @@ WHERE NOT EXISTS (SELECT 1 FROM instances i WHERE i.incarnation = a.incarnation 
         "instance-without-execution",
         "error",
         "instances whose current execution is missing",
-        _DAMAGED,
+        DAMAGED,
         """
 SELECT i.instance_id, 'its current execution ' || i.execution_id || ' is missing' FROM instances i
 WHERE NOT EXISTS (SELECT 1 FROM executions e
@@ -139,26 +143,39 @@ WHERE NOT EXISTS (SELECT 1 FROM executions e
         "status-against-execution",
         "error",
         "instances that say another status than their current execution",
-        _DAMAGED,
+        DAMAGED,
         """
 SELECT i.instance_id, 'it is ' || i.status || ', its execution ' || e.execution_id || ' is ' || e.status
 FROM instances i CROSS JOIN executions e ON e.incarnation = i.incarnation AND e.execution_id = i.execution_id
 WHERE e.status <> i.status AND NOT (i.status = 'running' AND e.status = 'pending')""",
     ),
     Check(
+        "executions-out-of-order",
+        "error",
+        "executions beside the current one that have not continued as new, or come after it",
+        DAMAGED,
+        f"""
+SELECT {_EXECUTION}, 'it is ' || e.status || ', and the current execution is ' || i.execution_id
+FROM instances i CROSS JOIN executions e ON e.incarnation = i.incarnation
+WHERE e.execution_id > i.execution_id OR (e.execution_id < i.execution_id AND e.status <> 'continued_as_new')""",
+    ),
+    Check(
         "status-against-history",
         "error",
-        "instances that ended otherwise than their history says",
-        _DAMAGED,
+        "executions that ended, or run, otherwise than their history says",
+        DAMAGED,
         f"""
-SELECT i.instance_id, 'it is ' || i.status || ', and its history ends with ' || coalesce({_LAST_EVENT}, 'nothing')
-FROM instances i WHERE i.completed_at_ms IS NOT NULL AND {_LAST_EVENT} IS NOT {_END_EVENTS}""",
+SELECT instance_id || '/' || execution_id,
+  'it is ' || status || ', and its history ends with ' || coalesce(last, 'nothing') FROM (
+  SELECT i.instance_id, e.execution_id, e.status, {_END_EVENT} AS expected, {_LAST_EVENT} AS last
+  FROM instances i CROSS JOIN executions e ON e.incarnation = i.incarnation AND e.removal <> 'reclaiming')
+WHERE CASE WHEN expected IS NULL THEN last IN {_ENDS} ELSE last IS NOT expected END""",
     ),
     Check(
         "events-against-count",
         "error",
         "executions whose history is shorter or longer than they count",
-        _DAMAGED,
+        DAMAGED,
         f"""
 SELECT {_EXECUTION}, 'it counts ' || e.event_count || ' events, and the last one is ' || coalesce(
   (SELECT max(event_id) FROM history h WHERE h.incarnation = e.incarnation AND h.execution_id = e.execution_id), 0)
@@ -170,7 +187,7 @@ WHERE e.event_count <> coalesce(
         "history-with-gaps",
         "error",
         "executions of whose history events are missing before the last one",
-        _DAMAGED,
+        DAMAGED,
         f"""
 SELECT {_EXECUTION}, 'it counts ' || e.event_count || ' events, and ' || (SELECT count(*) FROM history h
   WHERE h.incarnation = e.incarnation AND h.execution_id = e.execution_id) || ' are there'
@@ -180,10 +197,22 @@ WHERE e.event_count <> (SELECT count(*) FROM history h
         deep=True,
     ),
     Check(
+        "history-unreadable",
+        "error",
+        "events that nobody can read",
+        DAMAGED,
+        f"""
+SELECT {_EXECUTION}, 'event ' || h.event_id || ' is no JSON'
+FROM instances i CROSS JOIN executions e ON e.incarnation = i.incarnation AND e.removal <> 'reclaiming'
+CROSS JOIN history h ON h.incarnation = e.incarnation AND h.execution_id = e.execution_id
+WHERE NOT json_valid(h.data)""",
+        deep=True,
+    ),
+    Check(
         "live-before-the-first",
         "error",
         "executions that pruning no longer looks at, and that are live",
-        _DAMAGED,
+        DAMAGED,
         """
 SELECT i.instance_id, 'execution ' || min(e.execution_id) || ' is live, and none before ' || i.live_from || ' should be'
 FROM instances i CROSS JOIN executions e ON e.incarnation = i.incarnation AND e.execution_id < i.live_from
@@ -193,7 +222,7 @@ FROM instances i CROSS JOIN executions e ON e.incarnation = i.incarnation AND e.
         "pruned-ahead",
         "error",
         "instances that were pruned at the end of an execution that has not ended",
-        _DAMAGED,
+        DAMAGED,
         """
 SELECT instance_id, 'pruned at the end of ' || pruned_through || ', and it is in execution ' || execution_id
 FROM instances WHERE pruned_through >= execution_id""",
@@ -213,7 +242,7 @@ WHERE prune_policy IS NOT NULL AND CASE WHEN json_valid(prune_policy) THEN
         "ledger-against-executions",
         "error",
         "executions that are neither live nor in the ledger",
-        _DAMAGED,
+        DAMAGED,
         """
 SELECT instance_id, execution_id || ' executions there were: ' || live || ' are live, ' || pruned || ' in the ledger'
 FROM (SELECT i.instance_id, i.execution_id,
@@ -226,7 +255,7 @@ WHERE live + pruned <> execution_id""",
         "lineage-circle",
         "error",
         "children that are older than their parent, or their own",
-        _DAMAGED,
+        DAMAGED,
         """
 SELECT i.instance_id, 'incarnation ' || l.child_incarnation || ' was spawned by ' || l.parent_instance_id ||
   ', incarnation ' || l.parent_incarnation
@@ -258,11 +287,42 @@ WHERE l.detached = 0 AND l.observed_at_ms IS NULL AND CASE
         "observed-without-end",
         "error",
         "children that were observed and have not ended",
-        _DAMAGED,
+        DAMAGED,
         """
 SELECT i.instance_id, 'its parent has recorded its end, and it is ' || i.status
 FROM lineage l CROSS JOIN instances i ON i.incarnation = l.child_incarnation
 WHERE l.observed_at_ms IS NOT NULL AND i.completed_at_ms IS NULL""",
+    ),
+    Check(
+        "ended-untold",
+        "error",
+        "children that have ended and never told their parent: it may wait for ever",
+        DAMAGED,
+        """
+SELECT i.instance_id, 'it is ' || i.status || ', and ' || l.parent_instance_id || '/' || l.parent_execution_id ||
+  ' was not told'
+FROM lineage l CROSS JOIN instances i ON i.incarnation = l.child_incarnation AND i.completed_at_ms IS NOT NULL
+WHERE l.detached = 0 AND l.completion IS NULL""",
+    ),
+    Check(
+        "never-woken",
+        "error",
+        "instances that have something to do, and that no worker will ever take",
+        DAMAGED,
+        """
+SELECT instance_id, 'it is not ready, and has ' || work FROM (
+  SELECT i.instance_id, CASE
+    WHEN EXISTS (SELECT 1 FROM messages m WHERE m.incarnation = i.incarnation) THEN 'a message'
+    WHEN EXISTS (SELECT 1 FROM timers t WHERE t.incarnation = i.incarnation) THEN 'a timer'
+    WHEN EXISTS (SELECT 1 FROM executions e WHERE e.incarnation = i.incarnation AND e.execution_id = i.execution_id
+      AND e.status = 'pending') THEN 'an execution to start'
+    WHEN i.cancel_requested_at_ms IS NOT NULL AND i.cancel_delivered = 0 THEN 'a request to cancel it'
+    WHEN NOT json_valid(i.waits) THEN 'waits that cannot be read'
+    WHEN EXISTS (SELECT 1 FROM mailbox b WHERE b.incarnation = i.incarnation
+      AND b.name IN (SELECT value FROM json_each(i.waits))) THEN 'an event that it waits for' END AS work
+  FROM instances i INDEXED BY instances_unfinished
+  WHERE i.completed_at_ms IS NULL AND i.ready_at_ms IS NULL AND i.lease_worker_id IS NULL AND i.blocked IS NULL)
+WHERE work IS NOT NULL""",
     ),
     Check(
         "family-removed-in-part",
@@ -279,21 +339,44 @@ WHERE NOT EXISTS (SELECT 1 FROM ledger g WHERE g.incarnation = i.incarnation AND
         "counters",
         "error",
         "numbers of the store that were given already",
-        _DAMAGED,
+        DAMAGED,
         """
-SELECT 'store', 'the next incarnation is ' || s.next_incarnation || ', and ' || m.highest || ' is in use'
-FROM store s, (SELECT max(incarnation) AS highest FROM instances) m WHERE m.highest >= s.next_incarnation""",
+SELECT 'store', 'the next ' || number || ' is ' || next || ', and ' || highest || ' is in use' FROM (
+  SELECT 'incarnation' AS number, next_incarnation AS next, max(
+    (SELECT coalesce(max(incarnation), 0) FROM instances),
+    (SELECT coalesce(max(incarnation), 0) FROM removed_instances)) AS highest FROM store
+  UNION ALL
+  SELECT 'message', next_message_id, max((SELECT coalesce(max(message_id), 0) FROM messages),
+    (SELECT coalesce(max(sequence), 0) FROM mailbox)) FROM store)
+WHERE highest >= next""",
+    ),
+    Check(
+        "capabilities-of-nobody",
+        "error",
+        "what workers can do that are gone without a trace",
+        _REPAIR,
+        """
+SELECT worker_id, count(*) || ' rows of capabilities' FROM capabilities
+WHERE worker_id NOT IN (SELECT worker_id FROM workers) GROUP BY worker_id""",
+        ("DELETE FROM capabilities WHERE worker_id NOT IN (SELECT worker_id FROM workers)",),
     ),
     Check(
         "leases-of-the-dead",
         "warning",
-        "instances leased to workers that are gone",
+        "instances and activities leased to workers that are gone",
         "start a worker: whichever runs takes them back",
         """
-SELECT i.instance_id, 'leased to ' || i.lease_worker_id ||
+SELECT subject, what || 'leased to ' || l.worker_id ||
   coalesce(', gone since ' || ((?2 - w.lease_until_ms) / 1000) || ' s', '')
-FROM instances i INDEXED BY instances_leased LEFT JOIN workers w ON w.worker_id = i.lease_worker_id
-WHERE i.lease_worker_id IS NOT NULL AND coalesce(w.lease_until_ms, 0) < ?2 - 60000""",
+FROM (
+  SELECT instance_id AS subject, '' AS what, lease_worker_id AS worker_id
+  FROM instances INDEXED BY instances_leased WHERE lease_worker_id IS NOT NULL
+  UNION ALL
+  SELECT i.instance_id || '/' || a.execution_id, 'activity ' || a.event_id || ' (' || a.name || ') ', a.lease_worker_id
+  FROM activities a INDEXED BY activities_leased CROSS JOIN instances i ON i.incarnation = a.incarnation
+  WHERE a.lease_worker_id IS NOT NULL) AS l
+LEFT JOIN workers w ON w.worker_id = l.worker_id
+WHERE coalesce(w.lease_until_ms, 0) < ?2 - 60000""",
     ),
     Check(
         "blocked",
@@ -310,8 +393,10 @@ WHERE blocked IS NOT NULL""",
         "workers that gave up durability for speed: what they acknowledge may be lost when the power fails",
         "open the store without a weaker setting, unless that is meant",
         """
-SELECT worker_id, 'it runs with ' || (published ->> '$.weakened') FROM workers
-WHERE lease_until_ms > ?2 AND published ->> '$.weakened' IS NOT NULL""",
+SELECT worker_id, 'it runs with ' || weakened FROM (
+  SELECT worker_id, CASE WHEN json_valid(published) THEN published ->> '$.weakened' END AS weakened FROM workers
+  WHERE lease_until_ms > ?2)
+WHERE weakened IS NOT NULL""",
     ),
     Check(
         "workers-differ",
@@ -319,10 +404,11 @@ WHERE lease_until_ms > ?2 AND published ->> '$.weakened' IS NOT NULL""",
         "workers that were told different things about retention (what any of them keeps is kept)",
         "give all workers the same configuration; `duroctl policy explain` shows what each says",
         """
-SELECT group_concat(worker_id, ' '), 'published the same, which differs from the others' FROM workers
-WHERE lease_until_ms > ?2 AND (SELECT count(DISTINCT json_remove(published, '$.weakened')) FROM workers
-  WHERE lease_until_ms > ?2) > 1
-GROUP BY json_remove(published, '$.weakened')""",
+WITH told (worker_id, what) AS (
+  SELECT worker_id, CASE WHEN json_valid(published) THEN json_remove(published, '$.weakened') ELSE published END
+  FROM workers WHERE lease_until_ms > ?2)
+SELECT group_concat(worker_id, ' '), 'published the same, which differs from the others' FROM told
+WHERE (SELECT count(DISTINCT what) FROM told) > 1 GROUP BY what""",
     ),
     Check(
         "nobody-works",

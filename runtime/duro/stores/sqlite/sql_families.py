@@ -7,7 +7,7 @@ from typing import Final
 
 from duro.stores.sqlite.rows import REMOVED_COLUMNS as _COLUMNS
 from duro.stores.sqlite.rows import Rows
-from duro.stores.sqlite.sql_pruning import LONGER_RUN
+from duro.stores.sqlite.sql_pruning import or_made_longer
 
 # --- lineages ------------------------------------------------------------------------------------------------
 
@@ -165,18 +165,15 @@ UPDATE lineage SET parent_removed_at_ms = ?2 WHERE child_incarnation IN (
   CROSS JOIN lineage l INDEXED BY lineage_by_parent ON l.parent_incarnation = k.value
   CROSS JOIN instances i ON i.incarnation = l.child_incarnation)
 """
-# Those that came back, ?1: of each, whether its parent is there, or since when it is not (?2 where nothing says so, for
-# it was removed while the child was out of sight).
 INSERT_REMOVALS: Final = Rows(
     "incarnation run first last executions events bytes rule origin trigger at_ms",
-    f"""
+    or_made_longer("""
 INSERT INTO ledger (incarnation, run_id, first_execution_id, last_execution_id, executions, events, history_bytes, rule,
   origin, trigger, first_pruned_at_ms, last_pruned_at_ms, sequence)
 SELECT incarnation, run, first, last, executions, events, bytes, rule, origin, trigger, at_ms, at_ms,
   (SELECT coalesce(max(sequence), 0) + 1 FROM ledger l WHERE l.incarnation = v.incarnation)
 FROM v WHERE incarnation NOT NULL
-{LONGER_RUN}
-""",
+"""),
 )
 # The first and the last live execution of the instances ?1.
 LIVE_SPANS: Final = """
@@ -228,14 +225,16 @@ RECLAIMING_TREES: Final = """
 UPDATE removed_instances SET reclaiming = 1 WHERE tree IN (SELECT value FROM json_each(?1)) AND reclaiming = 0
 """
 # The trees of run ?1, or of the instance called ?2 that was removed last, that can be brought back: nothing of them is
-# gone, and no id is taken. Of each member: incarnation, tree, id, execution, executions, events, bytes.
+# gone, and no id is taken. Of each member: incarnation, tree, id, executions, events, bytes, and whether it may be
+# removed without its root.
 RESTORABLE: Final = """
 WITH trees (tree) AS (
   SELECT DISTINCT tree FROM removed_instances WHERE run_id = ?1 AND run_id <> ''
   UNION
   SELECT tree FROM (SELECT tree FROM removed_instances WHERE instance_id = ?2 ORDER BY incarnation DESC LIMIT 1))
-SELECT json_group_array(json_array(r.incarnation, r.tree, r.instance_id, r.execution_id, r.executions, r.events,
-  r.history_bytes)) FROM (
+SELECT json_group_array(json_array(r.incarnation, r.tree, r.instance_id, r.executions, r.events, r.history_bytes,
+  json(CASE WHEN r.incarnation = r.tree OR EXISTS (SELECT 1 FROM lineage l
+    WHERE l.child_incarnation = r.incarnation AND l.observed_at_ms IS NULL) THEN 'true' ELSE 'false' END))) FROM (
   SELECT r.* FROM trees t CROSS JOIN removed_instances r INDEXED BY removed_instances_by_tree ON r.tree = t.tree
   WHERE NOT EXISTS (SELECT 1 FROM removed_instances o INDEXED BY removed_instances_by_tree
     WHERE o.tree = t.tree AND (o.reclaiming OR o.instance_id IN (SELECT instance_id FROM instances)))

@@ -647,6 +647,34 @@ class FamilyRemovalContract(FamilyContract):
         assert (undone.instances, undone.taken) == (("one",), ())
         assert store.get_instance("two") is None
 
+    def test_an_orphan_below_one_that_came_back_is_held_as_well(
+        self, store: Store, worker: ScriptedWorker, clock: ManualClock
+    ) -> None:
+        """It hangs below the root and would go with it, but a clean-up may remove it alone."""
+        incarnation = self.orphaned(store, worker, clock)
+        assert self.remove(store, (incarnation, OLD), grace_ms=5_000)[0].instances == 2
+        undone = store.undo_prune("hold-1", 10**15, instance_id="a")
+        assert (undone.instances, undone.hold_ids) == (("a",), ("hold-1", "hold-1-2"))
+        assert [hold.target.instance_id for hold in store.list_holds()] == ["a", "c"]
+        (kept,) = self.remove(store, (self.number(store, "c"), ORPHANS))
+        assert (kept.removed, kept.reasons) == (False, ("held:hold-1-2",))
+        assert self.there(store) == {"a", "c"}
+
+    def test_of_two_lives_of_an_id_that_one_run_removed_the_older_comes_back(
+        self, store: Store, worker: ScriptedWorker, clock: ManualClock
+    ) -> None:
+        """And the rest of the run with it."""
+        for instance_id, request_id in (("twice", "one"), ("twice", "two"), ("once", "three")):
+            store.start_instances([start_request(instance_id, request_id=request_id)])
+            worker.run(worker.take(instance_id), completed())
+            clock.advance(1_000)
+            number = self.number(store, instance_id)
+            assert self.remove(store, (number, OLD), run_id="run-1", grace_ms=50_000)[0].removed
+        undone = store.undo_prune("hold-1", 10**15, run_id="run-1")
+        assert (undone.instances, undone.instances_restored, undone.taken) == (("twice", "once"), 2, ("twice",))
+        assert [self.number(store, each) for each in ("twice", "once")] == [1, 3]
+        check_invariants(store)
+
     def test_one_that_comes_back_knows_what_became_of_its_parent_meanwhile(
         self, store: Store, worker: ScriptedWorker, clock: ManualClock
     ) -> None:
