@@ -417,10 +417,13 @@ class MemoryStore(Archives, Pruning, Store):
         return message_id
 
     def _children_of(self, incarnation: int, execution_id: int) -> list[Child]:
+        """Also those that were removed: they may come back, and must know then what was made of their end."""
+        children = [*self._children.get(incarnation, ()), *(each.instance for each in self._removed.values())]
         return [
-            Child(instance, instance.lineage)
-            for instance in self._children.get(incarnation, ())
-            if instance.lineage is not None and instance.lineage.parent.execution_id == execution_id
+            Child(instance, lineage)
+            for instance in children
+            if (lineage := instance.lineage) is not None
+            and (lineage.parent.incarnation, lineage.parent.execution_id) == (incarnation, execution_id)
         ]
 
     # --- ends --------------------------------------------------------------------------------------------------
@@ -430,13 +433,9 @@ class MemoryStore(Archives, Pruning, Store):
         instance.timers.clear()
         instance.activities.clear()
         instance.waits.clear()
-        here = (instance.incarnation, instance.execution_id)
-        removed = [each.instance for each in self._removed.values()]  # they may come back
-        for each in (*self._children.get(instance.incarnation, ()), *removed):
-            lineage = each.lineage
-            if lineage is not None and (lineage.parent.incarnation, lineage.parent.execution_id) == here:
-                lineage.spawner_ended_at_ms = at_ms
-                lineage.spawner_end = end.status
+        for child in self._children_of(instance.incarnation, instance.execution_id):
+            child.lineage.spawner_ended_at_ms = at_ms
+            child.lineage.spawner_end = end.status
         if end.status is ExecutionStatus.CONTINUED_AS_NEW:
             _start_next_execution(instance, end, at_ms)
         else:

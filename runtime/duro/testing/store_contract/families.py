@@ -689,6 +689,19 @@ class FamilyRemovalContract(FamilyContract):
         back = self.child(store, "c")
         assert (back.spawner_ended_at_ms, back.spawner_end) == (clock.now_ms(), ExecutionStatus.CONTINUED_AS_NEW)
 
+    def test_one_that_comes_back_knows_what_its_parent_made_of_it_meanwhile(
+        self, store: Store, worker: ScriptedWorker, clock: ManualClock
+    ) -> None:
+        self.spawn(store, worker, "c")
+        self.end(worker, "c")
+        leased = self.take(worker, "a")
+        leased = next_lease(leased, worker.run(leased, child_cancel_requested(2), keep_lease=True))
+        clock.advance(1_000)
+        assert self.remove(store, (self.number(store, "c"), OLD), grace_ms=5_000)[0].removed
+        worker.run(leased, child_completed(2), keep_lease=True)
+        store.undo_prune("hold-1", 10**15, instance_id="c")
+        assert self.child(store, "c").observed_at_ms == clock.now_ms()
+
     @pytest.mark.parametrize("reclaimed", [False, True])
     def test_one_that_comes_back_knows_that_its_parent_was_removed_meanwhile(
         self, store: Store, worker: ScriptedWorker, clock: ManualClock, reclaimed: bool
