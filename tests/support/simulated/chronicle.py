@@ -123,6 +123,10 @@ class Life:
         since_ms = self.parent_gone_at_ms if parent.removed or parent.gone else self.spawner_ended_at_ms
         return max(since_ms or FOREVER_MS, self.over_at_ms or 0)
 
+    @property
+    def depth(self) -> int:
+        return 0 if self.parent is None else self.parent.depth + 1
+
     def household(self) -> "Iterator[Life]":
         """It, and everybody there that depends on it."""
         yield self
@@ -168,6 +172,10 @@ class _Changes:
     may_remove: str = ""
     may_go: bool = False
     may_return: bool = False
+    undone: tuple[Sequence[str], Sequence[str], int] | None = None
+    """The holds that an undo has made, the instances it names, and until when they are held."""
+    returned: list[tuple[int, Life]] = field(default_factory=list)
+    """Who came back, each with the tree it was removed with."""
 
 
 class Chronicle:
@@ -479,7 +487,7 @@ class Chronicle:
 
     def _undo_prune(self, hold_id: str, until_ms: int, result: Any, **_: Any) -> bool:
         self._changes.may_return = True
-        self._hold_all(result.hold_ids, result.instances, until_ms)
+        self._changes.undone = (result.hold_ids, result.instances, until_ms)
         if result.instances_restored > len(result.instances):
             self.count("a removed family comes back")
         if result.gone:
@@ -487,6 +495,13 @@ class Chronicle:
         if result.taken:
             self.count("an undo finds that an id is taken")
         return True
+
+    def _may_be_removed_again(self, undone: Sequence[str]) -> list[str]:
+        """Who must be held of what came back: the roots, and whoever came back below them and whose end no parent has
+        seen, for it may be removed as an orphan; then those of which executions came back."""
+        back = sorted(self._changes.returned, key=lambda each: (each[0], each[1].depth, each[1].incarnation))
+        whole = [life.instance_id for tree, life in back if life.incarnation == tree or not life.seen]
+        return list(dict.fromkeys([*whole, *undone]))
 
     def _hold_all(self, hold_ids: Sequence[str], instance_ids: Sequence[str], until_ms: int) -> None:
         if len(hold_ids) != len(instance_ids):
@@ -565,6 +580,9 @@ class Chronicle:
             for number, seen in sight.there.items():
                 if (life := self.lives[number]).gone:
                     self._restored(life, seen)
+        if changes.undone is not None:
+            hold_ids, instance_ids, until_ms = changes.undone
+            self._hold_all(hold_ids, self._may_be_removed_again(instance_ids), until_ms)
         self._handed_out(*changes.leased)
 
     def _births(self, sight: Sight) -> None:
@@ -608,6 +626,7 @@ class Chronicle:
                 child.parent_gone_at_ms = None
                 if child.gone and not child.alone and 0 < child.tree == life.tree:
                     self.broken(f"{life.instance_id} came back without {child.instance_id}, removed with it")
+            self._changes.returned.append((life.tree, life))
             life.tree = 0  # what goes from now on goes for another reason
             self.count("a removed instance comes back")
         if seen.execution_id != life.execution:
