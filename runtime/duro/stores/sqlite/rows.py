@@ -23,6 +23,14 @@ REMOVED_COLUMNS: Final = (
 )
 """What is kept of an instance that was removed: columns of ``instances`` and ``removed_instances``."""
 
+LEDGER_ROW_MADE_LONGER: Final = """
+ON CONFLICT (run_id, incarnation) WHERE run_id IS NOT NULL DO UPDATE SET
+  first_execution_id = min(first_execution_id, excluded.first_execution_id),
+  last_execution_id = max(last_execution_id, excluded.last_execution_id),
+  executions = executions + excluded.executions, events = events + excluded.events,
+  history_bytes = history_bytes + excluded.history_bytes, last_pruned_at_ms = excluded.last_pruned_at_ms"""
+"""How a row that a run adds to a ledger ends: the one that it has there already is made longer."""
+
 Value = str | int | None
 Row = tuple[Value, ...]
 
