@@ -218,6 +218,9 @@ def test_what_workers_publish_is_shown_and_explained(loops: Cli) -> None:
         @registry.orchestration(name="Order", auto_prune=duro.AutoPrune(keep_last=4, every_n_executions=2))
         async def order(ctx: duro.OrchestrationContext) -> None: ...
 
+        @registry.orchestration(name="Child")
+        async def child(ctx: duro.OrchestrationContext) -> None: ...
+
         with duro.Runtime(client.store, registry, duro.RuntimeOptions(auto_prune=6)):
             shown = loops("policy", "show", "--published").rows()
             assert [(row["name"], row["policy"], row["kind"]) for row in shown] == [
@@ -227,6 +230,7 @@ def test_what_workers_publish_is_shown_and_explained(loops: Cli) -> None:
             told = loops("policy", "explain", "queue-1").out
             assert "-> 5  registration" in told
             assert "tests/e2e/test_cli_prune.py:" in told
+            assert "-> 5  registration" in loops("policy", "explain", "--name", "Order").out
             document = loops("policy", "explain", "other", "-o", "json").json
             applied = [link for link in document["chains"][0]["links"] if link["applies"]]
             assert applied[0]["origin"]["kind"] == "code_default"

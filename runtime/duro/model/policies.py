@@ -134,7 +134,8 @@ class UnitedPolicy(msgspec.Struct, frozen=True, kw_only=True):
     """What all workers together let go: an execution is removed only if each of ``policies`` would remove it.
 
     ``policies`` None: at least one of them prunes nothing. ``why`` says which, or that workers differ. ``triggers`` are
-    those all of them allow.
+    those all of them allow. ``is_known`` False: ``policies`` is None because nobody who could say has published
+    anything, or because the instance's own cannot be read.
     """
 
     policies: tuple[AutoPrune, ...] | None
@@ -142,6 +143,7 @@ class UnitedPolicy(msgspec.Struct, frozen=True, kw_only=True):
     triggers: tuple[PruneTrigger, ...]
     workers_differ: bool
     why: str
+    is_known: bool = True
 
     @property
     def rules(self) -> tuple[PruneOptions, ...] | None:
