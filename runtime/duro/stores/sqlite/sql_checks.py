@@ -314,15 +314,23 @@ SELECT worker_id, 'it runs with ' || (published ->> '$.weakened') FROM workers
 WHERE lease_until_ms > ?2 AND published ->> '$.weakened' IS NOT NULL""",
     ),
     Check(
+        "settings-refused",
+        "warning",
+        "workers whose configuration file is wrong or gone: they go on with the last good settings",
+        "mend the file; `duroctl policy check FILE` says more",
+        """
+SELECT worker_id, p.value FROM workers CROSS JOIN json_each(published, '$.problems') p WHERE lease_until_ms > ?2""",
+    ),
+    Check(
         "workers-differ",
         "warning",
         "workers that were told different things about retention (what any of them keeps is kept)",
         "give all workers the same configuration; `duroctl policy explain` shows what each says",
         """
 SELECT group_concat(worker_id, ' '), 'published the same, which differs from the others' FROM workers
-WHERE lease_until_ms > ?2 AND (SELECT count(DISTINCT json_remove(published, '$.weakened')) FROM workers
+WHERE lease_until_ms > ?2 AND (SELECT count(DISTINCT json_remove(published, '$.weakened', '$.problems')) FROM workers
   WHERE lease_until_ms > ?2) > 1
-GROUP BY json_remove(published, '$.weakened')""",
+GROUP BY json_remove(published, '$.weakened', '$.problems')""",
     ),
     Check(
         "nobody-works",
