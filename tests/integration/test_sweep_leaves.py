@@ -6,6 +6,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from duro.errors import PolicyUnknownError
 from duro.host.archiving import ArchiveTerms, SweptArchives
 from duro.host.maintenance import Maintenance
 from duro.maintenance import pruning
@@ -17,6 +18,7 @@ from duro.model.retention import AutoPrune, PolicyKind, PolicyOrigin
 from duro.stores.base import Store
 from duro.stores.memory import MemoryStore
 from duro.telemetry import ArchiveCounters, PruneCounters
+from duro.testing.builders import start_request
 from duro.testing.clock import ManualClock
 from duro.testing.invariants import check_invariants
 from duro.testing.scripted import ScriptedWorker
@@ -81,6 +83,11 @@ def test_another_programs_default_prunes_nothing_while_the_worker_that_runs_it_r
     told = explain(store, "a", None, "")
     assert told.united is not None
     assert told.united.why == "no worker that runs 'Order' 1.0.0 has published its policies"
+    with pytest.raises(PolicyUnknownError):
+        pruning.plan(store, None, PruneScope())
+    store.start_instances([start_request("mail", "mail")])
+    origins = {each.instance_id: str(each.origin) for each in pruning.plan(store, None, PruneScope()).instances}
+    assert origins == {"a": f"none: {told.united.why}", "mail": "code_default: mail.py:1"}
     registered = StatedPolicy(
         policy=AutoPrune(keep_last=50, interval=1),
         origin=PolicyOrigin(PolicyKind.REGISTRATION, "app.py:1"),

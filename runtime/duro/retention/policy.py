@@ -189,12 +189,13 @@ def united_policy(
     if not chains:
         return None
     if not running and not all_run_it and any(_may_be_replaced(chain) for chain in chains):
+        why = f"no worker that runs {name!r} {version}".rstrip() + " has published its policies"
         return UnitedPolicy(
             policies=None,
-            origin=PolicyOrigin(PolicyKind.NONE, ""),
+            origin=PolicyOrigin(PolicyKind.NONE, why),
             triggers=_common_triggers(chains),
             workers_differ=False,
-            why=f"no worker that runs {name!r} {version}".rstrip() + " has published its policies",
+            why=why,
             is_known=False,
         )
     policies = tuple(dict.fromkeys(chain.policy for chain in chains))
