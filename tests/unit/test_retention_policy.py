@@ -343,6 +343,7 @@ def test_a_prune_that_found_nothing_among_the_oldest_is_not_due_at_the_next_exec
         (PruneResult(remaining=3), None, NOW_MS),
         (PruneResult(remaining=3), NOW_MS - 11_001, NOW_MS),
         (PruneResult(remaining=3), NOW_MS - 1_000, NOW_MS + 10_000),
+        (PruneResult(remaining=3), NOW_MS + 1, NOW_MS),
     ],
 )
 def test_where_all_that_was_looked_at_is_kept_a_sweep_looks_once_and_then_in_a_while(
@@ -459,6 +460,7 @@ def test_a_sweep_prunes_when_the_interval_has_passed() -> None:
     assert _sweep(hourly) == (rules, "due")
     assert _sweep(hourly, last=NOW_MS - 3_600_000) == (rules, "due")
     assert _sweep(hourly, last=NOW_MS - 3_599_999) == (None, "not due before 2026-11-18T00:00:00.001Z")
+    assert _sweep(hourly, last=NOW_MS + 1) == (rules, "due"), "the clock was put back: it would wait as long"
     paused = "paused until 2026-11-18T00:00:00.001Z: a further version was seen"
     assert _sweep(hourly, paused=NOW_MS + 1) == (None, paused)
     assert _sweep(hourly, paused=NOW_MS) == (rules, "due")
@@ -474,9 +476,9 @@ def test_a_sweep_leaves_alone_what_no_policy_gives_it() -> None:
 
 def test_where_workers_differ_the_longest_interval_counts_and_each_must_have_one() -> None:
     hourly, daily = (published(AutoPrune(keep_last=1, interval=seconds)) for seconds in (3_600, 86_400))
-    assert sweep_due_at_ms(united_of(hourly, daily), 1_000) == 86_401_000
-    assert sweep_due_at_ms(united_of(hourly, daily), None) == 0
-    assert sweep_due_at_ms(united_of(hourly, published(AutoPrune(keep_last=1))), 1_000) is None
+    assert sweep_due_at_ms(united_of(hourly, daily), 1_000, NOW_MS) == 86_401_000
+    assert sweep_due_at_ms(united_of(hourly, daily), None, NOW_MS) == 0
+    assert sweep_due_at_ms(united_of(hourly, published(AutoPrune(keep_last=1))), 1_000, NOW_MS) is None
 
 
 # --- rollouts -----------------------------------------------------------------------------------------------
