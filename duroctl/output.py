@@ -141,7 +141,8 @@ class Output:
             case "json" | "jsonl":
                 self.json({"schema": view.schema, **view.to_json(record)})
             case "ids":
-                self.line(id_line(view.to_id(record)))
+                if record_id := view.to_id(record):  # a prune that found nothing is no run
+                    self.line(id_line(record_id))
             case "csv":
                 self.rows(view, [record], csv_line)
             case _:

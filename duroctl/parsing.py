@@ -23,14 +23,14 @@ def parse_duration(text: str, option: str) -> int:
         raise UsageError(f"{option} {text!r} {error}", hint=DURATION_HINT) from error
 
 
-def parse_count(text: str, option: str) -> int:
-    """A whole number of at least 0, in ASCII digits.
+def parse_count(text: str, option: str, least: int = 0) -> int:
+    """A whole number of at least ``least``, in ASCII digits.
 
     Raises:
         UsageError: it is anything else.
     """
-    if not (text.isascii() and text.isdigit()):
-        raise UsageError(f"{option} must be a whole number of at least 0, not {text!r}")
+    if not (text.isascii() and text.isdigit()) or not int(text[:_COUNT_DIGITS_MAX]) >= least:
+        raise UsageError(f"{option} must be a whole number of at least {least}, not {text!r}")
     if len(text) > _COUNT_DIGITS_MAX:
         raise UsageError(f"{option} {text!r} is too large", hint=f"at most {_COUNT_DIGITS_MAX} digits")
     return int(text)

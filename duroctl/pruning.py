@@ -79,7 +79,7 @@ def parse_rules(rules: Rules, now_ms: int) -> PruneOptions | None:
         return None
     return PruneOptions(
         keep_last=_count(rules.keep_last, "--keep-last"),
-        keep_within=None if rules.keep_within is None else parse_duration(rules.keep_within, "--keep-within"),
+        keep_within=_kept_within_s(rules.keep_within, "--keep-within"),
         completed_before=None
         if rules.completed_before is None
         else parse_time_ms(rules.completed_before, "--completed-before", now_ms),
@@ -117,8 +117,8 @@ def parse_purge_rules(rules: PurgeRules, now_ms: int) -> PurgeOptions | None:
         raise UsageError(f"--status {wrong[0]!r} is no end", hint=f"choose from {known}")
     within, failed = rules.keep_within, rules.keep_failed_within
     return PurgeOptions(
-        keep_within=None if within is None else parse_duration(within, "--keep-within"),
-        keep_failed_within=None if failed is None else parse_duration(failed, "--keep-failed-within"),
+        keep_within=_kept_within_s(within, "--keep-within"),
+        keep_failed_within=_kept_within_s(failed, "--keep-failed-within"),
         completed_before=None if before is None else parse_time_ms(before, "--completed-before", now_ms),
         keep_last=_count(rules.keep_last, "--keep-last"),
         statuses=tuple(InstanceStatus(each) for each in statuses) or None,
@@ -132,7 +132,15 @@ def note_name(session: "Session", client: "Client", pattern: str | None) -> None
 
 
 def _count(text: str | None, option: str) -> int | None:
-    return None if text is None else parse_count(text, option)
+    return None if text is None else parse_count(text, option, least=1)
+
+
+def _kept_within_s(text: str | None, option: str) -> int | None:
+    if text is None:
+        return None
+    if not (seconds := parse_duration(text, option)):
+        raise UsageError(f"{option} {text!r} keeps nothing", hint="write how long, like 90s, 30m, 12h, 7d or 2w")
+    return seconds
 
 
 def parse_time_ms(text: str, option: str, now_ms: int, others: str = "now, or 7d (ago)") -> int:

@@ -377,6 +377,7 @@ SHARED: Final[dict[str, Schema]] = {
             "triggers": shared("triggers"),
             "workers_differ": flag("Whether workers were told different things"),
             "why": text("Why, for people"),
+            "is_known": flag("False: nobody who could say has published a policy, or the own one is unreadable"),
         },
         "What all workers together let go",
     ),

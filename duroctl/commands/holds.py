@@ -75,7 +75,7 @@ def add(
 
     from duro.errors import UsageError
     from duroctl.parsing import Reference, expand_ids, parse_duration
-    from duroctl.pruning import parse_time_ms
+    from duroctl.pruning import note_name, parse_time_ms
     from duroctl.references import resolve_target
     from duroctl.render.holds import HOLD, HOLDS, hold_line
     from duroctl.several import check_refused, try_each
@@ -102,6 +102,7 @@ def add(
 
         held, refused = try_each(found or [Reference("", None)], hold)
         now_ms = client.store.now_ms()
+        note_name(session, client, name)
     if len(held) == 1 and len(texts) <= 1 and "-" not in (target or ()):
         session.output.result(HOLD, held[0], [hold_line(held[0])])
     elif session.output.format == "table":

@@ -257,13 +257,14 @@ def _carry_out(
     from duroctl.errors import PartlyDoneError
     from duroctl.pruning import apply_with_progress
     from duroctl.render.plans import RESULT, held_lines, kept_lines, plan_lines, result_lines
+    from duroctl.render.units import counted
 
     if not plan.totals.executions_removed:
         _nothing(session, plan, named)
         return
     if not yes:
         undo = "" if terms.grace_s else " It cannot be undone."
-        why = f"this prunes {plan.totals.executions_removed:,} executions"
+        why = f"this prunes {counted(plan.totals.executions_removed, 'execution')}"
         session.confirm(f"Prune them?{undo}", plan_lines(plan), why)
     result, interrupted = apply_with_progress(session, client, plan, terms)
     said = [*result_lines(result, terms.grace_s), *held_lines(plan), *kept_lines(plan, named)]

@@ -193,6 +193,7 @@ def undo_lines(undone: UndoResult, asked: str, *, archived: bool = False) -> Ite
         more = f" and {len(undone.hold_ids) - 5:,} more" if len(undone.hold_ids) > 5 else ""
         holds = ", ".join(undone.hold_ids[:5]) + more
         yield visible_field(f"held by {holds} for 7 d, so that no prune takes them again meanwhile")
+        yield "nothing else of them is pruned as long, either; `duroctl holds remove` ends it"
     for taken in undone.taken[:INSTANCES_SHOWN]:
         yield visible_field(f"{taken} stays removed: its id, or one below it, is used again")
     if undone.gone:

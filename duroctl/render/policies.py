@@ -58,7 +58,8 @@ def _outcome_lines(told: PolicyExplanation) -> Iterator[str]:
     united = told.united
     if united is not None:
         if united.policies is None:
-            yield visible_field(f"nothing is pruned automatically: {united.why}")
+            why = united.why.removesuffix(": nothing is pruned")
+            yield visible_field(f"nothing is pruned automatically: {why}")
         else:
             yield visible_field(f"pruned automatically: {' and '.join(map(str, united.policies))} ({united.origin})")
             yield f"when: {', '.join(united.triggers) or 'never, all triggers are off'}"

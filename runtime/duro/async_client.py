@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from duro.client import Client, OrchestrationResult
+from duro.errors import UsageError
 from duro.waiting import POLL_INTERVAL_S, Waiting
 
 P = ParamSpec("P")
@@ -31,6 +32,8 @@ class AsyncClient:
     """The methods of ``Client``, awaitable. One implementation: each runs the sync one in a small thread pool."""
 
     def __init__(self, client: Client) -> None:
+        if not isinstance(client, Client):
+            raise UsageError(f"client must be a duro.Client, not {client!r}", hint="duro.AsyncClient(duro.Client(URL))")
         self.sync = client
         self._threads = ThreadPoolExecutor(max_workers=4, thread_name_prefix="duro-client")
 

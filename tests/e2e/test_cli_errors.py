@@ -72,7 +72,7 @@ BAD = [
     Bad(("instances", "terminate", "taken"), 2, "pass --yes to do it"),
     Bad(("instances", "terminate", "ended", "-y"), 1, "'ended'"),
     Bad(
-        ("instances", "purge", "--all", "-y", "--keep-last", ""), 2, "--keep-last must be a whole number of at least 0"
+        ("instances", "purge", "--all", "-y", "--keep-last", ""), 2, "--keep-last must be a whole number of at least 1"
     ),
     Bad(("instances", "purge", "--all", "-y", "--keep-within", ""), 2, "--keep-within '' is not a duration"),
     Bad(("instances", "purge", "--apply", "x", "--keep-within", ""), 2, "--apply takes neither instances nor rules"),

@@ -227,7 +227,10 @@ def test_a_plan_is_carried_out_by_the_command_that_made_it(families: Cli) -> Non
         (("instances", "purge"), "which instances? name some"),
         (("instances", "purge", "--all"), "no rules were given"),
         (("instances", "purge", "--all", "over", "--keep-last", "1"), "--all does not go with instances"),
-        (("instances", "purge", "--all", "--keep-last", "0"), "PurgeOptions.keep_last must be a whole number from 1"),
+        (
+            ("instances", "purge", "--all", "--keep-last", "0"),
+            "--keep-last must be a whole number of at least 1, not '0'",
+        ),
         (("instances", "purge", "--all", "--keep-failed-within", "9d"), "says nothing of those that did not fail"),
         (("instances", "purge", "--all", "--status", "running", "--keep-last", "1"), "--status 'running' is no end"),
         (("instances", "purge", "--all", "--keep-last", "1"), "there is no terminal to ask on"),

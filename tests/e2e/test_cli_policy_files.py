@@ -276,7 +276,9 @@ def test_simulate_shows_what_would_go_by_orchestration(configured: Cli) -> None:
 
 def test_show_says_what_prunes_each_orchestration_and_where_that_is_said(configured: Cli) -> None:
     assert [row["policy"] for row in configured("policy", "show").rows()] == ["never", "never"]
-    with duro.Runtime(configured.store, duro.Registry(), config=configured.directory / FILE):
+    registry = duro.Registry()
+    registry.orchestration(name="Child")(order)
+    with duro.Runtime(configured.store, registry, config=configured.directory / FILE):
         rows = {row["name"]: row for row in configured("policy", "show").rows()}
         assert (rows["Order"]["policy"], rows["Order"]["origin"]) == ("keep_last=8", f"{configured.directory}/{FILE}:8")
         assert rows["Child"]["origin"] == f"{configured.directory}/{FILE}:6"

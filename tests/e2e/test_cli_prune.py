@@ -130,8 +130,9 @@ def test_it_asks_on_a_terminal_and_needs_yes_elsewhere(loops: Cli) -> None:
     [
         (("prune",), "which instances?"),
         (("prune", "queue-1", "--all", "--keep-last", "1"), "--all does not go with"),
-        (("prune", "--all", "--keep-last", "0"), "PruneOptions.keep_last must be a whole number from 1"),
-        (("prune", "--all", "--keep-last", "-1"), "--keep-last must be a whole number"),
+        (("prune", "--all", "--keep-last", "0"), "--keep-last must be a whole number of at least 1, not '0'"),
+        (("prune", "--all", "--keep-last", "-1"), "--keep-last must be a whole number of at least 1, not '-1'"),
+        (("prune", "--all", "--keep-within", "0s"), "--keep-within '0s' keeps nothing"),
         (("prune", "--all", "--keep-within", "7"), "--keep-within '7'"),
         (("prune", "--all", "--completed-before", "yesterday"), "is no time"),
         (("prune", "--all", "--completed-before", "2026-11-25T10:00:00"), "has no time zone"),
@@ -208,6 +209,20 @@ def test_an_undo_of_nothing_says_why(loops: Cli) -> None:
         "brought back nothing",
         "7 executions had been reclaimed and cannot come back",
     ]
+    assert loops("prune", "other", "--keep-last", "3", "-y", "-o", "ids").out == "", "no run, no line"
+
+
+def test_an_undo_says_that_its_hold_is_on_the_whole_instance(loops: Cli) -> None:
+    assert loops("prune", "queue-1", "--keep-last", "3", "-y").code == 0
+    lines = loops("prune", "undo", "queue-1").lines
+    assert lines[2] == "nothing else of them is pruned as long, either; `duroctl holds remove` ends it"
+    assert loops("holds", "list").rows()[0]["target"] == "queue-1"
+
+
+def test_a_hold_on_a_name_that_is_nobodys_is_said_to_hold_nothing_yet(loops: Cli) -> None:
+    said = "no orchestration of this store is called 'Ordr' or matches it"
+    assert said in loops("holds", "add", "--name", "Ordr", "--reason", "x").err
+    assert loops("holds", "add", "--name", "Ord*", "--reason", "x").err == ""
 
 
 def test_what_workers_publish_is_shown_and_explained(loops: Cli) -> None:
@@ -218,6 +233,9 @@ def test_what_workers_publish_is_shown_and_explained(loops: Cli) -> None:
         @registry.orchestration(name="Order", auto_prune=duro.AutoPrune(keep_last=4, every_n_executions=2))
         async def order(ctx: duro.OrchestrationContext) -> None: ...
 
+        @registry.orchestration(name="Child")
+        async def child(ctx: duro.OrchestrationContext) -> None: ...
+
         with duro.Runtime(client.store, registry, duro.RuntimeOptions(auto_prune=6)):
             shown = loops("policy", "show", "--published").rows()
             assert [(row["name"], row["policy"], row["kind"]) for row in shown] == [
@@ -227,6 +245,7 @@ def test_what_workers_publish_is_shown_and_explained(loops: Cli) -> None:
             told = loops("policy", "explain", "queue-1").out
             assert "-> 5  registration" in told
             assert "tests/e2e/test_cli_prune.py:" in told
+            assert "-> 5  registration" in loops("policy", "explain", "--name", "Order").out
             document = loops("policy", "explain", "other", "-o", "json").json
             applied = [link for link in document["chains"][0]["links"] if link["applies"]]
             assert applied[0]["origin"]["kind"] == "code_default"

@@ -58,6 +58,12 @@ def config(tmp_path: Path) -> Path:
     return path
 
 
+def refusals(client: duro.Client) -> list[str]:
+    """What the doctor says of files that workers do not apply."""
+    (check,) = [each for each in client.checkup() if each.name == "settings-refused"]
+    return [finding.text for finding in check.findings]
+
+
 def test_it_is_in_force_and_changes_are_applied_while_the_worker_runs(config: Path, tmp_path: Path) -> None:
     with duro.Runtime(f"sqlite:///{tmp_path}/duro.db", registry, config=config) as runtime:
         client = runtime.client
@@ -78,6 +84,9 @@ def test_it_is_in_force_and_changes_are_applied_while_the_worker_runs(config: Pa
         assert len(problem.problems) >= 2
         assert problem.problems[0].place.endswith("runtime_config.toml:8:1")
         assert "keep_last" in (problem.problems[0].hint or "") + problem.problems[0].message
+        until(lambda: len(refusals(client)) == len(problem.problems), "the doctor does not show it all")
+        (first, *_) = refusals(client)
+        assert first.endswith('"keep_lats" in [pruning.overrides."EternalProcessor"]; did you mean keep_last?')
         assert go_on(client, "processor", 2) == [9, 10, 11], "the last good settings stay in force"
 
         config.unlink()
@@ -86,6 +95,7 @@ def test_it_is_in_force_and_changes_are_applied_while_the_worker_runs(config: Pa
 
         config.write_text(PROPOSAL.replace("enabled = true", "enabled = false"))
         until(lambda: runtime.settings_problem is None, "the good file was not applied")
+        until(lambda: not refusals(client), "the doctor still shows what was mended")
         assert go_on(client, "processor", 3) == [10, 11, 12, 13, 14, 15]
 
         told = client.explain_policy("processor")

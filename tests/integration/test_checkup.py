@@ -123,6 +123,7 @@ DAMAGES: Final[dict[str, Callable[[apsw.Connection], None]]] = {
     "leases-of-the-dead": damage("UPDATE instances SET lease_worker_id = 'w9', lease_epoch = 1 WHERE incarnation = 3"),
     "blocked": damage("UPDATE instances SET blocked = 'poison', blocked_reason = 'dies' WHERE incarnation = 3"),
     "durability": damage('UPDATE workers SET published = \'{"weakened":"synchronous=NORMAL"}\''),
+    "settings-refused": damage('UPDATE workers SET published = \'{"problems":["a.toml:1:1: it is wrong"]}\''),
     "workers-differ": damage(
         "INSERT INTO workers SELECT 'w2', host, process_id, started_at_ms, lease_until_ms, duro_version, '{\"a\":1}' "
         "FROM workers"

@@ -214,3 +214,9 @@ def test_a_program_on_a_loop_of_its_own_has_the_runtime_inside(store: Store, kin
     with asyncio.Runner(loop_factory=new_loop(kind)) as runner:
         outputs = runner.run(program())
     assert outputs == [[2 * number for number in range(width)] for width in range(20)]
+
+
+def test_an_async_client_is_made_of_a_client() -> None:
+    url: Any = "memory:"
+    with pytest.raises(duro.UsageError, match=r"must be a duro\.Client, not 'memory:'"):
+        duro.AsyncClient(url)

@@ -101,11 +101,14 @@ def sweep(store: Store) -> PruneCounters:
     return counters
 
 
+RUN = (("Order", "1.0.0"), ("Child", "1.0.0"))
+
+
 def published(store: Store, worker: ScriptedWorker, tmp_path: Path, text: str) -> None:
     """The worker was told of a file with this text."""
     file = tmp_path / "runtime_config.toml"
     file.write_text(text)
-    sources = with_file(PolicySources(), load_settings(file, str(file)))
+    sources = with_file(PolicySources(orchestrations=RUN), load_settings(file, str(file)))
     store.publish(worker.worker_id, msgspec.json.encode(sources).decode())
 
 

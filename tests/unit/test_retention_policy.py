@@ -237,14 +237,50 @@ def test_one_worker_that_prunes_nothing_is_enough_to_prune_nothing(other: Policy
     assert united_of(other).why == why
 
 
-def test_those_who_run_the_version_are_asked_before_those_who_run_the_name_and_all() -> None:
+def test_those_who_run_the_version_are_asked_and_nobody_else() -> None:
     version = published(AutoPrune(keep_last=1))
     name = published(AutoPrune(keep_last=2), runs=(NAME, "2.0.0"))
     neither = published(AutoPrune(keep_last=3), runs=("other", "1.0.0"))
     assert united_of(neither, name, version).rules == (PruneOptions(keep_last=1),)
-    assert united_of(neither, name).rules == (PruneOptions(keep_last=2),)
-    assert united_of(neither).rules == (PruneOptions(keep_last=3),)
     assert united_policy((), NAME, "1.0.0") is None
+
+
+def test_what_nobody_runs_is_not_pruned_by_what_its_own_program_may_replace() -> None:
+    """While its worker restarts, nobody knows what that registered: somebody else's default must not replace it."""
+    strangers = (
+        published(AutoPrune(keep_last=1), runs=("other", "1.0.0")),
+        published(
+            AutoPrune(keep_last=2), runs=(NAME, "2.0.0"), code_overrides=(stated(PolicyKind.CODE_OVERRIDE, 4, "*"),)
+        ),
+    )
+    for sources in ((strangers[0],), (strangers[1],), strangers):
+        united = united_of(*sources)
+        assert (united.rules, united.is_known, united.origin.kind) == (None, False, PolicyKind.NONE)
+        assert united.why == "no worker that runs 'billing.invoices' 1.0.0 has published its policies"
+        simulated = united_policy(sources, NAME, "1.0.0", all_run_it=True)
+        assert simulated is not None
+        assert simulated.rules
+    own = united_of(*strangers, instance_override=INSTANCE)
+    assert (own.rules, own.is_known) == ((PruneOptions(keep_last=2),), True)
+    override = (stated(PolicyKind.FILE_OVERRIDE, 31, "billing.*"),)
+    by_file = united_of(published(AutoPrune(keep_last=1), runs=("other", "1.0.0"), file_overrides=override))
+    assert (by_file.rules, by_file.is_known) == ((PruneOptions(keep_last=31),), True)
+    idle = united_of(published(None, runs=("other", "1.0.0")))
+    assert (idle.rules, idle.why) == (None, "nobody says what to prune: nothing is pruned")
+
+
+def test_an_execution_whose_version_is_not_chosen_yet_has_the_policy_of_the_newest() -> None:
+    versions = tuple((NAME, version) for version in ("2.0.0", "10.0.0"))
+    registrations = tuple(
+        stated(PolicyKind.REGISTRATION, keep_last, NAME, version)
+        for keep_last, (_, version) in zip((5, 50), versions, strict=True)
+    )
+    sources = published(AutoPrune(keep_last=1), registrations=registrations)
+    sources = msgspec.structs.replace(sources, orchestrations=versions)
+    assert applied_keep_last(chain_of(sources, "")) == 50
+    united = united_policy((sources, published(AutoPrune(keep_last=1), runs=("other", "1.0.0"))), NAME, "")
+    assert united is not None
+    assert (united.rules, united.is_known) == ((PruneOptions(keep_last=50),), True)
 
 
 def test_an_override_of_the_instance_makes_workers_agree() -> None:
@@ -307,6 +343,7 @@ def test_a_prune_that_found_nothing_among_the_oldest_is_not_due_at_the_next_exec
         (PruneResult(remaining=3), None, NOW_MS),
         (PruneResult(remaining=3), NOW_MS - 11_001, NOW_MS),
         (PruneResult(remaining=3), NOW_MS - 1_000, NOW_MS + 10_000),
+        (PruneResult(remaining=3), NOW_MS + 1, NOW_MS),
     ],
 )
 def test_where_all_that_was_looked_at_is_kept_a_sweep_looks_once_and_then_in_a_while(
@@ -423,6 +460,7 @@ def test_a_sweep_prunes_when_the_interval_has_passed() -> None:
     assert _sweep(hourly) == (rules, "due")
     assert _sweep(hourly, last=NOW_MS - 3_600_000) == (rules, "due")
     assert _sweep(hourly, last=NOW_MS - 3_599_999) == (None, "not due before 2026-11-18T00:00:00.001Z")
+    assert _sweep(hourly, last=NOW_MS + 1) == (rules, "due"), "the clock was put back: it would wait as long"
     paused = "paused until 2026-11-18T00:00:00.001Z: a further version was seen"
     assert _sweep(hourly, paused=NOW_MS + 1) == (None, paused)
     assert _sweep(hourly, paused=NOW_MS) == (rules, "due")
@@ -438,9 +476,9 @@ def test_a_sweep_leaves_alone_what_no_policy_gives_it() -> None:
 
 def test_where_workers_differ_the_longest_interval_counts_and_each_must_have_one() -> None:
     hourly, daily = (published(AutoPrune(keep_last=1, interval=seconds)) for seconds in (3_600, 86_400))
-    assert sweep_due_at_ms(united_of(hourly, daily), 1_000) == 86_401_000
-    assert sweep_due_at_ms(united_of(hourly, daily), None) == 0
-    assert sweep_due_at_ms(united_of(hourly, published(AutoPrune(keep_last=1))), 1_000) is None
+    assert sweep_due_at_ms(united_of(hourly, daily), 1_000, NOW_MS) == 86_401_000
+    assert sweep_due_at_ms(united_of(hourly, daily), None, NOW_MS) == 0
+    assert sweep_due_at_ms(united_of(hourly, published(AutoPrune(keep_last=1))), 1_000, NOW_MS) is None
 
 
 # --- rollouts -----------------------------------------------------------------------------------------------

@@ -190,7 +190,8 @@ def test_the_first_live_execution_is_the_first_that_stays() -> None:
 
 def test_rules_and_failures_are_named() -> None:
     assert rules_text((LAST_2,)) == "keep_last=2"
-    assert rules_text((LAST_2, PruneOptions(keep_last=3))) == "keep_last=2 and keep_last=3"
+    for united in ((LAST_2, PruneOptions(keep_last=3)), (PruneOptions(keep_last=3), LAST_2)):
+        assert rules_text(united) == "keep_last=2 and keep_last=3"
     assert failed(KeyError("x")).error == "KeyError: 'x'"
 
 

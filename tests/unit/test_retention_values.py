@@ -186,6 +186,8 @@ def test_a_configuration_does_not_change_with_the_mapping_it_was_made_from() -> 
         ({"default": True}, "AutoPruneConfig.default must be AutoPrune or a whole number"),
         ({"default": "never"}, "AutoPruneConfig.default must be"),
         ({"default": 0}, "AutoPrune.keep_last must be a whole number"),
+        ({"overrides": {"Eternal": 0}}, r"AutoPruneConfig.overrides\['Eternal'\] must be a whole number from 1"),
+        ({"overrides": {"Eternal": "nevr"}}, "whole number \\(keep_last\\), or \"never\", not 'nevr'"),
         ({"overrides": [("Eternal", 1)]}, "AutoPruneConfig.overrides must be a mapping"),
         ({"overrides": {"": 1}}, "AutoPruneConfig.overrides has the name ''"),
         ({"overrides": {3: 1}}, "AutoPruneConfig.overrides has the name 3"),

@@ -113,7 +113,8 @@ class Maintenance:
         self._seen = change
         backlog = self._store.backlog()
         self._archives.look(backlog, now_s)
-        self._left_over = bool(backlog.due_executions or backlog.due_instances or backlog.due_removed)
+        due_instances = backlog.due_instances - self.sweep.left_due
+        self._left_over = bool(backlog.due_executions or due_instances > 0 or backlog.due_removed)
 
     def _lease(self, now_s: float) -> bool:
         holder = self._holder()

@@ -303,7 +303,8 @@ class Runtime:
     def _current_policies(self) -> WorkerPolicies:
         settings = None if self._watched is None else self._watched.settings
         sources = sources_of(settings, self.options.auto_prune_config, self.registry)
-        sources = msgspec.structs.replace(sources, weakened=self.store.weakened)
+        problems = () if self._watched is None else self._watched.problems
+        sources = msgspec.structs.replace(sources, weakened=self.store.weakened, problems=problems)
         return WorkerPolicies(sources, child_terms(settings), self._others)
 
     def _look_at_others(self) -> None:

@@ -2,12 +2,16 @@
 
 import os
 from pathlib import Path
+from typing import Final
 
 from duro.clock import Clock
 from duro.errors import SettingsError
 from duro.settings import watch
 from duro.settings.values import RuntimeSettings
 from duro.telemetry import HOST_LOGGER
+
+_PROBLEMS_TOLD_MAX: Final = 100
+"""A file that is no configuration at all may have thousands."""
 
 
 class WatchedSettings:
@@ -28,25 +32,28 @@ class WatchedSettings:
         return self._state.settings
 
     @property
+    def problems(self) -> tuple[str, ...]:
+        """Everything that is wrong with the file as it is now, each with its place and what was probably meant."""
+        problem = self._state.problem
+        return () if problem is None else tuple(map(str, problem.problems[:_PROBLEMS_TOLD_MAX]))
+
+    @property
     def problem(self) -> SettingsError | None:
         """Why the file as it is now is not in force; None: it is."""
         return self._state.problem
 
     def look(self) -> bool:
-        """Read the file. True: other settings are in force now."""
-        before = self._state
+        """Read the file. True: other settings are in force now, or ``problems`` are others."""
+        before, before_problems = self._state, self.problems
         self._state = watch.observe(before, self._read())
-        problem = self._state.problem
-        if problem is not None and str(problem) != str(before.problem):
-            HOST_LOGGER.warning(
-                "%s is not applied, the settings before it stay in force: %s",
-                self._shown,
-                "; ".join(f"{each.place}: {each.message}" for each in problem.problems),
-            )
+        problems = self.problems
+        if problems and problems != before_problems:
+            said = "; ".join(problems)
+            HOST_LOGGER.warning("%s is not applied, the settings before it stay in force: %s", self._shown, said)
         changed = self._state.settings is not before.settings
         if changed:
             HOST_LOGGER.info("%s is applied", self._shown)
-        return changed
+        return changed or problems != before_problems
 
     def _read(self) -> watch.Read:
         return watch.look(self.path, self._shown, round(self._clock.monotonic_s() * 1000))

@@ -37,6 +37,7 @@ from duro.model.removal import (
 )
 from duro.model.retention import (
     NEVER,
+    OR_NEVER,
     AutoPrune,
     Policy,
     PolicyKind,
@@ -438,7 +439,7 @@ def _policy_text(instance_id: str, policy: AutoPrune | int | Literal["never"] | 
     """As the store keeps an instance's own. Raises InvalidRulesError."""
     if policy is None:
         return None
-    chosen: Policy = NEVER if policy == NEVER else as_auto_prune(policy, "policy")
+    chosen: Policy = NEVER if policy == NEVER else as_auto_prune(policy, "policy", OR_NEVER)
     stated = StatedPolicy(policy=chosen, origin=PolicyOrigin(PolicyKind.INSTANCE, instance_id))
     return msgspec.json.encode(stated).decode()
 

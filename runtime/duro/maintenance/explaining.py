@@ -51,7 +51,7 @@ def explain(store: Store, instance_id: str | None, name: str | None, version: st
         ),
         united=united,
         paused_until_ms=paused_until_ms if paused_until_ms is not None and paused_until_ms > now_ms else None,
-        next_sweep_at_ms=None if united is None else sweep_due_at_ms(united, instance.swept_at_ms),
+        next_sweep_at_ms=None if united is None else sweep_due_at_ms(united, instance.swept_at_ms, now_ms),
         holds=tuple(
             hold
             for hold in holds_in_force(store.list_holds(), now_ms)

@@ -9,7 +9,7 @@ from duro.errors import PolicyUnknownError
 from duro.model.archive import CONFIGURED
 from duro.model.policies import PolicySources, StatedPolicy, UnitedPolicy
 from duro.model.removal import PrunableInstance
-from duro.model.retention import PolicyKind, PolicyOrigin, PruneOptions
+from duro.model.retention import NEVER, PolicyKind, PolicyOrigin, PruneOptions
 from duro.model.status import ChildrenPolicy
 from duro.retention.policy import united_policy
 from duro.retention.triggers import rollout_paused_until_ms
@@ -27,12 +27,25 @@ def decode_sources(texts: Iterable[str]) -> tuple[PolicySources, ...]:
 
 
 def decode_override(text: str | None) -> StatedPolicy | None:
-    return None if text is None else _stated.decode(text)
+    """One that cannot be read (of a newer version, or damaged) keeps its instance, and stops nobody else's pruning."""
+    return _read_override(text)[0]
+
+
+def _read_override(text: str | None) -> tuple[StatedPolicy | None, bool]:
+    """And whether it could be read."""
+    if text is None:
+        return None, True
+    try:
+        return _stated.decode(text), True
+    except msgspec.DecodeError as error:
+        origin = PolicyOrigin(PolicyKind.INSTANCE, f"unreadable ({error})")
+        return StatedPolicy(policy=NEVER, origin=origin), False
 
 
 class ConfiguredPolicies:
     """What is published, read once; ``revision`` is the store's as it was then. ``instead``: what each worker's
-    publication is taken for."""
+    publication is taken for; it is to show how much might go, so it counts for orchestrations that no worker runs, too.
+    """
 
     def __init__(
         self, store: Store, instead: Callable[[tuple[PolicySources, ...]], tuple[PolicySources, ...]] | None = None
@@ -41,6 +54,7 @@ class ConfiguredPolicies:
         self._store = store
         self.revision = published.revision
         self.sources = decode_sources(published.sources)
+        self._all_run_it = instead is not None
         if instead is not None:
             self.sources = instead(self.sources)
         self._united: dict[tuple[str, str], UnitedPolicy | None] = {}
@@ -48,13 +62,14 @@ class ConfiguredPolicies:
 
     def of(self, instance: PrunableInstance) -> UnitedPolicy | None:
         """The automatic policy of the instance; None: nobody has published any, and it has none of its own."""
-        override = decode_override(instance.policy)
+        override, is_readable = _read_override(instance.policy)
         if override is not None:
             published = self.sources or (PolicySources(),)
-            return united_policy(published, instance.name, instance.version, instance_override=override)
+            united = united_policy(published, instance.name, instance.version, instance_override=override)
+            return united if united is None or is_readable else msgspec.structs.replace(united, is_known=False)
         key = (instance.name, instance.version)
         if key not in self._united:
-            self._united[key] = united_policy(self.sources, *key)
+            self._united[key] = united_policy(self.sources, *key, all_run_it=self._all_run_it)
         return self._united[key]
 
     def rules(self, instance: PrunableInstance) -> Rules:

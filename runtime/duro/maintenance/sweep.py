@@ -63,6 +63,9 @@ class Sweep:
         self._policies: ConfiguredPolicies | None = None
         self._looked_at_ms: dict[str, int] = {}
         """When this sweep last looked for what a trigger removes."""
+        self._leaving = 0
+        self.left_due = 0
+        """Instances that the last round left although they are due: a rollout pauses them, or nobody says how."""
         self.reclaimed_executions = 0
         self.reclaimed_events = 0
         self.rounds = 0
@@ -91,6 +94,7 @@ class Sweep:
         batch = next(self._waiting, None)
         if batch is None:
             self._waiting = None
+            self.left_due = self._leaving
             self.rounds += 1
             return False
         if isinstance(batch, RemovalBatch):
@@ -117,6 +121,7 @@ class Sweep:
     def _orders(self) -> Iterator[_Pruning | RemovalBatch]:
         """A round, in pieces."""
         self._policies = policies = ConfiguredPolicies(self._store)
+        self._leaving = 0
         yield from self._pieces(PruneFilter(due=True), lambda instance: self._due(instance, policies))
         own = PruneFilter(own_policy=True, several=True)
         yield from self._pieces(own, lambda instance: self._for_interval(instance, policies))
@@ -175,11 +180,13 @@ class Sweep:
     def _due(self, instance: PrunableInstance, policies: ConfiguredPolicies) -> PruneOrder | None:
         """An earlier prune left something or failed. The interval does not matter, a pause does."""
         united = policies.of(instance)
+        paused_until_ms = policies.paused_until_ms(instance.name)
+        paused = paused_until_ms is not None and self._store.now_ms() < paused_until_ms
+        if united is not None and (paused or not united.is_known):
+            self._leaving += 1
+            return None
         if united is None or united.rules is None:
             self._store.note_swept([instance.incarnation])
-            return None
-        paused_until_ms = policies.paused_until_ms(instance.name)
-        if paused_until_ms is not None and self._store.now_ms() < paused_until_ms:
             return None
         return _order(instance, united)
 

@@ -49,7 +49,7 @@ class PolicySources(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     file says about purging, looked at every ``purge_interval_s``; ``orphans``: about orphans. ``archive_enabled``: what
     goes is kept first, in ``archive_directory`` (absolute), and few histories wait for each other for
     ``archive_interval_s``. ``settings_hash`` names the whole configuration ("" without a file). ``weakened`` is what
-    its store gave up for speed ("" nothing).
+    its store gave up for speed ("" nothing). ``problems`` are why its file as it is now is not in force.
     """
 
     orchestrations: tuple[tuple[str, str], ...] = ()
@@ -74,6 +74,7 @@ class PolicySources(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     archive_interval_s: float = ARCHIVE_INTERVAL_S
     settings_hash: str = ""
     weakened: str = ""
+    problems: tuple[str, ...] = ()
 
 
 class PolicyLink(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -134,7 +135,8 @@ class UnitedPolicy(msgspec.Struct, frozen=True, kw_only=True):
     """What all workers together let go: an execution is removed only if each of ``policies`` would remove it.
 
     ``policies`` None: at least one of them prunes nothing. ``why`` says which, or that workers differ. ``triggers`` are
-    those all of them allow.
+    those all of them allow. ``is_known`` False: ``policies`` is None because nobody who could say has published
+    anything, or because the instance's own cannot be read.
     """
 
     policies: tuple[AutoPrune, ...] | None
@@ -142,6 +144,7 @@ class UnitedPolicy(msgspec.Struct, frozen=True, kw_only=True):
     triggers: tuple[PruneTrigger, ...]
     workers_differ: bool
     why: str
+    is_known: bool = True
 
     @property
     def rules(self) -> tuple[PruneOptions, ...] | None:

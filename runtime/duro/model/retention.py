@@ -19,6 +19,9 @@ from duro.model.refusal import InvalidRulesError
 NEVER: Final = "never"
 """The policy of what is never pruned automatically."""
 
+OR_NEVER: Final = f', or "{NEVER}"'
+"""What else than rules a policy may be, in errors."""
+
 
 class PruneOptions(
     msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True, cache_hash=True
@@ -228,8 +231,8 @@ def as_prune_options(value: PruneOptions | int, what: str = "prune options") -> 
     raise InvalidRulesError(f"{what} must be PruneOptions or a whole number (keep_last), not {value!r}")
 
 
-def as_auto_prune(value: AutoPrune | int, what: str = "auto_prune") -> AutoPrune:
-    """``value``, or ``AutoPrune(keep_last=value)``. ``what`` names it in the error.
+def as_auto_prune(value: AutoPrune | int, what: str = "auto_prune", others: str = "") -> AutoPrune:
+    """``value``, or ``AutoPrune(keep_last=value)``. ``what`` names it in the error, ``others`` what else it may be.
 
     Raises:
         InvalidRulesError: it is neither, or the int is not a possible ``keep_last``.
@@ -238,13 +241,18 @@ def as_auto_prune(value: AutoPrune | int, what: str = "auto_prune") -> AutoPrune
         return value
     if isinstance(value, int) and not isinstance(value, bool):
         return AutoPrune(keep_last=value)
-    raise InvalidRulesError(f"{what} must be AutoPrune or a whole number (keep_last), not {value!r}")
+    raise InvalidRulesError(f"{what} must be AutoPrune or a whole number (keep_last){others}, not {value!r}")
 
 
 def _as_override(name: object, value: AutoPrune | int | Literal["never"]) -> Policy:
     if not isinstance(name, str) or not name:
         raise InvalidRulesError(f"AutoPruneConfig.overrides has the name {name!r}", hint="name an orchestration")
-    return NEVER if value == NEVER else as_auto_prune(value, f"AutoPruneConfig.overrides[{name!r}]")
+    if value == NEVER:
+        return NEVER
+    what = f"AutoPruneConfig.overrides[{name!r}]"
+    if isinstance(value, int) and not isinstance(value, bool):
+        check_keep_count(what, value)
+    return as_auto_prune(value, what, OR_NEVER)
 
 
 # --- checks and texts ---------------------------------------------------------------------------------------

@@ -28,7 +28,7 @@ def policy_chain(
     turn_options: PruneOptions | None = None,
 ) -> PolicyChain:
     """Every place that could say something about an instance of orchestration ``name`` whose current execution runs
-    ``version``, and which of them applies.
+    ``version``, and which of them applies. ``version`` "": it has not begun, and the newest will be chosen for it.
 
     ``turn_options`` is the ``prune=`` of the turn's ``continue_as_new``, if it has one.
     """
@@ -80,6 +80,7 @@ def _overrides(kind: PolicyKind, stated: Iterable[StatedPolicy], name: str) -> I
 
 def _registrations(sources: PolicySources, name: str, version: str) -> Iterator[PolicyLink]:
     of_name = {stated.version: stated for stated in sources.registrations if stated.name == name}
+    version = version or _newest_version(sources, name)
     if version in of_name:
         yield _link(of_name[version])
     elif of_name:
@@ -89,6 +90,11 @@ def _registrations(sources: PolicySources, name: str, version: str) -> Iterator[
         )
     else:
         yield _silent(PolicyKind.REGISTRATION, f"{name!r} was registered without auto_prune")
+
+
+def _newest_version(sources: PolicySources, name: str) -> str:
+    """Of ``name``, as the worker runs it, which publishes versions from old to new; "" if it does not."""
+    return next((version for known, version in reversed(sources.orchestrations) if known == name), "")
 
 
 def _one(kind: PolicyKind, stated: StatedPolicy | None, why_not: str) -> PolicyLink:
@@ -168,23 +174,36 @@ def united_policy(
     version: str,
     *,
     instance_override: StatedPolicy | None = None,
+    all_run_it: bool = False,
 ) -> UnitedPolicy | None:
     """The automatic policy for an instance as all workers see it: None if none has published anything.
 
-    Those who run this version are asked; if none does, those who run another version of ``name``; if none does, all.
+    Those who run this version are asked (of ``version`` "": those who run ``name``). Where none does, nobody knows what
+    the program that runs it says, which comes before every default: then the instance's own policy and overrides of the
+    files apply, and nothing weaker. ``all_run_it``: where none does, all are taken to run it and to say nothing else.
     """
+    running = _running(published, name, version)
     chains = [
-        policy_chain(sources, name, version, instance_override=instance_override)
-        for sources in _concerned(published, name, version)
+        policy_chain(sources, name, version, instance_override=instance_override) for sources in running or published
     ]
     if not chains:
         return None
+    if not running and not all_run_it and any(_may_be_replaced(chain) for chain in chains):
+        why = f"no worker that runs {name!r} {version}".rstrip() + " has published its policies"
+        return UnitedPolicy(
+            policies=None,
+            origin=PolicyOrigin(PolicyKind.NONE, why),
+            triggers=_common_triggers(chains),
+            workers_differ=False,
+            why=why,
+            is_known=False,
+        )
     policies = tuple(dict.fromkeys(chain.policy for chain in chains))
     idle = next((chain for chain in chains if chain.policy is None), None)
     return UnitedPolicy(
         policies=None if idle else tuple(policy for policy in policies if policy is not None),
         origin=united_origin([idle] if idle else chains),
-        triggers=tuple(trigger for trigger in PruneTrigger if all(trigger in chain.triggers for chain in chains)),
+        triggers=_common_triggers(chains),
         workers_differ=len(policies) > 1,
         why=_why_united(idle, len(policies)),
     )
@@ -230,7 +249,19 @@ def _why_united(idle: PolicyChain | None, policies: int) -> str:
     return f"{differ}: {why_nothing(idle)}" if policies > 1 else why_nothing(idle)
 
 
-def _concerned(published: Sequence[PolicySources], name: str, version: str) -> Sequence[PolicySources]:
-    exact = [sources for sources in published if (name, version) in sources.orchestrations]
-    by_name = [sources for sources in published if any(name == known for known, _ in sources.orchestrations)]
-    return exact or by_name or published
+def _running(published: Sequence[PolicySources], name: str, version: str) -> Sequence[PolicySources]:
+    """Those who run this version of ``name``; of version "", which is not chosen yet, any of it."""
+    return [
+        sources
+        for sources in published
+        if any(name == known and version in ("", each) for known, each in sources.orchestrations)
+    ]
+
+
+def _may_be_replaced(chain: PolicyChain) -> bool:
+    """Whether what applies would give way to what the program that runs the orchestration may say."""
+    return chain.policy is not None and chain.applied.rank > PolicyKind.FILE_OVERRIDE.rank
+
+
+def _common_triggers(chains: Sequence[PolicyChain]) -> tuple[PruneTrigger, ...]:
+    return tuple(trigger for trigger in PruneTrigger if all(trigger in chain.triggers for chain in chains))

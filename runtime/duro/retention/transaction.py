@@ -161,8 +161,9 @@ def undone_range(sizes: Sequence[tuple[int, int, int]], *, origin: str, undone_a
 
 @lru_cache(maxsize=256)
 def rules_text(rules: tuple[PruneOptions, ...]) -> str:
-    """How the ledger names ``rules``: ``keep_last=3``; united ones with ``and``."""
-    return " and ".join(str(options) for options in rules)
+    """How the ledger names ``rules``: ``keep_last=3``; united ones with ``and``, the same whoever unites them: each
+    worker begins with its own, and equal prunes one after another are one range."""
+    return " and ".join(sorted(str(options) for options in rules))
 
 
 def _nothing_said(terms: PruneTerms) -> PolicyChain:

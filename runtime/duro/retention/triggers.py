@@ -82,7 +82,9 @@ def sweep_after_prune_ms(
         return now_ms
     if not result.remaining:
         return None
-    return now_ms if swept_at_ms is None else max(now_ms, swept_at_ms + _LOOK_AGAIN_MS + 10 * executions_max)
+    if swept_at_ms is None or swept_at_ms > now_ms:  # of a clock that was put back since
+        return now_ms
+    return max(now_ms, swept_at_ms + _LOOK_AGAIN_MS + 10 * executions_max)
 
 
 def _goes_on(result: PruneResult) -> bool:
@@ -102,7 +104,7 @@ def decide_in_sweep(
         nobody = PolicyOrigin(PolicyKind.NONE, "")
         return PruneDecision(rules=None, origin=nobody, trigger=trigger, why="no worker has published its policies")
     rules, why_not = united.rules, ""
-    due_at_ms = sweep_due_at_ms(united, last_sweep_at_ms)
+    due_at_ms = sweep_due_at_ms(united, last_sweep_at_ms, now_ms)
     if rules is None:
         why_not = united.why
     elif trigger not in united.triggers:
@@ -117,13 +119,16 @@ def decide_in_sweep(
     return PruneDecision(rules=decided, origin=united.origin, trigger=trigger, why=why_not or "due")
 
 
-def sweep_due_at_ms(united: UnitedPolicy, last_sweep_at_ms: int | None) -> int | None:
-    """When the next sweep is due, 0 if there was none yet; None: one of the policies has no interval."""
+def sweep_due_at_ms(united: UnitedPolicy, last_sweep_at_ms: int | None, now_ms: int) -> int | None:
+    """When the next sweep is due, 0 if there was none yet; None: one of the policies has no interval. A last one that
+    lies ahead is of a clock that was put back since, and says nothing."""
     intervals_s = [policy.interval_s for policy in united.policies or ()]
     longest_s = max((interval for interval in intervals_s if interval is not None), default=None)
     if longest_s is None or None in intervals_s:
         return None
-    return 0 if last_sweep_at_ms is None else last_sweep_at_ms + round(longest_s * 1000)
+    if last_sweep_at_ms is None or last_sweep_at_ms > now_ms:
+        return 0
+    return last_sweep_at_ms + round(longest_s * 1000)
 
 
 def rollout_paused_until_ms(first_seen_ms: Iterable[int], pause_s: float, cap_s: float) -> int | None:
