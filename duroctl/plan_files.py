@@ -53,6 +53,8 @@ def read_plan(file: str) -> PrunePlan:
     """Raises UsageError: the file cannot be read, or is no plan of a prune, or contradicts itself."""
     plan = _read(file, PLAN_SCHEMA, PrunePlan, "duroctl prune --plan-out writes one")
     for instance in plan.instances:
+        if not instance.rules and any(not item.verdict.keep for item in instance.items):
+            raise _contradiction(file, f"instance {_shown(instance.instance_id)} has executions that go, and no rules")
         for execution in (item.execution for item in instance.items):
             life = "" if execution.incarnation == instance.incarnation else " in another life"
             if life or execution.instance_id != instance.instance_id:

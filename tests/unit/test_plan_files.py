@@ -60,6 +60,11 @@ def removal_plan(instances_removed: int = 1) -> dict[str, Any]:
     return {"schema": "duroctl.removal_plan/1", **STATE, "items": [item], "totals": totals}
 
 
+def without_rules(rules: list[Any] | None) -> dict[str, Any]:
+    plan = prune_plan()
+    return plan | {"instances": [each | {"rules": rules} for each in plan["instances"]]}
+
+
 def written(directory: Path, document: dict[str, Any] | str) -> str:
     file = directory / "plan.json"
     file.write_text(document if isinstance(document, str) else json.dumps(document))
@@ -76,6 +81,8 @@ def test_a_plan_that_agrees_with_itself_is_read(tmp_path: Path) -> None:
     [
         (prune_plan(instance_id="b\n"), r"contradicts itself: instance 'a' has an execution of 'b\\n'"),
         (prune_plan(incarnation=2), "contradicts itself: instance 'a' has an execution of 'a' in another life"),
+        (without_rules([]), "contradicts itself: instance 'a' has executions that go, and no rules"),
+        (without_rules(None), "contradicts itself: instance 'a' has executions that go, and no rules"),
         (prune_plan(executions_removed=0), "contradicts itself: its totals remove 0 executions, and its items 1"),
         ("[" * 100_000, "is no plan: maximum recursion depth exceeded"),
         (json.dumps({"schema": "x" * 10_000}), r"is no plan: its schema is 'xxx.*\.\.\., not 'duroctl.prune_plan/1'"),
