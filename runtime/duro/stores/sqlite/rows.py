@@ -15,6 +15,15 @@ SQL_BYTES_MAX: Final = 16_000
 PARAMETERS_MAX: Final = 32_766
 """SQLite's own limit of bound values in one statement, at its default."""
 
+LONGER_RUN: Final = """
+ON CONFLICT (run_id, incarnation) WHERE run_id IS NOT NULL DO UPDATE SET
+  first_execution_id = min(first_execution_id, excluded.first_execution_id),
+  last_execution_id = max(last_execution_id, excluded.last_execution_id),
+  executions = executions + excluded.executions, events = events + excluded.events,
+  history_bytes = history_bytes + excluded.history_bytes, last_pruned_at_ms = excluded.last_pruned_at_ms
+"""
+"""The row that a run has in a ledger already is made longer: the end of an insert."""
+
 REMOVED_COLUMNS: Final = (
     *("incarnation", "instance_id", "name", "version", "status", "execution_id", "created_at_ms", "updated_at_ms"),
     *("completed_at_ms", "start_request_id", "custom_status", "turn_sequence", "last_commit_token", "lease_epoch"),

@@ -5,9 +5,9 @@ See ``sql`` for the rules that hold for them."""
 
 from typing import Final
 
+from duro.stores.sqlite.rows import LONGER_RUN as _LONGER_RUN
 from duro.stores.sqlite.rows import REMOVED_COLUMNS as _COLUMNS
 from duro.stores.sqlite.rows import Rows
-from duro.stores.sqlite.sql_pruning import or_made_longer
 
 # --- lineages ------------------------------------------------------------------------------------------------
 
@@ -167,13 +167,14 @@ UPDATE lineage SET parent_removed_at_ms = ?2 WHERE child_incarnation IN (
 """
 INSERT_REMOVALS: Final = Rows(
     "incarnation run first last executions events bytes rule origin trigger at_ms",
-    or_made_longer("""
+    f"""
 INSERT INTO ledger (incarnation, run_id, first_execution_id, last_execution_id, executions, events, history_bytes, rule,
   origin, trigger, first_pruned_at_ms, last_pruned_at_ms, sequence)
 SELECT incarnation, run, first, last, executions, events, bytes, rule, origin, trigger, at_ms, at_ms,
   (SELECT coalesce(max(sequence), 0) + 1 FROM ledger l WHERE l.incarnation = v.incarnation)
 FROM v WHERE incarnation NOT NULL
-"""),
+{_LONGER_RUN}
+""",
 )
 # The first and the last live execution of the instances ?1.
 LIVE_SPANS: Final = """

@@ -4,6 +4,7 @@
 
 from typing import Final
 
+from duro.stores.sqlite.rows import LONGER_RUN as _LONGER_RUN
 from duro.stores.sqlite.rows import Rows
 
 # Around the prunes of one turn, where a batch is written turn by turn.
@@ -161,27 +162,14 @@ INSERT_RANGE: Final = f"""
 INSERT INTO ledger (incarnation, sequence, run_id, {_RANGE})
 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)
 """
-
-
-def or_made_longer(insert: str) -> str:
-    """``insert`` of a run's row into the ledger; where it has one of the incarnation already, that is made longer."""
-    return f"""{insert}ON CONFLICT (run_id, incarnation) WHERE run_id IS NOT NULL DO UPDATE SET
-  first_execution_id = min(first_execution_id, excluded.first_execution_id),
-  last_execution_id = max(last_execution_id, excluded.last_execution_id),
-  executions = executions + excluded.executions, events = events + excluded.events,
-  history_bytes = history_bytes + excluded.history_bytes, last_pruned_at_ms = excluded.last_pruned_at_ms
-"""
-
-
 # The row of run ?2 in the ledger of incarnation ?1: made, or made longer. Answers with its executions.
-RECORD_RUN: Final = (
-    or_made_longer(f"""
+RECORD_RUN: Final = f"""
 INSERT INTO ledger (incarnation, run_id, {_RANGE}, sequence)
 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12,
   (SELECT coalesce(max(sequence), 0) + 1 FROM ledger WHERE incarnation = ?1))
-""")
-    + "RETURNING executions"
-)
+{_LONGER_RUN}
+RETURNING executions
+"""
 ADD_TO_RUN: Final = """
 INSERT INTO prune_runs (run_id, trigger, rule, origin, run_by, reason, started_at_ms, instances, executions, events,
   history_bytes, archive, host, duro_version, plan_hash)
