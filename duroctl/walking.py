@@ -17,7 +17,8 @@ _CHILDREN_A_CALL: Final = 1_000
 
 
 class Node(NamedTuple):
-    """One instance of a tree, parents before their children. ``child`` is its lineage, None for the root."""
+    """One instance of a tree, parents before their children. ``child`` is its lineage, None if it has none: only the
+    first node may be without."""
 
     depth: int
     record: InstanceRecord | ChildRecord
@@ -40,7 +41,7 @@ def walk_tree(client: "Client", instance_id: str, nodes_max: int, depth_max: int
         InstanceNotFoundError: there is no such instance.
     """
     nodes: list[Node] = []
-    waiting = [Node(0, client.get_instance(instance_id), None, True)]
+    waiting = [Node(0, client.get_instance(instance_id), client.get_lineage(instance_id).child, True)]
     cut = False
     while waiting:
         if nodes_max and len(nodes) == nodes_max:

@@ -30,7 +30,8 @@ def _label(node: Any) -> str:
     child: ChildRecord | None = node.child
     if child is None:
         return text
-    return f"{text}  [{', '.join(_marks(child))}]"
+    above = f"child of {visible_field(child.parent.instance_id)}, " if node.depth == 0 else ""
+    return f"{text}  [{above}{', '.join(_marks(child))}]"
 
 
 def _marks(child: ChildRecord) -> Iterator[str]:

@@ -142,6 +142,15 @@ def test_orphans_are_cleaned_up_and_brought_back(families: Cli) -> None:
     assert "keep    held:hold-" in kept.out
 
 
+def test_a_tree_that_begins_with_an_orphan_says_so(families: Cli) -> None:
+    first = families.on_terminal("instances", "tree", "done", width=120).out.splitlines()[0]
+    assert first == "done  Child 1.0.0  completed  [child of loop, exec 1 (pruned), ORPHAN: parent-continued]"
+    row = families("instances", "tree", "done").rows()[0]
+    assert (row["depth"], row["parent_instance_id"], row["orphan"]) == ("0", "loop", "parent-continued")
+    node = families("instances", "tree", "done", "-o", "json").json["nodes"][0]
+    assert (node["depth"], node["orphan"]) == (0, "parent-continued")
+
+
 def test_an_orphan_is_adopted_with_a_reason(families: Cli) -> None:
     refused(families, "orphans", "adopt", "busy", code=2)
     refused(families, "orphans", "adopt", "busy", "nobody", "--reason", "why", code=7)

@@ -202,10 +202,12 @@ def test_what_a_parent_leaves_when_it_ends(make_runtime: MakeRuntime, word: str)
 # --- the worst cases -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("killed", [False, True], ids=["stopped", "killed"])
 def test_what_continued_as_new_is_not_finished_while_its_successor_is_queued(
-    make_runtime: MakeRuntime, store: Store
+    make_runtime: MakeRuntime, store: Store, killed: bool
 ) -> None:
-    """A worker ended between continue-as-new and the next turn; then everything old is purged and cleaned up."""
+    """A worker ended between continue-as-new and the next turn; then everything old is purged and cleaned up. One that
+    was killed has its lease still, and never says another word."""
     registry = duro.Registry()
 
     @registry.orchestration(name="loop")
@@ -217,10 +219,11 @@ def test_what_continued_as_new_is_not_finished_while_its_successor_is_queued(
     from duro.testing.builders import continued_as_new, start_request
     from duro.testing.scripted import ScriptedWorker
 
-    worker = ScriptedWorker(store, orchestrations=[("loop", ""), ("loop", "1.0.0")])
+    worker = ScriptedWorker(store, orchestrations=[("loop", ""), ("loop", "1.0.0")], lease_ms=200)
     store.start_instances([start_request("eternal", "loop", input="3")])
-    worker.run(worker.take("eternal"), continued_as_new("0"))
-    store.release_worker(worker.worker_id)
+    worker.run(worker.take("eternal"), continued_as_new("0"), keep_lease=killed)
+    if not killed:
+        store.release_worker(worker.worker_id)
     client = duro.Client(store)
     assert client.purge_instances(NOW, grace_s=0).instances == 0
     assert client.cleanup_orphaned_instances(min_age=0, grace_s=0).instances == 0
@@ -243,6 +246,39 @@ def test_an_orphan_may_be_adopted_between_the_scan_and_the_removal(make_runtime:
         ("p.forgotten", "it is kept now: not-an-orphan:adopted")
     ]
     assert client.get_instance("p.forgotten").status == "completed"
+
+
+def test_a_child_spawned_between_the_scan_and_the_removal_protects_all_above_it(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from duro.model.status import ParentPolicy
+    from duro.testing.builders import child_scheduled, completed, continued_as_new, next_lease, start_request
+    from duro.testing.scripted import ScriptedWorker
+
+    worker = ScriptedWorker(store, lease_ms=10**9)
+    store.start_instances([start_request("loop")])
+    leased = worker.take("loop")
+    kept = next_lease(leased, worker.run(leased, child_scheduled("orphan"), keep_lease=True))
+    worker.run(kept, continued_as_new())
+    leases = {each.instance_id: each for each in worker.lease().instances}
+    leased = leases["orphan"]
+    alone = child_scheduled("below", on_parent_end=ParentPolicy.ABANDON)
+    worker.run(next_lease(leased, worker.run(leased, alone, keep_lease=True)), completed())
+    below = worker.take("below")
+    remove = store.remove
+
+    def removed_late(*arguments: Any, **fields: Any) -> Any:
+        monkeypatch.undo()
+        late = child_scheduled("late", on_parent_end=ParentPolicy.ABANDON)
+        worker.run(next_lease(below, worker.run(below, late, keep_lease=True)), completed())
+        return remove(*arguments, **fields)
+
+    monkeypatch.setattr(store, "remove", removed_late)
+    client = duro.Client(store)
+    assert client.cleanup_orphaned_instances(min_age=0, grace_s=0).instances == 0
+    assert {each.instance_id for each in client.list_instances().instances} == {"loop", "orphan", "below", "late"}
+    worker.run(worker.take("late"), completed())
+    assert client.cleanup_orphaned_instances(min_age=0, grace_s=0).instances == 3
 
 
 def test_an_id_used_again_starts_clean(make_runtime: MakeRuntime) -> None:

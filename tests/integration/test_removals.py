@@ -762,19 +762,28 @@ def test_a_plan_of_another_store_is_stale(store: Store, worker: ScriptedWorker, 
     assert store.dump() == before
 
 
-def test_an_orphan_that_ends_at_that_moment_is_not_counted_as_asked_to_end(
-    store: Store, worker: ScriptedWorker, client: duro.Client, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("what", ["ended", "adopted", "another life"])
+def test_what_becomes_of_an_orphan_in_the_moment_before_it_is_asked_to_end_counts(
+    store: Store, worker: ScriptedWorker, client: duro.Client, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
     leave(store, worker, "p", "c")
     ask = store.request_cancel
 
-    def ended_before(instance_id: str, *rest: str) -> object:
-        client.terminate(instance_id)
-        return ask(instance_id, *rest)
+    def too_late(instance_id: str, *rest: Any, **fields: Any) -> object:
+        monkeypatch.undo()
+        if what == "adopted":
+            client.adopt_instance(instance_id, reason="it is needed")
+        else:
+            client.terminate(instance_id)
+        if what == "another life":
+            client.purge_instances(duro.PurgeOptions(completed_before=10**14))
+            store.start_instances([start_request("c", request_id="again")])
+        return ask(instance_id, *rest, **fields)
 
-    monkeypatch.setattr(store, "request_cancel", ended_before)
+    monkeypatch.setattr(store, "request_cancel", too_late)
     assert client.cleanup_orphaned_instances(cancel_running=True, min_age=0).cancelled == ()
-    assert client.get_instance("c").status is duro.InstanceStatus.TERMINATED
+    assert cancel_reason(store, "c") is None
+    assert (client.get_instance("c").status is duro.InstanceStatus.TERMINATED) == (what == "ended")
 
 
 def test_on_a_full_disk_a_prune_goes_on_in_small_batches_in_the_room_that_can_be_made(

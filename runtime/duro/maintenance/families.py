@@ -10,6 +10,7 @@ import msgspec
 from duro.errors import (
     InstanceFinishedError,
     InstanceNotFoundError,
+    NotAnOrphanError,
     PolicyUnknownError,
     StalePlanError,
     UsageError,
@@ -255,8 +256,8 @@ def cleanup(
 
 
 def cancel(store: Store, instance_id: str, incarnation: int, rules: OrphanRules) -> bool:
-    """Ask an orphan that was found running to end, if at a second look it is still this life of it that runs, and
-    ``rules`` let it go. False: it may not be asked any more, or has been before."""
+    """Ask an orphan that was found running to end, if in the transaction that asks it is still this life of it that
+    runs, and ``rules`` let it go. False: it may not be asked any more, or has been before."""
     child = store.get_child(instance_id)
     if child is None or not may_be_asked_to_end(child, rules, store.now_ms()):
         return False
@@ -264,8 +265,9 @@ def cancel(store: Store, instance_id: str, incarnation: int, rules: OrphanRules)
     if record is None or record.incarnation != incarnation or record.cancel_reason is not None:
         return False
     try:
-        store.request_cancel(instance_id, "it is an orphan: nobody waits for it", f"orphan-{incarnation}")
-    except (InstanceNotFoundError, InstanceFinishedError):
+        reason = "it is an orphan: nobody waits for it"
+        store.request_cancel(instance_id, reason, f"orphan-{incarnation}", orphan=(incarnation, rules))
+    except (InstanceNotFoundError, InstanceFinishedError, NotAnOrphanError):
         return False
     return True
 

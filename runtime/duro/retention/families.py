@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Final
 
+from duro.errors import NotAnOrphanError
 from duro.model.families import (
     CLEANABLE_KINDS,
     Family,
@@ -253,6 +254,21 @@ def may_be_asked_to_end(child: ChildRecord, rules: OrphanRules, now_ms: int) -> 
     """Whether it has not ended, and is an orphan that ``rules`` let go."""
     kept = any(keeps for keeps, _ in _orphan_answers(child, rules, now_ms))
     return child.status not in FINAL_INSTANCE_STATUSES and not kept
+
+
+def check_asked(
+    child: ChildRecord | None, instance_id: str, asked: tuple[int, OrphanRules] | None, now_ms: int
+) -> None:
+    """Of a request to end ``child`` that is meant for one life of an orphan, if ``rules`` let it go.
+
+    Raises:
+        NotAnOrphanError: it is not that life, or none that may be asked.
+    """
+    if asked is None:
+        return
+    incarnation, rules = asked
+    if child is None or child.incarnation != incarnation or not may_be_asked_to_end(child, rules, now_ms):
+        raise NotAnOrphanError(f"instance {instance_id!r} is no running orphan that may go", hint="it is left as it is")
 
 
 def _orphan_answers(child: ChildRecord | None, rules: OrphanRules, now_ms: int) -> Iterator[tuple[bool, str]]:

@@ -94,6 +94,7 @@ from duro.model.checkup import CheckResult, Repair
 from duro.model.families import (
     Family,
     FinishedInstance,
+    OrphanRules,
     OrphanSearch,
     RemovalBatch,
     RemovalOutcome,
@@ -324,13 +325,15 @@ class Store(ABC):
         """
 
     @abstractmethod
-    def request_cancel(self, instance_id: str, reason: str, request_id: str) -> None:
+    def request_cancel(
+        self, instance_id: str, reason: str, request_id: str, *, orphan: tuple[int, OrphanRules] | None = None
+    ) -> None:
         """Record a cancel request on the instance, once: a second one is accepted, keeps the first reason and wakes
         nobody. The instance becomes ready. A repeat with the same request id does nothing, also when the instance has
-        finished since.
+        finished since. ``orphan``: only if it is still this incarnation, and an orphan that these rules let go.
 
         Raises:
-            InstanceNotFoundError, InstanceFinishedError: nothing was changed.
+            InstanceNotFoundError, InstanceFinishedError; NotAnOrphanError: it is none that may go. Nothing was changed.
         """
 
     @abstractmethod

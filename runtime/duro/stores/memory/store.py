@@ -29,6 +29,7 @@ from duro.errors import (
 )
 from duro.model.events import ActivityScheduled, ParentLink
 from duro.model.failure import INSTANCE_EXISTS, TERMINATED, FailureDetails
+from duro.model.families import OrphanRules
 from duro.model.limits import MAILBOX_EVENTS_MAX
 from duro.model.records import (
     ExecutionPage,
@@ -66,6 +67,7 @@ from duro.model.turns import (
     TurnOutcome,
 )
 from duro.model.unregistered import shown_unregistered
+from duro.retention.families import check_asked
 from duro.retention.parents import why_ended, word_for, words_of
 from duro.stores.base import Store, StoreDump
 from duro.stores.memory import rows
@@ -613,9 +615,14 @@ class MemoryStore(Archives, Pruning, Store):
                 instance.wake(now)
             self._changed()
 
-    def request_cancel(self, instance_id: str, reason: str, request_id: str) -> None:
+    def request_cancel(
+        self, instance_id: str, reason: str, request_id: str, *, orphan: tuple[int, OrphanRules] | None = None
+    ) -> None:
         with self._transaction() as now:
             instance = self._instance(instance_id)
+            lineage = instance.lineage
+            child = None if lineage is None else self._child(instance, lineage)
+            check_asked(child, instance_id, orphan, now)
             if request_id in instance.requests:
                 return
             _refuse_finished(instance)

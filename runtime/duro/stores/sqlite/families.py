@@ -13,6 +13,7 @@ from duro.model.families import (
     Family,
     FamilyMember,
     FinishedInstance,
+    OrphanRules,
     OrphanSearch,
     RemovalBatch,
     RemovalOutcome,
@@ -28,6 +29,7 @@ from duro.retention.families import (
     NOT_ADOPTABLE,
     NOTHING_THERE,
     SETTLED,
+    check_asked,
     newest_by,
     place_of,
     removal_outcome,
@@ -140,6 +142,13 @@ def adopt(transaction: Transaction, instance_id: str, by: str, reason: str) -> C
     adopted = get_child(transaction.connection, instance_id)
     assert adopted is not None
     return adopted
+
+
+def check_may_be_asked_to_end(
+    transaction: Transaction, instance_id: str, asked: tuple[int, OrphanRules] | None
+) -> None:
+    if asked is not None:
+        check_asked(get_child(transaction.connection, instance_id), instance_id, asked, transaction.now_ms)
 
 
 # --- families ------------------------------------------------------------------------------------------------

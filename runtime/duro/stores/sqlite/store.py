@@ -27,6 +27,7 @@ from duro.model.checkup import CheckResult, Repair
 from duro.model.families import (
     Family,
     FinishedInstance,
+    OrphanRules,
     OrphanSearch,
     RemovalBatch,
     RemovalOutcome,
@@ -425,8 +426,14 @@ class SqliteStore(Store):
     def raise_event(self, instance_id: str, name: str, data: str, request_id: str) -> None:
         self._write_work(lambda transaction: clients.raise_event(transaction, instance_id, name, data, request_id))
 
-    def request_cancel(self, instance_id: str, reason: str, request_id: str) -> None:
-        self._write(lambda transaction: clients.request_cancel(transaction, instance_id, reason, request_id))
+    def request_cancel(
+        self, instance_id: str, reason: str, request_id: str, *, orphan: tuple[int, OrphanRules] | None = None
+    ) -> None:
+        def write(transaction: Transaction) -> None:
+            families.check_may_be_asked_to_end(transaction, instance_id, orphan)
+            clients.request_cancel(transaction, instance_id, reason, request_id)
+
+        self._write(write)
 
     def terminate_instance(self, instance_id: str, reason: str, request_id: str = "") -> None:
         self._write(lambda transaction: clients.terminate(transaction, instance_id, reason, request_id))
