@@ -428,7 +428,7 @@ class Chronicle:
         if self._is_new(life, request_id):
             (life.events if name == WAITED_FOR.get(life.name) else life.unasked).append(data)
 
-    def _request_cancel(self, instance_id: str, _reason: str, request_id: str, _: Any) -> None:
+    def _request_cancel(self, instance_id: str, _reason: str, request_id: str, _: Any, **_only: Any) -> None:
         life = self.by_id[instance_id]
         if self._is_new(life, request_id):
             life.stopped = True
