@@ -119,6 +119,14 @@ def test_what_can_be_seen_of_an_archive_without_writing_to_it(
     assert unusable(store, new) == "it may not be written to"
 
 
+def test_a_directory_that_the_disk_does_not_tell_of_is_no_archive(store: MemoryStore, tmp_path: Path) -> None:
+    """``Path.is_dir`` raises what the system says of the path, but for the usual: a failing disk, a name too long."""
+    nowhere = tmp_path / ("x" * 300) / "new"
+    with pytest.raises(ArchiveUnavailableError, match="cannot be made: File name too long"):
+        usable_place(store, nowhere)
+    assert unusable(store, nowhere) == "it cannot be looked at: File name too long"
+
+
 def test_names_that_are_none_of_segments_name_nothing(store: MemoryStore, place: Path) -> None:
     marked_loops(store, str(place))
     Archiver(store, None).write_all()

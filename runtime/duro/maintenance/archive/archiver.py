@@ -82,9 +82,12 @@ def unusable(store: Store, path: Path) -> str:
             place.check_mounted()
             if not place.path.parent.is_dir():
                 return f"there is no directory {str(place.path.parent)!r}"
+        there = path if path.exists() else path.parent
     except ArchiveUnavailableError as error:
         return str(error)
-    return "" if os.access(path if path.exists() else path.parent, os.W_OK | os.X_OK) else "it may not be written to"
+    except OSError as error:
+        return f"it cannot be looked at: {error.strerror}"
+    return "" if os.access(there, os.W_OK | os.X_OK) else "it may not be written to"
 
 
 def _known(store: Store, place: ArchivePlace) -> str | None:

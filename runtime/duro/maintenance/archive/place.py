@@ -65,7 +65,7 @@ class ArchivePlace:
         """
         parent = self.path.parent
         hint = "name another directory"
-        if not parent.is_dir():
+        if not os.path.isdir(parent):  # noqa: PTH112 - what the disk has against it is said where it is made
             hint = f"make {parent} first: is it on a volume that is not mounted?"
         with self.errors("made", hint):
             self.disk.make_directory(self.path)
