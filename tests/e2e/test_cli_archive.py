@@ -140,11 +140,13 @@ def configured(cli: Cli, *, enabled: bool = True, directory: str = "arch", inter
 
 @contextlib.contextmanager
 def closed(directory: Path) -> Iterator[None]:
-    """An archive that cannot be written to, whoever tries: there is a directory in the place of its lock."""
-    (directory / "lock").unlink()
-    (directory / "lock").mkdir()
+    """An archive that takes no segment, whoever tries: there is a file in the place of the month's directory."""
+    (month,) = directory.glob("????-??")
+    aside = month.rename(directory.parent / "aside")
+    month.touch()
     yield
-    (directory / "lock").rmdir()
+    month.unlink()
+    aside.rename(month)
 
 
 # --- prune --archive -------------------------------------------------------------------------------------------------
@@ -264,6 +266,15 @@ def test_a_directory_that_cannot_be_an_archive_is_refused_before_anything_is_pru
     assert (loops.directory / "file").read_text() == "something else"
 
 
+def test_an_archive_that_cannot_be_written_to_is_refused_before_anything_is_pruned(archived: Cli) -> None:
+    """As on a file system that is mounted read-only: its marker can be read, its lock cannot be taken."""
+    lock = archived.directory / "arch" / "lock"
+    lock.unlink()
+    lock.mkdir()
+    said = refused(archived, "prune", "other", "--keep-last", "8", "--yes", "--now", "--archive", "arch", code=10)
+    assert "cannot be locked: Is a directory; see to the directory, or name another one" in said.err
+
+
 def test_no_link_inside_an_archive_is_followed_and_what_was_to_go_there_waits(archived: Cli) -> None:
     directory = archived.directory / "arch"
     month = segment_files(directory)[0].parent
@@ -302,7 +313,7 @@ def test_what_cannot_be_archived_stays_in_the_store_and_the_command_says_so(arch
         assert again.code == 3
         (outcome,) = again.json["archives"]
         assert (outcome["waiting"], outcome["histories"], outcome["directory"]) == (2, 0, str(directory))
-        assert "cannot be locked" in outcome["problem"]
+        assert "cannot be written: File exists" in outcome["problem"]
         assert archived("prune", "other", "--keep-last", "7", "--yes", "--now").code == 0
         assert (
             "2 executions wait to be archived; `duroctl archive write` does it now" in archived("archive", "list").err

@@ -163,6 +163,24 @@ class ArchivePlace:
             with contextlib.suppress(OSError):  # it is closed, whatever is said about it
                 os.close(descriptor)
 
+    def check_writable(self) -> None:
+        """See that a file can be written here, by writing one: what a file system lets one do, only it knows. Whoever
+        is writing meanwhile has seen to that.
+
+        Raises:
+            ArchiveUnavailableError: none can.
+        """
+        part = self.path / f".{_LOCK}.{os.getpid()}.part"
+        with self.locked(0) as mine, self.errors("written"):
+            if not mine:
+                return
+            try:
+                self.disk.unlink(part)
+                self.disk.create(part)
+                self._write(part, b"\n")
+            finally:
+                self.disk.unlink(part)
+
     def tidy(self) -> None:
         """Whoever writes: remove the unfinished files of those who were interrupted."""
         with self.errors("written"):
