@@ -84,7 +84,10 @@ _InstancesArgument = Annotated[
     ),
 ]
 _NameOption = Annotated[
-    str | None, typer.Option("--name", metavar="NAME", help="Of any instance of this orchestration.")
+    str | None,
+    typer.Option(
+        "--name", metavar="NAME", help="Of any instance of this orchestration.", autocompletion=orchestrations
+    ),
 ]
 _VersionOption = Annotated[str, typer.Option("--version", metavar="V", help="... that runs this version.")]
 
@@ -391,7 +394,8 @@ _PolicyOption = Annotated[
     typer.Option("--policy", metavar="FILE", help="A runtime_config.toml; by default the one here."),
 ]
 _OfNameOption = Annotated[
-    str | None, typer.Option("--name", metavar="GLOB", help="Only orchestrations with such a name.")
+    str | None,
+    typer.Option("--name", metavar="GLOB", help="Only orchestrations with such a name.", autocompletion=orchestrations),
 ]
 
 
