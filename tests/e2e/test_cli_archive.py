@@ -1164,6 +1164,17 @@ def test_the_ledger_says_where_a_run_kept_what_it_removed(archived: Cli) -> None
     assert archived("ledger", "show", kept["run_id"], "-o", "json").json == {"schema": "duroctl.prune_run/1", **kept}
     assert directory in archived("ledger", "show", kept["run_id"]).out
     assert "archive " not in archived("ledger", "show", plain["run_id"]).out
+    assert "\nremoved  1 execution of 1 instance, " in archived("ledger", "show", plain["run_id"]).out
+
+
+def test_the_ledger_says_of_undos_and_restores_that_they_brought_back(archived: Cli) -> None:
+    assert archived("prune", "other", "--keep-last", "9", "--yes").code == 0
+    assert archived("prune", "undo", "other").code == 0
+    assert archived("archive", "restore", "queue-1/1").code == 0
+    for run_id in archived("ledger", "list", "-o", "ids").lines[:2]:
+        said = archived("ledger", "show", run_id).out
+        assert "\nreturned 1 execution of 1 instance, " in said
+        assert "removed" not in said
 
 
 def test_what_went_into_an_archive_is_not_called_gone(archived: Cli) -> None:
