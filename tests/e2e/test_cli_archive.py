@@ -1177,13 +1177,25 @@ def test_the_ledger_says_of_undos_and_restores_that_they_brought_back(archived: 
         assert "removed" not in said
 
 
+def test_what_cannot_be_read_of_an_archive_any_more_is_told_of_with_what_says_why(archived: Cli) -> None:
+    directory = archived.directory / "arch"
+    for segment in segment_files(directory):
+        segment.write_bytes(b"")
+    (directory / "catalogue.db").unlink()
+    gone = archived("history", "show", "queue-1/3")
+    assert (gone.code, gone.out) == (8, "")
+    verify = f"duroctl archive verify --archive {directory}"
+    assert gone.err.endswith(f"; `{verify}` says why if not\n")
+    assert archived(*verify.split()[1:]).code == 9
+
+
 def test_what_went_into_an_archive_is_not_called_gone(archived: Cli) -> None:
     """Where the store cannot bring it back any more, what is said names what can."""
     restore = f"`duroctl archive restore queue-1/3 --archive {archived.directory / 'arch'}`"
     for command in (("prune", "queue-1/3", "--dry-run"), ("holds", "add", "queue-1/3", "--reason", "x")):
         refused = archived(*command)
         assert (refused.code, refused.out) == (8, "")
-        assert f"its history went into an archive, and {restore} brings it back" in refused.err
+        assert f"its history went into an archive, and {restore} brings it back; `duroctl archive verify" in refused.err
     undone = archived("prune", "undo", "queue-1")
     assert undone.lines[-1].endswith(
         "had been reclaimed and come back from an archive alone: `duroctl archive list`, `duroctl archive restore`"
