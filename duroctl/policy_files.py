@@ -132,12 +132,12 @@ def change_in_editor(session: "Session", *, yes: bool) -> None:
             raise
         problem = error.problems[0]
         raise SettingsError([problem._replace(hint=f"{problem.hint}; {kept}"), *error.problems[1:]]) from error
-    except DuroError as error:
+    except (DuroError, KeyboardInterrupt):
         if copy.read_bytes() == before:
             shutil.rmtree(directory)
         else:
             session.note(kept)
-        raise error
+        raise
     shutil.rmtree(directory)
 
 

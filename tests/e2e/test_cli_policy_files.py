@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import stat
 import time
 from pathlib import Path
@@ -163,6 +164,18 @@ def test_an_edit_with_an_error_is_opened_again_at_its_line(configured: Cli) -> N
     log = (configured.directory / "editor.log").read_text().splitlines()
     assert [line.split()[0] for line in log][1] == "+9"
     assert text(configured) == TEXT.replace("keep_last = 8", "keep_last = 9")
+
+
+@pytest.mark.parametrize("script", ["", 'sed -i "s/= 8/= 0/" "$last"; '])
+def test_an_interrupt_says_where_an_edit_is_kept_if_there_is_one(configured: Cli, script: str) -> None:
+    done = configured("policy", "edit", EDITOR=editor(configured, "ed", script + "kill -INT $PPID; sleep 0.2"))
+    assert (done.code, text(configured)) == (130, TEXT)
+    if not script:
+        assert done.err == ""
+        return
+    kept = Path(done.err.removeprefix("duroctl: your edit is kept in ").strip())
+    assert "keep_last = 0" in kept.read_text()
+    shutil.rmtree(kept.parent)
 
 
 def test_an_edit_with_an_error_is_kept_where_nobody_can_be_asked(configured: Cli) -> None:
