@@ -243,7 +243,7 @@ def test_a_stale_plan_or_one_of_another_store_is_refused_before_an_archive_is_ma
         ("full", 10, "is neither empty nor an archive; give an archive a directory alone"),
         ("no/such/arch", 10, "cannot be made: No such file or directory; make {}/no/such first: is it on a volume"),
         ("file/arch", 10, "cannot be made: Not a directory"),
-        ("link", 10, "cannot be made: File exists"),
+        ("link", 10, "link' is a symbolic link; name the directory that it leads to"),
         ("newer", 10, "is an archive of another version ('duro.archive/2'); use the duro that made it"),
         ("", 2, "an archive is a directory, not ''"),
     ],

@@ -67,6 +67,10 @@ class ArchivePlace:
         hint = "name another directory"
         if not parent.is_dir():
             hint = f"make {parent} first: is it on a volume that is not mounted?"
+        if self.path.is_symlink():
+            raise ArchiveUnavailableError(
+                f"archive {str(self.path)!r} is a symbolic link", hint="name the directory that it leads to"
+            )
         with self.errors("made", hint):
             self.disk.make_directory(self.path)
             if not os.path.lexists(self.path / _MARKER):
