@@ -97,8 +97,11 @@ def change_by_options(
         raise
     if after == before:
         session.note(visible_field(f"{file}: {unchanged}"))
+        print_change(session, _change(file, [], None))
         return
-    _save(session, path, before, after, dry_run=dry_run, yes=yes)
+    change = _save(session, path, before, after, dry_run=dry_run, yes=yes)
+    if not dry_run:
+        print_change(session, change)
 
 
 def change_in_editor(session: "Session", *, yes: bool) -> None:
@@ -129,12 +132,12 @@ def change_in_editor(session: "Session", *, yes: bool) -> None:
             raise
         problem = error.problems[0]
         raise SettingsError([problem._replace(hint=f"{problem.hint}; {kept}"), *error.problems[1:]]) from error
-    except DuroError as error:
+    except (DuroError, KeyboardInterrupt):
         if copy.read_bytes() == before:
             shutil.rmtree(directory)
         else:
             session.note(kept)
-        raise error
+        raise
     shutil.rmtree(directory)
 
 
@@ -255,16 +258,16 @@ def at_line(editor: str, file: Path, line: int, column: int) -> list[str]:
     return [str(file)]
 
 
-def _save(session: "Session", path: Path, before: bytes, after: bytes, *, dry_run: bool, yes: bool) -> None:
-    """Show the change and, if it lets more go, ask; then replace the file, unless it changed meanwhile."""
+def _save(session: "Session", path: Path, before: bytes, after: bytes, *, dry_run: bool, yes: bool) -> dict[str, Any]:
+    """Show the change and, if it lets more go, ask; then replace the file, unless it changed meanwhile. The change."""
     file = str(path)
     simulated = _simulated(session, before, after, file)
     diff = [*_diff(before, after, file)]
     shown = [*diff, *(() if simulated is None else change_lines(simulated))]
+    change = _change(file, diff, simulated)
     if dry_run:
-        simulation = None if simulated is None else simulation_json(simulated)
-        show_change(session, {"file": file, "diff": diff, "simulation": simulation}, shown)
-        return
+        show_change(session, change, shown)
+        return change
     if simulated is not None and simulated.removes_more and not yes:
         session.confirm("Save it?", shown, more_text(simulated))
 
@@ -283,6 +286,17 @@ def _save(session: "Session", path: Path, before: bytes, after: bytes, *, dry_ru
         for line in shown:
             write_line(sys.stderr, line)
     session.note(visible_field(f"{file}: saved; workers that watch it apply it within seconds"))
+    return change
+
+
+def _change(file: str, diff: list[str], simulated: "PolicySimulation | None") -> dict[str, Any]:
+    return {"file": file, "diff": diff, "simulation": None if simulated is None else simulation_json(simulated)}
+
+
+def print_change(session: "Session", document: dict[str, Any]) -> None:
+    """What was changed, for whoever asked for a document; people are told on standard error."""
+    if session.output.format in ("json", "jsonl"):
+        session.output.json({"schema": CHANGE_SCHEMA, **document})
 
 
 def show_change(session: "Session", document: dict[str, Any], lines: list[str]) -> None:
@@ -293,7 +307,7 @@ def show_change(session: "Session", document: dict[str, Any], lines: list[str]) 
     """
     match session.output.format:
         case "json" | "jsonl":
-            session.output.json({"schema": CHANGE_SCHEMA, **document})
+            print_change(session, document)
         case "table":
             session.output.lines(lines)
         case format:

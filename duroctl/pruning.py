@@ -225,3 +225,17 @@ def interruptible() -> Iterator[list[int]]:
         yield came
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def tidy_when_terminated() -> Iterator[None]:
+    """Whoever is told to end (SIGTERM) removes what it has half written first, as with Ctrl-C."""
+
+    def end(number: int, _frame: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

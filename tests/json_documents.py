@@ -926,11 +926,11 @@ _REMOVE: Final = (
     ),
     one(
         "duroctl.policy_change/1",
-        "What a change of a policy would do: of a file, or of one instance",
-        ("policy set --dry-run", "policy unset --dry-run"),
+        "What a change of a policy did, or would do: of a file, or of one instance",
+        ("policy set", "policy unset"),
         {
-            "file?": text("The file that would be changed"),
-            "diff?": each(text("A line"), "Its lines before and after, as a unified diff"),
+            "file?": text("The file"),
+            "diff?": each(text("A line"), "Its lines before and after, as a unified diff; empty: it says so already"),
             "simulation?": maybe(
                 record(
                     {
@@ -955,11 +955,13 @@ _REMOVE: Final = (
                         "purgeable_then": count("Whole instances that may go after the change"),
                         "loosened": each(text("A sentence"), "What else is removed, or no longer kept"),
                     },
-                    "What the change lets go at once; null: there is no store",
+                    "What the change lets go at once; null: there is no store, or no change",
                 )
             ),
-            "instance_id?": text("The instance whose own policy would be changed"),
+            "instance_id?": text("The instance whose own policy it is"),
             "policy?": maybe(text("Its own policy then; null: none")),
+            "now?": shared("removable", "What of the instance may go now"),
+            "then?": shared("removable", "What of it may go after the change"),
         },
     ),
     of_records(

@@ -25,10 +25,10 @@ def export(session: Session, to: _ToOption, name: NameOption = None, no_events: 
     docs/operating.md describes them. Histories hold inputs and results: the file is readable by its owner only.
     """
     from duro.maintenance.exporting import ExportResult
-    from duroctl.pruning import progress_bar
+    from duroctl.pruning import progress_bar, tidy_when_terminated
     from duroctl.render.space import EXPORTED, export_lines
 
-    with session.client(read_only=True) as client:
+    with tidy_when_terminated(), session.client(read_only=True) as client:
         info = client.info()
         with progress_bar(session, info.instances, "exporting") as advance:
 

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from duroctl.completing import holds, instance_ids
+from duroctl.completing import holds, instance_ids, orchestrations
 from duroctl.options import command, new_group
 from duroctl.removal_options import ExecutionOption, WholeOption
 from duroctl.session import Session
@@ -25,7 +25,10 @@ _TargetArgument = Annotated[
     ),
 ]
 _NameOption = Annotated[
-    str | None, typer.Option("--name", metavar="GLOB", help="Everything of orchestrations with such a name.")
+    str | None,
+    typer.Option(
+        "--name", metavar="GLOB", help="Everything of orchestrations with such a name.", autocompletion=orchestrations
+    ),
 ]
 _VersionOption = Annotated[str | None, typer.Option("--version", metavar="V", help="Executions of this version.")]
 _ReasonOption = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why, for whoever finds it in a year.")]

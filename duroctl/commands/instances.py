@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from duroctl.completing import instance_ids
+from duroctl.completing import instance_ids, orchestrations
 from duroctl.options import CursorOption, LimitOption, command, new_group
 from duroctl.removal_options import (
     AllOption,
@@ -40,7 +40,10 @@ StatusOption = Annotated[
         "work, and stuck). May be repeated.",
     ),
 ]
-NameOption = Annotated[str | None, typer.Option("--name", metavar="NAME", help="Only of this orchestration.")]
+NameOption = Annotated[
+    str | None,
+    typer.Option("--name", metavar="NAME", help="Only of this orchestration.", autocompletion=orchestrations),
+]
 IdsArgument = Annotated[
     list[str],
     typer.Argument(

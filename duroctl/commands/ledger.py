@@ -36,7 +36,8 @@ def list_runs(session: Session, limit: LimitOption = "100") -> None:
 def show(session: Session, instance: _InstanceArgument) -> None:
     """Show the ledger of an instance, the oldest first: one row a manual run, few rows for everything automatic.
 
-    Of a run (an id of `ledger list`): who made it, where, with which rules, of which plan, and what it removed.
+    Of a run (an id of `ledger list`): who made it, where, with which rules, of which plan, and what it removed
+    or brought back.
     """
     from duro.errors import InstanceNotFoundError, InstanceRemovedError
     from duroctl.archives import archive_told

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from duroctl.completing import instance_ids
+from duroctl.completing import instance_ids, orchestrations
 from duroctl.options import CursorOption, LimitOption, command, new_group
 from duroctl.removal_options import (
     ApplyOption,
@@ -45,7 +45,10 @@ _ParentOption = Annotated[
     ),
 ]
 _NameOption = Annotated[
-    str | None, typer.Option("--name", metavar="GLOB", help="Only of orchestrations with such a name.")
+    str | None,
+    typer.Option(
+        "--name", metavar="GLOB", help="Only of orchestrations with such a name.", autocompletion=orchestrations
+    ),
 ]
 _AllOption = Annotated[bool, typer.Option("--all", help="All orphans of the store.")]
 _MinAgeOption = Annotated[

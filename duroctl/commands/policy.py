@@ -84,7 +84,10 @@ _InstancesArgument = Annotated[
     ),
 ]
 _NameOption = Annotated[
-    str | None, typer.Option("--name", metavar="NAME", help="Of any instance of this orchestration.")
+    str | None,
+    typer.Option(
+        "--name", metavar="NAME", help="Of any instance of this orchestration.", autocompletion=orchestrations
+    ),
 ]
 _VersionOption = Annotated[str, typer.Option("--version", metavar="V", help="... that runs this version.")]
 
@@ -312,8 +315,8 @@ def _set_of_instance(
     """``table`` None: it has no policy of its own any more."""
     from duro.model.retention import AutoPrune
     from duroctl.parsing import parse_duration
-    from duroctl.policy_files import show_change
-    from duroctl.render.simulation import instance_line
+    from duroctl.policy_files import print_change, show_change
+    from duroctl.render.simulation import instance_json, instance_line
     from duroctl.render.text import visible_field
 
     policy: AutoPrune | Literal["never"] | None = None
@@ -327,19 +330,21 @@ def _set_of_instance(
     with session.client(read_only=dry_run) as client:
         simulated = client.simulate_instance_policy(instance, policy)
         impact = instance_line(instance, simulated)
+        said = None if policy is None else str(policy)
+        document = {"instance_id": instance, "policy": said, **instance_json(simulated)}
         if dry_run:
-            would = "have no policy of its own" if policy is None else f"be pruned by {policy}"
-            document = {"instance_id": instance, "policy": None if policy is None else str(policy)}
-            show_change(session, document, [visible_field(f"{instance} would {would}"), impact])
+            would = {"never": "never be pruned automatically", None: "have no policy of its own"}
+            told = would.get(said, f"be pruned by {said}")
+            show_change(session, document, [visible_field(f"{instance} would {told}"), impact])
             return
         more = simulated.then.executions - simulated.now.executions
         if more > 0 and not yes:
             session.confirm("Set it?", [impact], f"this lets {more:,} more executions go")
         client.set_instance_policy(instance, policy)
     says = {"never": "is never pruned automatically", None: "has no policy of its own"}
-    told = says[policy] if policy is None or isinstance(policy, str) else f"is pruned by {policy}"
-    session.note(visible_field(f"{instance} {told}"))
+    session.note(visible_field(f"{instance} {says.get(said, f'is pruned by {said}')}"))
     session.note(impact)
+    print_change(session, document)
 
 
 @command(
@@ -391,7 +396,8 @@ _PolicyOption = Annotated[
     typer.Option("--policy", metavar="FILE", help="A runtime_config.toml; by default the one here."),
 ]
 _OfNameOption = Annotated[
-    str | None, typer.Option("--name", metavar="GLOB", help="Only orchestrations with such a name.")
+    str | None,
+    typer.Option("--name", metavar="GLOB", help="Only orchestrations with such a name.", autocompletion=orchestrations),
 ]
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from duro.model.archive import CONFIGURED
+from duro.model.ledger import UNDO
 from duro.model.removal import LedgerEntry, PruneRun
 from duroctl.render.tables import Column, View
 from duroctl.render.text import visible_field
@@ -76,7 +77,8 @@ RUN: Final = RUNS._replace(schema="duroctl.prune_run/1", field="run")
 
 
 def run_lines(run: PruneRun) -> Iterator[str]:
-    """A run in words: what it was, who made it, where and why, and what it removed."""
+    """A run in words: what it was, who made it, where and why, and what it removed or brought back."""
+    done = "returned" if run.trigger == UNDO else "removed"
     said = {
         "run": f"{run.run_id} ({run.trigger})",
         "when": iso(run.started_at_ms),
@@ -87,7 +89,7 @@ def run_lines(run: PruneRun) -> Iterator[str]:
         "said by": run.origin,
         "plan": run.source.plan_hash,
         "archive": "the configured one" if run.archive == CONFIGURED else run.archive,
-        "removed": f"{counted(run.executions, 'execution')} of {counted(run.instances, 'instance')}, "
+        done: f"{counted(run.executions, 'execution')} of {counted(run.instances, 'instance')}, "
         f"{counted(run.events, 'event')}, "
         f"{size(run.history_bytes)}",
     }

@@ -47,6 +47,10 @@ def instance_line(instance_id: str, simulated: InstanceSimulation) -> str:
     return visible_field(f"{instance_id}: {now} may go now, {then} after the change")
 
 
+def instance_json(simulated: InstanceSimulation) -> dict[str, Any]:
+    return {"now": msgspec.to_builtins(simulated.now), "then": msgspec.to_builtins(simulated.then)}
+
+
 def total_line(simulation: PolicySimulation) -> str:
     events = counted(simulation.then.events, "event")
     return visible_field(

@@ -140,11 +140,13 @@ def configured(cli: Cli, *, enabled: bool = True, directory: str = "arch", inter
 
 @contextlib.contextmanager
 def closed(directory: Path) -> Iterator[None]:
-    """An archive that cannot be written to, whoever tries: there is a directory in the place of its lock."""
-    (directory / "lock").unlink()
-    (directory / "lock").mkdir()
+    """An archive that takes no segment, whoever tries: there is a file in the place of the month's directory."""
+    (month,) = directory.glob("????-??")
+    aside = month.rename(directory.parent / "aside")
+    month.touch()
     yield
-    (directory / "lock").rmdir()
+    month.unlink()
+    aside.rename(month)
 
 
 # --- prune --archive -------------------------------------------------------------------------------------------------
@@ -241,7 +243,7 @@ def test_a_stale_plan_or_one_of_another_store_is_refused_before_an_archive_is_ma
         ("full", 10, "is neither empty nor an archive; give an archive a directory alone"),
         ("no/such/arch", 10, "cannot be made: No such file or directory; make {}/no/such first: is it on a volume"),
         ("file/arch", 10, "cannot be made: Not a directory"),
-        ("link", 10, "cannot be made: File exists"),
+        ("link", 10, "link' is a symbolic link; name the directory that it leads to"),
         ("newer", 10, "is an archive of another version ('duro.archive/2'); use the duro that made it"),
         ("", 2, "an archive is a directory, not ''"),
     ],
@@ -262,6 +264,15 @@ def test_a_directory_that_cannot_be_an_archive_is_refused_before_anything_is_pru
     assert said.format(loops.directory) in told
     assert os.listdir(loops.directory / "real") == []  # noqa: PTH208 - names
     assert (loops.directory / "file").read_text() == "something else"
+
+
+def test_an_archive_that_cannot_be_written_to_is_refused_before_anything_is_pruned(archived: Cli) -> None:
+    """As on a file system that is mounted read-only: its marker can be read, its lock cannot be taken."""
+    lock = archived.directory / "arch" / "lock"
+    lock.unlink()
+    lock.mkdir()
+    said = refused(archived, "prune", "other", "--keep-last", "8", "--yes", "--now", "--archive", "arch", code=10)
+    assert "cannot be locked: Is a directory; see to the directory, or name another one" in said.err
 
 
 def test_no_link_inside_an_archive_is_followed_and_what_was_to_go_there_waits(archived: Cli) -> None:
@@ -302,7 +313,7 @@ def test_what_cannot_be_archived_stays_in_the_store_and_the_command_says_so(arch
         assert again.code == 3
         (outcome,) = again.json["archives"]
         assert (outcome["waiting"], outcome["histories"], outcome["directory"]) == (2, 0, str(directory))
-        assert "cannot be locked" in outcome["problem"]
+        assert "cannot be written: File exists" in outcome["problem"]
         assert archived("prune", "other", "--keep-last", "7", "--yes", "--now").code == 0
         assert (
             "2 executions wait to be archived; `duroctl archive write` does it now" in archived("archive", "list").err
@@ -1153,6 +1164,29 @@ def test_the_ledger_says_where_a_run_kept_what_it_removed(archived: Cli) -> None
     assert archived("ledger", "show", kept["run_id"], "-o", "json").json == {"schema": "duroctl.prune_run/1", **kept}
     assert directory in archived("ledger", "show", kept["run_id"]).out
     assert "archive " not in archived("ledger", "show", plain["run_id"]).out
+    assert "\nremoved  1 execution of 1 instance, " in archived("ledger", "show", plain["run_id"]).out
+
+
+def test_the_ledger_says_of_undos_and_restores_that_they_brought_back(archived: Cli) -> None:
+    assert archived("prune", "other", "--keep-last", "9", "--yes").code == 0
+    assert archived("prune", "undo", "other").code == 0
+    assert archived("archive", "restore", "queue-1/1").code == 0
+    for run_id in archived("ledger", "list", "-o", "ids").lines[:2]:
+        said = archived("ledger", "show", run_id).out
+        assert "\nreturned 1 execution of 1 instance, " in said
+        assert "removed" not in said
+
+
+def test_what_cannot_be_read_of_an_archive_any_more_is_told_of_with_what_says_why(archived: Cli) -> None:
+    directory = archived.directory / "arch"
+    for segment in segment_files(directory):
+        segment.write_bytes(b"")
+    (directory / "catalogue.db").unlink()
+    gone = archived("history", "show", "queue-1/3")
+    assert (gone.code, gone.out) == (8, "")
+    verify = f"duroctl archive verify --archive {directory}"
+    assert gone.err.endswith(f"; `{verify}` says why if not\n")
+    assert archived(*verify.split()[1:]).code == 9
 
 
 def test_what_went_into_an_archive_is_not_called_gone(archived: Cli) -> None:
@@ -1161,7 +1195,7 @@ def test_what_went_into_an_archive_is_not_called_gone(archived: Cli) -> None:
     for command in (("prune", "queue-1/3", "--dry-run"), ("holds", "add", "queue-1/3", "--reason", "x")):
         refused = archived(*command)
         assert (refused.code, refused.out) == (8, "")
-        assert f"its history went into an archive, and {restore} brings it back" in refused.err
+        assert f"its history went into an archive, and {restore} brings it back; `duroctl archive verify" in refused.err
     undone = archived("prune", "undo", "queue-1")
     assert undone.lines[-1].endswith(
         "had been reclaimed and come back from an archive alone: `duroctl archive list`, `duroctl archive restore`"

@@ -62,6 +62,18 @@ def test_orchestrations_holds_and_runs_are_proposed(store: Cli) -> None:
     names = proposed(store, "policy", "set", "")
     assert "unknown" in names
     assert proposed(store, "prune", "--name", "unk") == ["unknown"]
+    for words in (
+        ("instances", "list"),
+        ("instances", "purge"),
+        ("orphans", "list"),
+        ("orphans", "cleanup"),
+        ("holds", "add"),
+        ("policy", "explain"),
+        ("policy", "simulate"),
+        ("archive", "list"),
+        ("export",),
+    ):
+        assert proposed(store, *words, "--name", "unk") == ["unknown"], words
     with duro.Client(store.store) as client:
         hold = client.add_hold("greeting", reason="test")
         run = client.prune_executions("rounds/1", 1)

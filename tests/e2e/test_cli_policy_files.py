@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import stat
 import time
 from pathlib import Path
@@ -163,6 +164,18 @@ def test_an_edit_with_an_error_is_opened_again_at_its_line(configured: Cli) -> N
     log = (configured.directory / "editor.log").read_text().splitlines()
     assert [line.split()[0] for line in log][1] == "+9"
     assert text(configured) == TEXT.replace("keep_last = 8", "keep_last = 9")
+
+
+@pytest.mark.parametrize("script", ["", 'sed -i "s/= 8/= 0/" "$last"; '])
+def test_an_interrupt_says_where_an_edit_is_kept_if_there_is_one(configured: Cli, script: str) -> None:
+    done = configured("policy", "edit", EDITOR=editor(configured, "ed", script + "kill -INT $PPID; sleep 0.2"))
+    assert (done.code, text(configured)) == (130, TEXT)
+    if not script:
+        assert done.err == ""
+        return
+    kept = Path(done.err.removeprefix("duroctl: your edit is kept in ").strip())
+    assert "keep_last = 0" in kept.read_text()
+    shutil.rmtree(kept.parent)
 
 
 def test_an_edit_with_an_error_is_kept_where_nobody_can_be_asked(configured: Cli) -> None:
@@ -366,15 +379,32 @@ def test_a_policy_of_an_instance_that_lets_more_go_is_shown_and_asked_about(conf
     assert configured("policy", "unset", "--instance", "queue-1").code == 0
 
 
+def test_what_was_changed_is_a_document_with_json_output_too(configured: Cli) -> None:
+    for command in (
+        ("policy", "set", "Order", "--keep-last", "2"),
+        ("policy", "unset", "Order"),
+        ("policy", "set", "--instance", "queue-1", "--keep-last", "2"),
+        ("policy", "unset", "--instance", "queue-1"),
+    ):
+        would = configured(*command, "--dry-run", "-o", "json").json
+        assert configured(*command, "--yes", "-o", "json").json == would
+    again = configured("policy", "unset", "Order", "-o", "json")
+    assert again.json == {"schema": "duroctl.policy_change/1", "file": FILE, "diff": [], "simulation": None}
+    assert "it has no policy for Order" in again.err
+
+
 def test_a_dry_run_is_a_document_with_json_output_and_no_list(configured: Cli) -> None:
     shown = configured("policy", "set", "Order", "--keep-last", "2", "--dry-run", "-o", "json").json
     assert (shown["schema"], shown["file"]) == ("duroctl.policy_change/1", FILE)
     assert shown["diff"][-2:] == ["-keep_last = 8", "+keep_last = 2"]
     assert shown["simulation"]["then"]["executions"] > shown["simulation"]["now"]["executions"]
     one = configured("policy", "unset", "--instance", "queue-1", "--dry-run", "-o", "jsonl").json
-    assert one == {"schema": "duroctl.policy_change/1", "instance_id": "queue-1", "policy": None}
+    assert (one["schema"], one["instance_id"], one["policy"]) == ("duroctl.policy_change/1", "queue-1", None)
     two = configured("policy", "set", "--instance", "queue-1", "--keep-last", "2", "-n", "-o", "json").json
     assert (two["instance_id"], two["policy"]) == ("queue-1", "keep_last=2")
+    assert two["then"]["executions"] > two["now"]["executions"] == 0
+    never = configured("policy", "set", "--instance", "queue-1", "--never", "-n")
+    assert never.lines[0] == "queue-1 would never be pruned automatically"
     refused = configured("policy", "set", "Order", "--keep-last", "2", "--dry-run", "-o", "csv")
     assert (refused.code, refused.out) == (2, "")
     assert "--dry-run shows one change and does not go with -o csv; use -o json" in refused.err

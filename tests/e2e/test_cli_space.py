@@ -2,11 +2,17 @@
 
 import contextlib
 import os
+import signal
 import sqlite3
 import stat
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import pytest
+
 from duro.stores.opening import open_store
+from duroctl import pruning
+from duroctl.app import build
 from tests.e2e.cli_support import HOSTILE_NAME, Cli, fill
 
 
@@ -52,6 +58,36 @@ def test_a_backup_is_a_store_to_go_on_with(loops: Cli) -> None:
     again = loops("backup", "copy.db")
     assert (again.code, again.out) == (2, "")
     assert again.err == "duroctl: error: 'copy.db' is there already; choose another name, or remove it\n"
+
+
+@pytest.mark.parametrize("command", [("backup", "copy.db"), ("export", "--to", "copy.db")])
+def test_a_copy_that_is_terminated_leaves_nothing_behind(
+    loops: Cli, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
+) -> None:
+    written: list[set[str]] = []
+
+    @contextlib.contextmanager
+    def terminated(*_: object) -> Iterator[Callable[[int], None]]:
+        def advance(_done: int) -> None:
+            written.append(names(loops))
+            os.kill(os.getpid(), signal.SIGTERM)
+
+        yield advance
+
+    monkeypatch.setattr(pruning, "progress_bar", terminated)
+    monkeypatch.chdir(loops.directory)
+    before = names(loops)
+    handler = signal.getsignal(signal.SIGTERM)
+    with (
+        pytest.raises(SystemExit) as ended,
+        build().make_context("duroctl", ["--store", f"sqlite:///{loops.store}", *command]) as context,
+    ):
+        context.command.invoke(context)
+    assert ended.value.code == 143
+    assert len(written) == 1
+    assert f".copy.db.{os.getpid()}.part" in written[0]
+    assert names(loops) == before
+    assert signal.getsignal(signal.SIGTERM) == handler
 
 
 def test_a_url_in_place_of_a_new_file_is_refused_with_what_to_write(loops: Cli) -> None:

@@ -36,7 +36,7 @@ from duro.testing.builders import completed, prune_batch, removal_batch, start_r
 from duro.testing.clock import ManualClock
 from duro.testing.invariants import check_invariants
 from duro.testing.scripted import ScriptedWorker
-from tests.support.archives import histories, kept, marked_loops
+from tests.support.archives import FailingDisk, full, histories, kept, marked_loops, read_only
 from tests.support.pruning import Loops
 
 ALL = InstanceFilter()
@@ -125,6 +125,21 @@ def test_a_directory_that_the_disk_does_not_tell_of_is_no_archive(store: MemoryS
     with pytest.raises(ArchiveUnavailableError, match="cannot be made: File name too long"):
         usable_place(store, nowhere)
     assert unusable(store, nowhere) == "it cannot be looked at: File name too long"
+
+
+@pytest.mark.parametrize("failure", [full, read_only])
+def test_a_file_system_that_takes_no_file_is_found_by_writing_one(
+    store: MemoryStore, place: Path, failure: Callable[[], OSError]
+) -> None:
+    usable_place(store, place).check_writable()
+    before = sorted(os.listdir(place))  # noqa: PTH208 - names
+    for at in range(3):
+        found = ArchivePlace(place, FailingDisk(at, failure, once=True))
+        with pytest.raises(ArchiveUnavailableError, match=f"cannot be written: {failure().strerror}"):
+            found.check_writable()
+        assert sorted(os.listdir(place)) == before  # noqa: PTH208 - names
+    with ArchivePlace(place).locked(0.0):  # whoever holds it writes there
+        ArchivePlace(place, FailingDisk(0, failure)).check_writable()
 
 
 def test_names_that_are_none_of_segments_name_nothing(store: MemoryStore, place: Path) -> None:

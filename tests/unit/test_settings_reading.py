@@ -41,6 +41,16 @@ def _problems(text: str | bytes) -> list[str]:
     return [str(problem) for problem in caught.value.problems]
 
 
+def test_a_wrong_value_hides_no_other_error_of_its_table() -> None:
+    assert len(_problems("[archive]\nenabled = true\nlevel = 99\n")) == 2
+    wrong = _problems('[pruning.default]\nkeep_versions = 0\ninterval = "1"\n')
+    assert ["keep_last_per_version, which is not given" in each for each in wrong].count(True) == 1
+    assert len(wrong) == 3
+    for misled in ("keep_lsat = 3", "never = false\nkeep_last = 1"):
+        assert len(_problems(f'[pruning.overrides."a"]\n{misled}\n')) == 1
+    assert len(_problems('[pruning.rollout]\npause = 7\ncap = "1s"\n')) == 1
+
+
 def test_an_empty_file_has_the_defaults() -> None:
     pruning = PruningSettings(
         enabled=True,

@@ -37,7 +37,7 @@ class Archiving:
         if self.archive not in (None, CONFIGURED):
             from duro.maintenance.archive.archiver import usable_place
 
-            usable_place(store, Path(self.archive or ""))
+            usable_place(store, Path(self.archive or "")).check_writable()
 
     def follow(self, policies: ConfiguredPolicies) -> None:
         """Something else is said since. An archive that is switched on takes what is marked from now on; what goes into

@@ -74,5 +74,6 @@ def _hint(pruned: PrunedExecution, now_ms: int) -> str:
 
             where = "" if entry.run.archive == CONFIGURED else f" --archive {shlex.quote(entry.run.archive)}"
             again = f"`duroctl archive restore {pruned.instance_id}/{pruned.execution_id}{where}`"
-            return f"its history went into an archive, and {again} brings it back"
+            unread = f"`duroctl archive verify{where}` says why if not"
+            return f"its history went into an archive, and {again} brings it back; {unread}"
     return "its history is gone from the store"

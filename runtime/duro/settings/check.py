@@ -62,6 +62,7 @@ def _escape(found: re.Match[str]) -> str:
 
 def _check_table(section: Section, table: Mapping[str, Any], path: Path, findings: list[Finding]) -> dict[str, Any]:
     before = len(findings)
+    known = True
     fields = {field.name: field for field in section.fields}
     sections = {child.name: child for child in section.sections}
     values: dict[str, Any] = {
@@ -79,19 +80,21 @@ def _check_table(section: Section, table: Mapping[str, Any], path: Path, finding
         elif key in sections:
             values[key] = _check_section(sections[key], value, here, findings)
         else:
+            known = False
             findings.append(_unknown(section, path, key))
     for name, child in sections.items():
         if name not in table and not child.optional:
             values[name] = _check_section(child, {}, (*path, name), [])
-    if len(findings) == before:
-        findings.extend(_placed(conflict, path) for conflict in _conflicts(section, table))
+    if known:  # else a key may be what is missing, misspelt
+        right = len(findings) == before
+        findings.extend(_placed(conflict, path) for conflict in _conflicts(section, table, right=right))
     return values
 
 
-def _conflicts(section: Section, table: Mapping[str, Any]) -> Iterator[Conflict]:
-    """Keys of ``table`` that do not go together."""
-    if section.alone in table:
-        for key in table:
+def _conflicts(section: Section, table: Mapping[str, Any], *, right: bool) -> Iterator[Conflict]:
+    """Keys of ``table`` that do not go together. ``right``: every value is what its key takes."""
+    if section.alone is not None and section.alone in table:
+        for key in table if table[section.alone] is True else ():
             if key != section.alone:
                 yield Conflict(key, f"{key} does not go with {section.alone} = true", "remove one of them")
         return
@@ -107,7 +110,7 @@ def _conflicts(section: Section, table: Mapping[str, Any]) -> Iterator[Conflict]
     if section.if_true and table.get(section.if_true[0]) is True and section.if_true[1] not in table:
         first, second = section.if_true
         yield Conflict(first, f"{first} = true goes with {second}, which is not given", f"give {second} too")
-    if section.conflicts:
+    if section.conflicts and right:
         yield from section.conflicts(table)
 
 

@@ -66,7 +66,7 @@ class Section(NamedTuple):
     Which keys go together: at least one of ``requires_one_of``; ``alone`` with no other, and then it is enough; the
     first of each pair of ``needs`` with the second; where the first of ``if_true`` is true, with the second; never both
     of ``not_both``. ``conflicts`` finds what cannot be said so. These are looked at when all keys of the table are
-    right by themselves. ``redirects`` are keys that people try
+    known, ``conflicts`` when they are right by themselves, too. ``redirects`` are keys that people try
     and that are refused with a message and a hint of their own.
     """
 

@@ -67,6 +67,10 @@ class ArchivePlace:
         hint = "name another directory"
         if not os.path.isdir(parent):  # noqa: PTH112 - what the disk has against it is said where it is made
             hint = f"make {parent} first: is it on a volume that is not mounted?"
+        if self.path.is_symlink():
+            raise ArchiveUnavailableError(
+                f"archive {str(self.path)!r} is a symbolic link", hint="name the directory that it leads to"
+            )
         with self.errors("made", hint):
             self.disk.make_directory(self.path)
             if not os.path.lexists(self.path / _MARKER):
@@ -162,6 +166,24 @@ class ArchivePlace:
         finally:
             with contextlib.suppress(OSError):  # it is closed, whatever is said about it
                 os.close(descriptor)
+
+    def check_writable(self) -> None:
+        """See that a file can be written here, by writing one: what a file system lets one do, only it knows. Whoever
+        is writing meanwhile has seen to that.
+
+        Raises:
+            ArchiveUnavailableError: none can.
+        """
+        part = self.path / f".{_LOCK}.{os.getpid()}.part"
+        with self.locked(0) as mine, self.errors("written"):
+            if not mine:
+                return
+            try:
+                self.disk.unlink(part)
+                self.disk.create(part)
+                self._write(part, b"\n")
+            finally:
+                self.disk.unlink(part)
 
     def tidy(self) -> None:
         """Whoever writes: remove the unfinished files of those who were interrupted."""
