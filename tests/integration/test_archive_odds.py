@@ -117,6 +117,16 @@ def test_what_can_be_seen_of_an_archive_without_writing_to_it(
     assert unusable(store, new) == ""
     monkeypatch.setattr(os, "access", lambda path, mode: str(path) != str(new))
     assert unusable(store, new) == "it may not be written to"
+    monkeypatch.undo()
+    statvfs = os.statvfs
+
+    def full(path: Path) -> os.statvfs_result:
+        told = list(statvfs(path))
+        told[1], told[3], told[4] = 4096, 3, 3  # of 4 KiB three blocks are free
+        return os.statvfs_result(told)
+
+    monkeypatch.setattr(os, "statvfs", full)
+    assert unusable(store, new) == "its disk is full"
 
 
 def test_a_directory_that_the_disk_does_not_tell_of_is_no_archive(store: MemoryStore, tmp_path: Path) -> None:

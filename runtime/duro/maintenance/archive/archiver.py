@@ -26,6 +26,9 @@ SEGMENT_BYTES_MAX: Final = 64 * 1024 * 1024
 """Of one segment, about: one more history may stand in it. To read one history a whole segment is unpacked, a second of
 work at most."""
 
+_SMALL_SEGMENT_BYTES: Final = 16 * 1024
+"""A segment, its manifest and a month's directory, a block each of most file systems."""
+
 LEVEL: Final = 3
 """Of the compression: zstd's own default."""
 
@@ -87,7 +90,16 @@ def unusable(store: Store, path: Path) -> str:
         return str(error)
     except OSError as error:
         return f"it cannot be looked at: {error.strerror}"
-    return "" if os.access(there, os.W_OK | os.X_OK) else "it may not be written to"
+    if not os.access(there, os.W_OK | os.X_OK):
+        return "it may not be written to"
+    return "" if _has_room(there) else "its disk is full"
+
+
+def _has_room(directory: Path) -> bool:
+    """Whether a small segment could be written; where the file system does not say, it could."""
+    usage = os.statvfs(directory)
+    free = usage.f_bfree if os.geteuid() == 0 else usage.f_bavail  # some of it is for the administrator alone
+    return not usage.f_blocks or free * usage.f_frsize >= _SMALL_SEGMENT_BYTES
 
 
 def _known(store: Store, place: ArchivePlace) -> str | None:

@@ -67,7 +67,7 @@ class ArchivePlace:
         hint = "name another directory"
         if not os.path.isdir(parent):  # noqa: PTH112 - what the disk has against it is said where it is made
             hint = f"make {parent} first: is it on a volume that is not mounted?"
-        if self.path.is_symlink():
+        if os.path.islink(self.path):  # noqa: PTH114 - the same
             raise ArchiveUnavailableError(
                 f"archive {str(self.path)!r} is a symbolic link", hint="name the directory that it leads to"
             )
