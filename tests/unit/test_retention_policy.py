@@ -5,6 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from duro.host.policies import WorkerPolicies
 from duro.model.policies import PolicyChain, PolicySources, StatedPolicy, UnitedChain, UnitedPolicy
 from duro.model.pruning import PruneResult, PruneTrigger
 from duro.model.retention import AutoPrune, AutoPruneConfig, Policy, PolicyKind, PolicyOrigin, PruneOptions
@@ -262,11 +263,32 @@ def test_what_nobody_runs_is_not_pruned_by_what_its_own_program_may_replace() ->
         assert simulated.rules
     own = united_of(*strangers, instance_override=INSTANCE)
     assert (own.rules, own.is_known) == ((PruneOptions(keep_last=2),), True)
-    override = (stated(PolicyKind.FILE_OVERRIDE, 31, "billing.*"),)
-    by_file = united_of(published(AutoPrune(keep_last=1), runs=("other", "1.0.0"), file_overrides=override))
+    by_name = (stated(PolicyKind.FILE_OVERRIDE, 31, NAME),)
+    by_file = united_of(published(AutoPrune(keep_last=1), runs=("other", "1.0.0"), file_overrides=by_name))
     assert (by_file.rules, by_file.is_known) == ((PruneOptions(keep_last=31),), True)
     idle = united_of(published(None, runs=("other", "1.0.0")))
     assert (idle.rules, idle.why) == (None, "nobody says what to prune: nothing is pruned")
+
+
+def test_a_pattern_in_the_file_of_a_program_that_does_not_run_it_is_no_word_about_an_orchestration() -> None:
+    """Its own program may have another file, with its very name in it."""
+    pattern = (stated(PolicyKind.FILE_OVERRIDE, 1, "*"),)
+    stranger = published(None, runs=("other", "1.0.0"), file_overrides=pattern)
+    assert (united_of(stranger).rules, united_of(stranger).is_known) == (None, False)
+    relative = published(None, runs=(NAME, "2.0.0"), file_overrides=(stated(PolicyKind.FILE_OVERRIDE, 7, "bill*"),))
+    for sources in ((relative,), (stranger, relative)):
+        united = united_of(*sources)
+        assert (united.rules, united.is_known) == ((PruneOptions(keep_last=7),), True)
+
+
+def test_the_longest_rollout_pause_that_any_worker_was_told_binds_the_turns_of_all() -> None:
+    told = published(AutoPrune(keep_last=3), rollout_pause_s=60.0, rollout_cap_s=600.0)
+    longer_cap = published(AutoPrune(keep_last=3), rollout_pause_s=30.0, rollout_cap_s=900.0)
+    silent = published(AutoPrune(keep_last=3), rollout_cap_s=9_000.0)
+    terms = WorkerPolicies(silent, others=(told, longer_cap)).terms
+    assert (terms.rollout_pause_s, terms.rollout_cap_s) == (60.0, 900.0)
+    alone = WorkerPolicies(silent).terms
+    assert (alone.rollout_pause_s, alone.rollout_cap_s) == (0.0, 9_000.0)
 
 
 def test_an_execution_whose_version_is_not_chosen_yet_has_the_policy_of_the_newest() -> None:

@@ -62,10 +62,11 @@ class WorkerPolicies:
         self.others = tuple(others)
         self.child_terms = child_terms
         self.published = msgspec.json.encode(sources).decode()
+        pausing = [each for each in (sources, *others) if each.rollout_pause_s > 0]
         self.terms = PruneTerms(
             children=children_of((sources, *others)),
-            rollout_pause_s=sources.rollout_pause_s,
-            rollout_cap_s=sources.rollout_cap_s,
+            rollout_pause_s=max((each.rollout_pause_s for each in pausing), default=0.0),
+            rollout_cap_s=max((each.rollout_cap_s for each in pausing), default=sources.rollout_cap_s),
             stopped_by=stopped_by(sources),
             triggers=sources.triggers,
             archive=any(each.archive_enabled for each in (sources, *others)),

@@ -178,17 +178,21 @@ def united_policy(
 ) -> UnitedPolicy | None:
     """The automatic policy for an instance as all workers see it: None if none has published anything.
 
-    Those who run this version are asked (of ``version`` "": those who run ``name``). Where none does, nobody knows what
-    the program that runs it says, which comes before every default: then the instance's own policy and overrides of the
-    files apply, and nothing weaker. ``all_run_it``: where none does, all are taken to run it and to say nothing else.
+    Those who run this version are asked (of ``version`` "": those who run ``name``); where none does, those who run
+    another. Nobody knows then what the program that runs it says, which comes before every default, nor, where nobody
+    runs ``name`` at all, whether its file has a better match than a pattern of theirs: the instance's own policy
+    applies, and overrides of the files (in the second case those of this very name), and nothing weaker.
+    ``all_run_it``: where none does, all are taken to run it and to say nothing else.
     """
     running = _running(published, name, version)
+    related = running or _running(published, name, "")
     chains = [
-        policy_chain(sources, name, version, instance_override=instance_override) for sources in running or published
+        policy_chain(sources, name, version, instance_override=instance_override) for sources in related or published
     ]
     if not chains:
         return None
-    if not running and not all_run_it and any(_may_be_replaced(chain) for chain in chains):
+    may_be_replaced = _outranked_by_its_program if related else _meant_for_others
+    if not running and not all_run_it and any(may_be_replaced(chain, name) for chain in chains):
         why = f"no worker that runs {name!r} {version}".rstrip() + " has published its policies"
         return UnitedPolicy(
             policies=None,
@@ -258,9 +262,15 @@ def _running(published: Sequence[PolicySources], name: str, version: str) -> Seq
     ]
 
 
-def _may_be_replaced(chain: PolicyChain) -> bool:
+def _outranked_by_its_program(chain: PolicyChain, _name: str) -> bool:
     """Whether what applies would give way to what the program that runs the orchestration may say."""
     return chain.policy is not None and chain.applied.rank > PolicyKind.FILE_OVERRIDE.rank
+
+
+def _meant_for_others(chain: PolicyChain, name: str) -> bool:
+    """The same, or to what its file may say: a pattern in the file of another program is no word about it."""
+    is_pattern = chain.applied.rank == PolicyKind.FILE_OVERRIDE.rank and chain.applied.name != name
+    return _outranked_by_its_program(chain, name) or (chain.policy is not None and is_pattern)
 
 
 def _common_triggers(chains: Sequence[PolicyChain]) -> tuple[PruneTrigger, ...]:
