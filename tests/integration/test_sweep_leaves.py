@@ -100,10 +100,13 @@ def test_another_programs_default_prunes_nothing_while_the_worker_that_runs_it_r
     assert [entry.range.origin for entry in store.list_ledger("a")] == ["registration: app.py:1"]
 
 
-def test_what_is_due_stays_due_until_the_worker_that_runs_it_is_back(store: Store) -> None:
+@pytest.mark.parametrize(
+    "stranger", [default(AutoPrune(keep_last=1)), PolicySources(archive_interval_s=1.0)], ids=["default", "silent"]
+)
+def test_what_is_due_stays_due_until_the_worker_that_runs_it_is_back(store: Store, stranger: PolicySources) -> None:
     loops = due(store)
     left = loops.live("a")
-    publish(store, "mail", default(AutoPrune(keep_last=1), orchestrations=(("mail", "1.0.0"),)))
+    publish(store, "mail", msgspec.structs.replace(stranger, orchestrations=(("mail", "1.0.0"),)))
     sweep = Sweep(store)
     run(sweep)
     assert (loops.live("a"), store.backlog().due_instances, sweep.left_due) == (left, 1, 1)

@@ -267,7 +267,7 @@ def test_what_nobody_runs_is_not_pruned_by_what_its_own_program_may_replace() ->
     by_file = united_of(published(AutoPrune(keep_last=1), runs=("other", "1.0.0"), file_overrides=by_name))
     assert (by_file.rules, by_file.is_known) == ((PruneOptions(keep_last=31),), True)
     idle = united_of(published(None, runs=("other", "1.0.0")))
-    assert (idle.rules, idle.why) == (None, "nobody says what to prune: nothing is pruned")
+    assert (idle.rules, idle.is_known) == (None, False)
 
 
 def test_a_pattern_in_the_file_of_a_program_that_does_not_run_it_is_no_word_about_an_orchestration() -> None:

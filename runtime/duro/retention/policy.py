@@ -263,14 +263,14 @@ def _running(published: Sequence[PolicySources], name: str, version: str) -> Seq
 
 
 def _outranked_by_its_program(chain: PolicyChain, _name: str) -> bool:
-    """Whether what applies would give way to what the program that runs the orchestration may say."""
-    return chain.policy is not None and chain.applied.rank > PolicyKind.FILE_OVERRIDE.rank
+    """Whether what applies, were it nothing, would give way to what the program that runs the orchestration may say."""
+    return chain.applied.rank > PolicyKind.FILE_OVERRIDE.rank
 
 
 def _meant_for_others(chain: PolicyChain, name: str) -> bool:
     """The same, or to what its file may say: a pattern in the file of another program is no word about it."""
     is_pattern = chain.applied.rank == PolicyKind.FILE_OVERRIDE.rank and chain.applied.name != name
-    return _outranked_by_its_program(chain, name) or (chain.policy is not None and is_pattern)
+    return _outranked_by_its_program(chain, name) or is_pattern
 
 
 def _common_triggers(chains: Sequence[PolicyChain]) -> tuple[PruneTrigger, ...]:

@@ -362,7 +362,7 @@ class Store(ABC):
     @abstractmethod
     def publish(self, worker_id: str, published: str) -> None:
         """Replace what the worker publishes (JSON of ``PolicySources``; "{}": nothing), as ``register_worker`` does.
-        The policy revision grows if no worker with a row published the same text before. The (name, version) pairs of
+        The policy revision grows unless ``published_policies`` had the text before. The (name, version) pairs of
         every registered worker are remembered with the time they were first seen. An unknown worker is ignored."""
 
     @abstractmethod

@@ -432,16 +432,14 @@ class Pruning(Families):
     # --- holds and policies ------------------------------------------------------------------------------------
 
     def _register_publication(self, worker: WorkerRecord, now: int) -> None:
-        self._published(worker.worker_id, worker.published, now)
+        self._published(worker.published, now)
         for name, version in sorted(set(worker.orchestrations)):
             self._versions.setdefault((name, version), now)
 
-    def _published(self, worker_id: str, text: str, now: int) -> None:
+    def _published(self, text: str, now: int) -> None:
         if text == "{}":
             return
-        others = {each.published for each in self._workers.values() if each.worker_id != worker_id}
-        last = max(self._publications, key=lambda each: self._publications[each][0], default=None)
-        known = text in others or text == last
+        known = text in self._published_sources(now)
         number = self._publications[text][0] if text in self._publications else None
         if number is None or not known:
             number = max((each for each, _ in self._publications.values()), default=0) + 1
@@ -451,26 +449,21 @@ class Pruning(Families):
     def publish(self, worker_id: str, published: str) -> None:
         with self._transaction() as now:
             if worker_id in self._workers:
-                self._published(worker_id, published, now)
+                self._published(published, now)
                 self._workers[worker_id] = msgspec.structs.replace(self._workers[worker_id], published=published)
                 self._changed()
 
     def published_policies(self) -> PublishedPolicies:
         with self._transaction() as now:
-            texts = {
-                each.published
-                for each in self._workers.values()
-                if each.lease_until_ms > now and each.published != "{}"
-            }
-            sources = sorted(texts, key=lambda text: self._publications[text][0])
-            if not sources and self._publications:
-                sources = [
-                    max(
-                        self._publications,
-                        key=lambda text: (self._publications[text][1], self._publications[text][0]),
-                    )
-                ]
-            return PublishedPolicies(revision=self._policy_revision, sources=tuple(sources))
+            return PublishedPolicies(revision=self._policy_revision, sources=tuple(self._published_sources(now)))
+
+    def _published_sources(self, now: int) -> list[str]:
+        texts = {
+            each.published for each in self._workers.values() if each.lease_until_ms > now and each.published != "{}"
+        }
+        if texts or not self._publications:
+            return sorted(texts, key=lambda text: self._publications[text][0])
+        return [max(self._publications, key=lambda text: (self._publications[text][1], self._publications[text][0]))]
 
     def versions_seen(self, name: str) -> tuple[tuple[str, int], ...]:
         with self._transaction():

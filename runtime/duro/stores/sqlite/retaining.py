@@ -42,11 +42,11 @@ def _value(connection: apsw.Connection, statement: str, values: Sequence[str | i
 # --- policies ------------------------------------------------------------------------------------------------
 
 
-def published(transaction: Transaction, worker_id: str, text: str) -> None:
-    """Worker ``worker_id`` says ``text`` from now on; its row does so already, or will."""
+def published(transaction: Transaction, text: str) -> None:
+    """A worker says ``text`` from now on; its row is still as it was before."""
     if text == "{}":
         return
-    known = transaction.value(sql.IS_PUBLISHED, (text, worker_id))
+    known = text in published_policies(transaction.connection, transaction.now_ms).sources
     transaction.run(sql.UPSERT_PUBLICATION, (text, transaction.now_ms, not known))
     if not known:
         transaction.run(sql.BUMP_POLICY_REVISION)
@@ -54,7 +54,7 @@ def published(transaction: Transaction, worker_id: str, text: str) -> None:
 
 def publish(transaction: Transaction, worker_id: str, text: str) -> None:
     if transaction.value(sql.IS_WORKER, (worker_id,)):
-        published(transaction, worker_id, text)
+        published(transaction, text)
         transaction.run(sql.PUBLISH, (worker_id, text))
 
 

@@ -314,11 +314,6 @@ INSERT_VERSION: Final = """
 INSERT INTO versions (name, version, first_seen_at_ms) VALUES (?1, ?2, ?3) ON CONFLICT (name, version) DO NOTHING
 """
 IS_WORKER: Final = "SELECT EXISTS (SELECT 1 FROM workers WHERE worker_id = ?1)"
-# Whether text ?1 is what some worker other than ?2 publishes, or what was published last.
-IS_PUBLISHED: Final = """
-SELECT EXISTS (SELECT 1 FROM workers WHERE published = ?1 AND worker_id <> ?2)
-  OR coalesce((SELECT published FROM publications ORDER BY sequence DESC LIMIT 1) = ?1, 0)
-"""
 PUBLISH: Final = "UPDATE workers SET published = ?2 WHERE worker_id = ?1"
 UPSERT_PUBLICATION: Final = """
 INSERT INTO publications (published, sequence, last_published_at_ms)

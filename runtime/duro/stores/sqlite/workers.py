@@ -21,7 +21,7 @@ def register(transaction: Transaction, worker: WorkerRecord, lease_ms: int) -> W
         orchestrations=tuple(sorted(set(worker.orchestrations))),
         activities=tuple(sorted(set(worker.activities))),
     )
-    retaining.published(transaction, stored.worker_id, stored.published)
+    retaining.published(transaction, stored.published)
     retaining.remember_versions(transaction, stored.orchestrations)
     transaction.run(
         sql.REPLACE_WORKER,

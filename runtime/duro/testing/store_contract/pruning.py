@@ -813,6 +813,26 @@ class PoliciesContract(PruningContract):
             revisions.append(store.published_policies().revision)
         assert [each - revisions[0] for each in revisions] == [0, 0, 1, 2, 2]
 
+    def test_the_revision_grows_when_a_worker_comes_back_and_says_again_what_nobody_said_meanwhile(
+        self, store: Store, worker: ScriptedWorker, clock: ManualClock
+    ) -> None:
+        """Else a plan that was made without it would be applied."""
+        store.publish(worker.worker_id, "one")
+        for ended in ("released", "dead"):
+            other = ScriptedWorker(store, f"w2 {ended}", lease_ms=1_000)
+            store.publish(other.worker_id, "two")
+            if ended == "released":
+                store.release_worker(other.worker_id)
+            else:
+                clock.advance(1_001)
+            without = store.published_policies()
+            assert without.sources == ("one",)
+            again = ScriptedWorker(store, f"w3 {ended}")
+            store.publish(again.worker_id, "two")
+            assert store.published_policies().sources == ("one", "two")
+            assert store.published_policies().revision == without.revision + 1
+            store.release_worker(again.worker_id)
+
     def test_versions_are_remembered_with_the_time_they_were_first_seen(self, store: Store, clock: ManualClock) -> None:
         began_ms = clock.now_ms()
         first = ScriptedWorker(store, "w1", orchestrations=[("Order", "1.0.0")])
