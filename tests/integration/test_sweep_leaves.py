@@ -16,13 +16,11 @@ from duro.model.policies import PolicySources, StatedPolicy
 from duro.model.removal import PruneScope
 from duro.model.retention import AutoPrune, PolicyKind, PolicyOrigin
 from duro.stores.base import Store
-from duro.stores.memory import MemoryStore
 from duro.telemetry import ArchiveCounters, PruneCounters
 from duro.testing.builders import start_request
 from duro.testing.clock import ManualClock
-from duro.testing.invariants import check_invariants
 from duro.testing.scripted import ScriptedWorker
-from tests.support.pruning import Loops, automatic, open_sqlite, stated
+from tests.support.pruning import Loops, automatic, stated, store_of_kind
 
 EXECUTIONS = 100
 """More than a turn looks at: a prune in one leaves the instance due."""
@@ -37,14 +35,8 @@ def clock() -> ManualClock:
 
 @pytest.fixture(params=["memory", "sqlite"])
 def store(request: pytest.FixtureRequest, tmp_path: Path, clock: ManualClock) -> Iterator[Store]:
-    opened: Store = (
-        MemoryStore(clock=clock, new_id=lambda: "id")
-        if request.param == "memory"
-        else open_sqlite(tmp_path / "duro.db", clock)
-    )
-    yield opened
-    check_invariants(opened)
-    opened.close()
+    with store_of_kind(request.param, tmp_path, clock) as opened:
+        yield opened
 
 
 def default(policy: AutoPrune, **others: object) -> PolicySources:

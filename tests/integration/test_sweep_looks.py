@@ -12,10 +12,8 @@ from duro.model.pruning import Hold, HoldTarget
 from duro.model.removal import OrderResult, PruneBatch
 from duro.model.retention import AutoPrune
 from duro.stores.base import Store
-from duro.stores.memory import MemoryStore
 from duro.testing.clock import ManualClock
-from duro.testing.invariants import check_invariants
-from tests.support.pruning import Loops, automatic, open_sqlite, stated
+from tests.support.pruning import Loops, automatic, stated, store_of_kind
 
 TURNS = 200
 
@@ -27,14 +25,8 @@ def clock() -> ManualClock:
 
 @pytest.fixture(params=["memory", "sqlite"])
 def store(request: pytest.FixtureRequest, tmp_path: Path, clock: ManualClock) -> Iterator[Store]:
-    opened: Store = (
-        MemoryStore(clock=clock, new_id=lambda: "id")
-        if request.param == "memory"
-        else open_sqlite(tmp_path / "duro.db", clock)
-    )
-    yield opened
-    check_invariants(opened)
-    opened.close()
+    with store_of_kind(request.param, tmp_path, clock) as opened:
+        yield opened
 
 
 class Seconds:

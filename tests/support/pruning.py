@@ -1,6 +1,7 @@
 """Eternal loops on a store of one's own, to prune: what the tests of the SQLite store's pruning share."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,12 +13,26 @@ from duro.model.retention import AutoPrune, PolicyKind, PolicyOrigin, PruneOptio
 from duro.model.turns import TurnCommit, TurnOutcome
 from duro.retention.policy import policy_chain
 from duro.stores.base import Store, StoreDump
+from duro.stores.memory import MemoryStore
 from duro.stores.sqlite import SqliteStore
 from duro.testing.builders import continued_as_new, start_request, turn
 from duro.testing.clock import ManualClock
+from duro.testing.invariants import check_invariants
 from duro.testing.scripted import ScriptedWorker
 
 Faults = Callable[[str], None]
+
+
+@contextmanager
+def store_of_kind(kind: str, directory: Path, clock: ManualClock) -> Iterator[Store]:
+    """A new store (``memory`` or ``sqlite``) under a clock; the invariants hold at the end."""
+    memory = kind == "memory"
+    opened: Store = (
+        MemoryStore(clock=clock, new_id=lambda: "id") if memory else open_sqlite(directory / "duro.db", clock)
+    )
+    yield opened
+    check_invariants(opened)
+    opened.close()
 
 
 def open_sqlite(path: Path, clock: ManualClock, faults: Faults | None = None) -> SqliteStore:
