@@ -67,7 +67,7 @@ class ArchivePlace:
         hint = "name another directory"
         if not os.path.isdir(parent):  # noqa: PTH112 - what the disk has against it is said where it is made
             hint = f"make {parent} first: is it on a volume that is not mounted?"
-        if os.path.islink(self.path):  # noqa: PTH114 - the same
+        if os.path.islink(self.path):  # noqa: PTH114 - likewise: Path.is_symlink raises what the disk says
             raise ArchiveUnavailableError(
                 f"archive {str(self.path)!r} is a symbolic link", hint="name the directory that it leads to"
             )
