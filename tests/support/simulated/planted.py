@@ -96,10 +96,10 @@ def _sends_it_again(worker: Worker) -> None:
     worker._in_doubt = False
 
 
-def _begins_early(real: Any, worker: Worker, turn: Any) -> Any:
-    claims = real(worker, turn)
-    worker.executor.submit(claims)
-    return claims
+def _begins_early(real: Any, worker: Worker, held: Any, history: Any) -> Any:
+    turns = real(worker, held, history)
+    worker.executor.submit(held.claims)
+    return turns
 
 
 def _any_turn(cache: ExecutionCache, incarnation: int, execution_id: int, turn_sequence: int) -> Any:
@@ -377,7 +377,7 @@ PLANTED: Final[dict[str, Mistake]] = {
     "nobody is told that a lease is lost": _around(MemoryStore, "renew_worker", _renews_anybody),
     "an unknown commit is taken for a success": _instead(Worker, "_settle_doubt", _takes_it_for_a_success),
     "an unknown commit is sent again": _instead(Worker, "_settle_doubt", _sends_it_again),
-    "an activity begins before its commit": _around(Worker, "_claim", _begins_early),
+    "an activity begins before its commit": _around(Worker, "_run_turn", _begins_early),
     "a coroutine of another turn goes on": _instead(ExecutionCache, "take", _any_turn),
     "a coroutine of another execution goes on": _instead(ExecutionCache, "take", _any_execution),
     "the newest event comes first": _instead(Instance, "deliverable", _newest_first),
