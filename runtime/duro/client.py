@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from threading import Event
 from types import TracebackType
 from typing import Any, Literal
@@ -16,6 +17,7 @@ from duro.errors import (
     InstanceExistsError,
     OrchestrationFailedError,
     StateError,
+    StoreError,
     UnknownOrchestrationError,
     UsageError,
     WaitTimeoutError,
@@ -243,7 +245,9 @@ class Client(Space):
         """
         check_text(reason, "the reason")
         self.store.terminate_instance(check_instance_id(instance_id), reason, self._request_id(request_id))
-        self._notifier.finished([instance_id])
+        if self._notifier.has_watchers:
+            with suppress(StoreError):  # it is ended; who waits for it will ask
+                self._notifier.ended(list(self.store.read_ends([instance_id]).values()))
         self._after_write()
 
     def resume(self, instance_id: str) -> bool:
@@ -282,19 +286,20 @@ class Client(Space):
         waiting, results = Waiting(instance_ids), dict[str, OrchestrationResult]()
         awake = Event()
 
-        def told(ended: Sequence[str]) -> None:
-            waiting.tell(ended)
+        def told(ends: Sequence[InstanceEnd]) -> None:
+            waiting.tell(ends)
             awake.set()
 
         with self._notifier.watch(instance_ids, told):
             while True:
                 awake.clear()
+                results.update(self._results_of(waiting.take_told()))
                 began_s = time.monotonic()
                 if asked := waiting.to_ask(self.store.change_counter(), began_s):
                     found = self._results(asked)
                     results.update(found)
                     now_s = time.monotonic()
-                    waiting.answered(len(asked), list(found), now_s - began_s, now_s)
+                    waiting.answered(list(found), now_s - began_s, now_s)
                 if not waiting.pending:
                     return [results[each] for each in instance_ids]
                 left_s = POLL_INTERVAL_S if deadline_s is None else min(POLL_INTERVAL_S, deadline_s - time.monotonic())
@@ -317,7 +322,10 @@ class Client(Space):
             missing = next((each for each in instance_ids if each not in ends), None)
             if missing is not None:
                 raise no_instance(self.store, missing)
-        return {each: self._result(end) for each, end in ends.items() if end.status in FINAL_INSTANCE_STATUSES}
+        return self._results_of([end for end in ends.values() if end.status in FINAL_INSTANCE_STATUSES])
+
+    def _results_of(self, ends: Sequence[InstanceEnd]) -> dict[str, OrchestrationResult]:
+        return {end.instance_id: self._result(end) for end in ends}
 
     def _result(self, end: InstanceEnd) -> OrchestrationResult:
         output, failure = self._outcome(end)

@@ -33,12 +33,13 @@ from duro.host.room import ActivityRoom
 from duro.host.scheduler import FINISHED
 from duro.host.turns import SUSPICIOUS_ATTEMPTS, TurnRunner, leased_next
 from duro.model.limits import ATTEMPTS_MAX
-from duro.model.records import WorkerRecord
+from duro.model.records import InstanceEnd, WorkerRecord
 from duro.model.removal import PruneReport
-from duro.model.status import BlockedKind, ExecutionStatus
+from duro.model.status import BlockedKind, ExecutionStatus, InstanceStatus
 from duro.model.turns import (
     CommitBatch,
     CommitResult,
+    ExecutionEnd,
     FinishActivity,
     LastCommit,
     LeasedInstance,
@@ -494,21 +495,21 @@ class Worker:
     def _settle(self, batch: CommitBatch, result: CommitResult) -> None:
         self.counters.commits += 1
         ready: list[ActivityAttempt] = []
-        finished: list[str] = []
+        ends: list[InstanceEnd] = []
         for turn, outcome in zip(batch.turns, result.turns, strict=True):
             held = self._held.get(turn.incarnation)
             if held is None or held.turn_of is None:
                 continue  # the first turn of an execution that did not come to be
             if outcome is TurnOutcome.COMMITTED:
-                self._committed(held, turn, ready, finished)
+                self._committed(held, turn, ready, ends)
             else:
                 self._not_committed(held, turn, outcome, result.store_time_ms)
         for report in result.prunes:
             self._pruned(report)
         if ready:
             self._submit(ready)
-        if finished:
-            self._notifier.finished(finished)
+        if ends:
+            self._notifier.ended(ends)
 
     def _pruned(self, report: PruneReport) -> None:
         self._prune_counters.add(report.name, report.trigger, report.result)
@@ -517,7 +518,7 @@ class Worker:
                 "a prune of %r failed and stays due; its turn is committed: %s", report.name, report.result.error
             )
 
-    def _committed(self, held: Held, turn: TurnCommit, ready: list[ActivityAttempt], finished: list[str]) -> None:
+    def _committed(self, held: Held, turn: TurnCommit, ready: list[ActivityAttempt], ends: list[InstanceEnd]) -> None:
         execution = held.turn_of
         if execution is None:
             raise RuntimeError(f"a turn of instance {turn.instance_id!r} was committed that nobody ran")
@@ -543,7 +544,8 @@ class Worker:
             self._cancel_activity((turn.incarnation, turn.execution_id, event_id), held)
         if turn.end.status is not ExecutionStatus.CONTINUED_AS_NEW:
             self.counters.instances_finished += 1
-            finished.append(turn.instance_id)
+            if self._notifier.has_watchers:
+                ends.append(_end_of(turn, turn.end))
             self._let_go(turn.incarnation)
         else:
             self.counters.executions_continued += 1
@@ -796,6 +798,18 @@ class Worker:
         self._store.release_worker(self.worker_id)
         self._stopped = True
         return FINISHED
+
+
+def _end_of(turn: TurnCommit, end: ExecutionEnd) -> InstanceEnd:
+    """What the store says of an instance that ``turn`` has ended."""
+    return InstanceEnd(
+        instance_id=turn.instance_id,
+        name=turn.name,
+        version=turn.version,
+        status=InstanceStatus(end.status),
+        execution_id=turn.execution_id,
+        last_event=turn.events[-1],
+    )
 
 
 def _outcome_after(last: LastCommit | None, turn: TurnCommit, token: str) -> TurnOutcome:
