@@ -9,6 +9,8 @@ from functools import cache, partial
 from itertools import islice
 from typing import Final
 
+import msgspec
+
 from duro.errors import StalePlanError
 from duro.maintenance import families
 from duro.maintenance.policies import ConfiguredPolicies
@@ -17,7 +19,15 @@ from duro.model.families import OrphanFilter, PurgeOverrides, RemovalBatch, Remo
 from duro.model.limits import RECLAIM_EVENTS_MAX
 from duro.model.policies import PolicySources, StatedPolicy, UnitedPolicy
 from duro.model.pruning import PruneResult, PruneTrigger
-from duro.model.removal import PrunableInstance, PruneBatch, PruneFilter, PruneOrder, PruneScope, SettledCount
+from duro.model.removal import (
+    AskedPrune,
+    PrunableInstance,
+    PruneBatch,
+    PruneFilter,
+    PruneOrder,
+    PruneScope,
+    SettledCount,
+)
 from duro.model.retention import AutoPrune, PolicyKind, PolicyOrigin
 from duro.retention.purging import purge_interval_s, purge_overrides, united_orphan_rules, united_purge
 from duro.retention.triggers import decide_in_sweep
@@ -39,7 +49,8 @@ RemovalReport = Callable[[str, Sequence[RemovalOutcome]], None]
 SettledReport = Callable[[Sequence[SettledCount]], None]
 """Told of the children that went with executions, by name."""
 
-_Pruning = list[tuple[PrunableInstance, PruneOrder]]
+_Pruning = list[tuple[str, PruneOrder]]
+"""Orders, each with the name of the instance's orchestration."""
 _BY_FILE: Final = PolicyOrigin(PolicyKind.FILE_DEFAULT, "[orphans]")
 
 
@@ -122,6 +133,7 @@ class Sweep:
         """A round, in pieces."""
         self._policies = policies = ConfiguredPolicies(self._store)
         self._leaving = 0
+        yield from self._asked()
         yield from self._pieces(PruneFilter(due=True), lambda instance: self._due(instance, policies))
         own = PruneFilter(own_policy=True, several=True)
         yield from self._pieces(own, lambda instance: self._for_interval(instance, policies))
@@ -165,11 +177,18 @@ class Sweep:
         self._looked_at_ms[trigger] = now_ms
         return True
 
+    def _asked(self) -> Iterator[_Pruning]:
+        """What code asked for and turns did not finish, whatever policies say."""
+        after = 0
+        while page := self._store.asked_prunes(_INSTANCES_A_STEP, after):
+            yield [(each.name, _going_on_with(each)) for each in page]
+            after = page[-1].incarnation
+
     def _pieces(self, where: PruneFilter, order: Callable[[PrunableInstance], PruneOrder | None]) -> Iterator[_Pruning]:
         after = 0
         while True:
             page = self._store.prunable_instances(where, INSTANCES_A_PAGE, after)
-            orders = [(instance, made) for instance in page if (made := order(instance)) is not None]
+            orders = [(instance.name, made) for instance in page if (made := order(instance)) is not None]
             for start in range(0, len(orders), _INSTANCES_A_STEP):
                 yield orders[start : start + _INSTANCES_A_STEP]
             if len(page) < INSTANCES_A_PAGE:
@@ -214,14 +233,11 @@ class Sweep:
             )
         )
         self._going_on = []
-        for (instance, order), result in zip(batch, results, strict=True):
+        for (name, order), result in zip(batch, results, strict=True):
             if self._report is not None:
-                self._report(instance.name, result.result)
+                self._report(name, result.result)
             if result.next_after is not None:
-                going_on = PruneOrder(
-                    incarnation=order.incarnation, rules=order.rules, origin=order.origin, after=result.next_after
-                )
-                self._going_on.append((instance, going_on))
+                self._going_on.append((name, msgspec.structs.replace(order, after=result.next_after)))
 
 
 def _batches(
@@ -235,6 +251,10 @@ def _batches(
             policy_revision=policies.revision,
             archive=policies.archive,
         )
+
+
+def _going_on_with(asked: AskedPrune) -> PruneOrder:
+    return PruneOrder(incarnation=asked.incarnation, rules=(asked.options,), origin=asked.origin, asked=asked)
 
 
 def _order(instance: PrunableInstance, united: UnitedPolicy) -> PruneOrder:
