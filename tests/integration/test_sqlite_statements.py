@@ -171,6 +171,7 @@ SORTS_MEANT = (
     "USAGE",
     # a row a version, a hold, a policy text, or an instance that was named; and the newest of what a turn counts
     "PRUNING_NEWER",
+    "PRUNING_PAST_PUBLICATIONS",
     # a row an archive, or a tree that is removed
     "ARCHIVE_WAITING",
     "ARCHIVE_KNOWN_ARCHIVES",

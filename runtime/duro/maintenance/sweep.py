@@ -5,7 +5,7 @@ One step is one small transaction, or a look; whoever calls it decides when to c
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import cache, partial
+from functools import cache
 from itertools import islice
 from typing import Final
 
@@ -29,7 +29,7 @@ from duro.model.removal import (
     SettledCount,
 )
 from duro.model.retention import AutoPrune, PolicyKind, PolicyOrigin
-from duro.retention.purging import purge_interval_s, purge_overrides, united_orphan_rules, united_purge
+from duro.retention.purging import purge_interval_s, united_orphan_rules
 from duro.retention.triggers import decide_in_sweep
 from duro.stores.base import Store
 
@@ -150,10 +150,13 @@ class Sweep:
             return
         rules, _ = wanted
         where = OrphanFilter(kinds=rules.kinds, child_status=rules.child_status, limit=0)
+        rules_of = cache(lambda name: united_orphan_rules(policies.about(name)))
         orders = (
-            RemovalOrder(incarnation=orphan.child.incarnation, rules=rules, origin=_BY_FILE)
+            RemovalOrder(incarnation=orphan.child.incarnation, rules=by_name[0], origin=_BY_FILE)
             for orphan in families.orphans(self._store, where)
-            if orphan.since_ms is not None and self._store.now_ms() - orphan.since_ms >= rules.min_age_s * 1000
+            if (by_name := rules_of(orphan.child.name)) is not None
+            and orphan.since_ms is not None
+            and self._store.now_ms() - orphan.since_ms >= by_name[0].min_age_s * 1000
         )
         yield from _batches(RemovalKind.ORPHANS, orders, policies)
 
@@ -163,10 +166,10 @@ class Sweep:
             return
         if not all(sources.purge_enabled for sources in policies.sources):
             return
-        rules_of = cache(partial(united_purge, policies.sources))
+        rules_of, overrides = families.purge_rules(policies, None, by_sweep=True)
         newest_of = families.newest_now(self._store, rules_of, PruneScope())
         orders = families.purge_orders(self._store, rules_of, PruneScope(), newest_of)
-        yield from _batches(RemovalKind.PURGE, orders, policies, purge_overrides(policies.sources))
+        yield from _batches(RemovalKind.PURGE, orders, policies, overrides)
 
     def _is_time(self, trigger: str, interval_s: float) -> bool:
         """Whether this sweep has not looked for so long."""
@@ -199,7 +202,7 @@ class Sweep:
     def _due(self, instance: PrunableInstance, policies: ConfiguredPolicies) -> PruneOrder | None:
         """An earlier prune left something or failed. The interval does not matter, a pause does."""
         united = policies.of(instance)
-        paused_until_ms = policies.paused_until_ms(instance.name)
+        paused_until_ms = policies.paused_until_ms(instance.name, instance.version)
         paused = paused_until_ms is not None and self._store.now_ms() < paused_until_ms
         if united is not None and (paused or not united.is_known):
             self._leaving += 1
@@ -215,7 +218,7 @@ class Sweep:
             united,
             last_sweep_at_ms=instance.swept_at_ms,
             now_ms=self._store.now_ms(),
-            paused_until_ms=policies.paused_until_ms(instance.name),
+            paused_until_ms=policies.paused_until_ms(instance.name, instance.version),
         )
         return None if united is None or decision.rules is None else _order(instance, united)
 

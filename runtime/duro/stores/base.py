@@ -377,6 +377,11 @@ class Store(ABC):
         """What is published now; "{}" does not count. The texts are in the order of their first publication."""
 
     @abstractmethod
+    def past_publications(self) -> tuple[str, ...]:
+        """Every text that was ever published, each once, the one published last first: what workers said that may live
+        no more."""
+
+    @abstractmethod
     def versions_seen(self, name: str) -> tuple[tuple[str, int], ...]:
         """(version, when a worker first registered it, Unix ms) of the orchestration, oldest first."""
 

@@ -496,6 +496,11 @@ class Pruning(Families):
             return sorted(texts, key=lambda text: self._publications[text][0])
         return [max(self._publications, key=lambda text: (self._publications[text][1], self._publications[text][0]))]
 
+    def past_publications(self) -> tuple[str, ...]:
+        with self._transaction():
+            by_age = sorted(self._publications.items(), key=lambda each: (each[1][1], each[1][0]), reverse=True)
+            return tuple(text for text, _ in by_age)
+
     def versions_seen(self, name: str) -> tuple[tuple[str, int], ...]:
         with self._transaction():
             seen = [(at_ms, version) for (each, version), at_ms in self._versions.items() if each == name]

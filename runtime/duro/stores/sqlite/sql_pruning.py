@@ -364,6 +364,11 @@ LAST_PUBLISHED: Final = """
 SELECT json_group_array(published) FROM (
   SELECT published FROM publications ORDER BY last_published_at_ms DESC, sequence DESC LIMIT 1)
 """
+# Whatever was published, by whomever.
+PAST_PUBLICATIONS: Final = """
+SELECT json_group_array(published) FROM (
+  SELECT published FROM publications ORDER BY last_published_at_ms DESC, sequence DESC)
+"""
 # One step from each name to the next along the index.
 NAMES: Final = """
 WITH RECURSIVE names (name) AS (

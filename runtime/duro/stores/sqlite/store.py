@@ -451,6 +451,10 @@ class SqliteStore(Store):
         with self._snapshot() as connection:
             return retaining.published_policies(connection, self._clock.now_ms())
 
+    def past_publications(self) -> tuple[str, ...]:
+        with self._reading() as connection:
+            return retaining.past_publications(connection)
+
     def versions_seen(self, name: str) -> tuple[tuple[str, int], ...]:
         with self._reading() as connection:
             return retaining.versions_seen(connection, name)

@@ -960,6 +960,17 @@ class PoliciesContract(PruningContract):
         store.release_worker(worker.worker_id)
         assert store.published_policies().sources == ("two",)
 
+    def test_what_was_ever_published_is_remembered_the_last_first(
+        self, store: Store, worker: ScriptedWorker, clock: ManualClock
+    ) -> None:
+        assert store.past_publications() == ()
+        for text in ("one", "two", "three", "{}", "one"):
+            store.publish(worker.worker_id, text)
+            clock.advance(1)
+        assert store.past_publications() == ("one", "three", "two")
+        store.release_worker(worker.worker_id)
+        assert store.past_publications() == ("one", "three", "two")
+
     def test_the_revision_grows_with_what_is_new(self, store: Store, worker: ScriptedWorker) -> None:
         revisions = []
         for text in ("one", "one", "two", "one", "{}"):
