@@ -93,6 +93,7 @@ DAMAGES: Final[dict[str, Callable[[apsw.Connection], None]]] = {
     "timers-of-nobody": damage("INSERT INTO timers VALUES (2, 1, 2, 5)"),
     "activities-of-nobody": damage("UPDATE activities SET execution_id = 7"),
     "requests-without-instance": damage("INSERT INTO requests VALUES ('r', 99, 5)"),
+    "asked-prunes-without-instance": damage("INSERT INTO asked_prunes VALUES (99, '{}', '{}', 1, 5, 5)"),
     "ledger-without-instance": damage("UPDATE ledger SET incarnation = 99 WHERE incarnation = 4"),
     "lineage-without-child": damage("UPDATE lineage SET child_incarnation = 99 WHERE child_incarnation = 2"),
     "instance-without-execution": damage("UPDATE instances SET execution_id = 9 WHERE incarnation = 7"),
@@ -238,6 +239,15 @@ def test_a_policy_that_never_prunes_or_is_no_json_is_told_apart(store: SqliteSto
     connection.close()
     (finding,) = found(store)["policy-unreadable"].findings
     assert (finding.subject, finding.text) == ("loop", "its policy is keep_last=3")
+
+
+def test_a_prune_that_code_asked_for_long_ago_is_overdue(store: SqliteStore, tmp_path: Path) -> None:
+    connection = apsw.Connection(str(tmp_path / "duro.db"))
+    at_ms = store.now_ms() - 3_600_001
+    connection.execute("INSERT INTO asked_prunes VALUES (4, '{\"keep_last\":2}', '{}', 3, ?1, ?1)", (at_ms,))
+    connection.close()
+    (finding,) = found(store)["prunes-overdue"].findings
+    assert (finding.subject, finding.text) == ("loop", 'it asked for it 3600 s ago: {"keep_last":2}')
 
 
 def test_every_check_is_shown_to_find_something() -> None:

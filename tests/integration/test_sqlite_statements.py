@@ -171,6 +171,7 @@ SORTS_MEANT = (
     "USAGE",
     # a row a version, a hold, a policy text, or an instance that was named; and the newest of what a turn counts
     "PRUNING_NEWER",
+    "PRUNING_PAST_PUBLICATIONS",
     # a row an archive, or a tree that is removed
     "ARCHIVE_WAITING",
     "ARCHIVE_KNOWN_ARCHIVES",
@@ -285,7 +286,10 @@ def test_no_statement_sorts_what_an_index_has_sorted(database: apsw.Connection, 
                 "l USING PRIMARY KEY (incarnation=?)",
             ],
         ),
-        ("PRUNING_VIEWS", ["executions USING PRIMARY KEY (incarnation=? AND execution_id>?)"]),
+        (
+            "PRUNING_VIEWS",
+            ["executions USING PRIMARY KEY (incarnation=? AND execution_id>? AND execution_id<?)"],
+        ),
         ("PRUNING_DELETE_HISTORIES(4)", ["history USING PRIMARY KEY (incarnation=? AND execution_id=?)"]),
         ("PRUNING_DELETE_EXECUTION_ROWS(4)", ["executions USING PRIMARY KEY (incarnation=? AND execution_id=?)"]),
         ("PRUNING_GROW_RANGES(4)", ["ledger USING PRIMARY KEY (incarnation=? AND sequence=?)"]),

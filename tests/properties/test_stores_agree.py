@@ -619,6 +619,7 @@ class StoresAgreeOnPruning(StoresAgree):
         self.both(lambda store: store.prune_views(wanted, limit or 3, newer_max))
         self.both(lambda store: store.orchestration_names())
         self.both(lambda store: store.published_policies())
+        self.both(lambda store: store.past_publications())
         for name in NAMES:
             self.both(lambda store, name=name: store.versions_seen(name))  # type: ignore[misc]
 

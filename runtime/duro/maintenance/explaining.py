@@ -41,7 +41,7 @@ def explain(store: Store, instance_id: str | None, name: str | None, version: st
     override = decode_override(instance.policy)
     united = policies.of(instance)
     now_ms = store.now_ms()
-    paused_until_ms = policies.paused_until_ms(instance.name)
+    paused_until_ms = policies.paused_until_ms(instance.name, instance.version)
     return PolicyExplanation(
         instance_id=instance_id,
         name=instance.name,

@@ -5,9 +5,11 @@ One step is one small transaction, or a look; whoever calls it decides when to c
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import cache, partial
+from functools import cache
 from itertools import islice
 from typing import Final
+
+import msgspec
 
 from duro.errors import StalePlanError
 from duro.maintenance import families
@@ -17,9 +19,17 @@ from duro.model.families import OrphanFilter, PurgeOverrides, RemovalBatch, Remo
 from duro.model.limits import RECLAIM_EVENTS_MAX
 from duro.model.policies import PolicySources, StatedPolicy, UnitedPolicy
 from duro.model.pruning import PruneResult, PruneTrigger
-from duro.model.removal import PrunableInstance, PruneBatch, PruneFilter, PruneOrder, PruneScope, SettledCount
+from duro.model.removal import (
+    AskedPrune,
+    PrunableInstance,
+    PruneBatch,
+    PruneFilter,
+    PruneOrder,
+    PruneScope,
+    SettledCount,
+)
 from duro.model.retention import AutoPrune, PolicyKind, PolicyOrigin
-from duro.retention.purging import purge_interval_s, purge_overrides, united_orphan_rules, united_purge
+from duro.retention.purging import purge_interval_s, united_orphan_rules
 from duro.retention.triggers import decide_in_sweep
 from duro.stores.base import Store
 
@@ -39,7 +49,8 @@ RemovalReport = Callable[[str, Sequence[RemovalOutcome]], None]
 SettledReport = Callable[[Sequence[SettledCount]], None]
 """Told of the children that went with executions, by name."""
 
-_Pruning = list[tuple[PrunableInstance, PruneOrder]]
+_Pruning = list[tuple[str, PruneOrder]]
+"""Orders, each with the name of the instance's orchestration."""
 _BY_FILE: Final = PolicyOrigin(PolicyKind.FILE_DEFAULT, "[orphans]")
 
 
@@ -122,6 +133,7 @@ class Sweep:
         """A round, in pieces."""
         self._policies = policies = ConfiguredPolicies(self._store)
         self._leaving = 0
+        yield from self._asked()
         yield from self._pieces(PruneFilter(due=True), lambda instance: self._due(instance, policies))
         own = PruneFilter(own_policy=True, several=True)
         yield from self._pieces(own, lambda instance: self._for_interval(instance, policies))
@@ -138,10 +150,13 @@ class Sweep:
             return
         rules, _ = wanted
         where = OrphanFilter(kinds=rules.kinds, child_status=rules.child_status, limit=0)
+        rules_of = cache(lambda name: united_orphan_rules(policies.about(name)))
         orders = (
-            RemovalOrder(incarnation=orphan.child.incarnation, rules=rules, origin=_BY_FILE)
+            RemovalOrder(incarnation=orphan.child.incarnation, rules=by_name[0], origin=_BY_FILE)
             for orphan in families.orphans(self._store, where)
-            if orphan.since_ms is not None and self._store.now_ms() - orphan.since_ms >= rules.min_age_s * 1000
+            if (by_name := rules_of(orphan.child.name)) is not None
+            and orphan.since_ms is not None
+            and self._store.now_ms() - orphan.since_ms >= by_name[0].min_age_s * 1000
         )
         yield from _batches(RemovalKind.ORPHANS, orders, policies)
 
@@ -151,10 +166,10 @@ class Sweep:
             return
         if not all(sources.purge_enabled for sources in policies.sources):
             return
-        rules_of = cache(partial(united_purge, policies.sources))
+        rules_of, overrides = families.purge_rules(policies, None, by_sweep=True)
         newest_of = families.newest_now(self._store, rules_of, PruneScope())
         orders = families.purge_orders(self._store, rules_of, PruneScope(), newest_of)
-        yield from _batches(RemovalKind.PURGE, orders, policies, purge_overrides(policies.sources))
+        yield from _batches(RemovalKind.PURGE, orders, policies, overrides)
 
     def _is_time(self, trigger: str, interval_s: float) -> bool:
         """Whether this sweep has not looked for so long."""
@@ -165,11 +180,18 @@ class Sweep:
         self._looked_at_ms[trigger] = now_ms
         return True
 
+    def _asked(self) -> Iterator[_Pruning]:
+        """What code asked for and turns did not finish, whatever policies say."""
+        after = 0
+        while page := self._store.asked_prunes(_INSTANCES_A_STEP, after):
+            yield [(each.name, _going_on_with(each)) for each in page]
+            after = page[-1].incarnation
+
     def _pieces(self, where: PruneFilter, order: Callable[[PrunableInstance], PruneOrder | None]) -> Iterator[_Pruning]:
         after = 0
         while True:
             page = self._store.prunable_instances(where, INSTANCES_A_PAGE, after)
-            orders = [(instance, made) for instance in page if (made := order(instance)) is not None]
+            orders = [(instance.name, made) for instance in page if (made := order(instance)) is not None]
             for start in range(0, len(orders), _INSTANCES_A_STEP):
                 yield orders[start : start + _INSTANCES_A_STEP]
             if len(page) < INSTANCES_A_PAGE:
@@ -180,7 +202,7 @@ class Sweep:
     def _due(self, instance: PrunableInstance, policies: ConfiguredPolicies) -> PruneOrder | None:
         """An earlier prune left something or failed. The interval does not matter, a pause does."""
         united = policies.of(instance)
-        paused_until_ms = policies.paused_until_ms(instance.name)
+        paused_until_ms = policies.paused_until_ms(instance.name, instance.version)
         paused = paused_until_ms is not None and self._store.now_ms() < paused_until_ms
         if united is not None and (paused or not united.is_known):
             self._leaving += 1
@@ -196,7 +218,7 @@ class Sweep:
             united,
             last_sweep_at_ms=instance.swept_at_ms,
             now_ms=self._store.now_ms(),
-            paused_until_ms=policies.paused_until_ms(instance.name),
+            paused_until_ms=policies.paused_until_ms(instance.name, instance.version),
         )
         return None if united is None or decision.rules is None else _order(instance, united)
 
@@ -214,14 +236,11 @@ class Sweep:
             )
         )
         self._going_on = []
-        for (instance, order), result in zip(batch, results, strict=True):
+        for (name, order), result in zip(batch, results, strict=True):
             if self._report is not None:
-                self._report(instance.name, result.result)
+                self._report(name, result.result)
             if result.next_after is not None:
-                going_on = PruneOrder(
-                    incarnation=order.incarnation, rules=order.rules, origin=order.origin, after=result.next_after
-                )
-                self._going_on.append((instance, going_on))
+                self._going_on.append((name, msgspec.structs.replace(order, after=result.next_after)))
 
 
 def _batches(
@@ -235,6 +254,10 @@ def _batches(
             policy_revision=policies.revision,
             archive=policies.archive,
         )
+
+
+def _going_on_with(asked: AskedPrune) -> PruneOrder:
+    return PruneOrder(incarnation=asked.incarnation, rules=(asked.options,), origin=asked.origin, asked=asked)
 
 
 def _order(instance: PrunableInstance, united: UnitedPolicy) -> PruneOrder:

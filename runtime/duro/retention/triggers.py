@@ -87,6 +87,15 @@ def sweep_after_prune_ms(
     return max(now_ms, swept_at_ms + _LOOK_AGAIN_MS + 10 * executions_max)
 
 
+def asked_due_ms(result: PruneResult, *, executions_max: int, now_ms: int) -> int | None:
+    """From when on a sweep is to go on with what code asked for, after the turn that did the first part of it; None: it
+    is done. As ``sweep_after_prune_ms``; but where all that the turn looked at is kept, the first look waits, too, for
+    such a call is forgotten when it is done and tells nothing of the look before."""
+    if result.error is not None or _goes_on(result):
+        return now_ms
+    return now_ms + _LOOK_AGAIN_MS + 10 * executions_max if result.remaining else None
+
+
 def _goes_on(result: PruneResult) -> bool:
     return bool(result.remaining and result.executions_deleted)
 

@@ -827,6 +827,7 @@ class MemoryStore(Archives, Pruning, Store):
                 ),
                 "holds": [rows.hold_row(hold) for _, hold in sorted(self._holds.items())],
                 "ledger": rows.rows_of(rows.ledger_rows, instances),
+                "asked_prunes": rows.rows_of(rows.asked_rows, instances),
                 "prune_runs": [rows.run_row(run) for _, run in sorted(self._runs.items())],
                 "ledger_totals": [msgspec.structs.asdict(totals) for _, totals in sorted(self._totals.items())],
                 "archives": [msgspec.structs.asdict(each) for _, each in sorted(self._archives.items())],

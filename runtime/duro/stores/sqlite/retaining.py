@@ -72,6 +72,10 @@ def published_policies(connection: apsw.Connection, now_ms: int) -> PublishedPol
     return PublishedPolicies(revision=int(str(row[0])), sources=tuple(sources))
 
 
+def past_publications(connection: apsw.Connection) -> tuple[str, ...]:
+    return tuple(_texts.decode(_value(connection, sql.PAST_PUBLICATIONS)))
+
+
 def versions_seen(connection: apsw.Connection, name: str) -> tuple[tuple[str, int], ...]:
     return tuple(_versions.decode(_value(connection, sql.VERSIONS_SEEN, (name,))))
 

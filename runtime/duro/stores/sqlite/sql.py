@@ -65,6 +65,7 @@ SET_USER_VERSION: Final = (
     "PRAGMA user_version = 4",
     "PRAGMA user_version = 5",
     "PRAGMA user_version = 6",
+    "PRAGMA user_version = 7",
 )
 
 # Changes whenever another connection, of any process, has committed.
@@ -784,6 +785,7 @@ DUMP: Final = {
     "requests": "SELECT * FROM requests ORDER BY request_id, incarnation",
     "holds": "SELECT * FROM holds ORDER BY hold_id",
     "ledger": "SELECT * FROM ledger ORDER BY incarnation, sequence",
+    "asked_prunes": "SELECT * FROM asked_prunes ORDER BY incarnation, options",
     "prune_runs": "SELECT * FROM prune_runs ORDER BY run_id",
     "ledger_totals": "SELECT * FROM ledger_totals ORDER BY name",
     "archives": "SELECT * FROM archives ORDER BY directory",

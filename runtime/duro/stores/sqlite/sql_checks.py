@@ -127,6 +127,13 @@ WHERE NOT EXISTS (SELECT 1 FROM instances i WHERE i.incarnation = a.incarnation 
     _rows_of_nobody(
         "requests-without-instance", "requests", "incarnation", _THERE, "request ids of instances that are gone"
     ),
+    _rows_of_nobody(
+        "asked-prunes-without-instance",
+        "asked_prunes",
+        "incarnation",
+        _THERE,
+        "prunes that instances asked for that are gone",
+    ),
     _rows_of_nobody("ledger-without-instance", "ledger", "incarnation", _THERE, "ledgers whose instance is gone"),
     _rows_of_nobody("lineage-without-child", "lineage", "child_incarnation", _THERE, "lineages whose child is gone"),
     Check(
@@ -464,7 +471,10 @@ GROUP BY archive""",
         "see the log of the workers, and `duroctl policy explain` of one of them",
         """
 SELECT instance_id, 'due for ' || ((?2 - prune_due_at_ms) / 1000) || ' s' FROM instances INDEXED BY instances_prune_due
-WHERE prune_due_at_ms IS NOT NULL AND prune_due_at_ms < ?2 - 3600000""",
+WHERE prune_due_at_ms IS NOT NULL AND prune_due_at_ms < ?2 - 3600000
+UNION ALL
+SELECT i.instance_id, 'it asked for it ' || ((?2 - a.at_ms) / 1000) || ' s ago: ' || a.options
+FROM asked_prunes a CROSS JOIN instances i ON i.incarnation = a.incarnation WHERE a.due_at_ms < ?2 - 3600000""",
     ),
     Check(
         "orphans",

@@ -50,6 +50,7 @@ from duro.model.records import (
     WorkerRecord,
 )
 from duro.model.removal import (
+    AskedPrune,
     Backlog,
     LedgerEntry,
     OrderResult,
@@ -451,6 +452,10 @@ class SqliteStore(Store):
         with self._snapshot() as connection:
             return retaining.published_policies(connection, self._clock.now_ms())
 
+    def past_publications(self) -> tuple[str, ...]:
+        with self._reading() as connection:
+            return retaining.past_publications(connection)
+
     def versions_seen(self, name: str) -> tuple[tuple[str, int], ...]:
         with self._reading() as connection:
             return retaining.versions_seen(connection, name)
@@ -479,6 +484,10 @@ class SqliteStore(Store):
     def prunable_instances(self, where: PruneFilter, limit: int, after: int) -> tuple[PrunableInstance, ...]:
         with self._reading() as connection:
             return retaining.prunable_instances(connection, where, limit, after, self.now_ms())
+
+    def asked_prunes(self, limit: int, after: int) -> tuple[AskedPrune, ...]:
+        with self._reading() as connection:
+            return pruning.asked_prunes(connection, limit, after, self.now_ms())
 
     def prune_views(self, wanted: Sequence[tuple[int, int]], limit: int, newer_max: int) -> list[PruneView]:
         with self._snapshot() as connection:

@@ -14,12 +14,13 @@ from duro.errors import (
     PruneRunNotFoundError,
     StalePlanError,
 )
+from duro.model.families import PurgeOptions
 from duro.model.ledger import RunSource
-from duro.model.limits import LEDGER_RANGES_MAX, MARK_RECLAIM_EVENTS_MAX, TURN_PRUNE_EXECUTIONS_MAX
+from duro.model.limits import ASKED_PRUNES_MAX, LEDGER_RANGES_MAX, MARK_RECLAIM_EVENTS_MAX, TURN_PRUNE_EXECUTIONS_MAX
 from duro.model.messages import HistoryPruned
 from duro.model.policies import PolicyChain, PolicySources, StatedPolicy
 from duro.model.pruning import Hold, HoldTarget, PruneTrigger
-from duro.model.removal import Backlog, PruneFilter
+from duro.model.removal import AskedPrune, Backlog, PruneFilter, PruneOrder
 from duro.model.retention import NEVER, AutoPrune, Policy, PolicyKind, PolicyOrigin, PruneOptions
 from duro.model.status import ChildrenPolicy, RemovalState
 from duro.model.turns import PruneTerms, TurnOutcome
@@ -36,6 +37,7 @@ from duro.testing.builders import (
     next_lease,
     prune_batch,
     prune_requested,
+    removal_batch,
     turn,
     wait_started,
 )
@@ -294,6 +296,158 @@ class TurnPruningContract(PruningContract):
         worker.run(worker.take(), prune_requested(), continued_as_new())
         assert self.rows(store, incarnation)["executions"] == [4]
         assert store.dump()["messages"] == []
+
+    def asked(self, store: Store) -> list[tuple[str, int]]:
+        return [(str(each.options), each.through) for each in store.asked_prunes(0, 0)]
+
+    def answer(self, store: Store, asked: AskedPrune, executions_max: int = 30) -> None:
+        """As a sweep does, to the end."""
+        order = PruneOrder(incarnation=asked.incarnation, rules=(asked.options,), origin=asked.origin, asked=asked)
+        batch = msgspec.structs.replace(prune_batch(), executions_max=executions_max, swept=True)
+        after: int | None = 0
+        while after is not None:
+            going_on = msgspec.structs.replace(order, after=after)
+            ((after),) = [each.next_after for each in store.prune(msgspec.structs.replace(batch, orders=(going_on,)))]
+
+    def test_what_a_call_leaves_is_kept_for_a_sweep_although_no_policy_says_anything(
+        self, store: Store, worker: ScriptedWorker
+    ) -> None:
+        count = 2 * TURN_PRUNE_EXECUTIONS_MAX + 10
+        incarnation = self.loop(store, worker, count)
+        worker.run(worker.take(), prune_requested(PruneOptions(keep_last=3)), activity_scheduled())
+        assert self.live(store)[0] == TURN_PRUNE_EXECUTIONS_MAX + 1
+        (asked,) = store.asked_prunes(0, 0)
+        assert (asked.incarnation, asked.name, asked.options) == (incarnation, "Order", PruneOptions(keep_last=3))
+        assert (asked.through, asked.at_ms, str(asked.origin)) == (count, store.now_ms(), "call: ctx.prune_history")
+        assert store.backlog() == Backlog(due_instances=1)
+        assert store.prunable_instances(PruneFilter(due=True), 0, 0) == (), "no policy is due"
+        assert store.asked_prunes(0, incarnation) == ()
+        self.answer(store, asked)
+        assert self.live(store) == [count - 2, count - 1, count]
+        assert (store.asked_prunes(0, 0), store.backlog()) == ((), Backlog())
+        assert store.prunable_instances(PruneFilter(), 0, 0)[0].swept_at_ms is None, "for its interval it did not look"
+
+    def test_what_continue_as_new_asked_for_and_left_is_done_as_of_then(
+        self, store: Store, worker: ScriptedWorker, clock: ManualClock
+    ) -> None:
+        """Nothing that came or grew old later goes."""
+        count = TURN_PRUNE_EXECUTIONS_MAX + 20
+        incarnation = self.loop(store, worker, 10)
+        clock.advance(60_000)
+        worker.register()
+        self.loop(store, worker, count)
+        within = PruneOptions(keep_within=30.0, keep_last=2)
+        worker.run(worker.take(), continued_as_new(), policies=chain(None, within))
+        assert self.asked(store) == [], "what is newer than the oldest that is kept is kept, too"
+        worker.run(worker.take(), continued_as_new(), policies=chain(None, PruneOptions(keep_last=4)))
+        assert self.asked(store) == [("keep_last=4", count + 2)]
+        (row,) = store.dump()["instances"]
+        assert (row["pruned_through"], row["prune_due_at_ms"]) == (0, None)
+        (asked,) = store.asked_prunes(0, 0)
+        clock.advance(60_000)
+        worker.register()
+        self.loop(store, worker, count + 9)
+        self.answer(store, asked, executions_max=3)
+        assert self.live(store) == list(range(count - 1, count + 10))
+        assert self.rows(store, incarnation)["executions"][0] == count - 1
+
+    def test_a_rule_of_time_that_code_asked_for_is_of_its_time(
+        self, store: Store, worker: ScriptedWorker, clock: ManualClock
+    ) -> None:
+        count = TURN_PRUNE_EXECUTIONS_MAX + 20
+        self.loop(store, worker, count)
+        clock.advance(60_000)
+        worker.register()
+        self.loop(store, worker, count + 5)
+        worker.run(worker.take(), prune_requested(PruneOptions(keep_within=30.0)), activity_scheduled())
+        (asked,) = store.asked_prunes(0, 0)
+        clock.advance(60_000)
+        worker.register()
+        self.answer(store, asked)
+        assert self.live(store) == list(range(count, count + 6)), "what was young then stays"
+
+    def test_of_versions_that_code_asked_to_keep_those_of_then_are_kept(
+        self, store: Store, worker: ScriptedWorker
+    ) -> None:
+        count = TURN_PRUNE_EXECUTIONS_MAX + 20
+        self.loop(store, worker, count, version="1.0.0")
+        options = PruneOptions(keep_last_per_version=2, keep_versions=1)
+        worker.run(worker.take(), prune_requested(options), activity_scheduled(), version="1.0.0")
+        (asked,) = store.asked_prunes(0, 0)
+        worker.run(worker.take(), history_pruned(2, 64), continued_as_new(), version="1.0.0")
+        self.loop(store, worker, count + 5, version="1.0.0")
+        self.answer(store, asked, executions_max=9)
+        assert self.live(store) == list(range(count - 1, count + 6))
+
+    def test_what_is_asked_for_anew_meanwhile_is_not_done_yet(self, store: Store, worker: ScriptedWorker) -> None:
+        count = 3 * TURN_PRUNE_EXECUTIONS_MAX
+        self.loop(store, worker, count)
+        policies = chain(None, PruneOptions(keep_last=2))
+        worker.run(worker.take(), continued_as_new(), policies=policies)
+        (asked,) = store.asked_prunes(0, 0)
+        worker.run(worker.take(), continued_as_new(), policies=policies)
+        self.answer(store, asked)
+        assert self.asked(store) == [("keep_last=2", count + 2)]
+        assert self.live(store) == [count, count + 1, count + 2]
+        self.answer(store, store.asked_prunes(0, 0)[0])
+        assert self.live(store) == [count + 1, count + 2]
+        assert self.asked(store) == []
+
+    def test_of_several_calls_with_other_rules_none_is_forgotten_and_few_are_kept(
+        self, store: Store, worker: ScriptedWorker, clock: ManualClock
+    ) -> None:
+        count = (ASKED_PRUNES_MAX + 5) * TURN_PRUNE_EXECUTIONS_MAX
+        incarnation = self.loop(store, worker, count)
+        seen = []
+        for keep_last in range(1, ASKED_PRUNES_MAX + 1):
+            clock.advance(1)
+            worker.run(worker.take(), continued_as_new(), policies=chain(None, PruneOptions(keep_last=keep_last)))
+            seen.append(f"keep_last={keep_last}")
+        texts = [PruneOptions(**msgspec.json.decode(row["options"])) for row in store.dump()["asked_prunes"]]
+        assert [str(each) for each in texts] == seen
+        assert [(each.incarnation, str(each.options)) for each in store.asked_prunes(1, 0)] == [
+            (incarnation, "keep_last=1")
+        ], "the oldest first"
+        clock.advance(1)
+        worker.run(worker.take(), continued_as_new(), policies=chain(None, PruneOptions(keep_last=77)))
+        assert len(store.dump()["asked_prunes"]) == ASKED_PRUNES_MAX
+        assert self.asked(store) == [("keep_last=2", count + 2)]
+        while asked := store.asked_prunes(0, 0):
+            self.answer(store, asked[0])
+        assert self.live(store)[0] == count + 1, "the second newest of its time"
+
+    def test_a_call_that_finds_the_oldest_kept_is_looked_at_later(
+        self, store: Store, worker: ScriptedWorker, clock: ManualClock
+    ) -> None:
+        count = TURN_PRUNE_EXECUTIONS_MAX + 10
+        self.loop(store, worker, count)
+        for number in range(1, TURN_PRUNE_EXECUTIONS_MAX + 1):
+            store.add_hold(hold(f"h{number}", instance_id="a", execution_id=number))
+        worker.run(worker.take(), continued_as_new(), policies=chain(None, ONE))
+        assert (store.asked_prunes(0, 0), store.backlog()) == ((), Backlog())
+        clock.advance(10_000 + 10 * count)
+        assert self.asked(store) == [("keep_last=1", count + 1)]
+        self.answer(store, store.asked_prunes(0, 0)[0])
+        assert self.live(store) == [*range(1, TURN_PRUNE_EXECUTIONS_MAX + 1), count + 1]
+
+    def test_what_was_asked_for_goes_and_comes_with_its_instance(
+        self, store: Store, worker: ScriptedWorker, clock: ManualClock
+    ) -> None:
+        incarnation = self.loop(store, worker, TURN_PRUNE_EXECUTIONS_MAX + 10)
+        worker.run(worker.take(), prune_requested(), completed())
+        (asked,) = store.asked_prunes(0, 0)
+        rules = PurgeOptions(keep_within=1.0)
+        clock.advance(5_000)
+        store.remove(removal_batch((incarnation, rules), run_id="run-1", grace_ms=60_000))
+        assert store.get_instance("a") is None
+        assert (store.asked_prunes(0, 0), store.backlog().due_instances) == ((), 0)
+        store.undo_prune("hold-1", 10**15, run_id="run-1")
+        assert store.asked_prunes(0, 0) == (asked,)
+        store.remove_hold("hold-1")
+        store.remove(removal_batch((incarnation, rules), run_id="run-2"))
+        while store.reclaim(MARK_RECLAIM_EVENTS_MAX).more:
+            pass
+        assert store.dump()["asked_prunes"] == []
 
     def test_two_requests_of_a_turn_are_carried_out_in_order(self, store: Store, worker: ScriptedWorker) -> None:
         self.loop(store, worker, 5)
@@ -805,6 +959,17 @@ class PoliciesContract(PruningContract):
         assert store.published_policies().sources == ("one",)
         store.release_worker(worker.worker_id)
         assert store.published_policies().sources == ("two",)
+
+    def test_what_was_ever_published_is_remembered_the_last_first(
+        self, store: Store, worker: ScriptedWorker, clock: ManualClock
+    ) -> None:
+        assert store.past_publications() == ()
+        for text in ("one", "two", "three", "{}", "one"):
+            store.publish(worker.worker_id, text)
+            clock.advance(1)
+        assert store.past_publications() == ("one", "three", "two")
+        store.release_worker(worker.worker_id)
+        assert store.past_publications() == ("one", "three", "two")
 
     def test_the_revision_grows_with_what_is_new(self, store: Store, worker: ScriptedWorker) -> None:
         revisions = []
