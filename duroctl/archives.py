@@ -44,7 +44,7 @@ def enabled_directory(session: "Session") -> str | None:
         SettingsError: the file cannot be used.
     """
     file = session.config_file
-    if file is None or b"archive" not in file.read_bytes():
+    if file is None or (file.is_file() and b"archive" not in file.read_bytes()):
         return None
     return _configured(file, if_enabled=True)
 

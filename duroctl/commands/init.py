@@ -32,7 +32,7 @@ def init(session: Session, file: _FileArgument = None) -> None:
     config = _config_file(session.options.config)
     known = _configured_url(config)
     url = _wanted_url(file, session.options.store, known)
-    config_created = not config.exists()
+    config_created = not os.path.lexists(config)
     with _new_config(config, url) if config_created else nullcontext():
         created = _make_store(url)
     if not config_created and known != url:
@@ -64,7 +64,7 @@ def _config_file(given: str | None) -> Path:
     if given:
         return Path(given)
     usual = Path(CONFIG_NAME), Path("config") / CONFIG_NAME
-    return next((path for path in usual if path.is_file()), usual[0])
+    return next((path for path in usual if os.path.lexists(path)), usual[0])
 
 
 @contextmanager
@@ -94,7 +94,7 @@ def _configured_url(config: Path) -> str | None:
     """The store an existing configuration file names, as seen from the current directory."""
     from duroctl.discovery import anchored, read_config
 
-    url = read_config(config, str(config)) if config.exists() else None
+    url = read_config(config, str(config)) if os.path.lexists(config) else None
     return anchored(url, config.parent, Path.cwd()) if url else None
 
 

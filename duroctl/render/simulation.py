@@ -85,7 +85,7 @@ SIMULATED: Final = View(
         Column("removable_then", "WOULD GO", "number", lambda each: each.then.executions),
         Column("removable_then_events", "EVENTS", "number", lambda each: each.then.events),
         Column("removable_then_bytes", "SIZE", "bytes", lambda each: each.then.history_bytes),
-        Column("origins", "SAID BY", "text", lambda each: " ".join(each.origins)),
+        Column("origins", "SAID BY", "id", lambda each: " ".join(each.origins)),
     ),
     _name_json,
     lambda each: each.name,

@@ -33,7 +33,7 @@ def read_file(path: Path, file: str) -> bytes:
                 raise _unreadable(file, "it is not a file")
             return opened.read(FILE_BYTES_MAX + 1)
     except FileNotFoundError as error:
-        raise _unreadable(file, "it does not exist") from error
+        raise _absent(path, file) from error
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         raise _unreadable(file, f"it cannot be read: {getattr(error, 'strerror', error)}") from error
 
@@ -92,6 +92,13 @@ def _sync_directory(directory: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _absent(path: Path, file: str) -> SettingsError:
+    if not path.is_symlink():
+        return _unreadable(file, "it does not exist")
+    message = f"it is a symbolic link to {str(path.readlink())!r}, which does not exist"
+    return SettingsError([FileProblem(file, 0, 0, message, "put a file there, or let the link name one that is there")])
 
 
 def _unreadable(file: str, message: str) -> SettingsError:
