@@ -22,6 +22,7 @@ from duro.testing.store_contract import (
     HoldsContract,
     InstanceReadsContract,
     LeasingContract,
+    LedgerContract,
     LineageContract,
     MailboxContract,
     PairContract,
@@ -139,6 +140,10 @@ class TestPruneOrder(MemoryStores, PruneOrderContract):
 
 
 class TestRemoval(MemoryStores, RemovalContract):
+    pass
+
+
+class TestLedger(MemoryStores, LedgerContract):
     pass
 
 

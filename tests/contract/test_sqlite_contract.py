@@ -25,6 +25,7 @@ from duro.testing.store_contract import (
     HoldsContract,
     InstanceReadsContract,
     LeasingContract,
+    LedgerContract,
     LineageContract,
     MailboxContract,
     PairContract,
@@ -150,6 +151,10 @@ class TestPruneOrder(SqliteStores, PruneOrderContract):
 
 
 class TestRemoval(SqliteStores, RemovalContract):
+    pass
+
+
+class TestLedger(SqliteStores, LedgerContract):
     pass
 
 

@@ -25,6 +25,7 @@ from duro.testing.store_contract.ends import ContinueAsNewContract, EndsContract
 from duro.testing.store_contract.expiry import ExpiryContract, WorkersContract
 from duro.testing.store_contract.families import FamilyRemovalContract, LineageContract, ParentEndContract
 from duro.testing.store_contract.leasing import LeasingContract
+from duro.testing.store_contract.ledger import LedgerContract
 from duro.testing.store_contract.mailbox import MailboxContract
 from duro.testing.store_contract.pairs import PairContract
 from duro.testing.store_contract.pruning import (
@@ -64,6 +65,7 @@ CONTRACT: Final[tuple[type[StoreContract], ...]] = (
     TurnPruningContract,
     PruneOrderContract,
     RemovalContract,
+    LedgerContract,
     HoldsContract,
     PoliciesContract,
     LineageContract,
@@ -89,6 +91,7 @@ __all__ = [
     "HoldsContract",
     "InstanceReadsContract",
     "LeasingContract",
+    "LedgerContract",
     "LineageContract",
     "MailboxContract",
     "PairContract",
