@@ -614,6 +614,14 @@ class RemovalContract(PruningContract):
                 break
         assert steps == [(1, 2), (1, 2), (1, 2)]
 
+    def test_a_batch_takes_what_just_fits(self, store: Store, worker: ScriptedWorker, clock: ManualClock) -> None:
+        incarnation = self.marked(store, worker, grace_ms=1)
+        clock.advance(1)
+        (part, rest) = store.reclaim(4), store.reclaim(4)
+        assert (part.executions, part.events, part.more) == (2, 4, True)
+        assert (rest.executions, rest.events, rest.more) == (1, 2, False)
+        assert self.rows(store, incarnation) == {"executions": [4, 5], "history": [4]}
+
     def test_a_large_execution_goes_in_slices(self, store: Store, worker: ScriptedWorker, clock: ManualClock) -> None:
         self.start(store)
         waits = [wait_started(f"e{number}") for number in range(8)]
@@ -678,6 +686,26 @@ class RemovalContract(PruningContract):
         clock.advance(500)
         store.prune(prune_batch((incarnation, 1)))
         assert self.live(store) == [5]
+
+    def test_an_undo_says_what_was_undone_and_finds_the_oldest_of_every_instance(
+        self, store: Store, worker: ScriptedWorker
+    ) -> None:
+        incarnations = [self.start(store, name) for name in ("a", "b", "c")]
+        for _ in range(3):
+            worker.commit(*[turn(each, continued_as_new(), at_ms=5) for each in worker.lease().instances])
+        store.prune(prune_batch(*[(each, 1) for each in incarnations], run_id="run-1", grace_ms=1_000))
+        store.undo_prune("hold-1", 10**15, instance_id="c")
+        assert (self.live(store, "b"), self.live(store, "c")) == ([4], [1, 2, 3, 4])
+        (view,) = store.prune_views([(incarnations[2], 0)], 10, 0)
+        assert [each.execution_id for each in view.executions] == [1, 2, 3, 4]
+        store.undo_prune("hold-2", 10**15, run_id="run-1")
+        assert [self.live(store, name) for name in ("a", "b", "c")] == [[1, 2, 3, 4]] * 3
+        undone = {name: store.list_ledger(name)[-1].range for name in ("a", "b", "c")}
+        assert {name: (each.trigger, each.origin) for name, each in undone.items()} == {
+            "a": ("undo", "run-1"),
+            "b": ("undo", "run-1"),
+            "c": ("undo", "c"),
+        }
 
     def test_undo_of_an_instance_brings_back_what_is_still_there(
         self, store: Store, worker: ScriptedWorker, clock: ManualClock
