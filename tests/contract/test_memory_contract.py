@@ -10,6 +10,7 @@ from duro.testing.store_contract import (
     ActivitiesContract,
     ArchivesContract,
     AtomicityContract,
+    BatchContract,
     BlockedContract,
     CancellingContract,
     ChildrenContract,
@@ -72,6 +73,10 @@ class TestCommits(MemoryStores, CommitsContract):
 
 
 class TestPairs(MemoryStores, PairContract):
+    pass
+
+
+class TestBatches(MemoryStores, BatchContract):
     pass
 
 

@@ -13,6 +13,7 @@ from duro.testing.store_contract import (
     ActivitiesContract,
     ArchivesContract,
     AtomicityContract,
+    BatchContract,
     BlockedContract,
     CancellingContract,
     ChildrenContract,
@@ -83,6 +84,10 @@ class TestCommits(SqliteStores, CommitsContract):
 
 
 class TestPairs(SqliteStores, PairContract):
+    pass
+
+
+class TestBatches(SqliteStores, BatchContract):
     pass
 
 

@@ -17,6 +17,7 @@ from typing import Final
 from duro.testing.store_contract.activities import ActivitiesContract
 from duro.testing.store_contract.archiving import ArchivesContract
 from duro.testing.store_contract.atomicity import AtomicityContract
+from duro.testing.store_contract.batches import BatchContract
 from duro.testing.store_contract.blocked import BlockedContract, ReleasesContract
 from duro.testing.store_contract.cancelling import CancellingContract, TerminatingContract
 from duro.testing.store_contract.children import ChildrenContract
@@ -49,6 +50,7 @@ CONTRACT: Final[tuple[type[StoreContract], ...]] = (
     ExpiryContract,
     CommitsContract,
     PairContract,
+    BatchContract,
     EndsContract,
     ContinueAsNewContract,
     ChildrenContract,
@@ -79,6 +81,7 @@ __all__ = [
     "ActivitiesContract",
     "ArchivesContract",
     "AtomicityContract",
+    "BatchContract",
     "BlockedContract",
     "CancellingContract",
     "ChildrenContract",
