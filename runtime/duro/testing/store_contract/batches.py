@@ -4,7 +4,7 @@ import pytest
 
 from duro import codec
 from duro.model.events import AnyEvent
-from duro.model.messages import ChildFailed
+from duro.model.messages import ChildFailed, ChildSucceeded
 from duro.model.turns import LeasedInstance, TurnOutcome
 from duro.stores.base import Store
 from duro.testing.builders import (
@@ -65,6 +65,17 @@ class BatchContract(StoreContract):
         answer = codec.decode_message(message.data)
         assert isinstance(answer, ChildFailed)
         assert (answer.execution_id, answer.scheduled_event_id) == (2, 2)
+
+    def test_messages_come_in_the_order_of_the_turns_that_send_them(self, store: Store, worker: ScriptedWorker) -> None:
+        self.start(store)
+        parent = worker.take()
+        parent = next_lease(parent, worker.run(parent, child_scheduled("c"), keep_lease=True))
+        worker.commit(
+            turn(worker.take("c"), completed(), at_ms=5),
+            turn(parent, child_scheduled("c"), at_ms=5),
+        )
+        answers = [codec.decode_message(message.data) for message in worker.take("a").messages]
+        assert [type(answer) for answer in answers] == [ChildSucceeded, ChildFailed]
 
     @pytest.mark.parametrize("last", [completed(), continued_as_new()], ids=["ended", "continued"])
     @pytest.mark.parametrize("left", [timer_created(10**15), activity_scheduled()], ids=["timer", "activity"])
