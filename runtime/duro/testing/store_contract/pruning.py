@@ -167,6 +167,19 @@ class TurnPruningContract(PruningContract):
         assert [(report.position, report.result.executions_deleted) for report in result.prunes] == [(0, 3), (1, 0)]
         assert self.rows(store, incarnation) == {"executions": [4], "history": [4]}
 
+    def test_two_ends_of_one_commit_count_from_the_prune_of_the_first(
+        self, store: Store, worker: ScriptedWorker
+    ) -> None:
+        policy = chain(AutoPrune(keep_last=1, every_n_executions=2))
+        self.loop(store, worker, 2)
+        leased = worker.take()
+        first = turn(leased, continued_as_new(), at_ms=20, keep_lease=True, policies=policy)
+        second = turn(next_lease(leased, first), continued_as_new(), at_ms=30, policies=policy)
+        result = worker.commit(first, second)
+        assert [(report.position, report.result.executions_deleted) for report in result.prunes] == [(0, 3)]
+        (row,) = store.dump()["instances"]
+        assert (row["pruned_through"], self.live(store)) == (2, [4])
+
     def test_a_turn_looks_at_the_oldest_and_leaves_the_rest_to_a_sweep(
         self, store: Store, worker: ScriptedWorker, clock: ManualClock
     ) -> None:
@@ -530,6 +543,44 @@ class PruneOrderContract(PruningContract):
         assert removed == [3, 3, 0]
         assert self.live(store) == [7, 8]
 
+    def test_an_order_says_whether_anything_lies_beyond_and_which_run_it_belongs_to(
+        self, store: Store, worker: ScriptedWorker
+    ) -> None:
+        incarnation = self.loop(store, worker, 6)
+        (part,) = store.prune(prune_batch((incarnation, 4), executions_max=3))
+        assert (part.next_after, part.result.remaining, part.result.run_id) == (3, 1, "")
+        (whole,) = store.prune(prune_batch((incarnation, 3), run_id="run-1"))
+        assert (whole.next_after, whole.result.remaining, whole.result.run_id) == (None, 0, "run-1")
+        (nothing,) = store.prune(prune_batch((incarnation, 3), run_id="run-2"))
+        assert (nothing.next_after, nothing.result.remaining, nothing.result.run_id) == (None, 0, "")
+
+    def test_what_an_order_passes_over_stays_in_sight(self, store: Store, worker: ScriptedWorker) -> None:
+        incarnation = self.loop(store, worker, 5)
+        batch = prune_batch((incarnation, 1))
+        (order,) = [msgspec.structs.replace(each, after=1) for each in batch.orders]
+        store.prune(msgspec.structs.replace(batch, orders=(order,)))
+        assert self.live(store) == [1, 5]
+        (view,) = store.prune_views([(incarnation, 0)], 10, 0)
+        assert [each.execution_id for each in view.executions] == [1, 5]
+
+    def test_each_of_several_instances_remembers_where_its_live_executions_begin(
+        self, store: Store, worker: ScriptedWorker
+    ) -> None:
+        incarnations = [self.start(store, name) for name in ("a", "b", "c", "d")]
+        for _ in range(5):
+            worker.commit(*[turn(each, continued_as_new(), at_ms=5) for each in worker.lease().instances])
+        for number in (1, 2):
+            store.add_hold(hold(f"h{number}", instance_id="d", execution_id=number))
+        store.prune(prune_batch(*[(incarnation, 2) for incarnation in incarnations]))
+        assert [self.live(store, name) for name in ("a", "b", "c", "d")] == [[5, 6]] * 3 + [[1, 2, 5, 6]]
+        assert [row["live_from"] for row in store.dump()["instances"]] == [5, 5, 5, 1]
+
+    def test_an_instance_with_one_execution_has_nothing_to_prune(self, store: Store) -> None:
+        incarnation = self.start(store)
+        (done,) = store.prune(prune_batch((incarnation, 1)))
+        assert (done.next_after, done.result.executions_deleted) == (None, 0)
+        assert self.live(store) == [1]
+
     def test_of_a_plan_only_what_may_still_go_goes(self, store: Store, worker: ScriptedWorker) -> None:
         incarnation = self.loop(store, worker, 6)
         store.prune(prune_batch((incarnation, 5)))
@@ -717,6 +768,14 @@ class RemovalContract(PruningContract):
                 break
         assert steps == [(1, 2), (1, 2), (1, 2)]
 
+    def test_a_batch_takes_what_just_fits(self, store: Store, worker: ScriptedWorker, clock: ManualClock) -> None:
+        incarnation = self.marked(store, worker, grace_ms=1)
+        clock.advance(1)
+        (part, rest) = store.reclaim(4), store.reclaim(4)
+        assert (part.executions, part.events, part.more) == (2, 4, True)
+        assert (rest.executions, rest.events, rest.more) == (1, 2, False)
+        assert self.rows(store, incarnation) == {"executions": [4, 5], "history": [4]}
+
     def test_a_large_execution_goes_in_slices(self, store: Store, worker: ScriptedWorker, clock: ManualClock) -> None:
         self.start(store)
         waits = [wait_started(f"e{number}") for number in range(8)]
@@ -743,6 +802,24 @@ class RemovalContract(PruningContract):
             pass
         assert store.backlog() == Backlog()
 
+    def test_what_a_transaction_deletes_is_counted_over_all_its_instances(
+        self, store: Store, worker: ScriptedWorker
+    ) -> None:
+        incarnations = [self.start(store, name) for name in ("a", "b", "c")]
+        waits = [wait_started("e")] * (MARK_RECLAIM_EVENTS_MAX // 2)
+        for name in ("a", "b"):
+            leased = {each.instance_id: each for each in worker.lease().instances}
+            ends = [
+                turn(each, *(waits if each.instance_id == name else ()), continued_as_new(), at_ms=5)
+                for each in leased.values()
+            ]
+            worker.commit(*ends)
+        store.prune(prune_batch(*[(incarnation, 1) for incarnation in incarnations]))
+        assert [self.live(store, name) for name in ("a", "b", "c")] == [[3]] * 3
+        removed = [(row["incarnation"], row["execution_id"]) for row in store.dump()["executions"]]
+        a, b, c = incarnations
+        assert sorted(removed) == [(a, 3), (b, 1), (b, 2), (b, 3), (c, 3)], "what is left of b is too much"
+
     def test_undo_brings_a_run_back_under_a_hold(
         self, store: Store, worker: ScriptedWorker, clock: ManualClock
     ) -> None:
@@ -763,6 +840,26 @@ class RemovalContract(PruningContract):
         clock.advance(500)
         store.prune(prune_batch((incarnation, 1)))
         assert self.live(store) == [5]
+
+    def test_an_undo_says_what_was_undone_and_finds_the_oldest_of_every_instance(
+        self, store: Store, worker: ScriptedWorker
+    ) -> None:
+        incarnations = [self.start(store, name) for name in ("a", "b", "c")]
+        for _ in range(3):
+            worker.commit(*[turn(each, continued_as_new(), at_ms=5) for each in worker.lease().instances])
+        store.prune(prune_batch(*[(each, 1) for each in incarnations], run_id="run-1", grace_ms=1_000))
+        store.undo_prune("hold-1", 10**15, instance_id="c")
+        assert (self.live(store, "b"), self.live(store, "c")) == ([4], [1, 2, 3, 4])
+        (view,) = store.prune_views([(incarnations[2], 0)], 10, 0)
+        assert [each.execution_id for each in view.executions] == [1, 2, 3, 4]
+        store.undo_prune("hold-2", 10**15, run_id="run-1")
+        assert [self.live(store, name) for name in ("a", "b", "c")] == [[1, 2, 3, 4]] * 3
+        undone = {name: store.list_ledger(name)[-1].range for name in ("a", "b", "c")}
+        assert {name: (each.trigger, each.origin) for name, each in undone.items()} == {
+            "a": ("undo", "run-1"),
+            "b": ("undo", "run-1"),
+            "c": ("undo", "c"),
+        }
 
     def test_undo_of_an_instance_brings_back_what_is_still_there(
         self, store: Store, worker: ScriptedWorker, clock: ManualClock
