@@ -25,6 +25,7 @@ from duro.retention import plan
 from duro.retention.transaction import Marks
 from duro.stores.memory import MemoryStore
 from duro.stores.memory import families as memory_families
+from duro.stores.memory import leasing as memory_leasing
 from duro.stores.memory import pruning as memory_pruning
 from duro.stores.memory import store as memory_store
 from duro.stores.memory.instances import Instance
@@ -371,7 +372,7 @@ FOUND_WITH: Final[dict[str, int]] = {
 
 PLANTED: Final[dict[str, Mistake]] = {
     "there is no fence": _instead(MemoryStore, "_held_instance", _no_fence),
-    "epochs do not grow": _around(memory_store, "_lease_instance", _same_epoch),
+    "epochs do not grow": _around(memory_leasing, "_lease_instance", _same_epoch),
     "expired leases are never taken back": _instead(MemoryStore, "_take_back_expired", lambda *_: 0),
     "a lease is taken while it runs": _instead(MemoryStore, "_take_back_expired", _takes_early),
     "nobody is told that a lease is lost": _around(MemoryStore, "renew_worker", _renews_anybody),
