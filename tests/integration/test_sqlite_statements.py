@@ -12,7 +12,7 @@ import pytest
 import duro
 from duro.stores.sqlite import migrations, sql, sql_archiving, sql_families, sql_pruning
 from duro.stores.sqlite.connection import open_writer
-from duro.stores.sqlite.rows import PARAMETERS_MAX, SQL_BYTES_MAX, Rows
+from duro.stores.sqlite.rows import ROWS_MAX, Rows
 
 
 @pytest.fixture(scope="module")
@@ -348,7 +348,7 @@ ROWS = Rows("a b", "SELECT ?1 || group_concat(a || ':' || coalesce(b, 'null')) F
 def test_any_number_of_rows_goes_through_a_few_statements(database: apsw.Connection, count: int) -> None:
     rows = [(n, "x") for n in range(count)]
     calls = list(ROWS.calls(rows, ("=",)))
-    assert len(calls) == -(-count // ROWS.size_max)
+    assert len(calls) == -(-count // ROWS_MAX)
     answer = [str(database.execute(statement, values).get).removeprefix("=") for statement, values in calls]
     assert ",".join(answer) == ",".join(f"{n}:x" for n in range(count))
 
@@ -360,6 +360,6 @@ def test_no_rows_are_no_statement() -> None:
 @pytest.mark.parametrize("statement", [value for value in vars(sql).values() if isinstance(value, Rows)])
 def test_the_largest_size_fits_the_cache_and_the_parameters(statement: Rows) -> None:
     largest = list(statement.sizes())[-1]
-    assert largest == statement.size_max >= 256
-    assert len(statement.sql(largest)) <= SQL_BYTES_MAX
-    assert largest * statement.width + statement.scalars <= PARAMETERS_MAX
+    assert largest == ROWS_MAX
+    assert len(statement.sql(largest)) <= 16_384, "apsw caches no longer ones"
+    assert largest * statement.width + statement.scalars <= 32_766, "SQLite binds no more values at its default"

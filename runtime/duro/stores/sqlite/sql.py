@@ -66,6 +66,7 @@ SET_USER_VERSION: Final = (
     "PRAGMA user_version = 5",
     "PRAGMA user_version = 6",
     "PRAGMA user_version = 7",
+    "PRAGMA user_version = 8",
 )
 
 # Changes whenever another connection, of any process, has committed.
@@ -708,11 +709,11 @@ SELECT json_group_array(json_array(incarnation, orchestration, activity)) FROM (
   WHERE i.completed_at_ms IS NULL AND i.blocked IS NULL) AS i
 WHERE (orchestration OR activity IS NOT NULL) AND {_SOMEBODY_LIVES.format(now="?2")}
 """
-# One status a statement: the index is by status first. The IN is what tells SQLite that the index holds them all.
+# One status a statement: the index is by status first. The rest tells SQLite that the index holds them all.
 LIST_ENDED_BADLY: Final = {
     status: f"""
 {_INSTANCE} FROM (SELECT * FROM instances INDEXED BY instances_ended_badly
-  WHERE status = '{status}' AND status IN ('failed', 'cancelled', 'terminated')
+  WHERE status = '{status}' AND completed_at_ms IS NOT NULL AND status <> 'completed'
     AND incarnation < ?1 {_PAGE_TAIL}) AS i {_INSTANCE_JOINS}
 """
     for status in ("failed", "cancelled", "terminated")
