@@ -135,6 +135,7 @@ DAMAGES: Final[dict[str, Callable[[apsw.Connection], None]]] = {
     "nobody-sweeps": damage("UPDATE removed_instances SET reclaim_at_ms = 5", "UPDATE workers SET lease_until_ms = 5"),
     "archives-waiting": damage("UPDATE removed_instances SET archive = '/gone', unarchived = 1, reclaim_at_ms = 5"),
     "prunes-overdue": damage("UPDATE instances SET prune_due_at_ms = 5 WHERE incarnation = 4"),
+    "ended-in-the-future": damage(f"UPDATE executions SET completed_at_ms = {10**14} WHERE incarnation = 2"),
     "orphans": damage(
         "UPDATE lineage SET spawner_ended_at_ms = 5, spawner_end = 'continued_as_new' WHERE child_incarnation = 3",
         LEFT,

@@ -183,14 +183,15 @@ def _remaining(view: PruneView, rules: Sequence[PruneOptions], holds: Iterable[H
 def _keeps_all_newer(rules: PruneOptions, view: PruneView, now_ms: int) -> bool:
     """Whether ``rules`` keep everything beyond the view, as far as can be told without looking there. Executions end
     one after the other, so what is newer than one that a rule of time keeps is kept by it, too. (Where the clock was
-    set back in between, it goes once the older ones do.)"""
+    set back in between, it goes once the older ones do.) One that ended at a time that is yet to come says nothing: the
+    clock was ahead then, maybe by years, and what is newer may be old."""
     since_ms = []
     if rules.keep_within_s is not None:
         since_ms.append(now_ms - round(rules.keep_within_s * 1000))
     if rules.completed_before_ms is not None:
         since_ms.append(rules.completed_before_ms)
     ended_at_ms = view.executions[-1].completed_at_ms if view.executions else None
-    if ended_at_ms is not None and any(ended_at_ms >= each for each in since_ms):
+    if ended_at_ms is not None and any(now_ms >= ended_at_ms >= each for each in since_ms):
         return True
     versions, a_version = view.newer.versions, rules.keep_last_per_version
     if a_version is None or versions is None:

@@ -477,6 +477,17 @@ SELECT i.instance_id, 'it asked for it ' || ((?2 - a.at_ms) / 1000) || ' s ago: 
 FROM asked_prunes a CROSS JOIN instances i ON i.incarnation = a.incarnation WHERE a.due_at_ms < ?2 - 3600000""",
     ),
     Check(
+        "ended-in-the-future",
+        "warning",
+        "executions that ended at a time that is yet to come (the clock was ahead): rules of time keep them until then",
+        "see that the clock is right; to remove some sooner, name them: `duroctl prune INSTANCE/EXECUTION`",
+        """
+SELECT i.instance_id, count(*) || ' executions (' || min(e.execution_id) || ' to ' || max(e.execution_id) ||
+  '), the last of them ' || ((max(e.completed_at_ms) - ?2) / 1000) || ' s from now'
+FROM instances i CROSS JOIN executions e ON e.incarnation = i.incarnation AND e.removal = 'live'
+WHERE e.completed_at_ms > ?2 + 60000 GROUP BY i.incarnation""",
+    ),
+    Check(
         "orphans",
         "note",
         "children that no parent will ever observe",
