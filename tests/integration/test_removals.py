@@ -178,6 +178,29 @@ def test_executions_may_be_named_only_of_instances_that_are_there(
         client.plan_prune(1, only={"a": [2], "nobody": [1]})
 
 
+@pytest.mark.parametrize("number", [0, -1, 4, 99])
+def test_executions_that_never_were_cannot_be_named(
+    store: Store, worker: ScriptedWorker, client: duro.Client, number: int
+) -> None:
+    loop(store, worker, "a", 3)
+    with pytest.raises(duro.ExecutionNotFoundError, match=f"'a' has no execution {number}: it is in 3"):
+        client.plan_prune(1, only={"a": [2, number]})
+
+
+def test_of_executions_that_are_named_a_plan_says_which_had_been_pruned_before(
+    store: Store, worker: ScriptedWorker, client: duro.Client
+) -> None:
+    loop(store, worker, "a", 9)
+    client.prune_executions("a", 3)
+    plan = client.plan_prune(1, only={"a": range(1, 8)})
+    assert [item.execution_id for item in plan.removals()] == [7]
+    assert [(each.code, each.instance_id, each.text) for each in plan.warnings] == [
+        ("pruned-before", "a", "6 executions of those named of a had been pruned before: 1, 2, 3, 4, 5, ...")
+    ]
+    (warning,) = client.plan_prune(1, only={"a": [6, 7]}).warnings
+    assert warning.text == "1 execution of those named of a had been pruned before: 6"
+
+
 # --- policies by name ------------------------------------------------------------------------------------------
 
 NEVER_A_CHILD = '[purge]\nkeep_within = "1m"\n[purge.overrides."Child"]\n'

@@ -210,6 +210,7 @@ class WarningCode(StrEnum):
     LAST_OF_VERSION = "last-of-version"
     NO_END_TIME = "no-end-time"
     ONLY_CURRENT = "only-current"
+    PRUNED_BEFORE = "pruned-before"
 
 
 class PlanWarning(msgspec.Struct, frozen=True):
