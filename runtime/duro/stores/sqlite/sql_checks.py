@@ -416,19 +416,6 @@ CROSS JOIN json_each(CASE WHEN json_valid(published) THEN published ELSE '{}' EN
 WHERE lease_until_ms > ?2""",
     ),
     Check(
-        "workers-differ",
-        "warning",
-        "workers that were told different things about retention (what any of them keeps is kept)",
-        "give all workers the same configuration; `duroctl policy explain` shows what each says",
-        """
-WITH told (worker_id, what) AS (
-  SELECT worker_id,
-    CASE WHEN json_valid(published) THEN json_remove(published, '$.weakened', '$.problems') ELSE published END
-  FROM workers WHERE lease_until_ms > ?2)
-SELECT group_concat(worker_id, ' '), 'published the same, which differs from the others' FROM told
-WHERE (SELECT count(DISTINCT what) FROM told) > 1 GROUP BY what""",
-    ),
-    Check(
         "nobody-works",
         "warning",
         "work that is ready while no worker lives",
