@@ -442,6 +442,24 @@ def test_a_purge_of_many_batches_keeps_the_newest_there_were_when_it_began(
     assert there(client) == {"n1", "n2"}
 
 
+def test_a_prune_by_rules_names_what_only_a_hold_keeps(
+    store: Store, worker: ScriptedWorker, client: duro.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop(store, worker, "a", 9)
+    for execution_id in (2, 5, 8):
+        client.add_hold("a", execution_id, reason="kept")
+    holds = {each.target.execution_id: each.hold_id for each in client.list_holds()}
+    done = client.prune_executions("a", 3)
+    assert (done.executions_deleted, done.skipped_more) == (4, 0)
+    assert [(each.instance_id, each.execution_id, each.why) for each in done.skipped] == [
+        ("a", number, f"nothing but a hold keeps it: held:{holds[number]}") for number in (2, 5)
+    ], "the newest three are kept by the rule"
+    monkeypatch.setattr(pruning, "SKIPPED_HELD_MAX", 1)
+    again = client.prune_executions_bulk(1)
+    assert [each.execution_id for each in again.skipped] == [2]
+    assert again.skipped_more == 2
+
+
 def test_a_stale_plan_is_refused_also_if_nothing_of_it_would_go(
     store: Store, worker: ScriptedWorker, client: duro.Client, tmp_path: Path
 ) -> None:

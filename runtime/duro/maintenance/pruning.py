@@ -13,7 +13,7 @@ from duro.maintenance.policies import ConfiguredPolicies, Rules, asked_for, nobo
 from duro.maintenance.pruned import no_instance
 from duro.maintenance.room import POLITE_PART, Room
 from duro.model.ledger import RunSource
-from duro.model.limits import MARK_RECLAIM_EVENTS_MAX, RECLAIM_EVENTS_MAX
+from duro.model.limits import MARK_RECLAIM_EVENTS_MAX, RECLAIM_EVENTS_MAX, SKIPPED_HELD_MAX
 from duro.model.pruning import (
     ExecutionFacts,
     Hold,
@@ -415,6 +415,7 @@ class _Run:
         self._room = Room(store)
         self._done = PruneProgress()
         self._skipped: list[SkippedExecution] = []
+        self._skipped_more = 0
         self._remaining = 0
 
     def carry_out(self, orders: Iterable[_SizedOrder]) -> PruneResult:
@@ -434,10 +435,16 @@ class _Run:
             instances_processed=done.instances,
             remaining=self._remaining,
             skipped=tuple(self._skipped),
+            skipped_more=self._skipped_more,
             run_id=self._terms.run_id if done.executions else "",
             children_removed=sum(settled.instances for settled in reclaimed.settled),
             archived=archived if done.executions else None,
         )
+
+    def _skip(self, skipped: Sequence[SkippedExecution], *, all_of_them: bool) -> None:
+        room = len(skipped) if all_of_them else max(SKIPPED_HELD_MAX - len(self._skipped), 0)
+        self._skipped += skipped[:room]
+        self._skipped_more += len(skipped[room:])
 
     def _next_batch(self, waiting: Iterator[_SizedOrder]) -> list[PruneOrder]:
         batch, size = list[PruneOrder](), 0
@@ -509,7 +516,7 @@ class _Run:
             bytes=self._done.bytes + sum(each.bytes_deleted for each in marked),
         )
         for order, result in zip(orders, results, strict=True):
-            self._skipped += result.result.skipped
+            self._skip(result.result.skipped, all_of_them=order.only is not None)
             if order.only is not None and not result.result.instances_processed:
                 self._skipped += [
                     SkippedExecution(

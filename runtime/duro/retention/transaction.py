@@ -18,12 +18,14 @@ from duro.retention.plan import beyond_last, only_last, plan_instance
 from duro.retention.policy import policy_chain, with_instance_override
 from duro.retention.triggers import decide_at_continue_as_new, rollout_paused_until_ms
 
+_HELD: Final = "held:"
+
 _REMAINING_COUNTED_MAX: Final = TURN_PRUNE_EXECUTIONS_MAX
 """How far what is left for later is counted: that there is something is what matters."""
 
 
 class Marks(NamedTuple):
-    """What is to be marked, oldest first, and what was planned and may not go."""
+    """What is to be marked, oldest first, and what was to go and may not."""
 
     removed: tuple[ExecutionFacts, ...]
     skipped: tuple[SkippedExecution, ...]
@@ -77,7 +79,7 @@ def choose(
     only: frozenset[int] | None = None,
 ) -> Marks:
     """What ``rules`` let go of the executions of ``view``, which begins after execution ``after``. ``only``: of those,
-    just these may go.
+    just these may go. Skipped is what was planned and is kept now, or, where nothing was, what only holds keep.
 
     What is left for later (``remaining``) is what lies beyond the view and may have to go: counted no further than
     ``TURN_PRUNE_EXECUTIONS_MAX``, and as if nothing but ``keep_last`` could keep it. 0: nothing there may go now.
@@ -93,6 +95,8 @@ def choose(
             removed.append(execution)
         elif verdict.keep and only is not None and asked:
             skipped.append(_skipped(execution, f"it is kept now: {', '.join(verdict.reasons)}"))
+        elif verdict.keep and asked and is_only_held(verdict.reasons):
+            skipped.append(_skipped(execution, f"nothing but a hold keeps it: {', '.join(verdict.reasons)}"))
     if only is not None:
         skipped += _missing(view, frozenset(number for number in only if number > after))
     return Marks(tuple(removed), tuple(skipped), _remaining(view, rules, holds, now_ms))
@@ -224,6 +228,11 @@ def _missing(view: PruneView, only: frozenset[int]) -> list[SkippedExecution]:
         for number in sorted(only - there)
         if not beyond or number < last
     ]
+
+
+def is_only_held(reasons: Iterable[str]) -> bool:
+    """Whether the rules let an execution go that is kept for ``reasons``."""
+    return all(reason.startswith(_HELD) for reason in reasons)
 
 
 def _skipped(execution: ExecutionFacts, why: str) -> SkippedExecution:
