@@ -231,7 +231,7 @@ RESULT: Final = View(
         "instances_processed": result.instances_processed,
         "remaining": result.remaining,
         "skipped": msgspec.to_builtins(result.skipped[:SKIPPED_MAX]),
-        "skipped_count": len(result.skipped),
+        "skipped_count": len(result.skipped) + result.skipped_more,
         "run_id": result.run_id,
         "children_removed": result.children_removed,
         "archived": outcome_json(result.archived),

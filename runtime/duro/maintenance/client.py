@@ -88,6 +88,8 @@ class Pruning:
         Raises:
             UsageError: an argument is wrong. InvalidRulesError: the options name nothing to keep.
             InstanceNotFoundError: an instance of ``scope`` or ``only`` does not exist.
+            ExecutionNotFoundError: an execution of ``only`` never was. (One that was pruned before is among the
+                plan's warnings.)
             PolicyUnknownError: no options, and no worker has published a policy.
         """
         from duro.maintenance import pruning

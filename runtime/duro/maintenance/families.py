@@ -409,8 +409,11 @@ def newest_now(store: Store, rules_of: RulesOf, scope: PruneScope) -> NewestNow:
     return {(name, count): store.newest_finished(name, count) for name, count in counts if count is not None}
 
 
-def purge_orders(store: Store, rules_of: RulesOf, scope: PruneScope, newest_of: NewestNow) -> Iterator[RemovalOrder]:
-    """Orders for what rules let go at first sight; the families are looked at in the transaction."""
+def purge_orders(
+    store: Store, rules_of: RulesOf, scope: PruneScope, newest_of: NewestNow
+) -> Iterator[tuple[str, RemovalOrder]]:
+    """Orders for what rules let go at first sight, each with the name of the root's orchestration; the families are
+    looked at in the transaction."""
     now_ms = store.now_ms()
 
     def newest(name: str, count: int) -> int | None:
@@ -420,7 +423,8 @@ def purge_orders(store: Store, rules_of: RulesOf, scope: PruneScope, newest_of: 
         options, origin = rules_of(each.name)
         if options is not None and not is_kept(each, options, now_ms, newest=newest):
             newest_from = None if options.keep_last is None else newest(each.name, options.keep_last)
-            yield RemovalOrder(incarnation=each.incarnation, rules=options, origin=origin, newest_from=newest_from)
+            order = RemovalOrder(incarnation=each.incarnation, rules=options, origin=origin, newest_from=newest_from)
+            yield each.name, order
 
 
 def purge(
@@ -443,7 +447,8 @@ def purge(
             silent = silent and rules.origin.kind is PolicyKind.NONE
             return rules
 
-        return overrides, purge_orders(store, asked, scope, newest_now(store, rules_of, scope))
+        named = purge_orders(store, asked, scope, newest_now(store, rules_of, scope))
+        return overrides, (order for _, order in named)
 
     if scope.instance_ids is not None:
         list(_named(store, scope.instance_ids, scope.name))  # all of them or none

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -58,6 +59,13 @@ def _read_override(text: str | None) -> tuple[StatedPolicy | None, bool]:
         return StatedPolicy(policy=NEVER, origin=origin), False
 
 
+class RemovalTerms(NamedTuple):
+    """As in ``PruneBatch``."""
+
+    children: ChildrenPolicy
+    archive: str | None
+
+
 class ConfiguredPolicies:
     """What is published, read once; ``revision`` is the store's as it was then. ``instead``: what each worker's
     publication is taken for; it is to show how much might go, so it counts for orchestrations that no worker runs, too.
@@ -75,6 +83,7 @@ class ConfiguredPolicies:
         if instead is not None:
             self.sources = instead(self.sources)
         self._united: dict[tuple[str, str], UnitedPolicy | None] = {}
+        self._terms: dict[str, RemovalTerms] = {}
         self._paused: dict[tuple[str, str], int | None] = {}
         self._away: tuple[PolicySources, ...] | None = None
 
@@ -154,6 +163,13 @@ class ConfiguredPolicies:
             self._paused[key] = max((each for each in until if each is not None), default=None)
         return self._paused[key]
 
+    def terms_of(self, name: str) -> RemovalTerms:
+        """How what goes of orchestration ``name`` goes."""
+        if name not in self._terms:
+            said = self.about(name)
+            self._terms[name] = RemovalTerms(children_of(said), archive_of(said))
+        return self._terms[name]
+
     @property
     def children(self) -> ChildrenPolicy:
         """What becomes of the children of a pruned execution."""
@@ -163,7 +179,7 @@ class ConfiguredPolicies:
     def archive(self) -> str | None:
         """Where what is removed is kept first (``PruneBatch.archive``): in the configured archive, as soon as one
         worker was told so."""
-        return CONFIGURED if any(each.archive_enabled for each in self.sources) else None
+        return archive_of(self.sources)
 
     @property
     def archive_interval_s(self) -> float:
@@ -179,6 +195,11 @@ class ConfiguredPolicies:
 
 def _runs(sources: PolicySources, name: str, version: str) -> bool:
     return any(name == known and version in ("", each) for known, each in sources.orchestrations)
+
+
+def archive_of(sources: Iterable[PolicySources]) -> str | None:
+    """In the configured archive, as soon as one worker was told so."""
+    return CONFIGURED if any(each.archive_enabled for each in sources) else None
 
 
 def children_of(sources: Sequence[PolicySources]) -> ChildrenPolicy:

@@ -363,7 +363,7 @@ FOUND_WITH: Final[dict[str, int]] = {
     "an undo brings back what is half gone": 17,
     "an adoption is forgotten": 100,
     "a purge comes early": 0,
-    "a purge keeps one of the newest too few": 15,
+    "a purge keeps one of the newest too few": 44,
     "running children go with their execution": 55,
     "nobody notes that a parent was removed": 5,
     "who comes back does not look for its parent": 100,
