@@ -2,9 +2,10 @@
 
 import contextlib
 import os
+import shlex
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from types import FrameType
@@ -23,6 +24,8 @@ from duroctl.render.text import visible
 
 if TYPE_CHECKING:
     from duro.client import Client
+    from duroctl.output import Output
+    from duroctl.render.outcomes import PlanWritten
     from duroctl.session import Session
 
 
@@ -163,6 +166,22 @@ def parse_time_ms(text: str, option: str, now_ms: int, others: str = "now, or 7d
     if moment.utcoffset() is None:
         raise UsageError(f"{option} {text!r} has no time zone", hint=f"write {moment.isoformat()}Z for UTC")
     return round((moment - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds() * 1000)
+
+
+def check_forms(output: "Output") -> None:
+    """Raises UsageError: --check cannot be printed in the format that was asked for."""
+    output.only("table", "json", "jsonl", "csv", what="--check", instead="--dry-run -o ids prints what would go")
+
+
+def print_written(session: "Session", plan: "PlanWritten", totals: Iterable[str], command: str) -> None:
+    """Where a plan is that was written, and that ``command`` carries it out: to people on standard error."""
+    from duroctl.render.outcomes import WRITTEN
+
+    if session.output.format != "table":
+        session.output.result(WRITTEN, plan, ())
+    for line in totals:
+        session.note(line)
+    session.note(f"the plan is in {plan.file}; `{command} --apply {shlex.quote(plan.file)}` carries it out")
 
 
 def apply_with_progress(

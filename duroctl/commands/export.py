@@ -26,7 +26,7 @@ def export(session: Session, to: _ToOption, name: NameOption = None, no_events: 
     """
     from duro.maintenance.exporting import ExportResult
     from duroctl.pruning import progress_bar, tidy_when_terminated
-    from duroctl.render.space import EXPORTED, export_lines
+    from duroctl.render.space import EXPORTED, ExportWritten, export_lines
 
     with tidy_when_terminated(), session.client(read_only=True) as client:
         info = client.info()
@@ -36,4 +36,4 @@ def export(session: Session, to: _ToOption, name: NameOption = None, no_events: 
                 advance(done.instances)
 
             result = client.export(to, name=name, events=not no_events, progress=progress)
-    session.output.result(EXPORTED, result, export_lines(result, to))
+    session.output.result(EXPORTED, ExportWritten(to, result), export_lines(result, to))

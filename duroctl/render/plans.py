@@ -9,7 +9,7 @@ import msgspec
 from duro.model.pruning import InstancePlan, PlanItem, PrunePlan, PruneResult
 from duro.model.removal import UndoResult
 from duro.model.status import ChildrenPolicy
-from duroctl.render.outcomes import SKIPPED_MAX, outcome_json, outcome_lines
+from duroctl.render.outcomes import SKIPPED_MAX, PlanWritten, outcome_json, outcome_lines
 from duroctl.render.tables import Column, View
 from duroctl.render.text import visible_field
 from duroctl.render.units import counted, size
@@ -78,6 +78,18 @@ def plan_lines(plan: PrunePlan, *, instances_max: int = INSTANCES_SHOWN) -> Iter
     yield from totals_lines(plan)
     for warning in plan.warnings:
         yield f"note: {visible_field(warning.text)}"
+
+
+def written(file: str, plan: PrunePlan) -> PlanWritten:
+    totals = plan.totals
+    return PlanWritten(
+        file,
+        PLAN_SCHEMA,
+        totals.children_removed,
+        totals.executions_removed,
+        totals.events_removed + totals.child_events_removed,
+        totals.bytes_removed + totals.child_bytes_removed,
+    )
 
 
 def _instance_lines(instance: InstancePlan) -> Iterator[str]:
@@ -211,6 +223,19 @@ def _executions(number: int) -> str:
     return counted(number, "execution")
 
 
+CHECKED: Final = View(
+    "duroctl.prune_check/1",
+    "check",
+    (
+        Column("executions_removed", None, "number", lambda plan: plan.totals.executions_removed),
+        Column("events_removed", None, "number", lambda plan: plan.totals.events_removed),
+    ),
+    lambda plan: {
+        "executions_removed": plan.totals.executions_removed,
+        "events_removed": plan.totals.events_removed,
+    },
+    lambda _: "",
+)
 RESULT: Final = View(
     "duroctl.prune_result/1",
     "result",
@@ -250,7 +275,7 @@ UNDONE: Final = View(
         Column("hold_ids", None, "text", lambda r: " ".join(r.hold_ids)),
     ),
     msgspec.to_builtins,
-    lambda undone: "\n".join(undone.instances),
+    lambda undone: undone.instances,
 )
 
 

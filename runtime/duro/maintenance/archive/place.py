@@ -19,6 +19,7 @@ import msgspec
 from duro.disk import DISK, Disk, new_file
 from duro.errors import ArchiveDamagedError, ArchiveUnavailableError
 from duro.maintenance.archive.format import Manifest, decode_manifest, encode_manifest
+from duro.naming import path_problem
 
 ARCHIVE_SCHEMA: Final = "duro.archive/1"
 CATALOGUE: Final = "catalogue.db"
@@ -63,6 +64,7 @@ class ArchivePlace:
         Raises:
             ArchiveUnavailableError: it cannot be made or is something else.
         """
+        self._check_path()
         parent = self.path.parent
         hint = "name another directory"
         if not os.path.isdir(parent):  # noqa: PTH112 - what the disk has against it is said where it is made
@@ -102,6 +104,7 @@ class ArchivePlace:
         Raises:
             ArchiveUnavailableError: it is not there, or is no archive this duro knows.
         """
+        self._check_path()
         with self.errors("read"):
             try:
                 data = self.read_file(self.path / _MARKER, _MANIFEST_BYTES_MAX)
@@ -121,6 +124,12 @@ class ArchivePlace:
                 f"{str(self.path)!r} is an archive of another version ({schema!r})", hint="use the duro that made it"
             )
         return marker.archive_id
+
+    def _check_path(self) -> None:
+        if problem := path_problem(str(self.path)):
+            raise ArchiveUnavailableError(
+                f"the path of archive {str(self.path)!r} {problem}", hint="rename the directory, or name another one"
+            )
 
     @contextlib.contextmanager
     def errors(self, done: str, hint: str = "see to the directory, or name another one") -> Iterator[None]:
