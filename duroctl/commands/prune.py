@@ -304,6 +304,7 @@ def undo(session: Session, run_or_instance: _UndoneArgument) -> None:
     not be looked for.
     """
     from duro.model.removal import UndoResult
+    from duroctl.archives import kept_in
     from duroctl.parsing import expand_ids
     from duroctl.render.plans import UNDONE, undo_lines
     from duroctl.several import check_refused, try_each
@@ -314,9 +315,9 @@ def undo(session: Session, run_or_instance: _UndoneArgument) -> None:
         total = UndoResult()
         for _, undone in done:
             total = total.plus(undone)
-        archived = bool(total.gone and client.store.known_archives())
+        archived = {asked: kept_in(session, client, asked) for asked, undone in done if undone.gone}
     if done:
-        lines = (line for asked, undone in done for line in undo_lines(undone, asked, archived=archived))
+        lines = (line for asked, undone in done for line in undo_lines(undone, asked, archived.get(asked)))
         session.output.result(UNDONE, total, lines)
         session.output.flush()
     check_refused(session, refused, len(ids), "runs or instances")

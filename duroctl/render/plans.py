@@ -191,8 +191,9 @@ def kept_lines(plan: PrunePlan, named: Mapping[str, Collection[int]]) -> Iterato
         yield f"  ... and {len(kept) - INSTANCES_SHOWN:,} more kept (--dry-run -o csv lists everything)"
 
 
-def undo_lines(undone: UndoResult, asked: str, *, archived: bool = False) -> Iterator[str]:
-    """``asked``: the run or the instance that was to be brought back. ``archived``: the store has used an archive."""
+def undo_lines(undone: UndoResult, asked: str, archived: str | None = None) -> Iterator[str]:
+    """``asked``: the run or the instance that was to be brought back. ``archived``: the option that names the archive
+    that has, or may have, what is gone; "": it needs none. None: no archive has it."""
     if undone.instances:
         whole = f" and {counted(undone.instances_restored, 'whole instance')}" if undone.instances_restored else ""
         where = ", ".join(undone.instances[:5])
@@ -209,8 +210,12 @@ def undo_lines(undone: UndoResult, asked: str, *, archived: bool = False) -> Ite
     for taken in undone.taken[:INSTANCES_SHOWN]:
         yield visible_field(f"{taken} stays removed: its id, or one below it, is used again")
     if undone.gone:
-        again = "come back from an archive alone: `duroctl archive list`, `duroctl archive restore`"
-        yield f"{_executions(undone.gone)} had been reclaimed and {again if archived else 'cannot come back'}"
+        which = f"{_executions(undone.gone)} had been reclaimed"
+        if archived is None:
+            yield f"{which} and cannot come back: no archive has {'it' if undone.gone == 1 else 'them'}"
+        else:
+            lists, restores = (f"`duroctl archive {how}{archived}`" for how in ("list", "restore ID"))
+            yield visible_field(f"{which}; {lists} says which of them were archived, and {restores} brings one back")
 
 
 def grace_text(seconds: float) -> str:
