@@ -43,7 +43,7 @@ def write_removal_plan(file: str, plan: RemovalPlan) -> None:
 def _write(file: str, document: dict[str, Any]) -> None:
     check_new_file(file, "--plan-out")
     try:
-        with new_file(Path(file)) as part:
+        with new_file(Path(file), tidy=True) as part:
             part.write_text(encode(document) + "\n", encoding="utf-8")
     except FileExistsError as error:
         raise UsageError(f"--plan-out {file!r} is there already", hint="choose another name, or remove it") from error

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 WORK_FOUND: Final = 20
 """The exit code of ``--check`` that says so."""
 _STDERR: Final = 2
+_LEFT_MAX: Final = 5
+"""Files left behind that are told one by one."""
 _STOPPING: Final = b"\nduroctl: stopping after this batch; press Ctrl-C again to stop now\n"
 
 
@@ -244,6 +247,14 @@ def interruptible() -> Iterator[list[int]]:
         yield came
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def note_unfinished(session: "Session", file: str) -> None:
+    """Say which files beside a new one were left by somebody who was killed while writing them."""
+    from duro.disk import unfinished
+
+    for left in unfinished(Path(file).parent)[:_LEFT_MAX]:
+        session.note(f"{left} was left by a duroctl that was killed; remove it")
 
 
 @contextmanager

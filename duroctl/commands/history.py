@@ -138,7 +138,7 @@ def export(
         with session.client(read_only=True) as client:
             history = _read(session, client, text, execution)
     try:
-        with new_file(Path(to)) as part, part.open("w", encoding="utf-8", newline="\n") as opened:
+        with new_file(Path(to), tidy=True) as part, part.open("w", encoding="utf-8", newline="\n") as opened:
             opened.writelines(as_line(event) + "\n" for event in history.events)
     except FileExistsError as error:
         raise UsageError(f"--to {to!r} is there already", hint="choose another name, or remove it") from error

@@ -149,6 +149,6 @@ def _write_config(config: Path, url: str) -> None:
     shown = url if here or path.startswith("/") else f"sqlite:///{Path(path).resolve()}"
     mask = os.umask(0o077)
     os.umask(mask)
-    with new_file(config) as part:
+    with new_file(config, tidy=True) as part:
         part.write_text(default_file(shown), encoding="utf-8")
         part.chmod(0o666 & ~mask)  # as any file that this user makes
