@@ -9,6 +9,7 @@ from duro.disk import new_file
 from duro.errors import UsageError
 from duro.model.families import RemovalPlan
 from duro.model.pruning import PrunePlan
+from duroctl.parsing import check_new_file
 from duroctl.render.plans import PLAN_SCHEMA, plan_json
 from duroctl.render.records import encode
 from duroctl.render.removals import PLAN_SCHEMA as REMOVAL_SCHEMA
@@ -40,8 +41,9 @@ def write_removal_plan(file: str, plan: RemovalPlan) -> None:
 
 
 def _write(file: str, document: dict[str, Any]) -> None:
+    check_new_file(file, "--plan-out")
     try:
-        with new_file(Path(file)) as part:
+        with new_file(Path(file), tidy=True) as part:
             part.write_text(encode(document) + "\n", encoding="utf-8")
     except FileExistsError as error:
         raise UsageError(f"--plan-out {file!r} is there already", hint="choose another name, or remove it") from error

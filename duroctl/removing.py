@@ -11,8 +11,18 @@ from duro.model.families import RemovalKind, RemovalPlan, RemovalResult
 from duroctl.archives import check_kept
 from duroctl.errors import PartlyDoneError
 from duroctl.plan_files import read_removal_plan, removal_document, write_removal_plan
-from duroctl.pruning import WORK_FOUND, grace_of, interruptible, progress_bar
-from duroctl.render.removals import PLANNED, RESULT, kept_lines, plan_lines, removed_only, result_lines, totals_lines
+from duroctl.pruning import WORK_FOUND, check_forms, grace_of, interruptible, print_written, progress_bar
+from duroctl.render.removals import (
+    CHECKED,
+    PLANNED,
+    RESULT,
+    kept_lines,
+    plan_lines,
+    removed_only,
+    result_lines,
+    totals_lines,
+    written,
+)
 
 if TYPE_CHECKING:
     from duro.client import Client
@@ -56,6 +66,8 @@ def run(session: "Session", modes: Modes, kind: RemovalKind, make_plan: "Callabl
     ]
     if len(given) > 1:
         raise UsageError(f"{' and '.join(given)} do not go together", hint="choose one")
+    if modes.check:
+        check_forms(session.output)
     grace_s = grace_of(now=modes.now, grace=modes.grace)
     with session.client(read_only=modes.only_reads) as client:
         plan = make_plan(client) if modes.apply_file is None else _read(modes.apply_file, kind)
@@ -63,10 +75,7 @@ def run(session: "Session", modes: Modes, kind: RemovalKind, make_plan: "Callabl
             _check(session, plan)
         elif modes.plan_out is not None:
             write_removal_plan(modes.plan_out, plan)
-            for line in totals_lines(plan):
-                session.note(line)
-            file = modes.plan_out
-            session.note(f"the plan is in {file}; `duroctl {COMMANDS[kind]} --apply {file}` carries it out")
+            print_written(session, written(modes.plan_out, plan), totals_lines(plan), f"duroctl {COMMANDS[kind]}")
         elif modes.dry_run:
             _show(session, plan)
         else:
@@ -88,11 +97,7 @@ def _read(file: str, kind: RemovalKind) -> RemovalPlan:
 
 
 def _check(session: "Session", plan: RemovalPlan) -> None:
-    if session.output.format in ("json", "jsonl"):
-        totals = {"instances_removed": plan.totals.instances_removed, "running_orphans": len(plan.running_orphans)}
-        session.output.json({"schema": "duroctl.removal_check/1", **totals})
-    else:
-        session.output.line(totals_lines(plan)[0])
+    session.output.result(CHECKED, plan, totals_lines(plan)[:1])
     if plan.totals.instances_removed:
         raise typer.Exit(WORK_FOUND)
 

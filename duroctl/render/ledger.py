@@ -114,5 +114,5 @@ ENTRIES: Final = View(
         Column("last_pruned_at", "LAST", "time", lambda entry: entry.range.last_pruned_at_ms),
     ),
     entry_json,
-    _span,
+    lambda entry: "" if entry.run is None else entry.run.run_id,
 )

@@ -9,7 +9,7 @@ import msgspec
 from duro.model.pruning import InstancePlan, PlanItem, PrunePlan, PruneResult
 from duro.model.removal import UndoResult
 from duro.model.status import ChildrenPolicy
-from duroctl.render.outcomes import SKIPPED_MAX, outcome_json, outcome_lines
+from duroctl.render.outcomes import SKIPPED_MAX, PlanWritten, outcome_json, outcome_lines
 from duroctl.render.tables import Column, View
 from duroctl.render.text import visible_field
 from duroctl.render.units import counted, size
@@ -78,6 +78,18 @@ def plan_lines(plan: PrunePlan, *, instances_max: int = INSTANCES_SHOWN) -> Iter
     yield from totals_lines(plan)
     for warning in plan.warnings:
         yield f"note: {visible_field(warning.text)}"
+
+
+def written(file: str, plan: PrunePlan) -> PlanWritten:
+    totals = plan.totals
+    return PlanWritten(
+        file,
+        PLAN_SCHEMA,
+        totals.children_removed,
+        totals.executions_removed,
+        totals.events_removed + totals.child_events_removed,
+        totals.bytes_removed + totals.child_bytes_removed,
+    )
 
 
 def _instance_lines(instance: InstancePlan) -> Iterator[str]:
@@ -179,8 +191,9 @@ def kept_lines(plan: PrunePlan, named: Mapping[str, Collection[int]]) -> Iterato
         yield f"  ... and {len(kept) - INSTANCES_SHOWN:,} more kept (--dry-run -o csv lists everything)"
 
 
-def undo_lines(undone: UndoResult, asked: str, *, archived: bool = False) -> Iterator[str]:
-    """``asked``: the run or the instance that was to be brought back. ``archived``: the store has used an archive."""
+def undo_lines(undone: UndoResult, asked: str, archived: str | None = None) -> Iterator[str]:
+    """``asked``: the run or the instance that was to be brought back. ``archived``: the option that names the archive
+    that has, or may have, what is gone; "": it needs none. None: no archive has it."""
     if undone.instances:
         whole = f" and {counted(undone.instances_restored, 'whole instance')}" if undone.instances_restored else ""
         where = ", ".join(undone.instances[:5])
@@ -197,8 +210,12 @@ def undo_lines(undone: UndoResult, asked: str, *, archived: bool = False) -> Ite
     for taken in undone.taken[:INSTANCES_SHOWN]:
         yield visible_field(f"{taken} stays removed: its id, or one below it, is used again")
     if undone.gone:
-        again = "come back from an archive alone: `duroctl archive list`, `duroctl archive restore`"
-        yield f"{_executions(undone.gone)} had been reclaimed and {again if archived else 'cannot come back'}"
+        which = f"{_executions(undone.gone)} had been reclaimed"
+        if archived is None:
+            yield f"{which} and cannot come back: no archive has {'it' if undone.gone == 1 else 'them'}"
+        else:
+            lists, restores = (f"`duroctl archive {how}{archived}`" for how in ("list", "restore ID"))
+            yield visible_field(f"{which}; {lists} says which of them were archived, and {restores} brings one back")
 
 
 def grace_text(seconds: float) -> str:
@@ -211,6 +228,19 @@ def _executions(number: int) -> str:
     return counted(number, "execution")
 
 
+CHECKED: Final = View(
+    "duroctl.prune_check/1",
+    "check",
+    (
+        Column("executions_removed", None, "number", lambda plan: plan.totals.executions_removed),
+        Column("events_removed", None, "number", lambda plan: plan.totals.events_removed),
+    ),
+    lambda plan: {
+        "executions_removed": plan.totals.executions_removed,
+        "events_removed": plan.totals.events_removed,
+    },
+    lambda _: "",
+)
 RESULT: Final = View(
     "duroctl.prune_result/1",
     "result",
@@ -250,7 +280,7 @@ UNDONE: Final = View(
         Column("hold_ids", None, "text", lambda r: " ".join(r.hold_ids)),
     ),
     msgspec.to_builtins,
-    lambda undone: "\n".join(undone.instances),
+    lambda undone: undone.instances,
 )
 
 

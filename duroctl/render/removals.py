@@ -6,7 +6,7 @@ from typing import Any, Final
 import msgspec
 
 from duro.model.families import Orphan, RemovalItem, RemovalPlan, RemovalResult
-from duroctl.render.outcomes import SKIPPED_MAX, outcome_json, outcome_lines
+from duroctl.render.outcomes import SKIPPED_MAX, PlanWritten, outcome_json, outcome_lines
 from duroctl.render.plans import grace_text
 from duroctl.render.records import child_json
 from duroctl.render.tables import Column, View
@@ -96,6 +96,18 @@ def kept_lines(plan: RemovalPlan, *, families_max: int = FAMILIES_SHOWN) -> Iter
     yield from _item_lines([item for item in plan.items if item.verdict.keep], families_max)
 
 
+def written(file: str, plan: RemovalPlan) -> PlanWritten:
+    totals = plan.totals
+    return PlanWritten(
+        file,
+        PLAN_SCHEMA,
+        totals.instances_removed,
+        totals.executions_removed,
+        totals.events_removed,
+        totals.bytes_removed,
+    )
+
+
 def _item_lines(items: list[RemovalItem], families_max: int) -> Iterator[str]:
     shown = items[:families_max]
     width = max((len(visible_field(item.instance_id)) for item in shown), default=0)
@@ -141,6 +153,16 @@ def result_lines(result: RemovalResult, grace_s: float) -> Iterator[str]:
         yield f"... and {len(result.skipped) - FAMILIES_SHOWN:,} more were skipped"
 
 
+CHECKED: Final = View(
+    "duroctl.removal_check/1",
+    "check",
+    (
+        Column("instances_removed", None, "number", lambda plan: plan.totals.instances_removed),
+        Column("running_orphans", None, "number", lambda plan: len(plan.running_orphans)),
+    ),
+    lambda plan: {"instances_removed": plan.totals.instances_removed, "running_orphans": len(plan.running_orphans)},
+    lambda _: "",
+)
 RESULT: Final = View(
     "duroctl.removal_result/1",
     "result",

@@ -407,7 +407,7 @@ def test_a_dry_run_is_a_document_with_json_output_and_no_list(configured: Cli) -
     assert never.lines[0] == "queue-1 would never be pruned automatically"
     refused = configured("policy", "set", "Order", "--keep-last", "2", "--dry-run", "-o", "csv")
     assert (refused.code, refused.out) == (2, "")
-    assert "--dry-run shows one change and does not go with -o csv; use -o json" in refused.err
+    assert "a change does not go with -o csv; there are table, json and jsonl" in refused.err
     assert text(configured) == TEXT
 
 

@@ -76,7 +76,9 @@ def test_it_prunes_and_can_be_undone(loops: Cli) -> None:
     assert loops("holds", "remove", hold["hold_id"]).code == 0
     assert loops("prune", "queue-1", "--keep-last", "1", "-y", "--now").code == 0
     assert {row["execution_id"] for row in loops.dump()["executions"] if row["incarnation"] == 1} == {10}
-    assert loops("prune", "undo", "queue-1").lines[-1] == "9 executions had been reclaimed and cannot come back"
+    assert loops("prune", "undo", "queue-1").lines[-1] == (
+        "9 executions had been reclaimed and cannot come back: no archive has them"
+    )
 
 
 def test_a_plan_in_a_file_removes_what_it_shows_and_nothing_else(loops: Cli) -> None:
@@ -207,7 +209,7 @@ def test_an_undo_of_nothing_says_why(loops: Cli) -> None:
     reclaimed = loops("prune", "other", "--keep-last", "3", "-y", "--now", "-o", "json").json["run_id"]
     assert loops("prune", "undo", reclaimed).lines == [
         "brought back nothing",
-        "7 executions had been reclaimed and cannot come back",
+        "7 executions had been reclaimed and cannot come back: no archive has them",
     ]
     assert loops("prune", "other", "--keep-last", "3", "-y", "-o", "ids").out == "", "no run, no line"
 

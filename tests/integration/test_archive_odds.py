@@ -180,6 +180,42 @@ def test_only_files_are_opened_and_no_links_are_followed(place: Path, tmp_path: 
         opened.open_file(place / "pipe")
 
 
+@pytest.mark.parametrize(
+    ("name", "remedy"),
+    [
+        ("archive.json", "put the file that it leads to in its place"),
+        ("lock", "put the file that it leads to in its place"),
+        ("catalogue.db", "remove the link: the catalogue is made anew from the segments"),
+    ],
+)
+def test_a_link_in_the_place_of_a_file_is_named_with_what_to_do(
+    store: MemoryStore, place: Path, tmp_path: Path, name: str, remedy: str
+) -> None:
+    marked_loops(store, str(place))
+    Archiver(store, None).write_all()
+    (place / name).rename(tmp_path / "elsewhere")
+    (place / name).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(ArchiveUnavailableError) as raised:  # noqa: PT012 - one of the two opens each of them
+        ArchivePlace(place).check_writable()
+        Archive(place).executions()
+    assert raised.value.message == f"'{place / name}' is a symbolic link, and an archive has none"
+    assert raised.value.hint == remedy
+    assert (tmp_path / "elsewhere").exists()
+
+
+def test_a_month_that_is_a_link_is_named_with_what_to_do(store: MemoryStore, place: Path, tmp_path: Path) -> None:
+    marked_loops(store, str(place))
+    Archiver(store, None).write_all()
+    (month,) = (each for each in place.iterdir() if each.is_dir())
+    month.rename(tmp_path / "elsewhere")
+    month.symlink_to(tmp_path / "elsewhere")
+    with Archive(place) as archive:
+        (check,) = archive.verify()
+    assert check.problem == (
+        f"'{month}' is a symbolic link, and an archive has none: put the directory that it leads to in its place"
+    )
+
+
 def test_a_pipe_in_the_place_of_a_manifest_is_named_and_not_waited_for(store: MemoryStore, place: Path) -> None:
     marked_loops(store, str(place))
     Archiver(store, None).write_all()

@@ -14,7 +14,14 @@ from typing import TYPE_CHECKING, Final, TypeVar
 import apsw
 
 from duro.clock import Clock
-from duro.errors import CommitUnknownError, StoreClosedError, StoreError, StoreNotFoundError, StoreReadOnlyError
+from duro.errors import (
+    CommitUnknownError,
+    StoreClosedError,
+    StoreError,
+    StoreNotFoundError,
+    StoreReadOnlyError,
+    StoreUrlError,
+)
 from duro.model.archive import (
     ArchivableExecution,
     ArchivableInstance,
@@ -66,6 +73,7 @@ from duro.model.removal import (
 )
 from duro.model.space import FileSizes, MarkedUsage, NameUsage
 from duro.model.turns import CommitBatch, CommitResult, LastCommit, LeaseRequest, LeaseResult
+from duro.naming import path_problem
 from duro.stores.base import LeaseOffer, Store, StoreDump
 from duro.stores.sqlite import migrations, reads, retaining, space, sql
 from duro.stores.sqlite.committer import Committer, Transaction
@@ -163,8 +171,11 @@ class SqliteStore(Store):
             StoreNotFoundError, NotADatabaseError, NotADuroStoreError, SchemaTooNewError, SchemaTooOldError,
             StoreReadOnlyError: the file is as it was, byte for byte, and no other file was made.
             StoreLockedError: another process kept it locked.
+            StoreUrlError: SQLite takes no such path.
         """
         resolved = Path(path).resolve()
+        if problem := path_problem(str(resolved)):
+            raise StoreUrlError(f"the path of store {str(resolved)!r} {problem}", hint="rename it, or its directory")
         opening = partial(
             cls._opened,
             resolved,
@@ -572,9 +583,9 @@ class SqliteStore(Store):
         with self._snapshot() as connection:
             return retaining.list_ledger(connection, instance_id)
 
-    def list_prune_runs(self, limit: int) -> tuple[PruneRun, ...]:
+    def list_prune_runs(self, limit: int, before: tuple[int, str] | None = None) -> tuple[PruneRun, ...]:
         with self._reading() as connection:
-            return retaining.list_runs(connection, limit)
+            return retaining.list_runs(connection, limit, before)
 
     def get_prune_run(self, run_id: str) -> PruneRun | None:
         with self._reading() as connection:
