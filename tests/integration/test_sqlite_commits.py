@@ -20,7 +20,9 @@ from duro.model.records import StartRequest, WorkerRecord
 from duro.model.status import ExecutionStatus
 from duro.model.turns import CommitBatch, ExecutionEnd, LeaseRequest, ScheduleActivity, TurnCommit, TurnOutcome
 from duro.stores.sqlite import SqliteStore, sql
-from duro.testing.scripted import tokens
+from duro.testing.builders import child_scheduled, completed, turn, wait_started
+from duro.testing.builders import start_request as start
+from duro.testing.scripted import ScriptedWorker, tokens
 from tests.support.pruning import Watched
 
 WANTED = LeaseRequest(orchestrations=(("n", ""), ("n", "1")), activities=(), instances_max=100, activities_max=0)
@@ -203,6 +205,21 @@ def test_a_turn_that_cannot_be_written_is_rejected_and_the_others_are_not(store:
     last = tokens(store, [turn.incarnation for turn in turns])
     assert list(last.values()) == ["t", None, "t"]
     assert store.dump()["store"][0]["ignored_messages"] == 0
+
+
+def test_children_of_one_that_ends_beside_a_turn_that_cannot_be_written_end_with_it(store: SqliteStore) -> None:
+    worker = ScriptedWorker(store)
+    store.start_instances([start("parent")])
+    worker.run(worker.take("parent"), child_scheduled("child"), wait_started("go"), waits=["go"])
+    child = worker.take("child")
+    store.raise_event("parent", "go", "1", "r")
+    parent = worker.take("parent")
+    store.start_instances([start("bad")])
+    bad = turn(worker.take("bad"), completed(), at_ms=5, custom_status="\ud800")
+    result = worker.commit(bad, turn(parent, completed(), at_ms=5))
+    assert result.turns == [TurnOutcome.REJECTED, TurnOutcome.COMMITTED]
+    worker.release(child)
+    assert worker.take("child").cancel_reason is not None
 
 
 def test_a_disk_that_fails_while_turns_are_written_one_by_one_fails_all_of_them(store: SqliteStore) -> None:
