@@ -20,7 +20,7 @@ from duro.model.records import StartRequest, WorkerRecord
 from duro.model.status import ExecutionStatus
 from duro.model.turns import CommitBatch, ExecutionEnd, LeaseRequest, ScheduleActivity, TurnCommit, TurnOutcome
 from duro.stores.sqlite import SqliteStore, sql
-from duro.testing.builders import child_scheduled, completed, turn, wait_started
+from duro.testing.builders import child_scheduled, completed, continued_as_new, next_lease, turn, wait_started
 from duro.testing.builders import start_request as start
 from duro.testing.scripted import ScriptedWorker, tokens
 from tests.support.pruning import Watched
@@ -260,6 +260,17 @@ def test_two_turns_of_one_instance_in_a_batch_build_on_each_other(store: SqliteS
     result = store.commit(CommitBatch(worker_id="w", token="t", turns=[first, second]))
     assert result.turns == [TurnOutcome.COMMITTED, TurnOutcome.COMMITTED]
     assert store.load_histories([(first.incarnation, 1)]) == [("{}", "[]")]
+
+
+def test_the_end_of_an_execution_and_the_first_turn_of_the_next_are_written_at_once(store: SqliteStore) -> None:
+    worker = ScriptedWorker(store)
+    store.start_instances([start("a")])
+    leased = worker.take("a")
+    end = turn(leased, continued_as_new(), at_ms=5, keep_lease=True)
+    begin = turn(next_lease(leased, end), wait_started("go"), at_ms=5, keep_lease=True, waits=["go"])
+    with Watched(store) as watched:
+        assert worker.commit(end, begin).turns == [TurnOutcome.COMMITTED] * 2
+    assert sql.SAVEPOINT not in watched.statements, "nothing failed, and was tried one by one"
 
 
 def test_a_full_disk_fails_everyone_and_nothing_happened(store: SqliteStore, faults: Faults) -> None:
