@@ -271,6 +271,7 @@ def test_the_end_of_an_execution_and_the_first_turn_of_the_next_are_written_at_o
     with Watched(store) as watched:
         assert worker.commit(end, begin).turns == [TurnOutcome.COMMITTED] * 2
     assert sql.SAVEPOINT not in watched.statements, "nothing failed, and was tried one by one"
+    assert sum("UPDATE instances" in each for each in watched.statements) == 1
 
 
 def test_a_full_disk_fails_everyone_and_nothing_happened(store: SqliteStore, faults: Faults) -> None:
