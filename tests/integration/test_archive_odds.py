@@ -14,7 +14,7 @@ from unittest import mock
 import msgspec
 import pytest
 
-from duro.errors import ArchiveDamagedError, ArchiveUnavailableError
+from duro.errors import ArchiveDamagedError, ArchiveUnavailableError, RestoreRefusedError
 from duro.maintenance.archive import archiver as archiver_module
 from duro.maintenance.archive import catalogue as catalogue_module
 from duro.maintenance.archive import place as place_module
@@ -27,7 +27,7 @@ from duro.maintenance.archive.place import ArchivePlace
 from duro.maintenance.archive.reader import Archive
 from duro.maintenance.archive.segments import Lines, read_segment, write_segment
 from duro.maintenance.pruning import reclaim_all
-from duro.model.archive import ArchivedHistory, RestoreResult
+from duro.model.archive import ArchivedHistory, Restoration, RestoreResult
 from duro.model.families import PurgeOptions
 from duro.model.ledger import RunSource
 from duro.model.records import InstanceFilter
@@ -37,7 +37,7 @@ from duro.testing.clock import ManualClock
 from duro.testing.invariants import check_invariants
 from duro.testing.scripted import ScriptedWorker
 from tests.support.archives import FailingDisk, full, histories, kept, marked_loops, read_only
-from tests.support.pruning import Loops
+from tests.support.pruning import Loops, open_sqlite
 
 ALL = InstanceFilter()
 
@@ -560,3 +560,31 @@ def test_a_manifest_that_says_another_size_of_the_content_is_found(store: Memory
     assert one_problem(place) != ""
     file.write_bytes(encode_manifest(manifest))
     assert one_problem(place) == ""
+
+
+def test_an_event_that_is_not_text_is_kept_and_shown_and_not_put_into_a_file_of_sqlite(
+    tmp_path: Path, place: Path
+) -> None:
+    with closing(open_sqlite(tmp_path / "duro.db", ManualClock())) as file:
+        marked_loops(file, str(place))
+        Archiver(file, None).write_all()
+        reclaim_all(file)
+        with Archive(place) as archive:
+            (first, *_) = [read.history for _, read in archive.read(archive.chosen("a"))]
+        odd = msgspec.structs.replace(first, events=("\ud800", *first.events[1:]))
+        before = file.dump()
+        restoration = Restoration(
+            run_id="r",
+            instance_id="a",
+            incarnation=first.execution.incarnation,
+            histories=(first, odd),
+            hold_until_ms=10**15,
+            by="me",
+            source=RunSource(),
+        )
+        with pytest.raises(
+            RestoreRefusedError, match=f"a/{first.execution.execution_id} has an event that is not text"
+        ):
+            file.restore(restoration)
+        assert file.dump() == before
+        check_invariants(file)

@@ -447,6 +447,21 @@ class FamilyRemovalContract(FamilyContract):
             pass
         assert store.dump()["removed_instances"] == []
 
+    def test_a_batch_deletes_no_more_than_it_may_and_counts_every_event_once(
+        self, store: Store, worker: ScriptedWorker, clock: ManualClock
+    ) -> None:
+        self.kept = {}
+        orders = []
+        for name, waits in (("a", 30), ("b", 5), ("c", 1)):
+            orders.append((self.start(store, name), OLD))
+            self.end(worker, name, *[wait_started("e")] * waits, completed())
+        clock.advance(5)
+        self.remove(store, *orders)
+        parts = [store.reclaim(28)]
+        while parts[-1].more:
+            parts.append(store.reclaim(28))
+        assert [(part.instances, part.events) for part in parts] == [(0, 28), (1, 8), (2, 6)]
+
     def test_an_unfinished_descendant_protects_all_above_it(
         self, store: Store, worker: ScriptedWorker, clock: ManualClock
     ) -> None:
