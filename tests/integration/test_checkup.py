@@ -10,6 +10,7 @@ import apsw
 import pytest
 
 import duro
+from duro.errors import StoreCorruptError
 from duro.model.checkup import CheckResult, Severity
 from duro.model.families import PurgeOptions
 from duro.model.pruning import Hold, HoldTarget
@@ -87,7 +88,8 @@ def damage(*statements: str) -> Callable[[apsw.Connection], None]:
 LEFT: Final = "UPDATE instances SET execution_id = 2, live_from = 1 WHERE incarnation = 1"
 DAMAGES: Final[dict[str, Callable[[apsw.Connection], None]]] = {
     "executions-without-instance": damage("DELETE FROM instances WHERE incarnation = 7"),
-    "history-without-execution": damage("DELETE FROM executions WHERE incarnation = 2"),
+    "history-without-execution": damage("DELETE FROM executions WHERE incarnation = 4 AND execution_id = 2"),
+    "work-without-instance": damage("DELETE FROM instances WHERE incarnation = 3"),
     "messages-to-nobody": damage("INSERT INTO messages VALUES (2, 99, '{}')"),
     "mailbox-of-nobody": damage("INSERT INTO mailbox VALUES (99, 'go', 98, '{}')"),
     "timers-of-nobody": damage("INSERT INTO timers VALUES (2, 1, 2, 5)"),
@@ -172,7 +174,7 @@ def test_damage_is_found_by_the_check_that_is_for_it(
     assert [each.name for each in repaired] == [name]
     assert sum(each.rows for each in repaired) >= 1
     assert name not in found(store)
-    reachable = {row["incarnation"] for row in healthy["instances"]} - {7 if name.startswith("executions") else 2}
+    reachable = {row["incarnation"] for row in healthy["instances"]} - {7 if name.startswith("executions") else 4}
     for table in ("executions", "history", "messages", "mailbox", "timers"):
         kept = [row for row in store.dump()[table] if row["incarnation"] in reachable]
         assert kept == [row for row in healthy[table] if row["incarnation"] in reachable], table
@@ -207,7 +209,17 @@ def test_damage_is_found_by_the_check_that_is_for_it(
             "runs",
             ("INSERT INTO mailbox VALUES (3, 'go', 98, '{}')", "UPDATE store SET next_message_id = 99"),
         ),
-        ("history-without-execution", "incarnation 7/1", ("DELETE FROM instances WHERE incarnation = 7",)),
+        (
+            "history-without-execution",
+            "incarnation 7/1",
+            ("DELETE FROM instances WHERE incarnation = 7", "DELETE FROM executions WHERE incarnation = 7"),
+        ),
+        ("work-without-instance", "incarnation 3/1", ("DELETE FROM executions WHERE incarnation = 3",)),
+        (
+            "work-without-instance",
+            "incarnation 3/1",
+            ("DELETE FROM instances WHERE incarnation = 3", "DELETE FROM executions WHERE incarnation = 3"),
+        ),
     ],
 )
 def test_further_damage_of_the_same_kind_is_found(
@@ -216,6 +228,70 @@ def test_further_damage_of_the_same_kind_is_found(
     with closing(apsw.Connection(str(tmp_path / "duro.db"))) as connection:
         damage(*statements)(connection)
     assert subject in {each.subject for each in found(store)[name].findings}
+
+
+@pytest.mark.parametrize(
+    "statements",
+    [
+        ("DELETE FROM executions WHERE incarnation = 1",),
+        ("DELETE FROM instances WHERE incarnation = 1",),
+        ("DELETE FROM instances WHERE incarnation = 1", "DELETE FROM executions WHERE incarnation = 1"),
+        ("UPDATE instances SET status = 'failed', completed_at_ms = 5, ready_at_ms = NULL WHERE incarnation = 1",),
+        ("DELETE FROM executions WHERE incarnation = 5",),
+    ],
+    ids=["its execution", "its instance", "both", "its status", "the execution of what may come back"],
+)
+def test_a_repair_leaves_all_that_is_left_of_work_whose_other_rows_are_lost(
+    statements: tuple[str, ...], store: SqliteStore, tmp_path: Path
+) -> None:
+    with closing(apsw.Connection(str(tmp_path / "duro.db"))) as connection:
+        damage(*statements)(connection)
+        connection.execute("INSERT INTO messages VALUES (1, 9, '{}')")
+    lost = store.dump()
+    store.repair([check.name for check in CHECKS if check.deletes])
+    kept = store.dump()
+    both = {"DELETE FROM instances WHERE incarnation = 1", "DELETE FROM executions WHERE incarnation = 1"}
+    tables = ["history"] if both <= set(statements) else ["executions", "history", "messages", "timers", "activities"]
+    assert {table: kept[table] for table in tables} == {table: lost[table] for table in tables}
+    assert any(result.severity is Severity.ERROR and not result.repairable for result in found(store).values())
+
+
+def test_a_repair_deletes_nothing_of_a_file_whose_indexes_are_damaged(store: SqliteStore, tmp_path: Path) -> None:
+    """Here an index does not know the parent, whose rows then seem to be of nobody."""
+    with closing(apsw.Connection(str(tmp_path / "duro.db"))) as connection:
+        index = connection.execute("SELECT * FROM sqlite_schema WHERE name = 'instances_by_name'").fetchone()
+        assert index is not None
+        parent = connection.execute("SELECT * FROM instances WHERE incarnation = 1").fetchone()
+        assert parent is not None
+        connection.execute("DELETE FROM instances WHERE incarnation = 1")
+        connection.execute("PRAGMA writable_schema = ON")
+        connection.execute("DELETE FROM sqlite_schema WHERE name = 'instances_by_name'")
+        connection.execute("PRAGMA writable_schema = RESET")
+        connection.execute(f"INSERT INTO instances VALUES ({', '.join('?' * len(parent))})", parent)
+        connection.execute("PRAGMA writable_schema = ON")
+        connection.execute("INSERT INTO sqlite_schema VALUES (?, ?, ?, ?, ?)", index)
+        connection.execute("PRAGMA writable_schema = RESET")
+    before = store.dump()
+    names = [check.name for check in CHECKS if check.deletes]
+    with pytest.raises(StoreCorruptError, match=r"index instances_by_name.*nothing was deleted"):
+        store.repair(names)
+    assert store.dump() == before
+    assert found(store, deep=True)["pages"].severity is Severity.ERROR
+
+
+def test_pages_that_cannot_be_looked_at_are_what_was_found(store: SqliteStore, tmp_path: Path) -> None:
+    path = tmp_path / "duro.db"
+    with closing(apsw.Connection(str(path))) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        (page,) = connection.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'archives'").fetchone() or (0,)
+    store.close()
+    with path.open("r+b") as file:
+        file.seek((page - 1) * 4096)
+        file.write(bytes(4096))
+    with closing(open_sqlite(path, ManualClock())) as damaged:
+        results = found(damaged, deep=True)
+    assert list(results) == ["pages"]
+    assert results["pages"].findings[0].subject == "file"
 
 
 def test_a_check_that_cannot_be_carried_out_says_so_and_the_others_go_on(store: SqliteStore, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Final
 import apsw
 import msgspec
 
+from duro.errors import StoreCorruptError
 from duro.model.checkup import FINDINGS_SHOWN, CheckResult, Finding, Repair, Severity
 from duro.stores.sqlite import sql_checks as sql
 from duro.stores.sqlite.committer import Transaction
@@ -52,6 +53,18 @@ def _checked(connection: apsw.Connection, check: sql.Check, now_ms: int) -> Chec
     )
 
 
+def refuse_damaged(connection: apsw.Connection, path: Path) -> None:
+    """Before a repair: where an index does not know a row, the row looks unreachable, and is not.
+
+    Raises:
+        StoreCorruptError: a page or an index of the file is damaged.
+    """
+    (said,) = connection.execute(sql.INTEGRITY_CHECK, (1,)).fetchone() or ("ok",)
+    if said != "ok":
+        problem = f"{path} is damaged ({said}): what seems unreachable may not be, and nothing was deleted"
+        raise StoreCorruptError(problem, hint="keep a copy of it and restore a backup")
+
+
 def repair(transaction: Transaction, names: Iterable[str]) -> list[Repair]:
     """Delete what the checks of these names find."""
     wanted = set(names)
@@ -93,7 +106,10 @@ def _permissions(path: Path) -> CheckResult:
 
 
 def _pages(connection: apsw.Connection) -> CheckResult:
-    said = [str(row[0]) for row in connection.execute(sql.INTEGRITY_CHECK, (FINDINGS_SHOWN,))]
+    try:
+        said = [str(row[0]) for row in connection.execute(sql.INTEGRITY_CHECK, (FINDINGS_SHOWN,))]
+    except apsw.CorruptError as error:
+        said = [str(error)]
     return _result(
         "pages",
         Severity.ERROR,

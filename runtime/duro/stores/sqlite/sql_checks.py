@@ -2,7 +2,8 @@
 
 A check answers with the number of its findings and the first ``?1`` of them as (subject, text), in one statement: what
 it compares is of one moment. None reads a history, but for the last event of an execution, unless it is ``deep``.
-``?2`` is now. A repair deletes what its check finds and nothing else.
+``?2`` is now. A repair deletes what its check finds and nothing else: leftovers of what has ended, for nothing else is
+ever removed. What something belonged to that runs is work whose other rows are lost; it is found, and left.
 """
 
 # ruff: noqa: S608 - as in `sql`: only constants are put together, data is bound
@@ -38,10 +39,13 @@ _REPAIR: Final = "`duroctl doctor --repair` deletes the rows: nothing can reach 
 DAMAGED: Final = "keep a copy of the file and report it; restore a backup if work is missing"
 _THERE: Final = "(SELECT incarnation FROM instances UNION ALL SELECT incarnation FROM removed_instances)"
 _UNFINISHED: Final = "(SELECT incarnation FROM instances WHERE completed_at_ms IS NULL)"
+_RUNNING: Final = "(SELECT incarnation FROM executions WHERE completed_at_ms IS NULL)"
+_NOT_RUNNING: Final = """NOT EXISTS (SELECT 1 FROM executions r WHERE r.incarnation = {row}.incarnation
+  AND r.execution_id = {row}.execution_id AND r.completed_at_ms IS NULL)"""
 
 
 def _rows_of_nobody(name: str, table: str, column: str, owners: str, looks_for: str) -> Check:
-    where = f"{column} NOT IN {owners}"
+    where = f"{column} NOT IN {owners} AND {column} NOT IN {_RUNNING}"
     return Check(
         name,
         "error",
@@ -53,20 +57,6 @@ SELECT 'incarnation ' || {column}, count(*) || ' rows of {table}' FROM {table} W
     )
 
 
-# From each execution that has a history to the next along the key, however long the histories are.
-_NEXT: Final = """(SELECT n.{column} FROM history n
-      WHERE (n.incarnation, n.execution_id) > (s.incarnation, s.execution_id)
-      ORDER BY n.incarnation, n.execution_id LIMIT 1)"""
-_HISTORIES: Final = f"""
-WITH RECURSIVE steps (incarnation, execution_id) AS (
-  SELECT * FROM (SELECT incarnation, execution_id FROM history ORDER BY incarnation, execution_id LIMIT 1)
-  UNION ALL
-  SELECT {_NEXT.format(column="incarnation")}, {_NEXT.format(column="execution_id")}
-  FROM steps s WHERE s.incarnation IS NOT NULL)
-SELECT 'incarnation ' || s.incarnation || '/' || s.execution_id, 'a history without its execution' FROM steps s
-WHERE s.incarnation IS NOT NULL AND (s.incarnation NOT IN {_THERE}
-  OR NOT EXISTS (SELECT 1 FROM executions e WHERE e.incarnation = s.incarnation AND e.execution_id = s.execution_id))
-"""
 # How the history of an execution ``e`` has to end, NULL while it runs; and how it does.
 _ENDS: Final = """('OrchestrationCompleted', 'OrchestrationFailed', 'OrchestrationCancelled', 'OrchestrationTerminated',
   'OrchestrationContinuedAsNew')"""
@@ -78,6 +68,31 @@ _LAST_EVENT: Final = """(SELECT CASE WHEN NOT json_valid(h.data) THEN 'an event 
     AND h.execution_id = e.execution_id ORDER BY h.event_id DESC LIMIT 1)"""
 _EXECUTION: Final = "i.instance_id || '/' || e.execution_id"
 
+# From each execution that has a history to the next along the key, however long the histories are.
+_NEXT: Final = """(SELECT n.{column} FROM history n
+      WHERE (n.incarnation, n.execution_id) > (s.incarnation, s.execution_id)
+      ORDER BY n.incarnation, n.execution_id LIMIT 1)"""
+_STEPS: Final = f"""
+WITH RECURSIVE steps (incarnation, execution_id) AS (
+  SELECT * FROM (SELECT incarnation, execution_id FROM history ORDER BY incarnation, execution_id LIMIT 1)
+  UNION ALL
+  SELECT {_NEXT.format(column="incarnation")}, {_NEXT.format(column="execution_id")}
+  FROM steps s WHERE s.incarnation IS NOT NULL)
+"""
+# A history ``e`` of an execution that is not there; and whether it is a leftover: it has an end, and is not what an
+# instance that is there, or may come back, would go on with.
+_UNOWNED: Final = f"""(e.incarnation NOT IN {_THERE} OR NOT EXISTS (SELECT 1 FROM executions x
+  WHERE x.incarnation = e.incarnation AND x.execution_id = e.execution_id))"""
+_LEFTOVER: Final = f"""({_LAST_EVENT} IN {_ENDS}
+  AND (e.incarnation IN (SELECT incarnation FROM instances) OR e.incarnation NOT IN {_RUNNING})
+  AND NOT EXISTS (SELECT 1 FROM instances x WHERE x.incarnation = e.incarnation AND x.execution_id = e.execution_id)
+  AND NOT EXISTS (SELECT 1 FROM removed_instances x
+    WHERE x.incarnation = e.incarnation AND x.execution_id = e.execution_id))"""
+_LEFT_HISTORIES: Final = f"""{_STEPS} SELECT e.incarnation, e.execution_id FROM steps e
+WHERE e.incarnation IS NOT NULL AND {_UNOWNED} AND {_LEFTOVER}"""
+_LOST_HISTORIES: Final = f"""{_STEPS} SELECT e.incarnation, e.execution_id FROM steps e
+WHERE e.incarnation IS NOT NULL AND {_UNOWNED} AND NOT coalesce({_LEFTOVER}, 0)"""
+
 CHECKS: Final = (
     _rows_of_nobody(
         "executions-without-instance", "executions", "incarnation", _THERE, "executions whose instance is gone"
@@ -85,13 +100,24 @@ CHECKS: Final = (
     Check(
         "history-without-execution",
         "error",
-        "histories whose execution or instance is gone",
+        "histories of executions that ended and are gone",
         _REPAIR,
-        _HISTORIES,
-        (
-            f"""DELETE FROM history WHERE incarnation NOT IN {_THERE} OR NOT EXISTS (SELECT 1 FROM executions e
-  WHERE e.incarnation = history.incarnation AND e.execution_id = history.execution_id)""",
-        ),
+        f"""
+SELECT 'incarnation ' || incarnation || '/' || execution_id, 'a history without its execution'
+FROM ({_LEFT_HISTORIES})""",
+        (f"DELETE FROM history WHERE (incarnation, execution_id) IN ({_LEFT_HISTORIES})",),
+    ),
+    Check(
+        "work-without-instance",
+        "error",
+        "executions that have not ended, and histories without an end, whose instance or execution is gone",
+        DAMAGED,
+        f"""
+SELECT 'incarnation ' || e.incarnation || '/' || e.execution_id, 'it is ' || e.status || ', and its instance is gone'
+FROM executions e WHERE e.completed_at_ms IS NULL AND e.incarnation NOT IN (SELECT incarnation FROM instances)
+UNION ALL
+SELECT 'incarnation ' || incarnation || '/' || execution_id, 'a history without its execution'
+FROM ({_LOST_HISTORIES})""",
     ),
     _rows_of_nobody("messages-to-nobody", "messages", "incarnation", _UNFINISHED, "messages nobody will ever read"),
     _rows_of_nobody("mailbox-of-nobody", "mailbox", "incarnation", _UNFINISHED, "events nobody will ever wait for"),
@@ -100,13 +126,13 @@ CHECKS: Final = (
         "error",
         "timers of executions that are not running",
         _REPAIR,
-        """
+        f"""
 SELECT 'incarnation ' || t.incarnation || '/' || t.execution_id, count(*) || ' timers' FROM timers t
 WHERE NOT EXISTS (SELECT 1 FROM instances i WHERE i.incarnation = t.incarnation AND i.completed_at_ms IS NULL
-  AND i.execution_id = t.execution_id) GROUP BY t.incarnation, t.execution_id""",
+  AND i.execution_id = t.execution_id) AND {_NOT_RUNNING.format(row="t")} GROUP BY t.incarnation, t.execution_id""",
         (
-            """DELETE FROM timers WHERE NOT EXISTS (SELECT 1 FROM instances i WHERE i.incarnation = timers.incarnation
-  AND i.completed_at_ms IS NULL AND i.execution_id = timers.execution_id)""",
+            f"""DELETE FROM timers WHERE NOT EXISTS (SELECT 1 FROM instances i WHERE i.incarnation = timers.incarnation
+  AND i.completed_at_ms IS NULL AND i.execution_id = timers.execution_id) AND {_NOT_RUNNING.format(row="timers")}""",
         ),
     ),
     Check(
@@ -114,14 +140,14 @@ WHERE NOT EXISTS (SELECT 1 FROM instances i WHERE i.incarnation = t.incarnation 
         "error",
         "queued activities of executions that are not running",
         _REPAIR,
-        """
+        f"""
 SELECT 'incarnation ' || a.incarnation || '/' || a.execution_id, count(*) || ' activities' FROM activities a
 WHERE NOT EXISTS (SELECT 1 FROM instances i WHERE i.incarnation = a.incarnation AND i.completed_at_ms IS NULL
-  AND i.execution_id = a.execution_id) GROUP BY a.incarnation, a.execution_id""",
+  AND i.execution_id = a.execution_id) AND {_NOT_RUNNING.format(row="a")} GROUP BY a.incarnation, a.execution_id""",
         (
-            """DELETE FROM activities WHERE NOT EXISTS (SELECT 1 FROM instances i
+            f"""DELETE FROM activities WHERE NOT EXISTS (SELECT 1 FROM instances i
   WHERE i.incarnation = activities.incarnation AND i.completed_at_ms IS NULL
-    AND i.execution_id = activities.execution_id)""",
+    AND i.execution_id = activities.execution_id) AND {_NOT_RUNNING.format(row="activities")}""",
         ),
     ),
     _rows_of_nobody(
