@@ -119,6 +119,8 @@ DAMAGES: Final[dict[str, Callable[[apsw.Connection], None]]] = {
     "observed-without-end": damage("UPDATE lineage SET observed_at_ms = 5 WHERE child_incarnation = 3"),
     "ended-untold": damage("UPDATE lineage SET completion = NULL WHERE child_incarnation = 2"),
     "never-woken": damage("UPDATE instances SET ready_at_ms = NULL WHERE incarnation = 1"),
+    "work-lost": damage("DELETE FROM activities"),
+    "observed-unrecorded": damage("UPDATE lineage SET given_up_at_ms = 5 WHERE child_incarnation = 3"),
     "family-removed-in-part": damage("UPDATE lineage SET parent_incarnation = 5 WHERE child_incarnation = 3"),
     "counters": damage("UPDATE store SET next_incarnation = 3"),
     "capabilities-of-nobody": damage("INSERT INTO capabilities VALUES ('w9', 'activity', 'pay', '')"),
@@ -215,6 +217,7 @@ def test_damage_is_found_by_the_check_that_is_for_it(
             ("DELETE FROM instances WHERE incarnation = 7", "DELETE FROM executions WHERE incarnation = 7"),
         ),
         ("work-without-instance", "incarnation 3/1", ("DELETE FROM executions WHERE incarnation = 3",)),
+        ("observed-unrecorded", "runs", ("UPDATE lineage SET observed_at_ms = 5 WHERE child_incarnation = 3",)),
         (
             "work-without-instance",
             "incarnation 3/1",
@@ -228,6 +231,51 @@ def test_further_damage_of_the_same_kind_is_found(
     with closing(apsw.Connection(str(tmp_path / "duro.db"))) as connection:
         damage(*statements)(connection)
     assert subject in {each.subject for each in found(store)[name].findings}
+
+
+LOST: Final[dict[str, tuple[str, str]]] = {
+    "DELETE FROM activities": ("parent/1", "event 6 asked for activity charge"),
+    "UPDATE activities SET event_id = 7": ("parent/1", "event 6 asked for activity charge"),
+    "DELETE FROM timers": ("parent/1", "event 5 asked for a timer"),
+    "UPDATE instances SET waits = '[]' WHERE incarnation = 1": ("parent/1", "event 7 asked for event go"),
+    "UPDATE instances SET waits = '[' WHERE incarnation = 3": ("runs/1", "event 2 asked for event go"),
+    "DELETE FROM lineage WHERE child_incarnation = 3": ("parent/1", "event 3 asked for child runs"),
+    "DELETE FROM instances WHERE incarnation = 3": ("parent/1", "event 3 asked for child runs"),
+    "UPDATE lineage SET detached = 1 WHERE child_incarnation = 3": ("parent/1", "event 3 asked for child runs"),
+    "UPDATE lineage SET parent_event_id = 9 WHERE child_incarnation = 3": ("parent/1", "event 3 asked for child runs"),
+}
+
+
+@pytest.mark.parametrize("statement", LOST)
+def test_what_a_running_instance_asked_for_and_nothing_will_answer_is_found(
+    statement: str, store: SqliteStore, tmp_path: Path
+) -> None:
+    with closing(apsw.Connection(str(tmp_path / "duro.db"))) as connection:
+        damage(statement)(connection)
+    subject, text = LOST[statement]
+    findings = [(each.subject, each.text) for each in found(store)["work-lost"].findings]
+    assert findings == [(subject, f"{text}, and nothing will answer it")]
+
+
+def test_an_answer_on_its_way_or_a_wish_withdrawn_is_no_lost_work(store: SqliteStore, tmp_path: Path) -> None:
+    answer = '{"type":"ActivitySucceeded","execution_id":1,"scheduled_event_id":6,"result":1}'
+    with closing(apsw.Connection(str(tmp_path / "duro.db"))) as connection:
+        damage("DELETE FROM activities", f"INSERT INTO messages VALUES (1, 9, '{answer}')")(connection)
+    assert "work-lost" not in found(store)
+    with closing(apsw.Connection(str(tmp_path / "duro.db"))) as connection:
+        damage("UPDATE messages SET data = replace(data, '\"execution_id\":1', '\"execution_id\":2')")(connection)
+    assert found(store)["work-lost"].count == 1
+    with closing(apsw.Connection(str(tmp_path / "duro.db"))) as connection:
+        withdrawn = '{"type":"ActivityCancelRequested","event_id":8,"at_ms":1,"scheduled_event_id":6}'
+        damage(f"INSERT INTO history VALUES (1, 1, 8, '{withdrawn}')")(connection)
+    assert "work-lost" not in found(store)
+
+
+def test_a_long_history_that_goes_on_is_read_as_a_whole_only_when_all_is(store: SqliteStore, tmp_path: Path) -> None:
+    with closing(apsw.Connection(str(tmp_path / "duro.db"))) as connection:
+        damage("DELETE FROM activities", "UPDATE executions SET event_count = 1001 WHERE incarnation = 1")(connection)
+    assert "work-lost" not in found(store)
+    assert found(store, deep=True)["work-lost"].count == 1
 
 
 @pytest.mark.parametrize(

@@ -698,8 +698,9 @@ class Store(ABC):
         raise BackupError("a store without a file cannot be backed up so", hint="use a store in a file")
 
     def checkup(self, *, deep: bool = False) -> Iterator[CheckResult]:
-        """Look for what must not be, check by check, beside whatever runs: nothing is changed, no history is read but
-        for last events. ``deep`` reads everything there is. A store in memory has nothing that could be damaged."""
+        """Look for what must not be, check by check, beside whatever runs: nothing is changed, and of histories last
+        events are read, and short ones of what runs. ``deep`` reads everything there is. A store in memory has nothing
+        that could be damaged."""
         del deep
         return iter(())
 
