@@ -19,6 +19,7 @@ from duro.model.policies import PolicySources, StatedPolicy, UnitedPolicy
 from duro.model.pruning import PruneResult, PruneTrigger
 from duro.model.removal import PrunableInstance, PruneBatch, PruneFilter, PruneOrder, PruneScope, SettledCount
 from duro.model.retention import AutoPrune, PolicyKind, PolicyOrigin
+from duro.retention.families import is_kept_orphan
 from duro.retention.purging import purge_interval_s, purge_overrides, united_orphan_rules, united_purge
 from duro.retention.triggers import decide_in_sweep
 from duro.stores.base import Store
@@ -64,6 +65,8 @@ class Sweep:
         self._looked_at_ms: dict[str, int] = {}
         """When this sweep last looked for what a trigger removes."""
         self._leaving = 0
+        self._protected: set[int] = set()
+        """Incarnations that stay with a descendant that runs, as was seen in this round."""
         self.left_due = 0
         """Instances that the last round left although they are due: a rollout pauses them, or nobody says how."""
         self.reclaimed_executions = 0
@@ -99,6 +102,7 @@ class Sweep:
             return False
         if isinstance(batch, RemovalBatch):
             outcomes = self._store.remove(batch)
+            self._protected.update(families.protected_by(self._store, outcomes))
             if self._removal_report is not None:
                 self._removal_report(batch.trigger, outcomes)
         elif batch:
@@ -122,6 +126,7 @@ class Sweep:
         """A round, in pieces."""
         self._policies = policies = ConfiguredPolicies(self._store)
         self._leaving = 0
+        self._protected = set()
         yield from self._pieces(PruneFilter(due=True), lambda instance: self._due(instance, policies))
         own = PruneFilter(own_policy=True, several=True)
         yield from self._pieces(own, lambda instance: self._for_interval(instance, policies))
@@ -141,7 +146,8 @@ class Sweep:
         orders = (
             RemovalOrder(incarnation=orphan.child.incarnation, rules=rules, origin=_BY_FILE)
             for orphan in families.orphans(self._store, where)
-            if orphan.since_ms is not None and self._store.now_ms() - orphan.since_ms >= rules.min_age_s * 1000
+            if orphan.child.incarnation not in self._protected
+            and not is_kept_orphan(orphan.child, rules, self._store.now_ms())
         )
         yield from _batches(RemovalKind.ORPHANS, orders, policies)
 
