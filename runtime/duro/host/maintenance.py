@@ -93,7 +93,7 @@ class Maintenance:
             return _PAUSE_S
         if self.sweep.step():
             return _PAUSE_S
-        self._round_at_s = now_s + self._interval_s
+        self._round_at_s = now_s + min(self._interval_s, self.sweep.shortest_interval_s or self._interval_s)
         self._left_over = False
         return _LOOK_S
 

@@ -4,7 +4,7 @@ turn left something behind or failed, prunes for the interval of policies, clean
 One step is one small transaction, or a look; whoever calls it decides when to call it again.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache, partial
 from itertools import islice
 from typing import Final
@@ -15,7 +15,7 @@ from duro.maintenance.policies import ConfiguredPolicies
 from duro.maintenance.pruning import INSTANCES_A_PAGE
 from duro.model.families import OrphanFilter, PurgeOverrides, RemovalBatch, RemovalKind, RemovalOrder, RemovalOutcome
 from duro.model.limits import RECLAIM_EVENTS_MAX
-from duro.model.policies import PolicySources, StatedPolicy, UnitedPolicy
+from duro.model.policies import PolicySources, UnitedPolicy
 from duro.model.pruning import PruneResult, PruneTrigger
 from duro.model.removal import PrunableInstance, PruneBatch, PruneFilter, PruneOrder, PruneScope, SettledCount
 from duro.model.retention import AutoPrune, PolicyKind, PolicyOrigin
@@ -69,6 +69,8 @@ class Sweep:
         """Incarnations that stay with a descendant that runs, as was seen in this round."""
         self.left_due = 0
         """Instances that the last round left although they are due: a rollout pauses them, or nobody says how."""
+        self.shortest_interval_s: float | None = None
+        """How often the last round was asked to look for anything, None: nothing has an interval."""
         self.reclaimed_executions = 0
         self.reclaimed_events = 0
         self.rounds = 0
@@ -127,10 +129,12 @@ class Sweep:
         self._policies = policies = ConfiguredPolicies(self._store)
         self._leaving = 0
         self._protected = set()
+        self.shortest_interval_s = None
+        self._note_intervals(_intervals(policies))
         yield from self._pieces(PruneFilter(due=True), lambda instance: self._due(instance, policies))
         own = PruneFilter(own_policy=True, several=True)
         yield from self._pieces(own, lambda instance: self._for_interval(instance, policies))
-        if any(_has_interval(sources) for sources in policies.sources):
+        if any(_pruning_intervals(sources) for sources in policies.sources):
             several = PruneFilter(several=True)
             yield from self._pieces(several, lambda instance: self._for_interval(instance, policies))
         yield from self._orphans(policies)
@@ -198,6 +202,7 @@ class Sweep:
 
     def _for_interval(self, instance: PrunableInstance, policies: ConfiguredPolicies) -> PruneOrder | None:
         united = policies.of(instance)
+        self._note_intervals(() if united is None else [each.interval_s for each in united.policies or ()])
         decision = decide_in_sweep(
             united,
             last_sweep_at_ms=instance.swept_at_ms,
@@ -205,6 +210,10 @@ class Sweep:
             paused_until_ms=policies.paused_until_ms(instance.name),
         )
         return None if united is None or decision.rules is None else _order(instance, united)
+
+    def _note_intervals(self, intervals_s: Iterable[float | None]) -> None:
+        given = [each for each in (self.shortest_interval_s, *intervals_s) if each is not None]
+        self.shortest_interval_s = min(given, default=None)
 
     def _prune(self, batch: _Pruning) -> None:
         assert self._policies is not None, "orders come from a round, which read them"
@@ -248,11 +257,17 @@ def _order(instance: PrunableInstance, united: UnitedPolicy) -> PruneOrder:
     return PruneOrder(incarnation=instance.incarnation, rules=united.rules, origin=united.origin)
 
 
-def _has_interval(sources: PolicySources) -> bool:
-    stated = (*sources.file_overrides, *sources.code_overrides, *sources.registrations)
-    defaults = tuple(each for each in (sources.file_default, sources.code_default) if each is not None)
-    return any(_interval(each) for each in stated + defaults)
+def _pruning_intervals(sources: PolicySources) -> list[float]:
+    stated = [*sources.file_overrides, *sources.code_overrides, *sources.registrations]
+    stated += [each for each in (sources.file_default, sources.code_default) if each is not None]
+    policies = [each.policy for each in stated if isinstance(each.policy, AutoPrune)]
+    return [each.interval_s for each in policies if each.interval_s is not None]
 
 
-def _interval(stated: StatedPolicy) -> bool:
-    return isinstance(stated.policy, AutoPrune) and stated.policy.interval_s is not None
+def _intervals(policies: ConfiguredPolicies) -> Iterator[float]:
+    for sources in policies.sources:
+        yield from _pruning_intervals(sources)
+    if (orphans := united_orphan_rules(policies.sources)) is not None:
+        yield orphans[1]
+    if (purges_s := purge_interval_s(policies.sources)) is not None:
+        yield purges_s
