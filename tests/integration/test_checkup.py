@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 import duro
+from duro.errors import StoreCorruptError
 from duro.maintenance.differing import workers_differ
 from duro.model.checkup import CheckResult, Severity
 from duro.model.families import PurgeOptions
@@ -92,7 +93,8 @@ def damage(*statements: str) -> Callable[[apsw.Connection], None]:
 LEFT: Final = "UPDATE instances SET execution_id = 2, live_from = 1 WHERE incarnation = 1"
 DAMAGES: Final[dict[str, Callable[[apsw.Connection], None]]] = {
     "executions-without-instance": damage("DELETE FROM instances WHERE incarnation = 7"),
-    "history-without-execution": damage("DELETE FROM executions WHERE incarnation = 2"),
+    "history-without-execution": damage("DELETE FROM executions WHERE incarnation = 4 AND execution_id = 2"),
+    "work-without-instance": damage("DELETE FROM instances WHERE incarnation = 3"),
     "messages-to-nobody": damage("INSERT INTO messages VALUES (2, 99, '{}')"),
     "mailbox-of-nobody": damage("INSERT INTO mailbox VALUES (99, 'go', 98, '{}')"),
     "timers-of-nobody": damage("INSERT INTO timers VALUES (2, 1, 2, 5)"),
@@ -123,6 +125,8 @@ DAMAGES: Final[dict[str, Callable[[apsw.Connection], None]]] = {
     "observed-without-end": damage("UPDATE lineage SET observed_at_ms = 5 WHERE child_incarnation = 3"),
     "ended-untold": damage("UPDATE lineage SET completion = NULL WHERE child_incarnation = 2"),
     "never-woken": damage("UPDATE instances SET ready_at_ms = NULL WHERE incarnation = 1"),
+    "work-lost": damage("DELETE FROM activities"),
+    "observed-unrecorded": damage("UPDATE lineage SET given_up_at_ms = 5 WHERE child_incarnation = 3"),
     "family-removed-in-part": damage("UPDATE lineage SET parent_incarnation = 5 WHERE child_incarnation = 3"),
     "counters": damage("UPDATE store SET next_incarnation = 3"),
     "capabilities-of-nobody": damage("INSERT INTO capabilities VALUES ('w9', 'activity', 'pay', '')"),
@@ -175,7 +179,7 @@ def test_damage_is_found_by_the_check_that_is_for_it(
     assert [each.name for each in repaired] == [name]
     assert sum(each.rows for each in repaired) >= 1
     assert name not in found(store)
-    reachable = {row["incarnation"] for row in healthy["instances"]} - {7 if name.startswith("executions") else 2}
+    reachable = {row["incarnation"] for row in healthy["instances"]} - {7 if name.startswith("executions") else 4}
     for table in ("executions", "history", "messages", "mailbox", "timers"):
         kept = [row for row in store.dump()[table] if row["incarnation"] in reachable]
         assert kept == [row for row in healthy[table] if row["incarnation"] in reachable], table
@@ -210,7 +214,18 @@ def test_damage_is_found_by_the_check_that_is_for_it(
             "runs",
             ("INSERT INTO mailbox VALUES (3, 'go', 98, '{}')", "UPDATE store SET next_message_id = 99"),
         ),
-        ("history-without-execution", "incarnation 7/1", ("DELETE FROM instances WHERE incarnation = 7",)),
+        (
+            "history-without-execution",
+            "incarnation 7/1",
+            ("DELETE FROM instances WHERE incarnation = 7", "DELETE FROM executions WHERE incarnation = 7"),
+        ),
+        ("work-without-instance", "incarnation 3/1", ("DELETE FROM executions WHERE incarnation = 3",)),
+        ("observed-unrecorded", "runs", ("UPDATE lineage SET observed_at_ms = 5 WHERE child_incarnation = 3",)),
+        (
+            "work-without-instance",
+            "incarnation 3/1",
+            ("DELETE FROM instances WHERE incarnation = 3", "DELETE FROM executions WHERE incarnation = 3"),
+        ),
     ],
 )
 def test_further_damage_of_the_same_kind_is_found(
@@ -219,6 +234,115 @@ def test_further_damage_of_the_same_kind_is_found(
     with closing(apsw.Connection(str(tmp_path / "duro.db"))) as connection:
         damage(*statements)(connection)
     assert subject in {each.subject for each in found(store)[name].findings}
+
+
+LOST: Final[dict[str, tuple[str, str]]] = {
+    "DELETE FROM activities": ("parent/1", "event 6 asked for activity charge"),
+    "UPDATE activities SET event_id = 7": ("parent/1", "event 6 asked for activity charge"),
+    "DELETE FROM timers": ("parent/1", "event 5 asked for a timer"),
+    "UPDATE instances SET waits = '[]' WHERE incarnation = 1": ("parent/1", "event 7 asked for event go"),
+    "UPDATE instances SET waits = '[' WHERE incarnation = 3": ("runs/1", "event 2 asked for event go"),
+    "DELETE FROM lineage WHERE child_incarnation = 3": ("parent/1", "event 3 asked for child runs"),
+    "DELETE FROM instances WHERE incarnation = 3": ("parent/1", "event 3 asked for child runs"),
+    "UPDATE lineage SET detached = 1 WHERE child_incarnation = 3": ("parent/1", "event 3 asked for child runs"),
+    "UPDATE lineage SET parent_event_id = 9 WHERE child_incarnation = 3": ("parent/1", "event 3 asked for child runs"),
+}
+
+
+@pytest.mark.parametrize("statement", LOST)
+def test_what_a_running_instance_asked_for_and_nothing_will_answer_is_found(
+    statement: str, store: SqliteStore, tmp_path: Path
+) -> None:
+    with closing(apsw.Connection(str(tmp_path / "duro.db"))) as connection:
+        damage(statement)(connection)
+    subject, text = LOST[statement]
+    findings = [(each.subject, each.text) for each in found(store)["work-lost"].findings]
+    assert findings == [(subject, f"{text}, and nothing will answer it")]
+
+
+def test_an_answer_on_its_way_or_a_wish_withdrawn_is_no_lost_work(store: SqliteStore, tmp_path: Path) -> None:
+    answer = '{"type":"ActivitySucceeded","execution_id":1,"scheduled_event_id":6,"result":1}'
+    with closing(apsw.Connection(str(tmp_path / "duro.db"))) as connection:
+        damage("DELETE FROM activities", f"INSERT INTO messages VALUES (1, 9, '{answer}')")(connection)
+    assert "work-lost" not in found(store)
+    with closing(apsw.Connection(str(tmp_path / "duro.db"))) as connection:
+        damage("UPDATE messages SET data = replace(data, '\"execution_id\":1', '\"execution_id\":2')")(connection)
+    assert found(store)["work-lost"].count == 1
+    with closing(apsw.Connection(str(tmp_path / "duro.db"))) as connection:
+        withdrawn = '{"type":"ActivityCancelRequested","event_id":8,"at_ms":1,"scheduled_event_id":6}'
+        damage(f"INSERT INTO history VALUES (1, 1, 8, '{withdrawn}')")(connection)
+    assert "work-lost" not in found(store)
+
+
+def test_a_long_history_that_goes_on_is_read_as_a_whole_only_when_all_is(store: SqliteStore, tmp_path: Path) -> None:
+    with closing(apsw.Connection(str(tmp_path / "duro.db"))) as connection:
+        damage("DELETE FROM activities", "UPDATE executions SET event_count = 1001 WHERE incarnation = 1")(connection)
+    assert "work-lost" not in found(store)
+    assert found(store, deep=True)["work-lost"].count == 1
+
+
+@pytest.mark.parametrize(
+    "statements",
+    [
+        ("DELETE FROM executions WHERE incarnation = 1",),
+        ("DELETE FROM instances WHERE incarnation = 1",),
+        ("DELETE FROM instances WHERE incarnation = 1", "DELETE FROM executions WHERE incarnation = 1"),
+        ("UPDATE instances SET status = 'failed', completed_at_ms = 5, ready_at_ms = NULL WHERE incarnation = 1",),
+        ("DELETE FROM executions WHERE incarnation = 5",),
+    ],
+    ids=["its execution", "its instance", "both", "its status", "the execution of what may come back"],
+)
+def test_a_repair_leaves_all_that_is_left_of_work_whose_other_rows_are_lost(
+    statements: tuple[str, ...], store: SqliteStore, tmp_path: Path
+) -> None:
+    with closing(apsw.Connection(str(tmp_path / "duro.db"))) as connection:
+        damage(*statements)(connection)
+        connection.execute("INSERT INTO messages VALUES (1, 9, '{}')")
+    lost = store.dump()
+    store.repair([check.name for check in CHECKS if check.deletes])
+    kept = store.dump()
+    both = {"DELETE FROM instances WHERE incarnation = 1", "DELETE FROM executions WHERE incarnation = 1"}
+    tables = ["history"] if both <= set(statements) else ["executions", "history", "messages", "timers", "activities"]
+    assert {table: kept[table] for table in tables} == {table: lost[table] for table in tables}
+    assert any(result.severity is Severity.ERROR and not result.repairable for result in found(store).values())
+
+
+def test_a_repair_deletes_nothing_of_a_file_whose_indexes_are_damaged(store: SqliteStore, tmp_path: Path) -> None:
+    """Here an index does not know the parent, whose rows then seem to be of nobody."""
+    with closing(apsw.Connection(str(tmp_path / "duro.db"))) as connection:
+        index = connection.execute("SELECT * FROM sqlite_schema WHERE name = 'instances_by_name'").fetchone()
+        assert index is not None
+        parent = connection.execute("SELECT * FROM instances WHERE incarnation = 1").fetchone()
+        assert parent is not None
+        connection.execute("DELETE FROM instances WHERE incarnation = 1")
+        connection.execute("PRAGMA writable_schema = ON")
+        connection.execute("DELETE FROM sqlite_schema WHERE name = 'instances_by_name'")
+        connection.execute("PRAGMA writable_schema = RESET")
+        connection.execute(f"INSERT INTO instances VALUES ({', '.join('?' * len(parent))})", parent)
+        connection.execute("PRAGMA writable_schema = ON")
+        connection.execute("INSERT INTO sqlite_schema VALUES (?, ?, ?, ?, ?)", index)
+        connection.execute("PRAGMA writable_schema = RESET")
+    before = store.dump()
+    names = [check.name for check in CHECKS if check.deletes]
+    with pytest.raises(StoreCorruptError, match=r"index instances_by_name.*nothing was deleted"):
+        store.repair(names)
+    assert store.dump() == before
+    assert found(store, deep=True)["pages"].severity is Severity.ERROR
+
+
+def test_pages_that_cannot_be_looked_at_are_what_was_found(store: SqliteStore, tmp_path: Path) -> None:
+    path = tmp_path / "duro.db"
+    with closing(apsw.Connection(str(path))) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        (page,) = connection.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'archives'").fetchone() or (0,)
+    store.close()
+    with path.open("r+b") as file:
+        file.seek((page - 1) * 4096)
+        file.write(bytes(4096))
+    with closing(open_sqlite(path, ManualClock())) as damaged:
+        results = found(damaged, deep=True)
+    assert list(results) == ["pages"]
+    assert results["pages"].findings[0].subject == "file"
 
 
 def test_a_check_that_cannot_be_carried_out_says_so_and_the_others_go_on(store: SqliteStore, tmp_path: Path) -> None:

@@ -96,7 +96,8 @@ class Maintenance:
             return _PAUSE_S
         if self.sweep.step():
             return _PAUSE_S
-        self._round_at_s = now_s if self._another else now_s + self._interval_s
+        interval_s = min(self._interval_s, self.sweep.shortest_interval_s or self._interval_s)
+        self._round_at_s = now_s if self._another else now_s + interval_s
         self._left_over = self._another = False
         return _LOOK_S
 

@@ -30,8 +30,8 @@ class RuntimeOptions(msgspec.Struct, frozen=True, kw_only=True):
     * ``turn_timeout_s``: a turn that runs longer hangs; the worker's lease is left to expire, so that another worker
       tries.
     * ``auto_prune``: automatic pruning, as ``AutoPruneConfig``; a policy or an int (``keep_last``) is its default.
-    * ``sweep_interval_s``: how often the worker that sweeps looks for policies whose interval is over. What a turn left
-      behind is noticed within a second.
+    * ``sweep_interval_s``: how often the worker that sweeps looks for policies whose interval is over, at least; where
+      one has a shorter interval, that often. What a turn left behind is noticed within a second.
     * ``metrics_port``: where Prometheus reads the counters, over HTTP, up to 65535; 0 takes a free port, None: none.
       ``metrics_address``: the address it listens at.
 

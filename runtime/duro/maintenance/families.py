@@ -53,11 +53,13 @@ from duro.model.status import FINAL_INSTANCE_STATUSES
 from duro.retention.families import (
     as_orphan,
     is_kept,
+    is_kept_orphan,
     is_wanted,
     may_be_asked_to_end,
     place_of,
     removal_item,
     removal_totals,
+    running_member,
     verdict_on,
 )
 from duro.retention.names import matches
@@ -193,9 +195,10 @@ def plan_cleanup(store: Store, where: OrphanFilter, min_age_s: float) -> Removal
             for orphan in part
             if may_be_asked_to_end(orphan.child, rules, now_ms)
         ]
+        left = [orphan.child.incarnation for orphan in part if orphan.child.incarnation not in taken]
         items += [
             _item(family, rules, _CALLED, verdict_on(family, rules, holds, now_ms), taken)
-            for family in store.families([orphan.child.incarnation for orphan in part])
+            for family in store.families(left)
             if family.root.incarnation not in taken
         ]
     return RemovalPlan(
@@ -242,6 +245,8 @@ def cleanup(
         for orphan in orphans(store, asked):
             child = orphan.child
             if child.status in FINAL_INSTANCE_STATUSES:
+                if child.incarnation in run.protected or is_kept_orphan(child, rules, store.now_ms()):
+                    continue
                 yield RemovalOrder(incarnation=child.incarnation, rules=rules, origin=_CALLED)
             elif (
                 cancel_running
@@ -253,6 +258,20 @@ def cleanup(
 
     run.carry_out(orders)
     return run.result(cancelled)
+
+
+def protected_by(store: Store, outcomes: Iterable[RemovalOutcome]) -> Iterator[int]:
+    """The incarnations that stay with a member of theirs that runs, as far as ``outcomes`` (kept, or removed) tell: of
+    each family all that stand between the member and its root, so that no chain is read once for each of its links."""
+    for outcome in outcomes:
+        running = running_member(outcome)
+        child = None if running is None else store.get_child(running)
+        if child is None:
+            continue
+        for each in (child.parent.incarnation, *(one.parent.incarnation for one in _ancestors(store, child))):
+            if each < outcome.incarnation:
+                break
+            yield each
 
 
 def cancel(store: Store, instance_id: str, incarnation: int, rules: OrphanRules) -> bool:
@@ -575,6 +594,8 @@ class _Run:
         self._remaining = 0
         self.stopped = False
         """From here on orders are only counted."""
+        self.protected: set[int] = set()
+        """Incarnations that stay, as was seen on the way (``protected_by``)."""
 
     def carry_out(self, orders: Callable[[ConfiguredPolicies], _Orders]) -> None:
         """``orders`` are those by what the policies say; when something else is said meanwhile they are asked for
@@ -638,7 +659,8 @@ class _Run:
             if planned is not None and not outcome.removed:
                 why = f"it is kept now: {', '.join(outcome.reasons)}" if outcome.instance_id else "it is gone already"
                 self._skipped.append(SkippedInstance(planned, why))
-        each = max(1.0, sum(outcome.instances for outcome in removed) / max(1, len(removed)))
+        self.protected.update(protected_by(self._store, outcomes))
+        each = max(1.0, sum(outcome.instances for outcome in outcomes) / max(1, len(outcomes)))
         size = int(REMOVAL_INSTANCES_MAX / each)
         self._room.leave()
         self._size = max(1, size // POLITE_PART if self._room.polite else size)

@@ -123,6 +123,7 @@ class Families(Pruning):
 
         Raises:
             UsageError: one of the names is no check, or nothing that could be repaired.
+            StoreError: the file itself is damaged, so that nobody can tell what is unreachable. Nothing was deleted.
         """
         repairable = {result.name for result in self.store.checkup() if result.repairable}
         if wrong := [name for name in names if name not in repairable]:

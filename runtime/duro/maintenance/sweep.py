@@ -4,7 +4,7 @@ turn left something behind or failed, prunes for the interval of policies, clean
 One step is one small transaction, or a look; whoever calls it decides when to call it again.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
 from itertools import groupby, islice
 from typing import Final, NamedTuple
@@ -17,7 +17,7 @@ from duro.maintenance.policies import ConfiguredPolicies
 from duro.maintenance.pruning import INSTANCES_A_PAGE
 from duro.model.families import OrphanFilter, PurgeOverrides, RemovalBatch, RemovalKind, RemovalOrder, RemovalOutcome
 from duro.model.limits import RECLAIM_EVENTS_MAX
-from duro.model.policies import PolicySources, StatedPolicy, UnitedPolicy
+from duro.model.policies import PolicySources, UnitedPolicy
 from duro.model.pruning import PruneResult, PruneTrigger
 from duro.model.removal import (
     AskedPrune,
@@ -29,6 +29,7 @@ from duro.model.removal import (
     SettledCount,
 )
 from duro.model.retention import AutoPrune, PolicyKind, PolicyOrigin
+from duro.retention.families import is_kept_orphan
 from duro.retention.purging import purge_interval_s, united_orphan_rules
 from duro.retention.triggers import decide_in_sweep
 from duro.stores.base import Store
@@ -96,8 +97,12 @@ class Sweep:
         self._looked_at_ms: dict[str, int] = {}
         """When this sweep last looked for what a trigger removes."""
         self._leaving = 0
+        self._protected: set[int] = set()
+        """Incarnations that stay with a descendant that runs, as was seen in this round."""
         self.left_due = 0
         """Instances that the last round left although they are due: a rollout pauses them, or nobody says how."""
+        self.shortest_interval_s: float | None = None
+        """How often the last round was asked to look for anything, None: nothing has an interval."""
         self.reclaimed_executions = 0
         self.reclaimed_events = 0
         self.rounds = 0
@@ -196,10 +201,13 @@ class Sweep:
 
     def _pieces(self) -> Iterator[_Pruning | RemovalBatch]:
         self._leaving = 0
+        self._protected = set()
+        self.shortest_interval_s = None
+        self._note_intervals(_intervals(self._policies))
         yield from self._asked()
         yield from self._instances(PruneFilter(due=True), self._due)
         yield from self._instances(PruneFilter(own_policy=True, several=True), self._for_interval)
-        if any(_has_interval(sources) for sources in self._policies.sources):
+        if any(_pruning_intervals(sources) for sources in self._policies.sources):
             yield from self._instances(PruneFilter(several=True), self._for_interval)
         yield from self._removals(RemovalKind.ORPHANS, self._orphans)
         yield from self._removals(RemovalKind.PURGE, self._purges)
@@ -263,9 +271,9 @@ class Sweep:
         orders = (
             (child.name, RemovalOrder(incarnation=child.incarnation, rules=by_name[0], origin=_BY_FILE))
             for orphan in families.orphans(self._store, where)
-            if (by_name := rules_of((child := orphan.child).name)) is not None
-            and orphan.since_ms is not None
-            and self._store.now_ms() - orphan.since_ms >= by_name[0].min_age_s * 1000
+            if (child := orphan.child).incarnation not in self._protected
+            and (by_name := rules_of(child.name)) is not None
+            and not is_kept_orphan(child, by_name[0], self._store.now_ms())
         )
         return _Removals(interval_s, orders)
 
@@ -305,6 +313,7 @@ class Sweep:
 
     def _for_interval(self, instance: PrunableInstance) -> PruneOrder | None:
         united = self._policies.of(instance)
+        self._note_intervals(() if united is None else [each.interval_s for each in united.policies or ()])
         decision = decide_in_sweep(
             united,
             last_sweep_at_ms=instance.swept_at_ms,
@@ -313,6 +322,10 @@ class Sweep:
         )
         return None if united is None or decision.rules is None else _order(instance, united)
 
+    def _note_intervals(self, intervals_s: Iterable[float | None]) -> None:
+        given = [each for each in (self.shortest_interval_s, *intervals_s) if each is not None]
+        self.shortest_interval_s = min(given, default=None)
+
     # --- a piece -----------------------------------------------------------------------------------------------
 
     def _do(self) -> None:
@@ -320,6 +333,7 @@ class Sweep:
         if (batch := self._removing) is not None:
             outcomes = self._store.remove(batch)
             self._removing = None
+            self._protected.update(families.protected_by(self._store, outcomes))
             if self._removal_report is not None:
                 self._removal_report(batch.trigger, outcomes)
         elif self._going_on:
@@ -380,11 +394,17 @@ def _order(instance: PrunableInstance, united: UnitedPolicy) -> PruneOrder:
     return PruneOrder(incarnation=instance.incarnation, rules=united.rules, origin=united.origin)
 
 
-def _has_interval(sources: PolicySources) -> bool:
-    stated = (*sources.file_overrides, *sources.code_overrides, *sources.registrations)
-    defaults = tuple(each for each in (sources.file_default, sources.code_default) if each is not None)
-    return any(_interval(each) for each in stated + defaults)
+def _pruning_intervals(sources: PolicySources) -> list[float]:
+    stated = [*sources.file_overrides, *sources.code_overrides, *sources.registrations]
+    stated += [each for each in (sources.file_default, sources.code_default) if each is not None]
+    policies = [each.policy for each in stated if isinstance(each.policy, AutoPrune)]
+    return [each.interval_s for each in policies if each.interval_s is not None]
 
 
-def _interval(stated: StatedPolicy) -> bool:
-    return isinstance(stated.policy, AutoPrune) and stated.policy.interval_s is not None
+def _intervals(policies: ConfiguredPolicies) -> Iterator[float]:
+    for sources in policies.sources:
+        yield from _pruning_intervals(sources)
+    if (orphans := united_orphan_rules(policies.sources)) is not None:
+        yield orphans[1]
+    if (purges_s := purge_interval_s(policies.sources)) is not None:
+        yield purges_s

@@ -189,10 +189,18 @@ def _members_kept(family: Family, overrides: PurgeOverrides, now_ms: int, newest
                     yield f"member:{member.instance_id}:{reason}"
 
 
+_RUNNING: Final = "running:"
+
+
+def running_member(outcome: RemovalOutcome) -> str | None:
+    """The instance id of the member that runs and keeps its family; None: the family goes, or stays for others."""
+    return next((reason.removeprefix(_RUNNING) for reason in outcome.reasons if reason.startswith(_RUNNING)), None)
+
+
 def _protections(family: Family, rules: RemovalRules | None, holds: Iterable[Hold], now_ms: int) -> Iterator[str]:
     for member in family.members:
         if not member.is_finished:
-            yield f"running:{member.instance_id}"
+            yield f"{_RUNNING}{member.instance_id}"
             break  # one says it; there may be thousands
     held = holds_in_force(holds, now_ms) if holds else ()
     for hold in held:
@@ -250,10 +258,14 @@ def _purge_answers(
         yield kept, f"{'since' if kept else 'before'}:{format_time(rules.completed_before_ms)}"
 
 
+def is_kept_orphan(child: ChildRecord, rules: OrphanRules, now_ms: int) -> bool:
+    """Whether ``rules`` keep it whatever its family is: what a clean-up need not look at any closer."""
+    return any(keeps for keeps, _ in _orphan_answers(child, rules, now_ms))
+
+
 def may_be_asked_to_end(child: ChildRecord, rules: OrphanRules, now_ms: int) -> bool:
     """Whether it has not ended, and is an orphan that ``rules`` let go."""
-    kept = any(keeps for keeps, _ in _orphan_answers(child, rules, now_ms))
-    return child.status not in FINAL_INSTANCE_STATUSES and not kept
+    return child.status not in FINAL_INSTANCE_STATUSES and not is_kept_orphan(child, rules, now_ms)
 
 
 def check_asked(

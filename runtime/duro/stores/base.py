@@ -716,13 +716,18 @@ class Store(ABC):
         raise BackupError("a store without a file cannot be backed up so", hint="use a store in a file")
 
     def checkup(self, *, deep: bool = False) -> Iterator[CheckResult]:
-        """Look for what must not be, check by check, beside whatever runs: nothing is changed, no history is read but
-        for last events. ``deep`` reads everything there is. A store in memory has nothing that could be damaged."""
+        """Look for what must not be, check by check, beside whatever runs: nothing is changed, and of histories last
+        events are read, and short ones of what runs. ``deep`` reads everything there is. A store in memory has nothing
+        that could be damaged."""
         del deep
         return iter(())
 
     def repair(self, names: Sequence[str]) -> list[Repair]:
-        """Delete what the repairable checks of these names find, in one transaction."""
+        """Delete what the repairable checks of these names find, in one transaction.
+
+        Raises:
+            StoreCorruptError: the file is damaged, so that nobody can tell what is unreachable. Nothing was deleted.
+        """
         del names
         return []
 

@@ -9,12 +9,18 @@ from typing import Final
 import apsw
 import msgspec
 
+from duro.errors import StoreCorruptError
 from duro.model.checkup import FINDINGS_SHOWN, CheckResult, Finding, Repair, Severity
+from duro.model.limits import NUMBER_MAX
 from duro.stores.sqlite import sql_checks as sql
+from duro.stores.sqlite.check import DAMAGED, Check
 from duro.stores.sqlite.committer import Transaction
 
 _WAL_RESET_FIXED: Final = (3, 51, 3)
 """Before this version SQLite can damage a WAL database in a rare race (sqlite.org/wal.html#walresetbug)."""
+
+_LIVE_EVENTS_MAX: Final = 1_000
+"""Events of a running execution that is read as a whole; longer ones are where everything is."""
 
 _pairs = msgspec.json.Decoder(list[tuple[str | None, str | None]])
 
@@ -29,17 +35,18 @@ def checkup(connection: apsw.Connection, path: Path, now_ms: int, *, deep: bool)
     for check in sql.CHECKS:
         if check.deep and not deep:
             continue
-        yield _checked(connection, check, now_ms)
+        yield _checked(connection, check, now_ms, deep=deep)
 
 
-def _checked(connection: apsw.Connection, check: sql.Check, now_ms: int) -> CheckResult:
+def _checked(connection: apsw.Connection, check: Check, now_ms: int, *, deep: bool) -> CheckResult:
     """What a check found. Where the file is so damaged that it cannot be carried out, that is what it found, and the
     others go on."""
     try:
-        row = connection.execute(sql.counted(check), (FINDINGS_SHOWN, now_ms)).fetchone()
+        events_max = NUMBER_MAX if deep else _LIVE_EVENTS_MAX
+        row = connection.execute(sql.counted(check), (FINDINGS_SHOWN, now_ms, events_max)).fetchone()
     except (apsw.SQLError, apsw.CorruptError) as error:
         found = [Finding("store", f"this check could not be carried out: {error}")]
-        return _result(check.name, Severity.ERROR, check.looks_for, sql.DAMAGED, found)
+        return _result(check.name, Severity.ERROR, check.looks_for, DAMAGED, found)
     assert row is not None
     return CheckResult(
         name=check.name,
@@ -50,6 +57,18 @@ def _checked(connection: apsw.Connection, check: sql.Check, now_ms: int) -> Chec
         count=int(str(row[0])),
         findings=tuple(Finding(subject or "", text or "") for subject, text in _pairs.decode(str(row[1]))),
     )
+
+
+def refuse_damaged(connection: apsw.Connection, path: Path) -> None:
+    """Before a repair: where an index does not know a row, the row looks unreachable, and is not.
+
+    Raises:
+        StoreCorruptError: a page or an index of the file is damaged.
+    """
+    (said,) = connection.execute(sql.INTEGRITY_CHECK, (1,)).fetchone() or ("ok",)
+    if said != "ok":
+        problem = f"{path} is damaged ({said}): what seems unreachable may not be, and nothing was deleted"
+        raise StoreCorruptError(problem, hint="keep a copy of it and restore a backup")
 
 
 def repair(transaction: Transaction, names: Iterable[str]) -> list[Repair]:
@@ -93,7 +112,10 @@ def _permissions(path: Path) -> CheckResult:
 
 
 def _pages(connection: apsw.Connection) -> CheckResult:
-    said = [str(row[0]) for row in connection.execute(sql.INTEGRITY_CHECK, (FINDINGS_SHOWN,))]
+    try:
+        said = [str(row[0]) for row in connection.execute(sql.INTEGRITY_CHECK, (FINDINGS_SHOWN,))]
+    except apsw.CorruptError as error:
+        said = [str(error)]
     return _result(
         "pages",
         Severity.ERROR,

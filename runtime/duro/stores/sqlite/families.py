@@ -1,6 +1,6 @@
 """Lineages, and whole instances: read with all that depends on them, removed, reclaimed, brought back."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache, partial
 from itertools import groupby
 from typing import NamedTuple, TypeAlias
@@ -50,9 +50,8 @@ _INSTANCES_A_BATCH = 500
 
 
 class _MemberRow(NamedTuple):
-    root: int
-    depth: int
     incarnation: int
+    parent: int | None
     instance_id: str
     name: str
     status: InstanceStatus
@@ -159,24 +158,38 @@ def families(connection: apsw.Connection, incarnations: Sequence[int]) -> list[F
     """In the order asked for; one that is gone is left out."""
     asked = list(dict.fromkeys(incarnations))
     listed = as_json(asked)
-    members: dict[int, list[FamilyMember]] = {}
-    for row in _members.decode(_value(connection, sql.FAMILIES, (listed,))):
-        members.setdefault(row.root, []).append(
+    rows = {row.incarnation: row for row in _members.decode(_value(connection, sql.FAMILIES, (listed,)))}
+    below: dict[int, list[_MemberRow]] = {}
+    for row in rows.values():  # by incarnation
+        parent = None if row.parent is None or row.parent >= row.incarnation else rows.get(row.parent)
+        if parent is not None and parent.completed_at_ms is not None:
+            below.setdefault(parent.incarnation, []).append(row)
+    children = {child.incarnation: child for child in _children.decode(_value(connection, sql.CHILDREN, (listed,)))}
+    return [Family(members=_members_of(rows[root], below), child=children.get(root)) for root in asked if root in rows]
+
+
+def _members_of(root: _MemberRow, below: Mapping[int, Sequence[_MemberRow]]) -> tuple[FamilyMember, ...]:
+    members: list[FamilyMember] = []
+    level, depth = [root], 0
+    while level:
+        members += [
             FamilyMember(
                 incarnation=row.incarnation,
                 instance_id=row.instance_id,
                 name=row.name,
                 status=row.status,
                 completed_at_ms=row.completed_at_ms,
-                depth=row.depth,
+                depth=depth,
                 versions=row.versions,
                 executions=row.executions,
                 events=row.events,
                 history_bytes=row.history_bytes,
             )
-        )
-    children = {child.incarnation: child for child in _children.decode(_value(connection, sql.CHILDREN, (listed,)))}
-    return [Family(members=tuple(members[root]), child=children.get(root)) for root in asked if root in members]
+            for row in level
+        ]
+        level = sorted(child for row in level for child in below.get(row.incarnation, ()))
+        depth += 1
+    return tuple(members)
 
 
 def list_finished(

@@ -1,32 +1,24 @@
 """The SQL statements of the checks of a store; see ``sql`` for the rules that hold for them.
 
 A check answers with the number of its findings and the first ``?1`` of them as (subject, text), in one statement: what
-it compares is of one moment. None reads a history, but for the last event of an execution, unless it is ``deep``.
-``?2`` is now. A repair deletes what its check finds and nothing else.
+it compares is of one moment. None reads a history, but for the last event of an execution, and all of what runs if that
+has at most ``?3`` events; unless it is ``deep``. ``?2`` is now. A repair deletes what its check finds and nothing else:
+leftovers of what has ended, for nothing else is ever removed. What belonged to something that runs is work whose other
+rows are lost; it is found, and left.
 """
 
 # ruff: noqa: S608 - as in `sql`: only constants are put together, data is bound
 
-from typing import Final, NamedTuple
+from typing import Final
 
-
-class Check(NamedTuple):
-    """``select`` gives (subject, text) rows. ``deletes``: statements that remove what it finds. ``deep``: it costs what
-    the histories weigh, and is done only when that is asked for."""
-
-    name: str
-    severity: str
-    looks_for: str
-    remedy: str
-    select: str
-    deletes: tuple[str, ...] = ()
-    deep: bool = False
-
+from duro.stores.sqlite import sql_check_histories as of
+from duro.stores.sqlite.check import DAMAGED, Check
+from duro.stores.sqlite.sql_check_warnings import WARNINGS
 
 _COUNTED: Final = """
 WITH found (subject, text) AS ({select})
 SELECT (SELECT count(*) FROM found),
-  (SELECT json_group_array(json_array(subject, text)) FROM (SELECT subject, text FROM found LIMIT ?1)), ?2
+  (SELECT json_group_array(json_array(subject, text)) FROM (SELECT subject, text FROM found LIMIT ?1)), ?2, ?3
 """
 
 
@@ -35,13 +27,12 @@ def counted(check: Check) -> str:
 
 
 _REPAIR: Final = "`duroctl doctor --repair` deletes the rows: nothing can reach them"
-DAMAGED: Final = "keep a copy of the file and report it; restore a backup if work is missing"
-_THERE: Final = "(SELECT incarnation FROM instances UNION ALL SELECT incarnation FROM removed_instances)"
 _UNFINISHED: Final = "(SELECT incarnation FROM instances WHERE completed_at_ms IS NULL)"
+_EXECUTION: Final = "i.instance_id || '/' || e.execution_id"
 
 
 def _rows_of_nobody(name: str, table: str, column: str, owners: str, looks_for: str) -> Check:
-    where = f"{column} NOT IN {owners}"
+    where = f"{column} NOT IN {owners} AND {column} NOT IN {of.RUNNING}"
     return Check(
         name,
         "error",
@@ -53,45 +44,31 @@ SELECT 'incarnation ' || {column}, count(*) || ' rows of {table}' FROM {table} W
     )
 
 
-# From each execution that has a history to the next along the key, however long the histories are.
-_NEXT: Final = """(SELECT n.{column} FROM history n
-      WHERE (n.incarnation, n.execution_id) > (s.incarnation, s.execution_id)
-      ORDER BY n.incarnation, n.execution_id LIMIT 1)"""
-_HISTORIES: Final = f"""
-WITH RECURSIVE steps (incarnation, execution_id) AS (
-  SELECT * FROM (SELECT incarnation, execution_id FROM history ORDER BY incarnation, execution_id LIMIT 1)
-  UNION ALL
-  SELECT {_NEXT.format(column="incarnation")}, {_NEXT.format(column="execution_id")}
-  FROM steps s WHERE s.incarnation IS NOT NULL)
-SELECT 'incarnation ' || s.incarnation || '/' || s.execution_id, 'a history without its execution' FROM steps s
-WHERE s.incarnation IS NOT NULL AND (s.incarnation NOT IN {_THERE}
-  OR NOT EXISTS (SELECT 1 FROM executions e WHERE e.incarnation = s.incarnation AND e.execution_id = s.execution_id))
-"""
-# How the history of an execution ``e`` has to end, NULL while it runs; and how it does.
-_ENDS: Final = """('OrchestrationCompleted', 'OrchestrationFailed', 'OrchestrationCancelled', 'OrchestrationTerminated',
-  'OrchestrationContinuedAsNew')"""
-_END_EVENT: Final = """CASE e.status WHEN 'completed' THEN 'OrchestrationCompleted'
-    WHEN 'failed' THEN 'OrchestrationFailed' WHEN 'cancelled' THEN 'OrchestrationCancelled'
-    WHEN 'terminated' THEN 'OrchestrationTerminated' WHEN 'continued_as_new' THEN 'OrchestrationContinuedAsNew' END"""
-_LAST_EVENT: Final = """(SELECT CASE WHEN NOT json_valid(h.data) THEN 'an event that cannot be read'
-    ELSE coalesce(h.data ->> '$.type', 'an event without a type') END FROM history h WHERE h.incarnation = e.incarnation
-    AND h.execution_id = e.execution_id ORDER BY h.event_id DESC LIMIT 1)"""
-_EXECUTION: Final = "i.instance_id || '/' || e.execution_id"
-
 CHECKS: Final = (
     _rows_of_nobody(
-        "executions-without-instance", "executions", "incarnation", _THERE, "executions whose instance is gone"
+        "executions-without-instance", "executions", "incarnation", of.THERE, "executions whose instance is gone"
     ),
     Check(
         "history-without-execution",
         "error",
-        "histories whose execution or instance is gone",
+        "histories of executions that ended and are gone",
         _REPAIR,
-        _HISTORIES,
-        (
-            f"""DELETE FROM history WHERE incarnation NOT IN {_THERE} OR NOT EXISTS (SELECT 1 FROM executions e
-  WHERE e.incarnation = history.incarnation AND e.execution_id = history.execution_id)""",
-        ),
+        f"""
+SELECT 'incarnation ' || incarnation || '/' || execution_id, 'a history without its execution'
+FROM ({of.LEFT_HISTORIES})""",
+        (f"DELETE FROM history WHERE (incarnation, execution_id) IN ({of.LEFT_HISTORIES})",),
+    ),
+    Check(
+        "work-without-instance",
+        "error",
+        "executions that have not ended, and histories without an end, whose instance or execution is gone",
+        DAMAGED,
+        f"""
+SELECT 'incarnation ' || e.incarnation || '/' || e.execution_id, 'it is ' || e.status || ', and its instance is gone'
+FROM executions e WHERE e.completed_at_ms IS NULL AND e.incarnation NOT IN (SELECT incarnation FROM instances)
+UNION ALL
+SELECT 'incarnation ' || incarnation || '/' || execution_id, 'a history without its execution'
+FROM ({of.LOST_HISTORIES})""",
     ),
     _rows_of_nobody("messages-to-nobody", "messages", "incarnation", _UNFINISHED, "messages nobody will ever read"),
     _rows_of_nobody("mailbox-of-nobody", "mailbox", "incarnation", _UNFINISHED, "events nobody will ever wait for"),
@@ -100,13 +77,13 @@ CHECKS: Final = (
         "error",
         "timers of executions that are not running",
         _REPAIR,
-        """
+        f"""
 SELECT 'incarnation ' || t.incarnation || '/' || t.execution_id, count(*) || ' timers' FROM timers t
 WHERE NOT EXISTS (SELECT 1 FROM instances i WHERE i.incarnation = t.incarnation AND i.completed_at_ms IS NULL
-  AND i.execution_id = t.execution_id) GROUP BY t.incarnation, t.execution_id""",
+  AND i.execution_id = t.execution_id) AND {of.NOT_RUNNING.format(row="t")} GROUP BY t.incarnation, t.execution_id""",
         (
-            """DELETE FROM timers WHERE NOT EXISTS (SELECT 1 FROM instances i WHERE i.incarnation = timers.incarnation
-  AND i.completed_at_ms IS NULL AND i.execution_id = timers.execution_id)""",
+            f"""DELETE FROM timers WHERE NOT EXISTS (SELECT 1 FROM instances i WHERE i.incarnation = timers.incarnation
+  AND i.completed_at_ms IS NULL AND i.execution_id = timers.execution_id) AND {of.NOT_RUNNING.format(row="timers")}""",
         ),
     ),
     Check(
@@ -114,28 +91,28 @@ WHERE NOT EXISTS (SELECT 1 FROM instances i WHERE i.incarnation = t.incarnation 
         "error",
         "queued activities of executions that are not running",
         _REPAIR,
-        """
+        f"""
 SELECT 'incarnation ' || a.incarnation || '/' || a.execution_id, count(*) || ' activities' FROM activities a
 WHERE NOT EXISTS (SELECT 1 FROM instances i WHERE i.incarnation = a.incarnation AND i.completed_at_ms IS NULL
-  AND i.execution_id = a.execution_id) GROUP BY a.incarnation, a.execution_id""",
+  AND i.execution_id = a.execution_id) AND {of.NOT_RUNNING.format(row="a")} GROUP BY a.incarnation, a.execution_id""",
         (
-            """DELETE FROM activities WHERE NOT EXISTS (SELECT 1 FROM instances i
+            f"""DELETE FROM activities WHERE NOT EXISTS (SELECT 1 FROM instances i
   WHERE i.incarnation = activities.incarnation AND i.completed_at_ms IS NULL
-    AND i.execution_id = activities.execution_id)""",
+    AND i.execution_id = activities.execution_id) AND {of.NOT_RUNNING.format(row="activities")}""",
         ),
     ),
     _rows_of_nobody(
-        "requests-without-instance", "requests", "incarnation", _THERE, "request ids of instances that are gone"
+        "requests-without-instance", "requests", "incarnation", of.THERE, "request ids of instances that are gone"
     ),
     _rows_of_nobody(
         "asked-prunes-without-instance",
         "asked_prunes",
         "incarnation",
-        _THERE,
+        of.THERE,
         "prunes that instances asked for that are gone",
     ),
-    _rows_of_nobody("ledger-without-instance", "ledger", "incarnation", _THERE, "ledgers whose instance is gone"),
-    _rows_of_nobody("lineage-without-child", "lineage", "child_incarnation", _THERE, "lineages whose child is gone"),
+    _rows_of_nobody("ledger-without-instance", "ledger", "incarnation", of.THERE, "ledgers whose instance is gone"),
+    _rows_of_nobody("lineage-without-child", "lineage", "child_incarnation", of.THERE, "lineages whose child is gone"),
     Check(
         "instance-without-execution",
         "error",
@@ -174,9 +151,9 @@ WHERE e.execution_id > i.execution_id OR (e.execution_id < i.execution_id AND e.
         f"""
 SELECT instance_id || '/' || execution_id,
   'it is ' || status || ', and its history ends with ' || coalesce(last, 'nothing') FROM (
-  SELECT i.instance_id, e.execution_id, e.status, {_END_EVENT} AS expected, {_LAST_EVENT} AS last
+  SELECT i.instance_id, e.execution_id, e.status, {of.END_EVENT} AS expected, {of.LAST_EVENT} AS last
   FROM instances i CROSS JOIN executions e ON e.incarnation = i.incarnation AND e.removal <> 'reclaiming')
-WHERE CASE WHEN expected IS NULL THEN last IN {_ENDS} ELSE last IS NOT expected END""",
+WHERE CASE WHEN expected IS NULL THEN last IN {of.ENDS} ELSE last IS NOT expected END""",
     ),
     Check(
         "events-against-count",
@@ -332,6 +309,20 @@ SELECT instance_id, 'it is not ready, and has ' || work FROM (
 WHERE work IS NOT NULL""",
     ),
     Check(
+        "work-lost",
+        "error",
+        "what running instances asked for and is in no queue any more: they may wait for ever",
+        "`duroctl instances terminate` it and start its work again, or restore a backup",
+        of.LOST_WORK,
+    ),
+    Check(
+        "observed-unrecorded",
+        "error",
+        "children that a purge could take although their parent runs and has recorded no end of theirs",
+        "`duroctl holds add` each until its parent has ended; keep a copy of the file and report it",
+        of.UNRECORDED_MARKS,
+    ),
+    Check(
         "family-removed-in-part",
         "error",
         "children that are there although their parent was removed, and never came back themselves",
@@ -367,130 +358,7 @@ SELECT worker_id, count(*) || ' rows of capabilities' FROM capabilities
 WHERE worker_id NOT IN (SELECT worker_id FROM workers) GROUP BY worker_id""",
         ("DELETE FROM capabilities WHERE worker_id NOT IN (SELECT worker_id FROM workers)",),
     ),
-    Check(
-        "leases-of-the-dead",
-        "warning",
-        "instances and activities leased to workers that are gone",
-        "start a worker: whichever runs takes them back",
-        """
-SELECT subject, what || 'leased to ' || l.worker_id ||
-  coalesce(', gone since ' || ((?2 - w.lease_until_ms) / 1000) || ' s', '')
-FROM (
-  SELECT instance_id AS subject, '' AS what, lease_worker_id AS worker_id
-  FROM instances INDEXED BY instances_leased WHERE lease_worker_id IS NOT NULL
-  UNION ALL
-  SELECT i.instance_id || '/' || a.execution_id, 'activity ' || a.event_id || ' (' || a.name || ') ', a.lease_worker_id
-  FROM activities a INDEXED BY activities_leased CROSS JOIN instances i ON i.incarnation = a.incarnation
-  WHERE a.lease_worker_id IS NOT NULL) AS l
-LEFT JOIN workers w ON w.worker_id = l.worker_id
-WHERE coalesce(w.lease_until_ms, 0) < ?2 - 60000""",
-    ),
-    Check(
-        "blocked",
-        "warning",
-        "instances that get no further",
-        "`duroctl instances show` says why; deploy code that matches, then `duroctl instances resume`",
-        """
-SELECT instance_id, blocked || ': ' || coalesce(blocked_reason, '') FROM instances INDEXED BY instances_blocked
-WHERE blocked IS NOT NULL""",
-    ),
-    Check(
-        "durability",
-        "warning",
-        "workers that gave up durability for speed: what they acknowledge may be lost when the power fails",
-        "open the store without a weaker setting, unless that is meant",
-        """
-SELECT worker_id, 'it runs with ' || weakened FROM (
-  SELECT worker_id, CASE WHEN json_valid(published) THEN published ->> '$.weakened' END AS weakened FROM workers
-  WHERE lease_until_ms > ?2)
-WHERE weakened IS NOT NULL""",
-    ),
-    Check(
-        "settings-refused",
-        "warning",
-        "workers whose configuration file is wrong or gone: they go on with the last good settings",
-        "mend the file; `duroctl policy check FILE` says more",
-        """
-SELECT worker_id, p.value FROM workers
-CROSS JOIN json_each(CASE WHEN json_valid(published) THEN published ELSE '{}' END, '$.problems') p
-WHERE lease_until_ms > ?2""",
-    ),
-    Check(
-        "nobody-works",
-        "warning",
-        "work that is ready while no worker lives",
-        "start a worker: `duroctl worker MODULE:REGISTRY`",
-        """
-SELECT name, count(*) || ' instances are ready' FROM instances INDEXED BY instances_ready
-WHERE ready_at_ms <= ?2 AND NOT EXISTS (SELECT 1 FROM workers WHERE lease_until_ms > ?2) GROUP BY name""",
-    ),
-    Check(
-        "nobody-sweeps",
-        "warning",
-        "rows that wait to be reclaimed while no worker lives",
-        "start a worker, or prune anything with --now: both reclaim",
-        """
-SELECT 'store', executions || ' executions and ' || instances || ' instances are past their grace' FROM (
-  SELECT (SELECT count(*) FROM executions INDEXED BY executions_marked
-      WHERE removal <> 'live' AND unarchived = 0 AND reclaim_at_ms <= ?2) AS executions,
-    (SELECT count(*) FROM removed_instances WHERE reclaim_at_ms <= ?2) AS instances)
-WHERE executions + instances > 0 AND NOT EXISTS (SELECT 1 FROM workers WHERE lease_until_ms > ?2)""",
-    ),
-    Check(
-        "archives-waiting",
-        "warning",
-        "histories that have waited for their archive for over an hour: they stay in the store until it can be used",
-        "see that its directory is there and may be written; `duroctl archive write --to DIR` takes another one",
-        """
-SELECT archive, 'waits for ' || count(*) || ', the first for ' || ((?2 - min(reclaim_at_ms)) / 1000) || ' s' FROM (
-  SELECT iif(archive = '', '(configured)', archive) AS archive, reclaim_at_ms
-    FROM executions INDEXED BY executions_unarchived WHERE unarchived = 1 AND reclaim_at_ms < ?2 - 3600000
-  UNION ALL
-  SELECT iif(archive = '', '(configured)', archive), reclaim_at_ms
-    FROM removed_instances INDEXED BY removed_instances_unarchived
-    WHERE unarchived = 1 AND reclaim_at_ms < ?2 - 3600000)
-GROUP BY archive""",
-    ),
-    Check(
-        "prunes-overdue",
-        "warning",
-        "instances that a sweep should have pruned an hour ago",
-        "see the log of the workers, and `duroctl policy explain` of one of them",
-        """
-SELECT instance_id, 'due for ' || ((?2 - prune_due_at_ms) / 1000) || ' s' FROM instances INDEXED BY instances_prune_due
-WHERE prune_due_at_ms IS NOT NULL AND prune_due_at_ms < ?2 - 3600000
-UNION ALL
-SELECT i.instance_id, 'it asked for it ' || ((?2 - a.at_ms) / 1000) || ' s ago: ' || a.options
-FROM asked_prunes a CROSS JOIN instances i ON i.incarnation = a.incarnation WHERE a.due_at_ms < ?2 - 3600000""",
-    ),
-    Check(
-        "ended-in-the-future",
-        "warning",
-        "executions that ended at a time that is yet to come (the clock was ahead): rules of time keep them until then",
-        "see that the clock is right; to remove some sooner, name them: `duroctl prune INSTANCE/EXECUTION`",
-        """
-SELECT i.instance_id, count(*) || ' executions (' || min(e.execution_id) || ' to ' || max(e.execution_id) ||
-  '), the last of them ' || ((max(e.completed_at_ms) - ?2) / 1000) || ' s from now'
-FROM instances i CROSS JOIN executions e ON e.incarnation = i.incarnation AND e.removal = 'live'
-WHERE e.completed_at_ms > ?2 + 60000 GROUP BY i.incarnation""",
-    ),
-    Check(
-        "orphans",
-        "note",
-        "children that no parent will ever observe",
-        "`duroctl orphans list` shows them, `duroctl orphans cleanup` removes them",
-        """
-SELECT i.instance_id, i.status || ', spawned by ' || l.parent_instance_id || '/' || l.parent_execution_id
-FROM lineage l INDEXED BY lineage_unobserved CROSS JOIN instances i ON i.incarnation = l.child_incarnation
-WHERE l.detached = 0 AND l.observed_at_ms IS NULL AND l.spawner_ended_at_ms IS NOT NULL""",
-    ),
-    Check(
-        "holds-expired",
-        "note",
-        "holds that hold nothing any more",
-        "`duroctl holds remove` them",
-        "SELECT hold_id, reason FROM holds WHERE until_ms <= ?2",
-    ),
+    *WARNINGS,
 )
 
 # ?1 problems of the file itself, or 'ok'.

@@ -90,27 +90,28 @@ UPDATE lineage SET detached = 1, adopted_at_ms = ?2, adopted_by = ?3, adopted_re
 
 # --- families ------------------------------------------------------------------------------------------------
 
-# The instances ?1, each with all that depends on it; what hangs below one that has not ended is left out. Of each one:
-# the root of the family, its depth, incarnation, id, name, status, when it ended; of its live executions the versions,
+# The instances ?1 and all that depends on them, each once; what hangs below one that has not ended is left out. Of each
+# one: incarnation, the parent it depends on, id, name, status, when it ended; of its live executions the versions,
 # their number, events and bytes. A child is younger than its parent, so a damaged file has no circles here either.
 FAMILIES: Final = """
-WITH RECURSIVE family (root, depth, incarnation) AS (
-  SELECT value, 0, value FROM json_each(?1)
-  UNION ALL
-  SELECT f.root, f.depth + 1, l.child_incarnation FROM family f
+WITH RECURSIVE family (incarnation) AS (
+  SELECT value FROM json_each(?1)
+  UNION
+  SELECT l.child_incarnation FROM family f
   CROSS JOIN instances i ON i.incarnation = f.incarnation AND i.completed_at_ms IS NOT NULL
   CROSS JOIN lineage l INDEXED BY lineage_by_parent ON l.parent_incarnation = f.incarnation AND l.detached = 0
     AND l.child_incarnation > f.incarnation)
-SELECT json_group_array(json_array(root, depth, incarnation, instance_id, name, status, completed_at_ms,
+SELECT json_group_array(json_array(incarnation, (SELECT l.parent_incarnation FROM lineage l
+    WHERE l.child_incarnation = f.incarnation AND l.detached = 0), instance_id, name, status, completed_at_ms,
   json((SELECT json_group_array(version) FROM (SELECT DISTINCT version FROM executions e
     WHERE e.incarnation = f.incarnation AND e.removal = 'live' AND version <> '' ORDER BY version))),
   executions, events, bytes)) FROM (
-  SELECT f.root, f.depth, f.incarnation, i.instance_id, i.name, i.status, i.completed_at_ms,
+  SELECT f.incarnation, i.instance_id, i.name, i.status, i.completed_at_ms,
     count(e.execution_id) AS executions, coalesce(sum(e.event_count), 0) AS events,
     coalesce(sum(e.history_bytes), 0) AS bytes
   FROM family f CROSS JOIN instances i ON i.incarnation = f.incarnation
   LEFT JOIN executions e ON e.incarnation = f.incarnation AND e.removal = 'live'
-  GROUP BY f.root, f.depth, f.incarnation ORDER BY f.root, f.depth, f.incarnation) AS f
+  GROUP BY f.incarnation ORDER BY f.incarnation) AS f
 """
 # The children that execution ?2 of incarnation ?1 spawned after event ?3, at most ?4: event and incarnation.
 CHILDREN_OF_EXECUTION: Final = """
