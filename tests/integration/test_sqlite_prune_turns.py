@@ -205,7 +205,10 @@ def test_a_request_that_finds_the_oldest_held_leaves_the_rest_to_a_sweep(store: 
     (leased,) = loops.worker.lease().instances
     (asked,) = loops.worker.commit(turn(leased, prune_requested(), at_ms=5)).prunes
     assert (asked.result.executions_deleted, asked.result.remaining > 0) == (0, True)
-    assert instance_row(store, "a")["prune_due_at_ms"] == store.now_ms()
+    assert instance_row(store, "a")["prune_due_at_ms"] is None, "no policy is to be applied"
+    (waiting,) = store.dump()["asked_prunes"]
+    assert (waiting["incarnation"], waiting["through"]) == (leased.incarnation, leased.execution_id)
+    assert int(waiting["due_at_ms"]) > store.now_ms(), "what is held now will be for a while"
 
 
 def test_an_instance_that_ends_in_a_later_turn_of_the_batch_is_told_nothing(store: SqliteStore, loops: Loops) -> None:
