@@ -133,13 +133,14 @@ class AsyncClient:
         with self.sync._notifier.watch(instance_ids, told):
             while True:
                 awake.clear()
-                if ends := waiting.take_told():
-                    results.update(await loop.run_in_executor(self._threads, self.sync._results_of, ends))
                 began_s = loop.time()
+                found: list[InstanceEnd] = []
                 if asked := waiting.to_ask(self.sync.store.change_counter(), began_s):
-                    found = await loop.run_in_executor(self._threads, self.sync._results, asked)
-                    results.update(found)
-                    waiting.answered(list(found), loop.time() - began_s, loop.time())
+                    ends = await loop.run_in_executor(self._threads, self.sync._ends, asked)
+                    waiting.answered(ends, loop.time() - began_s, loop.time())
+                    found += ends.values()
+                if found := found + waiting.take_told():
+                    results.update(await loop.run_in_executor(self._threads, self.sync._results_of, found))
                 if not waiting.pending:
                     return [results[each] for each in instance_ids]
                 left_s = POLL_INTERVAL_S if deadline_s is None else min(POLL_INTERVAL_S, deadline_s - loop.time())

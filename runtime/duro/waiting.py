@@ -1,12 +1,13 @@
 """Waiting for instances to end: who tells how they did, and when to ask the store about which of them."""
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from threading import Lock
 from typing import Final
 
 from duro.model.records import InstanceEnd
+from duro.model.status import FINAL_INSTANCE_STATUSES
 
 POLL_INTERVAL_S: Final = 0.02
 """How often a waiting client looks for commits of other processes (a counter, not a query)."""
@@ -67,7 +68,8 @@ class Waiting:
     """The instances one caller waits for. Not thread-safe, but for ``tell``."""
 
     def __init__(self, instance_ids: Sequence[str]) -> None:
-        self._pending = dict.fromkeys(instance_ids)
+        self._pending: dict[str, int] = dict.fromkeys(instance_ids, 0)
+        """With the life (incarnation) that was there when the store was last asked; 0: not yet."""
         self._told: deque[InstanceEnd] = deque()
         self._seen: tuple[int, ...] | None = None
         self._ask_all_at_s = 0.0
@@ -77,11 +79,12 @@ class Waiting:
         self._told.extend(ends)
 
     def take_told(self) -> list[InstanceEnd]:
-        """What was told of instances waited for, which are so no more."""
+        """What was told of instances waited for, which are so no more. Not of a life before the one that was there: its
+        end may be told when its id is used again."""
         told = []
         while self._told:
             end = self._told.popleft()
-            if end.instance_id in self._pending:
+            if self._pending.get(end.instance_id) == end.incarnation:
                 del self._pending[end.instance_id]
                 told.append(end)
         return told
@@ -98,8 +101,11 @@ class Waiting:
         self._seen = change_counter
         return self.pending
 
-    def answered(self, ended: Sequence[str], took_s: float, now_s: float) -> None:
-        """The store has answered: these of those asked about have ended."""
+    def answered(self, ends: Mapping[str, InstanceEnd], took_s: float, now_s: float) -> None:
+        """The store has said of those asked about how, or that they have not, ended."""
         self._ask_all_at_s = now_s + _SHARE_OF_ASKING * took_s
-        for each in ended:
-            self._pending.pop(each, None)
+        for instance_id, end in ends.items():
+            if end.status in FINAL_INSTANCE_STATUSES:
+                self._pending.pop(instance_id, None)
+            else:
+                self._pending[instance_id] = end.incarnation

@@ -7,18 +7,26 @@ from duro.model.status import InstanceStatus
 from duro.waiting import FinishNotifier, Waiting
 
 
+def end(instance_id: str, status: InstanceStatus = InstanceStatus.COMPLETED, incarnation: int = 1) -> InstanceEnd:
+    return InstanceEnd(
+        instance_id=instance_id,
+        incarnation=incarnation,
+        name="demo",
+        version="1.0.0",
+        status=status,
+        execution_id=1,
+        last_event="{}" if status is InstanceStatus.COMPLETED else None,
+    )
+
+
 def ends(*instance_ids: str) -> list[InstanceEnd]:
-    return [
-        InstanceEnd(
-            instance_id=each,
-            name="demo",
-            version="1.0.0",
-            status=InstanceStatus.COMPLETED,
-            execution_id=1,
-            last_event="{}",
-        )
-        for each in instance_ids
-    ]
+    return [end(each) for each in instance_ids]
+
+
+def answer(*instance_ids: str, ended: Sequence[str] = (), incarnation: int = 1) -> dict[str, InstanceEnd]:
+    """What the store says of those: that ``ended`` have, and the others not."""
+    done, goes_on = InstanceStatus.COMPLETED, InstanceStatus.RUNNING
+    return {each: end(each, done if each in ended else goes_on, incarnation) for each in instance_ids}
 
 
 def ids(told: Sequence[InstanceEnd]) -> list[str]:
@@ -32,7 +40,7 @@ def test_all_are_asked_about_at_first() -> None:
 def test_nothing_is_asked_while_nothing_was_committed() -> None:
     waiting = Waiting(["a"])
     waiting.to_ask((1,), 0.0)
-    waiting.answered([], took_s=0.0, now_s=0.0)
+    waiting.answered(answer("a"), took_s=0.0, now_s=0.0)
     assert waiting.to_ask((1,), 100.0) == []
     assert waiting.to_ask((2,), 100.0) == ["a"]
 
@@ -40,7 +48,7 @@ def test_nothing_is_asked_while_nothing_was_committed() -> None:
 def test_how_those_ended_that_did_here_is_known_at_once_and_the_others_are_asked_about_when_it_is_worth_it() -> None:
     waiting = Waiting(["a", "b", "c"])
     waiting.to_ask((1,), 0.0)
-    waiting.answered([], took_s=0.5, now_s=1.0)
+    waiting.answered(answer("a", "b", "c"), took_s=0.5, now_s=1.0)
     waiting.tell(ends("c", "nobody waits for this"))
     assert waiting.take_told() == ends("c")
     assert waiting.pending == ["a", "b"]
@@ -51,7 +59,7 @@ def test_how_those_ended_that_did_here_is_known_at_once_and_the_others_are_asked
 def test_what_has_ended_is_not_asked_about_again() -> None:
     waiting = Waiting(["a", "b", "c"])
     waiting.to_ask((1,), 0.0)
-    waiting.answered(["a"], took_s=0.0, now_s=0.0)
+    waiting.answered(answer("a", "b", "c", ended=["a"]), took_s=0.0, now_s=0.0)
     waiting.tell(ends("a", "c", "c"))
     assert waiting.take_told() == ends("c"), "the end of a was the answer already"
     assert waiting.to_ask((2,), 0.0) == ["b"]
@@ -59,9 +67,32 @@ def test_what_has_ended_is_not_asked_about_again() -> None:
 
 def test_nobody_is_asked_when_all_have_ended() -> None:
     waiting = Waiting(["a"])
+    waiting.to_ask((1,), 0.0)
+    waiting.answered(answer("a"), took_s=0.0, now_s=0.0)
     waiting.tell(ends("a"))
     assert waiting.take_told() == ends("a")
     assert waiting.to_ask((1,), 0.0) == []
+
+
+def test_the_end_of_a_life_before_is_not_that_of_the_one_waited_for() -> None:
+    waiting = Waiting(["a"])
+    waiting.tell([end("a", incarnation=1)])  # it is told late, when the id is in use again
+    waiting.to_ask((1,), 0.0)
+    waiting.answered(answer("a", incarnation=2), took_s=0.0, now_s=0.0)
+    waiting.tell([end("a", incarnation=1)])
+    assert waiting.take_told() == []
+    assert waiting.pending == ["a"]
+    waiting.tell([end("a", incarnation=2)])
+    assert waiting.take_told() == [end("a", incarnation=2)]
+    assert waiting.pending == []
+
+
+def test_what_is_told_before_the_store_has_answered_counts_once_it_has() -> None:
+    waiting = Waiting(["a", "b"])
+    waiting.to_ask((1,), 0.0)
+    waiting.tell(ends("a", "b"))
+    waiting.answered(answer("a", "b", ended=["b"]), took_s=0.0, now_s=0.0)
+    assert waiting.take_told() == ends("a"), "the end of b was the answer already"
 
 
 def test_a_watcher_is_told_once_of_all_its_instances_that_ended() -> None:

@@ -804,6 +804,7 @@ def _end_of(turn: TurnCommit, end: ExecutionEnd) -> InstanceEnd:
     """What the store says of an instance that ``turn`` has ended."""
     return InstanceEnd(
         instance_id=turn.instance_id,
+        incarnation=turn.incarnation,
         name=turn.name,
         version=turn.version,
         status=InstanceStatus(end.status),

@@ -128,6 +128,7 @@ class Reading:
     def _end_of(self, instance: Instance) -> InstanceEnd:
         return InstanceEnd(
             instance_id=instance.instance_id,
+            incarnation=instance.incarnation,
             name=instance.name,
             version=instance.version,
             status=instance.status,

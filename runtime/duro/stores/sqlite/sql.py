@@ -751,8 +751,8 @@ WHERE i.instance_id = ?1 AND e.removal = 'live'
 """
 # How the instances ?1 (ids) ended, with the last event of those that did.
 READ_ENDS: Final = """
-SELECT json_group_array(json_object('instance_id', i.instance_id, 'name', i.name, 'version', i.version,
-  'status', i.status, 'execution_id', i.execution_id,
+SELECT json_group_array(json_object('instance_id', i.instance_id, 'incarnation', i.incarnation, 'name', i.name,
+  'version', i.version, 'status', i.status, 'execution_id', i.execution_id,
   'last_event', CASE WHEN i.completed_at_ms IS NOT NULL THEN (SELECT h.data FROM history h
     WHERE h.incarnation = i.incarnation AND h.execution_id = i.execution_id ORDER BY h.event_id DESC LIMIT 1) END))
 FROM json_each(?1) AS k CROSS JOIN instances i ON i.instance_id = k.value
