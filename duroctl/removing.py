@@ -13,6 +13,7 @@ from duroctl.errors import PartlyDoneError
 from duroctl.plan_files import read_removal_plan, removal_document, write_removal_plan
 from duroctl.pruning import WORK_FOUND, grace_of, interruptible, progress_bar
 from duroctl.render.removals import PLANNED, RESULT, kept_lines, plan_lines, removed_only, result_lines, totals_lines
+from duroctl.render.units import counted, were
 
 if TYPE_CHECKING:
     from duro.client import Client
@@ -114,11 +115,13 @@ def _carry_out(session: "Session", client: "Client", plan: RemovalPlan, modes: M
     if not plan.totals.instances_removed and not to_cancel:
         session.output.result(RESULT, RemovalResult(), ["nothing to remove", *kept_lines(plan)])
         if plan.running_orphans:
-            session.note(f"{len(plan.running_orphans):,} orphans run; --cancel-running asks them to end")
+            number = len(plan.running_orphans)
+            run, them = ("runs", "it") if number == 1 else ("run", "them")
+            session.note(f"{counted(number, 'orphan')} {run}; --cancel-running asks {them} to end")
         return
     if not modes.yes:
         undo = "" if grace_s else " It cannot be undone."
-        why = f"this removes {plan.totals.instances_removed:,} instances"
+        why = f"this removes {counted(plan.totals.instances_removed, 'instance')}"
         cancels = f" and ask {len(to_cancel):,} to end" if to_cancel else ""
         session.confirm(f"Remove them{cancels}?{undo}", plan_lines(plan), why)
     with interruptible() as interrupted, progress_bar(session, plan.totals.executions_removed, "removing") as advance:
@@ -140,7 +143,10 @@ def _carry_out(session: "Session", client: "Client", plan: RemovalPlan, modes: M
         session.note("interrupted; what is above was done, and the rest was not")
         raise typer.Exit(130)
     if result.skipped or result.remaining:
+        skipped = len(result.skipped)
+        they = "it" if skipped == 1 else "they"
         raise PartlyDoneError(
-            f"{len(result.skipped):,} families were skipped, because they may no longer go", hint="a new plan says why"
+            f"{counted(skipped, 'family', 'families')} {were(skipped)} skipped, because {they} may no longer go",
+            hint="a new plan says why",
         )
     check_kept(result.archived)
