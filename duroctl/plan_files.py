@@ -14,6 +14,7 @@ from duroctl.render.plans import PLAN_SCHEMA, plan_json
 from duroctl.render.records import encode
 from duroctl.render.removals import PLAN_SCHEMA as REMOVAL_SCHEMA
 from duroctl.render.removals import plan_json as removal_json
+from duroctl.render.units import counted
 
 T = TypeVar("T")
 
@@ -64,7 +65,7 @@ def read_plan(file: str) -> PrunePlan:
                 raise _contradiction(file, f"instance {named} has an execution of {found}{life}")
     removed = sum(1 for _ in plan.removals())
     if plan.totals.executions_removed != removed:
-        said = f"its totals remove {plan.totals.executions_removed} executions, and its items {removed}"
+        said = f"its totals remove {counted(plan.totals.executions_removed, 'execution')}, and its items {removed}"
         raise _contradiction(file, said)
     return plan
 
@@ -75,7 +76,7 @@ def read_removal_plan(file: str) -> RemovalPlan:
     plan = _read(file, REMOVAL_SCHEMA, RemovalPlan, hint)
     removed = sum(item.instances for item in plan.items if not item.verdict.keep)
     if plan.totals.instances_removed != removed:
-        said = f"its totals remove {plan.totals.instances_removed} instances, and its items {removed}"
+        said = f"its totals remove {counted(plan.totals.instances_removed, 'instance')}, and its items {removed}"
         raise _contradiction(file, said)
     if plan.running and {each.instance_id for each in plan.running} != set(plan.running_orphans):
         raise _contradiction(file, "the instances it would ask to cancel are not those it says still run")

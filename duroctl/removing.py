@@ -23,6 +23,7 @@ from duroctl.render.removals import (
     totals_lines,
     written,
 )
+from duroctl.render.units import counted, were
 
 if TYPE_CHECKING:
     from duro.client import Client
@@ -119,11 +120,13 @@ def _carry_out(session: "Session", client: "Client", plan: RemovalPlan, modes: M
     if not plan.totals.instances_removed and not to_cancel:
         session.output.result(RESULT, RemovalResult(), ["nothing to remove", *kept_lines(plan)])
         if plan.running_orphans:
-            session.note(f"{len(plan.running_orphans):,} orphans run; --cancel-running asks them to end")
+            number = len(plan.running_orphans)
+            run, them = ("runs", "it") if number == 1 else ("run", "them")
+            session.note(f"{counted(number, 'orphan')} {run}; --cancel-running asks {them} to end")
         return
     if not modes.yes:
         undo = "" if grace_s else " It cannot be undone."
-        why = f"this removes {plan.totals.instances_removed:,} instances"
+        why = f"this removes {counted(plan.totals.instances_removed, 'instance')}"
         cancels = f" and ask {len(to_cancel):,} to end" if to_cancel else ""
         session.confirm(f"Remove them{cancels}?{undo}", plan_lines(plan), why)
     with interruptible() as interrupted, progress_bar(session, plan.totals.executions_removed, "removing") as advance:
@@ -145,7 +148,10 @@ def _carry_out(session: "Session", client: "Client", plan: RemovalPlan, modes: M
         session.note("interrupted; what is above was done, and the rest was not")
         raise typer.Exit(130)
     if result.skipped or result.remaining:
+        skipped = len(result.skipped)
+        they = "it" if skipped == 1 else "they"
         raise PartlyDoneError(
-            f"{len(result.skipped):,} families were skipped, because they may no longer go", hint="a new plan says why"
+            f"{counted(skipped, 'family', 'families')} {were(skipped)} skipped, because {they} may no longer go",
+            hint="a new plan says why",
         )
     check_kept(result.archived)

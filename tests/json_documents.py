@@ -642,6 +642,7 @@ _REMOVE: Final = (
                             ),
                             "Settled children that go with what goes",
                         ),
+                        "why": text("Why its policy lets nothing go, a sentence; empty where there are rules"),
                     }
                 ),
                 "Instance by instance",

@@ -46,6 +46,7 @@ def doctor(
     """
     from duroctl.archives import enabled_directory
     from duroctl.render.checks import CHECKS, REPAIRS, check_lines, is_ill, repair_lines
+    from duroctl.render.units import counted
 
     if json:
         session.print_json()
@@ -59,7 +60,7 @@ def doctor(
             ill = [each.name for each in results if each.repairable and each.count]
             if ill and not yes:
                 found = check_lines([each for each in results if each.name in ill])
-                session.confirm("Delete these rows?", found, f"this deletes what {len(ill)} checks found")
+                session.confirm("Delete these rows?", found, f"this deletes what {counted(len(ill), 'check')} found")
             repairs = client.repair(ill) if ill else []
             if session.output.format == "table":
                 session.output.lines(repair_lines(repairs))

@@ -320,6 +320,7 @@ def _set_of_instance(
     from duroctl.policy_files import print_change, show_change
     from duroctl.render.simulation import instance_json, instance_line
     from duroctl.render.text import visible_field
+    from duroctl.render.units import counted
 
     policy: AutoPrune | Literal["never"] | None = None
     if table is not None and "never" in table:
@@ -341,7 +342,7 @@ def _set_of_instance(
             return
         more = simulated.then.executions - simulated.now.executions
         if more > 0 and not yes:
-            session.confirm("Set it?", [impact], f"this lets {more:,} more executions go")
+            session.confirm("Set it?", [impact], f"this lets {counted(more, 'more execution')} go")
         client.set_instance_policy(instance, policy)
     says = {"never": "is never pruned automatically", None: "has no policy of its own"}
     session.note(visible_field(f"{instance} {says.get(said, f'is pruned by {said}')}"))

@@ -253,8 +253,8 @@ def _carry_out(
     from duroctl.archives import check_kept
     from duroctl.errors import PartlyDoneError
     from duroctl.pruning import apply_with_progress
-    from duroctl.render.plans import RESULT, held_lines, kept_lines, plan_lines, result_lines
-    from duroctl.render.units import counted
+    from duroctl.render.plans import RESULT, held_lines, kept_lines, left_lines, plan_lines, result_lines
+    from duroctl.render.units import counted, were
 
     if not plan.totals.executions_removed:
         _nothing(session, plan, named)
@@ -264,14 +264,16 @@ def _carry_out(
         why = f"this prunes {counted(plan.totals.executions_removed, 'execution')}"
         session.confirm(f"Prune them?{undo}", plan_lines(plan), why)
     result, interrupted = apply_with_progress(session, client, plan, terms)
-    said = [*result_lines(result, terms.grace_s), *held_lines(plan), *kept_lines(plan, named)]
+    said = [*result_lines(result, terms.grace_s), *left_lines(plan), *held_lines(plan), *kept_lines(plan, named)]
     session.output.result(RESULT, result, said)
     if interrupted:
         session.note("interrupted; what is above was done, and the rest was not")
         raise typer.Exit(130)
     if result.skipped or result.remaining:
+        skipped = len(result.skipped)
+        they = "it" if skipped == 1 else "they"
         raise PartlyDoneError(
-            f"{len(result.skipped):,} executions were skipped, because they may no longer go",
+            f"{counted(skipped, 'execution')} {were(skipped)} skipped, because {they} may no longer go",
             hint="a new plan says why",
         )
     check_kept(result.archived)
@@ -279,10 +281,11 @@ def _carry_out(
 
 def _nothing(session: Session, plan: "PrunePlan", named: "_Executions") -> None:
     from duro.model.pruning import PruneResult
-    from duroctl.render.plans import RESULT, held_lines, kept_lines
+    from duroctl.render.plans import RESULT, held_lines, kept_lines, left_lines
 
     result: PruneResult = PruneResult(instances_processed=len(plan.instances))
-    session.output.result(RESULT, result, ["nothing to prune", *held_lines(plan), *kept_lines(plan, named)])
+    said = ["nothing to prune", *left_lines(plan), *held_lines(plan), *kept_lines(plan, named)]
+    session.output.result(RESULT, result, said)
     for warning in plan.warnings:
         session.note(warning.text)
 

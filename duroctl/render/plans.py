@@ -8,11 +8,12 @@ import msgspec
 
 from duro.model.pruning import InstancePlan, PlanItem, PrunePlan, PruneResult
 from duro.model.removal import UndoResult
+from duro.model.retention import PolicyKind, PolicyOrigin
 from duro.model.status import ChildrenPolicy
 from duroctl.render.outcomes import SKIPPED_MAX, PlanWritten, outcome_json, outcome_lines
 from duroctl.render.tables import Column, View
 from duroctl.render.text import visible_field
-from duroctl.render.units import counted, size
+from duroctl.render.units import counted, size, were
 
 PLAN_SCHEMA: Final = "duroctl.prune_plan/1"
 
@@ -20,6 +21,8 @@ INSTANCES_SHOWN: Final = 20
 """Instances a person is shown of a plan; the totals are of all."""
 
 _HELD: Final = "held:"
+
+_REASONS_SHOWN: Final = 5
 
 
 class PlannedExecution(NamedTuple):
@@ -74,8 +77,10 @@ def plan_lines(plan: PrunePlan, *, instances_max: int = INSTANCES_SHOWN) -> Iter
     for instance in shown:
         yield from _instance_lines(instance)
     if len(with_removals) > len(shown):
-        yield f"... and {len(with_removals) - len(shown)} more instances (-o csv lists everything)"
+        more = counted(len(with_removals) - len(shown), "more instance")
+        yield f"... and {more} (-o csv lists everything)"
     yield from totals_lines(plan)
+    yield from left_lines(plan)
     for warning in plan.warnings:
         yield f"note: {visible_field(warning.text)}"
 
@@ -155,12 +160,30 @@ def result_lines(result: PruneResult, grace_s: float) -> Iterator[str]:
     if result.children_removed:
         yield f"with them, settled children and below: {counted(result.children_removed, 'instance')}"
     if result.run_id and grace_s:
-        yield f"`duroctl prune undo {result.run_id}` brings them back, for the next {grace_text(grace_s)}"
+        them = "it" if result.executions_deleted == 1 else "them"
+        yield f"`duroctl prune undo {result.run_id}` brings {them} back, for the next {grace_text(grace_s)}"
     yield from outcome_lines(result.archived)
     for skipped in result.skipped[:INSTANCES_SHOWN]:
         yield visible_field(f"skipped {skipped.instance_id}/{skipped.execution_id}: {skipped.why}")
     if len(result.skipped) > INSTANCES_SHOWN:
-        yield f"... and {len(result.skipped) - INSTANCES_SHOWN:,} more were skipped"
+        more = len(result.skipped) - INSTANCES_SHOWN
+        yield f"... and {more:,} more {were(more)} skipped"
+
+
+def left_lines(plan: PrunePlan) -> Iterator[str]:
+    """Instances of which nothing goes because of their policies, by what these say."""
+    left: dict[str, list[str]] = {}
+    for instance in plan.instances:
+        if instance.rules is None:
+            is_own = instance.origin == PolicyOrigin(PolicyKind.INSTANCE, instance.instance_id)
+            why = "its own policy says never" if is_own else instance.why or str(instance.origin)
+            left.setdefault(why, []).append(instance.instance_id)
+    for why, ids in [*left.items()][:_REASONS_SHOWN]:
+        some = ", ".join(ids[:3]) + (", ..." if len(ids) > 3 else "")
+        yield visible_field(f"left out: {counted(len(ids), 'instance')} ({some}): {why}")
+    if len(left) > _REASONS_SHOWN:
+        others = sum(len(ids) for ids in [*left.values()][_REASONS_SHOWN:])
+        yield f"left out: {counted(others, 'instance')} more, for other reasons (`duroctl policy explain` of one says)"
 
 
 def held_lines(plan: PrunePlan) -> Iterator[str]:
@@ -173,8 +196,8 @@ def held_lines(plan: PrunePlan) -> Iterator[str]:
     holds = dict.fromkeys(reason.removeprefix(_HELD) for reasons in held for reason in reasons)
     if held:
         names = visible_field(", ".join([*holds][:3])) + (", ..." if len(holds) > 3 else "")
-        stay = "stays" if len(held) == 1 else "stay"
-        yield f"{_executions(len(held))} {stay} for nothing but {names}; `duroctl holds remove` lets them go"
+        stay, them = ("stays", "it") if len(held) == 1 else ("stay", "them")
+        yield f"{_executions(len(held))} {stay} for nothing but {names}; `duroctl holds remove` lets {them} go"
 
 
 def kept_lines(plan: PrunePlan, named: Mapping[str, Collection[int]]) -> Iterator[str]:

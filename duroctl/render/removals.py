@@ -11,7 +11,7 @@ from duroctl.render.plans import grace_text
 from duroctl.render.records import child_json
 from duroctl.render.tables import Column, View
 from duroctl.render.text import visible_field
-from duroctl.render.units import counted, size
+from duroctl.render.units import counted, size, were
 
 PLAN_SCHEMA: Final = "duroctl.removal_plan/1"
 
@@ -150,7 +150,8 @@ def result_lines(result: RemovalResult, grace_s: float) -> Iterator[str]:
     for skipped in result.skipped[:FAMILIES_SHOWN]:
         yield visible_field(f"skipped {skipped.instance_id}: {skipped.why}")
     if len(result.skipped) > FAMILIES_SHOWN:
-        yield f"... and {len(result.skipped) - FAMILIES_SHOWN:,} more were skipped"
+        more = len(result.skipped) - FAMILIES_SHOWN
+        yield f"... and {more:,} more {were(more)} skipped"
 
 
 CHECKED: Final = View(

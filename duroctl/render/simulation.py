@@ -34,8 +34,8 @@ def more_text(simulation: PolicySimulation) -> str:
     """The question's reason, for a change that removes more."""
     executions = simulation.then.executions - simulation.now.executions
     instances = simulation.purgeable_then - simulation.purgeable_now
-    more = [f"{executions:,} more executions"] if executions > 0 else []
-    more += [f"{instances:,} more whole instances"] if instances > 0 else []
+    more = [counted(executions, "more execution")] if executions > 0 else []
+    more += [counted(instances, "more whole instance")] if instances > 0 else []
     return f"this lets {' and '.join(more) or 'more'} go"
 
 

@@ -15,8 +15,10 @@ from duro.codec import encode_event
 from duro.model import events as ev
 from duro.model.failure import FailureDetails
 from duro.model.families import RemovalResult, SkippedInstance
-from duro.model.pruning import PruneResult, SkippedExecution
-from duro.model.retention import PruneOptions
+from duro.model.pruning import ExecutionFacts, InstancePlan, PlanItem, PruneResult, SkippedExecution, Verdict
+from duro.model.retention import PolicyKind, PolicyOrigin, PruneOptions
+from duro.model.status import ExecutionStatus
+from duro.retention.plan import prune_plan
 from duroctl.render import plans, removals
 from duroctl.render.history import detail_lines, parse_event, summary
 from duroctl.render.layout import cells, is_word
@@ -360,3 +362,62 @@ def test_what_is_skipped_is_told_up_to_a_thousand_and_counted_whole() -> None:
         assert (len(document["skipped"]), document["skipped_count"]) == (1_000, 2_500)
     told = list(plans.result_lines(PruneResult(skipped=executions), 0))
     assert (len(told), told[-1]) == (22, "... and 2,480 more were skipped")
+    told = list(plans.result_lines(PruneResult(skipped=executions[:21]), 0))
+    assert told[-1] == "... and 1 more was skipped"
+
+
+def _left(instance_id: str, kind: PolicyKind, text: str, why: str) -> InstancePlan:
+    origin = PolicyOrigin(kind, text)
+    return InstancePlan(
+        instance_id=instance_id, incarnation=1, name="Order", rules=None, origin=origin, items=(), why=why
+    )
+
+
+def test_instances_that_their_policies_leave_out_are_told_by_reason() -> None:
+    own = [
+        _left(f"own-{number}", PolicyKind.INSTANCE, f"own-{number}", f"own-{number} says never") for number in "1234"
+    ]
+    others = [_left(f"o-{number}", PolicyKind.NONE, f"why {number}", f"why {number}") for number in range(6)]
+    rules = (PruneOptions(keep_last=1),)
+    pruned = msgspec.structs.replace(own[0], instance_id="pruned", rules=rules, why="")
+    plan = prune_plan([], store_id="s", policy_revision=1, hold_revision=1, made_at_ms=1)
+    plan = msgspec.structs.replace(plan, instances=(pruned, *own, *others))
+    assert list(plans.left_lines(plan)) == [
+        "left out: 4 instances (own-1, own-2, own-3, ...): its own policy says never",
+        *(f"left out: 1 instance (o-{number}): why {number}" for number in range(4)),
+        "left out: 2 instances more, for other reasons (`duroctl policy explain` of one says)",
+    ]
+    assert list(plans.left_lines(msgspec.structs.replace(plan, instances=(pruned,)))) == []
+
+
+@pytest.mark.parametrize(
+    ("number", "line"),
+    [
+        (1, "1 execution stays for nothing but h; `duroctl holds remove` lets it go"),
+        (2, "2 executions stay for nothing but h; `duroctl holds remove` lets them go"),
+    ],
+)
+def test_one_is_no_plural(number: int, line: str) -> None:
+    facts = [
+        ExecutionFacts(
+            instance_id="a",
+            incarnation=1,
+            execution_id=execution_id,
+            name="Order",
+            version="1",
+            status=ExecutionStatus.CONTINUED_AS_NEW,
+            started_at_ms=1,
+            completed_at_ms=2,
+            event_count=2,
+            history_bytes=9,
+            is_current=False,
+        )
+        for execution_id in range(1, number + 1)
+    ]
+    items = tuple(PlanItem(each, Verdict(True, ("held:h",))) for each in facts)
+    plan = prune_plan([], store_id="s", policy_revision=1, hold_revision=1, made_at_ms=1)
+    held = msgspec.structs.replace(_left("a", PolicyKind.CALL, "", ""), rules=(PruneOptions(keep_last=1),), items=items)
+    assert list(plans.held_lines(msgspec.structs.replace(plan, instances=(held,)))) == [line]
+    them = "it" if number == 1 else "them"
+    told = list(plans.result_lines(PruneResult(executions_deleted=number, run_id="run-1"), 3600.0))
+    assert told[-1] == f"`duroctl prune undo run-1` brings {them} back, for the next 1h"

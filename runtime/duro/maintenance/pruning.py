@@ -171,11 +171,11 @@ def plan(
     named = only or {}
     for instance in _check_there(store, tuple(named)):
         _check_there_was(instance, named[instance.instance_id])
-    planned = [
-        _only(instance_plan(executions, *rules_of(instance), holds, now_ms), named.get(instance.instance_id))
-        for instance, executions in facts_of(store, instances_of(store, where))
-        if executions
-    ]
+    planned = []
+    for instance, executions in facts_of(store, instances_of(store, where)):
+        if executions:
+            of_one = instance_plan(executions, *rules_of(instance), holds, now_ms)
+            planned.append(_only(_why_not(of_one, instance, policies), named.get(instance.instance_id)))
     if options is None and planned and all(each.origin.kind is PolicyKind.NONE for each in planned):
         raise nobody_says()
     if policies.children is ChildrenPolicy.SETTLED:
@@ -200,6 +200,13 @@ def _pruned_before(planned: Iterable[InstancePlan], named: Mapping[str, Collecti
             was = "execution" if len(gone) == 1 else "executions"
             text = f"{len(gone)} {was} of those named of {instance.instance_id} had been pruned before: {which}"
             yield PlanWarning(WarningCode.PRUNED_BEFORE, instance.instance_id, text)
+
+
+def _why_not(planned: InstancePlan, instance: PrunableInstance, policies: ConfiguredPolicies) -> InstancePlan:
+    """``planned``, which says why its policy lets nothing go."""
+    if planned.rules is not None or (united := policies.of(instance)) is None:
+        return planned
+    return msgspec.structs.replace(planned, why=united.why)
 
 
 def _only(planned: InstancePlan, executions: Collection[int] | None) -> InstancePlan:

@@ -180,7 +180,8 @@ class PlannedChild(msgspec.Struct, frozen=True, kw_only=True):
 class InstancePlan(msgspec.Struct, frozen=True, kw_only=True):
     """One instance: what it was planned with, and its live executions, oldest first. Several ``rules`` are united: an
     execution goes only if each of them lets it go. None: never prune. ``children``: the settled children of what goes
-    that go with it, as they are now; those that settle before it is reclaimed go, too."""
+    that go with it, as they are now; those that settle before it is reclaimed go, too. ``why``: why its policy lets
+    nothing go, a sentence; "" where there are rules."""
 
     instance_id: str
     incarnation: int
@@ -189,6 +190,7 @@ class InstancePlan(msgspec.Struct, frozen=True, kw_only=True):
     origin: PolicyOrigin
     items: tuple[PlanItem, ...]
     children: tuple[PlannedChild, ...] = ()
+    why: str = ""
 
 
 class PlanTotals(msgspec.Struct, frozen=True, kw_only=True):

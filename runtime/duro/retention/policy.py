@@ -228,6 +228,24 @@ def united_policy(
     )
 
 
+def said_of(published: Sequence[PolicySources], name: str, version: str) -> Sequence[PolicySources]:
+    """Whose word on an instance of ``name`` counts: those who run this version, or another; or, where nobody does, all
+    of them, of whom little counts then (see ``united_policy``)."""
+    return _running(published, name, version) or _running(published, name, "") or published
+
+
+def in_doubt(chain: PolicyChain, why: str) -> PolicyChain:
+    """``chain``, of which nothing applies because of ``why``."""
+    links = []
+    for link in chain.links:
+        if link.origin.kind is PolicyKind.NONE:
+            link = _with(link, applies=True, why=f"{why}: nothing is pruned")
+        elif link.applies:
+            link = _with(link, applies=False, why=why)
+        links.append(link)
+    return PolicyChain(links=tuple(links), triggers=chain.triggers, stopped_by=chain.stopped_by)
+
+
 def beside(chain: PolicyChain, others: Iterable[PolicyChain]) -> PolicyChain:
     """``chain`` of one worker, together with those of ``others`` that say something else."""
     said = {_said(chain)}
