@@ -48,10 +48,10 @@ def table_lines(
     rows = [[_cell(column, record, now_ms, encodable) for column in shown] for record in records]
     natural = [max(cells(each.text) for each in of) for of in zip(map(_Cell, headings), *rows, strict=True)]
     widths = None
-    for whole in (_SHORT_ID, 0):
+    for folded in ({"text"}, {"text", "id"}, {"text", "id", "word"}):
         least = [
             least_width(each, column.heading or "")
-            if column.kind == "text" or (column.kind == "id" and each > whole)
+            if column.kind in folded or (column.kind == "id" and each > _SHORT_ID)
             else each
             for column, each in zip(shown, natural, strict=True)
         ]

@@ -232,6 +232,24 @@ def test_short_ids_are_whole_as_long_as_other_texts_can_be_folded() -> None:
     ]
 
 
+def test_a_known_word_is_folded_only_where_ids_are_too() -> None:
+    columns = (
+        Column("id", "INSTANCE", "id", lambda row: row[0]),
+        Column("kind", "KIND", "word", lambda row: row[1]),
+    )
+    rows = [("eternal-1-0-leaf", "parent-continued")]
+    assert list(table_lines(columns, rows, 0, 30, colours=False)) == [
+        "INSTANCE      KIND",
+        "eternal-1-0-  parent-continued",
+        "  leaf",
+    ]
+    assert list(table_lines(columns, rows, 0, 22, colours=False)) == [
+        "INSTANCE    KIND",
+        "eternal-1-  parent-con",
+        "  0-leaf    tinued",
+    ]
+
+
 def test_a_table_that_is_too_wide_comes_as_a_line_for_every_cell() -> None:
     assert table(22) == [
         "INSTANCE  queue-1",
