@@ -329,7 +329,7 @@ WHERE NOT EXISTS (SELECT 1 FROM ledger g WHERE g.incarnation = i.incarnation AND
     Check(
         "counters",
         "error",
-        "numbers of the store that were given already",
+        "numbers of the store that were given already, or are missing",
         DAMAGED,
         """
 SELECT 'store', 'the next ' || number || ' is ' || next || ', and ' || highest || ' is in use' FROM (
@@ -339,7 +339,9 @@ SELECT 'store', 'the next ' || number || ' is ' || next || ', and ' || highest |
   UNION ALL
   SELECT 'message', next_message_id, max((SELECT coalesce(max(message_id), 0) FROM messages),
     (SELECT coalesce(max(sequence), 0) FROM mailbox)) FROM store)
-WHERE highest >= next""",
+WHERE highest >= next
+UNION ALL
+SELECT 'store', 'its own row, of counters and revisions, is missing' WHERE NOT EXISTS (SELECT 1 FROM store)""",
     ),
     Check(
         "capabilities-of-nobody",
