@@ -109,7 +109,9 @@ DAMAGES: Final[dict[str, Callable[[apsw.Connection], None]]] = {
     ),
     "events-against-count": damage("DELETE FROM history WHERE incarnation = 1 AND event_id = 7"),
     "history-with-gaps": damage("DELETE FROM history WHERE incarnation = 1 AND event_id = 3"),
+    "history-against-bytes": damage("UPDATE executions SET history_bytes = 5 WHERE incarnation = 1"),
     "history-unreadable": damage("UPDATE history SET data = 'oops' WHERE incarnation = 1 AND event_id = 3"),
+    "messages-unreadable": damage("INSERT INTO messages VALUES (1, 9, 'oops')"),
     "live-before-the-first": damage("UPDATE instances SET live_from = 3 WHERE incarnation = 4"),
     "pruned-ahead": damage("UPDATE instances SET pruned_through = execution_id WHERE incarnation = 4"),
     "policy-unreadable": damage("UPDATE instances SET prune_policy = '{\"policy\":7}' WHERE incarnation = 4"),
@@ -202,6 +204,8 @@ def test_damage_is_found_by_the_check_that_is_for_it(
         ("executions-out-of-order", "loop/2", ("UPDATE executions SET status = 'failed' WHERE execution_id = 2",)),
         ("counters", "store", ("INSERT INTO messages VALUES (1, 1000, '{}')",)),
         ("counters", "store", ("DELETE FROM store",)),
+        ("messages-unreadable", "runs", ("INSERT INTO mailbox VALUES (3, 'other', 9, '{')",)),
+        ("history-with-gaps", "parent/1", ("UPDATE history SET event_id = 0 WHERE incarnation = 1 AND event_id = 3",)),
         (
             "leases-of-the-dead",
             "parent/1",
@@ -231,7 +235,7 @@ def test_further_damage_of_the_same_kind_is_found(
 ) -> None:
     with closing(apsw.Connection(str(tmp_path / "duro.db"))) as connection:
         damage(*statements)(connection)
-    assert subject in {each.subject for each in found(store)[name].findings}
+    assert subject in {each.subject for each in found(store, deep=True)[name].findings}
 
 
 LOST: Final[dict[str, tuple[str, str]]] = {
