@@ -37,10 +37,10 @@ ORPHANS: Final = View(
     (
         Column("instance_id", "INSTANCE", "id", lambda o: o.child.instance_id),
         Column("name", "NAME", "id", lambda o: o.child.name),
-        Column("status", "STATUS", "text", lambda o: o.child.status),
-        Column("kind", "KIND", "text", lambda o: o.kind),
+        Column("status", "STATUS", "word", lambda o: o.child.status),
+        Column("kind", "KIND", "word", lambda o: o.kind),
         Column("parent", "PARENT", "id", lambda o: f"{o.child.parent.instance_id}/{o.child.parent.execution_id}"),
-        Column("spawner_pruned", "PRUNED", "text", lambda o: "yes" if o.spawner_pruned else "no"),
+        Column("spawner_pruned", "PRUNED", "word", lambda o: "yes" if o.spawner_pruned else "no"),
         Column("since", "SINCE", "time", lambda o: o.since_ms),
         Column("why", None, "text", lambda o: o.why),
     ),

@@ -7,7 +7,8 @@ from typing import Any, Final, Literal, NamedTuple
 from duroctl.render.text import visible, visible_field
 from duroctl.render.units import iso, relative, size
 
-Kind = Literal["text", "id", "number", "time", "bytes", "share"]
+Kind = Literal["text", "word", "id", "number", "time", "bytes", "share"]
+"""A ``word`` is one of few that are known, and is folded only where nothing else helps."""
 
 
 class Column(NamedTuple):

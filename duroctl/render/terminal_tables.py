@@ -100,8 +100,9 @@ def _places(columns: list[Column], headings: list[str], rows: list[list[_Cell]],
 
 
 def _least(column: Column, of: tuple[_Cell, ...], natural: int, whole: int) -> int:
-    """How narrow a column can be made where ids of up to ``whole`` cells keep their room in it."""
-    if column.kind not in ("text", "id"):
+    """How narrow a column can be made where ids of up to ``whole`` cells keep their room in it. Known words are folded
+    only where nothing keeps its room."""
+    if column.kind not in ("text", "id") and (column.kind != "word" or whole):
         return natural
     words = (cells(word) for each in of for word in each.text.split(" ") if column.kind == "id")
     return max(least_width(natural, column.heading or ""), *(each for each in words if each <= whole), 0)

@@ -115,7 +115,9 @@ DAMAGES: Final[dict[str, Callable[[apsw.Connection], None]]] = {
     ),
     "events-against-count": damage("DELETE FROM history WHERE incarnation = 1 AND event_id = 7"),
     "history-with-gaps": damage("DELETE FROM history WHERE incarnation = 1 AND event_id = 3"),
+    "history-against-bytes": damage("UPDATE executions SET history_bytes = 5 WHERE incarnation = 1"),
     "history-unreadable": damage("UPDATE history SET data = 'oops' WHERE incarnation = 1 AND event_id = 3"),
+    "messages-unreadable": damage("INSERT INTO messages VALUES (1, 9, 'oops')"),
     "live-before-the-first": damage("UPDATE instances SET live_from = 3 WHERE incarnation = 4"),
     "pruned-ahead": damage("UPDATE instances SET pruned_through = execution_id WHERE incarnation = 4"),
     "policy-unreadable": damage("UPDATE instances SET prune_policy = '{\"policy\":7}' WHERE incarnation = 4"),
@@ -204,6 +206,9 @@ def test_damage_is_found_by_the_check_that_is_for_it(
         ("status-against-history", "ended/1", ("UPDATE history SET data = '{oops' WHERE incarnation = 7",)),
         ("executions-out-of-order", "loop/2", ("UPDATE executions SET status = 'failed' WHERE execution_id = 2",)),
         ("counters", "store", ("INSERT INTO messages VALUES (1, 1000, '{}')",)),
+        ("counters", "store", ("DELETE FROM store",)),
+        ("messages-unreadable", "runs", ("INSERT INTO mailbox VALUES (3, 'other', 9, '{')",)),
+        ("history-with-gaps", "parent/1", ("UPDATE history SET event_id = 0 WHERE incarnation = 1 AND event_id = 3",)),
         (
             "leases-of-the-dead",
             "parent/1",
@@ -233,7 +238,7 @@ def test_further_damage_of_the_same_kind_is_found(
 ) -> None:
     with closing(apsw.Connection(str(tmp_path / "duro.db"))) as connection:
         damage(*statements)(connection)
-    assert subject in {each.subject for each in found(store)[name].findings}
+    assert subject in {each.subject for each in found(store, deep=True)[name].findings}
 
 
 LOST: Final[dict[str, tuple[str, str]]] = {
@@ -354,6 +359,17 @@ def test_a_check_that_cannot_be_carried_out_says_so_and_the_others_go_on(store: 
     assert (ill.name, ill.severity, ill.repairable) == ("holds-expired", Severity.ERROR, False)
     assert ill.findings[0].text == "this check could not be carried out: no such column: until_ms"
     assert len(result) > len(CHECKS) - len([check for check in CHECKS if check.deep])
+
+
+@pytest.mark.parametrize("statement", ["DELETE FROM store", "DROP TABLE workers"])
+def test_a_store_that_cannot_be_asked_for_its_policies_is_checked_as_far_as_it_can_be(
+    statement: str, store: SqliteStore, tmp_path: Path
+) -> None:
+    with closing(apsw.Connection(str(tmp_path / "duro.db"))) as connection:
+        connection.execute(statement)
+    results = {result.name: result for result in duro.Client(store).checkup()}
+    assert results["archives-unusable"].findings[0].text.startswith("this check could not be carried out: ")
+    assert (results["counters"].count, results["lineage-evidence"].count) == (statement.startswith("DELETE"), 0)
 
 
 def test_a_policy_that_never_prunes_or_is_no_json_is_told_apart(store: SqliteStore, tmp_path: Path) -> None:

@@ -265,6 +265,25 @@ def test_an_id_in_the_middle_that_is_too_wide_stands_where_it_ends_with_the_term
     ]
 
 
+def test_a_known_word_is_folded_only_where_nothing_else_helps() -> None:
+    columns = (
+        Column("id", "INSTANCE", "id", lambda row: row[0]),
+        Column("kind", "KIND", "word", lambda row: row[1]),
+    )
+    rows = [("eternal-1-0-leaf", "parent-continued")]
+    assert list(table_lines(columns, rows, 0, 30, colours=False)) == [
+        "INSTANCE  KIND",
+        "eternal-1-0-leaf",
+        "          parent-continued",
+    ]
+    assert list(table_lines(columns, rows, 0, 20, colours=False)) == [
+        "INSTANCE  KIND",
+        "eternal-1-0-leaf",
+        "          parent-con",
+        "          tinued",
+    ]
+
+
 def test_a_table_that_is_too_wide_comes_as_a_line_for_every_cell() -> None:
     assert table(22) == [
         "INSTANCE  queue-1",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from duro.durations import format_duration
-from duro.errors import ArchiveUnavailableError
+from duro.errors import ArchiveUnavailableError, StoreError
 from duro.maintenance.client import archive_path, checked_by, source_of
 from duro.maintenance.family_client import Families
 from duro.model.archive import ArchivedHistory, ArchiveOutcome, RestoreResult, WaitingArchive
@@ -82,7 +82,18 @@ class Archives(Families):
         if not results:
             return results
         timed = (self._late_archives(each) if each.name == "archives-waiting" else each for each in results)
-        return (*timed, self._unusable_archives())
+        unusable = CheckResult(
+            name="archives-unusable",
+            severity=Severity.WARNING,
+            looks_for="archives that something waits for, in the store, and that cannot be used now",
+            remedy="see to the directory; `duroctl archive write --to DIR` takes another one",
+        )
+        try:
+            return (*timed, self._unusable_archives(unusable))
+        except StoreError as error:  # the file is so damaged that this cannot be told; the others can
+            found = Finding("store", f"this check could not be carried out: {error.message}")
+            ill = msgspec.structs.replace(unusable, severity=Severity.ERROR, count=1, findings=(found,))
+            return (*results, ill)
 
     def _late_archives(self, result: CheckResult) -> CheckResult:
         """What the store found, by the interval that workers were told: it knows only its rows, and waits an hour."""
@@ -104,7 +115,7 @@ class Archives(Families):
             result, looks_for=looks_for, count=len(findings), findings=tuple(findings[:FINDINGS_SHOWN])
         )
 
-    def _unusable_archives(self) -> CheckResult:
+    def _unusable_archives(self, result: CheckResult) -> CheckResult:
         findings = []
         for waiting in self.waiting_archives():
             directory = waiting.archive or self.archive_directory()
@@ -116,14 +127,7 @@ class Archives(Families):
                 subject, why = directory, unusable(self.store, Path(directory))
             if why:
                 findings.append(Finding(subject, f"{waiting.executions + waiting.instances:,} wait: {why}"))
-        return CheckResult(
-            name="archives-unusable",
-            severity=Severity.WARNING,
-            looks_for="archives that something waits for, in the store, and that cannot be used now",
-            remedy="see to the directory; `duroctl archive write --to DIR` takes another one",
-            count=len(findings),
-            findings=tuple(findings[:FINDINGS_SHOWN]),
-        )
+        return msgspec.structs.replace(result, count=len(findings), findings=tuple(findings[:FINDINGS_SHOWN]))
 
     def write_archive(
         self,

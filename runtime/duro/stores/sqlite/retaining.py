@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 import apsw
 import msgspec
 
-from duro.errors import ExecutionNotFoundError, HoldExistsError, InstanceNotFoundError
+from duro.errors import ExecutionNotFoundError, HoldExistsError, InstanceNotFoundError, StoreCorruptError
 from duro.model.ledger import LedgerTotals
 from duro.model.pruning import Hold
 from duro.model.removal import (
@@ -66,12 +66,24 @@ def remember_versions(transaction: Transaction, orchestrations: Iterable[tuple[s
 
 
 def published_policies(connection: apsw.Connection, now_ms: int) -> PublishedPolicies:
-    row = connection.execute(sql.REVISIONS).fetchone()
-    assert row is not None
+    revision, _ = _revisions(connection)
     sources = _texts.decode(_value(connection, sql.PUBLISHED, (now_ms,)))
     if not sources:
         sources = _texts.decode(_value(connection, sql.LAST_PUBLISHED))
-    return PublishedPolicies(revision=int(str(row[0])), sources=tuple(sources))
+    return PublishedPolicies(revision=revision, sources=tuple(sources))
+
+
+def _revisions(connection: apsw.Connection) -> tuple[int, int]:
+    """Of what is said about retention, and of the holds.
+
+    Raises:
+        StoreCorruptError: the row that has them is gone.
+    """
+    row = connection.execute(sql.REVISIONS).fetchone()
+    if row is None:
+        hint = "keep a copy of it and restore a backup"
+        raise StoreCorruptError("the store is damaged: its own row, of counters and revisions, is missing", hint=hint)
+    return int(str(row[0])), int(str(row[1]))
 
 
 def past_publications(connection: apsw.Connection) -> tuple[str, ...]:
@@ -137,9 +149,7 @@ def list_holds(connection: apsw.Connection) -> tuple[Hold, ...]:
 
 
 def hold_revision(connection: apsw.Connection) -> int:
-    row = connection.execute(sql.REVISIONS).fetchone()
-    assert row is not None
-    return int(str(row[1]))
+    return _revisions(connection)[1]
 
 
 # --- instances -----------------------------------------------------------------------------------------------

@@ -173,11 +173,26 @@ WHERE e.event_count <> coalesce(
         "executions of whose history events are missing before the last one",
         DAMAGED,
         f"""
-SELECT {_EXECUTION}, 'it counts ' || e.event_count || ' events, and ' || (SELECT count(*) FROM history h
-  WHERE h.incarnation = e.incarnation AND h.execution_id = e.execution_id) || ' are there'
-FROM instances i CROSS JOIN executions e ON e.incarnation = i.incarnation AND e.removal <> 'reclaiming'
-WHERE e.event_count <> (SELECT count(*) FROM history h
-  WHERE h.incarnation = e.incarnation AND h.execution_id = e.execution_id)""",
+SELECT subject, 'it counts ' || event_count || ' events, and ' || there || ' are there, from ' || first || ' on' FROM (
+  SELECT {_EXECUTION} AS subject, e.event_count, count(h.event_id) AS there, coalesce(min(h.event_id), 0) AS first
+  FROM instances i CROSS JOIN executions e ON e.incarnation = i.incarnation AND e.removal <> 'reclaiming'
+  LEFT JOIN history h ON h.incarnation = e.incarnation AND h.execution_id = e.execution_id
+  GROUP BY e.incarnation, e.execution_id)
+WHERE event_count <> there OR (there > 0 AND first <> 1)""",
+        deep=True,
+    ),
+    Check(
+        "history-against-bytes",
+        "error",
+        "executions whose history is larger or smaller than they count (plans and totals are wrong)",
+        DAMAGED,
+        f"""
+SELECT subject, 'it counts ' || history_bytes || ' bytes, and ' || there || ' are there' FROM (
+  SELECT {_EXECUTION} AS subject, e.history_bytes, coalesce(sum(octet_length(h.data)), 0) AS there
+  FROM instances i CROSS JOIN executions e ON e.incarnation = i.incarnation AND e.removal <> 'reclaiming'
+  LEFT JOIN history h ON h.incarnation = e.incarnation AND h.execution_id = e.execution_id
+  GROUP BY e.incarnation, e.execution_id)
+WHERE history_bytes <> there""",
         deep=True,
     ),
     Check(
@@ -191,6 +206,18 @@ FROM instances i CROSS JOIN executions e ON e.incarnation = i.incarnation AND e.
 CROSS JOIN history h ON h.incarnation = e.incarnation AND h.execution_id = e.execution_id
 WHERE NOT json_valid(h.data)""",
         deep=True,
+    ),
+    Check(
+        "messages-unreadable",
+        "error",
+        "messages and events on their way that nobody can read: who takes one is blocked",
+        "`duroctl instances terminate` it, or restore a backup; keep a copy of the file and report it",
+        """
+SELECT i.instance_id, 'message ' || m.message_id || ' is no JSON'
+FROM messages m CROSS JOIN instances i ON i.incarnation = m.incarnation WHERE NOT json_valid(m.data)
+UNION ALL
+SELECT i.instance_id, 'event ' || m.name || ' is no JSON'
+FROM mailbox m CROSS JOIN instances i ON i.incarnation = m.incarnation WHERE NOT json_valid(m.data)""",
     ),
     Check(
         "live-before-the-first",
@@ -336,7 +363,7 @@ WHERE NOT EXISTS (SELECT 1 FROM ledger g WHERE g.incarnation = i.incarnation AND
     Check(
         "counters",
         "error",
-        "numbers of the store that were given already",
+        "numbers of the store that were given already, or are missing",
         DAMAGED,
         """
 SELECT 'store', 'the next ' || number || ' is ' || next || ', and ' || highest || ' is in use' FROM (
@@ -346,7 +373,9 @@ SELECT 'store', 'the next ' || number || ' is ' || next || ', and ' || highest |
   UNION ALL
   SELECT 'message', next_message_id, max((SELECT coalesce(max(message_id), 0) FROM messages),
     (SELECT coalesce(max(sequence), 0) FROM mailbox)) FROM store)
-WHERE highest >= next""",
+WHERE highest >= next
+UNION ALL
+SELECT 'store', 'its own row, of counters and revisions, is missing' WHERE NOT EXISTS (SELECT 1 FROM store)""",
     ),
     Check(
         "capabilities-of-nobody",

@@ -727,10 +727,9 @@ class SqliteStore(Store):
             yield from checking.checkup(connection, self._path, self._clock.now_ms(), deep=deep)
 
     def repair(self, names: Sequence[str]) -> list[Repair]:
-        if not names:
-            return []
         with self._reading() as connection:
-            checking.refuse_damaged(connection, self._path)
+            if names:
+                checking.refuse_damaged(connection, self._path)
         return self._write(lambda transaction: checking.repair(transaction, names))
 
     def dump(self) -> StoreDump:
