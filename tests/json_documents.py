@@ -814,7 +814,9 @@ _REMOVE: Final = (
         HOLD,
     ),
     one("duroctl.hold/1", "The hold that was made", ("holds add",), HOLD),
-    listing("duroctl.prune_runs/1", "Runs by hand, and undos, the newest first", ("ledger list",), "runs", RUN),
+    listing(
+        "duroctl.prune_runs/1", "Runs by hand, and undos, the newest first", ("ledger list",), "runs", RUN, paged=True
+    ),
     one("duroctl.prune_run/1", "One run", ("ledger show RUN",), RUN),
     listing(
         "duroctl.ledger/1",

@@ -95,6 +95,26 @@ def test_what_came_back_is_an_id_a_line(loops: Cli) -> None:
     assert {*loops("prune", "undo", run, "-o", "ids").lines} == {"queue-1", "other"}
 
 
+def test_runs_come_page_by_page_and_json_says_where_it_goes_on(loops: Cli) -> None:
+    for keep in ("9", "8", "7", "6", "5"):
+        assert loops("prune", "queue-1", "--keep-last", keep, "--yes").code == 0
+    every = loops("ledger", "list", "-o", "ids").lines
+    assert len(every) == 5
+    assert loops("ledger", "list", "-o", "json").json["next"] is None
+    seen: list[str] = []
+    cursor: list[str] = []
+    while len(seen) < 5:
+        page = loops("ledger", "list", "--limit", "2", *cursor, "-o", "json").json
+        seen += [run["run_id"] for run in page["runs"]]
+        cursor = ["--cursor", str(page["next"])]
+    assert (seen, page["next"]) == (every, None)
+    assert f"--cursor {every[1]} goes on" in loops("ledger", "list", "--limit", "2").err
+    assert loops("ledger", "list", "--limit", "5").err == ""
+    wrong = loops("ledger", "list", "--cursor", "run-0")
+    assert (wrong.code, wrong.out) == (2, "")
+    assert "there is no run 'run-0' to go on after; take it from the page before" in wrong.err
+
+
 def test_the_ids_of_a_ledger_are_runs(loops: Cli) -> None:
     assert loops("prune", "queue-1", "--keep-last", "3", "--yes").code == 0
     (run,) = loops("ledger", "list", "-o", "ids").lines

@@ -626,6 +626,9 @@ class StoresAgreeOnPruning(StoresAgree):
     def read_what_was_done(self, instance_id: str, limit: int) -> None:
         self.both(lambda store: store.list_ledger(instance_id))
         self.both(lambda store: store.list_prune_runs(limit))
+        self.both(
+            lambda store: [store.list_prune_runs(limit, (r.started_at_ms, r.run_id)) for r in store.list_prune_runs(3)]
+        )
         self.both(lambda store: store.ledger_totals())
         self.both(lambda store: store.backlog())
         self.both(lambda store: (store.list_holds(), store.hold_revision()))

@@ -531,8 +531,9 @@ class Store(ABC):
         ranges, and a row for every manual run or undo."""
 
     @abstractmethod
-    def list_prune_runs(self, limit: int) -> tuple[PruneRun, ...]:
-        """Manual runs and undos, newest first. ``limit`` 0 means all."""
+    def list_prune_runs(self, limit: int, before: tuple[int, str] | None = None) -> tuple[PruneRun, ...]:
+        """Manual runs and undos, newest first, those of one moment by their ids. ``limit`` 0 means all. ``before``:
+        only those that come after the run that began then (Unix milliseconds) and has this id."""
 
     @abstractmethod
     def get_prune_run(self, run_id: str) -> PruneRun | None:

@@ -522,9 +522,10 @@ class Pruning(Families):
             for row in instance.ledger
         )
 
-    def list_prune_runs(self, limit: int) -> tuple[PruneRun, ...]:
+    def list_prune_runs(self, limit: int, before: tuple[int, str] | None = None) -> tuple[PruneRun, ...]:
         with self._transaction():
-            newest = sorted(self._runs.values(), key=lambda run: (run.started_at_ms, run.run_id), reverse=True)
+            places = {(run.started_at_ms, run.run_id): run for run in self._runs.values()}
+            newest = [run for place, run in sorted(places.items(), reverse=True) if before is None or place < before]
             return tuple(newest[:limit] if limit else newest)
 
     def get_prune_run(self, run_id: str) -> PruneRun | None:

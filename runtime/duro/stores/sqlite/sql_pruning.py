@@ -192,7 +192,7 @@ LEFT JOIN prune_runs r ON r.run_id = l.run_id
 """
 LIST_RUNS: Final = f"""
 SELECT json_group_array({_RUN}) FROM (SELECT * FROM prune_runs INDEXED BY prune_runs_by_age
-  ORDER BY started_at_ms DESC, run_id DESC LIMIT ?1) AS r
+  WHERE (started_at_ms, run_id) < (?2, ?3) ORDER BY started_at_ms DESC, run_id DESC LIMIT ?1) AS r
 """
 GET_RUN: Final = f"SELECT json_group_array({_RUN}) FROM prune_runs AS r WHERE run_id = ?1"
 LEDGER_TOTALS: Final = """

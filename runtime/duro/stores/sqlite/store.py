@@ -573,9 +573,9 @@ class SqliteStore(Store):
         with self._snapshot() as connection:
             return retaining.list_ledger(connection, instance_id)
 
-    def list_prune_runs(self, limit: int) -> tuple[PruneRun, ...]:
+    def list_prune_runs(self, limit: int, before: tuple[int, str] | None = None) -> tuple[PruneRun, ...]:
         with self._reading() as connection:
-            return retaining.list_runs(connection, limit)
+            return retaining.list_runs(connection, limit, before)
 
     def get_prune_run(self, run_id: str) -> PruneRun | None:
         with self._reading() as connection:

@@ -434,6 +434,21 @@ class PruneOrderContract(PruningContract):
         assert store.get_prune_run(manual.run.run_id) == manual.run
         assert store.get_prune_run("run-0") is None
 
+    def test_runs_are_listed_page_by_page_the_newest_first(self, store: Store, worker: ScriptedWorker) -> None:
+        started = self.start(store, "a")
+        for number in range(6):
+            for _ in range(2):
+                worker.run(worker.lease().instances[0], continued_as_new())
+            store.prune(prune_batch((started, 1), run_id=f"run-{number * 5 % 6}"))
+        runs = store.list_prune_runs(0)
+        assert len(runs) == 6
+        places = [(run.started_at_ms, run.run_id) for run in runs]
+        assert places == sorted(places, reverse=True)
+        for at, place in enumerate(places):
+            assert store.list_prune_runs(0, place) == runs[at + 1 :]
+            assert store.list_prune_runs(2, place) == runs[at + 1 : at + 3]
+        assert store.list_prune_runs(0, (0, "")) == ()
+
     def test_a_run_names_its_rule_where_all_of_it_has_one(self, store: Store, worker: ScriptedWorker) -> None:
         first, second = self.start(store, "a"), self.start(store, "b")
 
