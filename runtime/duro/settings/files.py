@@ -1,15 +1,21 @@
 """The few steps of the settings that touch a disk: reading a file whole, and replacing it at once."""
 
 import contextlib
+import fcntl
 import os
 import stat
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Final
 
 from duro.errors import SettingsError
 from duro.model.problem import FileProblem
 from duro.settings.reading import FILE_BYTES_MAX, read_settings
 from duro.settings.values import RuntimeSettings
+
+_PATIENCE_S: Final = 5.0
+_LOOK_S: Final = 0.01
 
 
 def load_settings(path: Path, file: str) -> RuntimeSettings:
@@ -42,13 +48,19 @@ def edit_file(path: Path, file: str, edit: Callable[[bytes], bytes]) -> bool:
     """Replace the file at ``path`` by what ``edit`` makes of its bytes; whether that is anything else.
 
     The new file is written beside the old one with its owner and permissions, synced, and renamed over it; a symbolic
-    link stays one. What ``edit`` returns must have been checked.
+    link stays one. What ``edit`` returns must have been checked. Two edits wait for each other.
 
     Raises:
         SettingsError: the file cannot be read, or changed in the meantime.
         OSError: the new file could not be written.
     """
     path = path.resolve()
+    read_file(path, file)
+    with _alone(path, file):
+        return _replace(path, file, edit)
+
+
+def _replace(path: Path, file: str, edit: Callable[[bytes], bytes]) -> bool:
     before = read_file(path, file)
     after = edit(before)
     if after == before:
@@ -71,6 +83,41 @@ def edit_file(path: Path, file: str, edit: Callable[[bytes], bytes]) -> bool:
         temporary.unlink(missing_ok=True)
         raise
     _sync_directory(path.parent)
+    return True
+
+
+@contextlib.contextmanager
+def _alone(path: Path, file: str) -> Iterator[None]:
+    """While nobody else is in here for the same file: between a last look at it and its replacement nothing can tell
+    that it changed. Whoever does not ask, such as an editor, is noticed up to that look.
+
+    Raises:
+        SettingsError: somebody else is in here for seconds.
+    """
+    until_s = time.monotonic() + _PATIENCE_S
+    while True:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        try:
+            if _locked(descriptor):
+                if os.path.samestat(os.fstat(descriptor), path.stat()):  # else it was replaced meanwhile
+                    yield
+                    return
+            elif time.monotonic() > until_s:
+                problem = FileProblem(file, 0, 0, "it is being changed by somebody else", "try again")
+                raise SettingsError([problem])
+        finally:
+            os.close(descriptor)
+        time.sleep(_LOOK_S)
+
+
+def _locked(descriptor: int) -> bool:
+    """False: somebody else has the lock. A file system without locks gives everybody one."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
     return True
 
 

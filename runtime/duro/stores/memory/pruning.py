@@ -778,6 +778,7 @@ def _gone(instance: Instance, run_id: str) -> int:
     for row in instance.ledger:
         if row.run_id == run_id:
             span = range(row.entry.first_execution_id, row.entry.last_execution_id + 1)
-            missing = sum(number not in instance.executions for number in span)
-            gone += min(row.entry.executions, missing)
+            there = [instance.executions[number] for number in span if number in instance.executions]
+            marked = sum(each.run_id == run_id for each in there)
+            gone += min(row.entry.executions - marked, len(span) - len(there))
     return gone

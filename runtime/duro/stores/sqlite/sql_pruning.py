@@ -253,11 +253,13 @@ CROSS JOIN executions e ON e.incarnation = i.incarnation AND e.removal = 'pruned
 WHERE i.incarnation = ?1
 """
 # Executions that have no row any more: of a run, in the ranges of its ledger rows, and of an instance.
+# A range may have executions in it that other runs took: what is still marked by this one has not gone.
 GONE_OF_RUN: Final = """
 SELECT (SELECT executions FROM prune_runs WHERE run_id = ?1) - coalesce(sum(l.executions), 0)
-  + coalesce(sum(min(l.executions, l.last_execution_id - l.first_execution_id + 1 - (
-  SELECT count(*) FROM executions e WHERE e.incarnation = l.incarnation
-    AND e.execution_id BETWEEN l.first_execution_id AND l.last_execution_id))), 0)
+  + coalesce(sum((SELECT min(l.executions - count(*) FILTER (WHERE e.run_id = ?1),
+    l.last_execution_id - l.first_execution_id + 1 - count(*))
+  FROM executions e WHERE e.incarnation = l.incarnation
+    AND e.execution_id BETWEEN l.first_execution_id AND l.last_execution_id)), 0)
 FROM ledger l INDEXED BY ledger_by_run WHERE l.run_id = ?1
 """
 GONE_OF_INSTANCE: Final = """

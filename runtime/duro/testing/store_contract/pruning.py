@@ -887,6 +887,21 @@ class RemovalContract(PruningContract):
         assert (undone.executions_restored, undone.gone) == (1, 3)
         assert self.live(store) == [4, 5]
 
+    def test_what_another_run_took_from_the_middle_is_not_gone_of_the_run_that_is_undone(
+        self, store: Store, worker: ScriptedWorker
+    ) -> None:
+        incarnation = self.loop(store, worker, 6)
+        batch = prune_batch((incarnation, 1), run_id="run-1")
+        only = msgspec.structs.replace(batch.orders[0], only=frozenset({3}))
+        store.prune(msgspec.structs.replace(batch, orders=(only,)))
+        while store.reclaim(100).more:
+            pass
+        store.prune(prune_batch((incarnation, 1), run_id="run-2", grace_ms=1_000))
+        assert store.undo_prune("hold-1", 10**15, run_id="run-1").gone == 1
+        undone = store.undo_prune("hold-2", 10**15, run_id="run-2")
+        assert (undone.executions_restored, undone.gone) == (4, 0)
+        assert self.live(store) == [1, 2, 4, 5, 6]
+
     def test_undo_of_nothing_changes_nothing(self, store: Store, worker: ScriptedWorker, clock: ManualClock) -> None:
         self.marked(store, worker, grace_ms=1)
         clock.advance(1)
