@@ -695,7 +695,7 @@ class FamilyRemovalContract(FamilyContract):
         incarnation = self.orphaned(store, worker, clock)
         assert self.remove(store, (incarnation, OLD), grace_ms=5_000)[0].instances == 2
         undone = store.undo_prune("hold-1", 10**15, instance_id="a")
-        assert (undone.instances, undone.hold_ids) == (("a",), ("hold-1", "hold-1-2"))
+        assert (undone.instances, undone.gone, undone.hold_ids) == (("a",), 0, ("hold-1", "hold-1-2"))
         assert [hold.target.instance_id for hold in store.list_holds()] == ["a", "c"]
         (kept,) = self.remove(store, (self.number(store, "c"), ORPHANS))
         assert (kept.removed, kept.reasons) == (False, ("held:hold-1-2",))
