@@ -72,7 +72,8 @@ class BatchContract(StoreContract):
         leased = self.leased(worker)
         first = turn(leased["a"], wait_started("go"), at_ms=5, keep_lease=True, waits=["go"])
         second = turn(next_lease(leased["a"], first), wait_started("on"), at_ms=5, waits=["go", "on"])
-        result = worker.commit(first, second, turn(leased["b"], wait_started("go"), at_ms=5, waits=["go"]))
+        other = turn(leased["b"], wait_started("go"), at_ms=5, keep_lease=True, waits=["go"])
+        result = worker.commit(first, second, other)
         assert result.turns == [TurnOutcome.COMMITTED] * 3
         assert [self.instance(store, name).turn_sequence for name in ("a", "b")] == [2, 1]
 
