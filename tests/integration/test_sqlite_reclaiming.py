@@ -110,7 +110,11 @@ def listing_steps(store: SqliteStore) -> int:
 
 
 def spawn(loops: Loops, count: int) -> None:
-    """Execution 1 of ``a`` spawns ``count`` children, sees them end, and continues as new."""
+    """Execution 1 of ``a`` spawns ``count`` children, sees them end, and continues as new. Their incarnations are no
+    numbers of events of it."""
+    for number in range(20):
+        loops.start(f"before-{number}")
+        loops.store.terminate_instance(f"before-{number}", "it was only here")
     loops.start("a")
     names = [f"c{number}" for number in range(count)]
     loops.worker.run(loops.worker.take(), *(child_scheduled(name, "Child") for name in names))
@@ -146,7 +150,7 @@ def test_many_settled_children_go_in_several_transactions(
     assert sum(part.executions for part in parts) == 1
     assert children_there(store, 5) == []
     incarnations = {row["incarnation"] for row in store.dump()["executions"]}
-    assert incarnations == {loops.incarnation("a")}
+    assert {each for each in incarnations if each > 20} == {loops.incarnation("a")}
 
 
 def test_children_that_are_held_do_not_hide_those_behind_them(
