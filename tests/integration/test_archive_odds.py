@@ -383,6 +383,34 @@ def test_in_small_pieces_everything_is_written_and_noted(
     assert {**read, **there} == histories(before)
 
 
+@pytest.mark.parametrize("taken_back", [False, True])
+def test_what_is_written_or_taken_back_while_an_archive_is_looked_through_is_not_lost(
+    store: MemoryStore, place: Path, monkeypatch: pytest.MonkeyPatch, taken_back: bool
+) -> None:
+    """A segment comes before its manifest, and goes after it."""
+    loops, _ = marked_loops(store, str(place))
+    Archiver(store, None).write_all()
+    segments = ArchivePlace.segments
+    looks: list[list[str]] = []
+
+    def meanwhile(of: ArchivePlace) -> list[str]:
+        found = segments(of)
+        looks.append(found)
+        if taken_back:
+            of.take_back(of.path_of(found[0]))
+            return []
+        if len(looks) == 1:
+            loops.go_on()
+            store.prune(prune_batch((loops.incarnation("a"), 1), archive=str(place)))
+            Archiver(store, None).write_all()
+        return found
+
+    with monkeypatch.context() as patched:
+        patched.setattr(ArchivePlace, "segments", meanwhile)
+        assert ArchivePlace(place).lost() == []
+    assert len(ArchivePlace(place).segments()) == (0 if taken_back else 2)
+
+
 def test_what_somebody_else_takes_between_two_looks_is_no_segment(
     store: MemoryStore, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

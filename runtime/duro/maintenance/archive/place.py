@@ -229,8 +229,9 @@ class ArchivePlace:
             )
 
     def lost(self) -> list[str]:
-        """What should not be: manifests whose segment is not there, and months that are no directories. Names."""
-        there = set(self.segments())
+        """What should not be: manifests whose segment is not there, and months that are no directories. Names. Whoever
+        writes meanwhile makes a segment before its manifest, and takes the manifest back first: so it is looked for
+        manifests, then for segments, and then for the manifests of those that were not found."""
         with self.errors("read"):
             months = [each for each in os.scandir(self.path) if _MONTH.fullmatch(each.name)]
             strange = [each.name for each in months if not each.is_dir(follow_symlinks=False)]
@@ -240,7 +241,9 @@ class ArchivePlace:
                 for name in os.listdir(month)  # noqa: PTH208 - names
                 if name.endswith(_MANIFEST_ENDING)
             ]
-        return sorted([*strange, *(name for name in manifests if _SEGMENT.fullmatch(name) and name not in there)])
+        there = set(self.segments())
+        alone = [name for name in manifests if _SEGMENT.fullmatch(name) and name not in there]
+        return sorted([*strange, *(name for name in alone if os.path.lexists(_manifest_path(self.path_of(name))))])
 
     def is_segment(self, name: str) -> bool:
         """Whether a segment of this name is there."""

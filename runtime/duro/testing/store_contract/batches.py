@@ -66,6 +66,17 @@ class BatchContract(StoreContract):
         assert isinstance(answer, ChildFailed)
         assert (answer.execution_id, answer.scheduled_event_id) == (2, 2)
 
+    def test_two_turns_of_one_instance_stand_in_nobodys_way(self, store: Store, worker: ScriptedWorker) -> None:
+        self.start(store, "a")
+        self.start(store, "b")
+        leased = self.leased(worker)
+        first = turn(leased["a"], wait_started("go"), at_ms=5, keep_lease=True, waits=["go"])
+        second = turn(next_lease(leased["a"], first), wait_started("on"), at_ms=5, waits=["go", "on"])
+        other = turn(leased["b"], wait_started("go"), at_ms=5, keep_lease=True, waits=["go"])
+        result = worker.commit(first, second, other)
+        assert result.turns == [TurnOutcome.COMMITTED] * 3
+        assert [self.instance(store, name).turn_sequence for name in ("a", "b")] == [2, 1]
+
     def test_messages_come_in_the_order_of_the_turns_that_send_them(self, store: Store, worker: ScriptedWorker) -> None:
         self.start(store)
         parent = worker.take()
