@@ -1,8 +1,5 @@
 """What a worker said of its orchestrations counts while it is away and another program sweeps: on both stores."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import msgspec
 import pytest
 
@@ -19,21 +16,10 @@ from duro.stores.base import Store
 from duro.testing.builders import child_completed, child_scheduled, completed, continued_as_new, start_request
 from duro.testing.clock import ManualClock
 from duro.testing.scripted import ScriptedWorker
-from tests.support.pruning import Loops, stated, store_of_kind
+from tests.support.pruning import Loops, stated
 
 ORDERS = (("Order", "1.0.0"), ("Child", "1.0.0"))
 DAY_S = 86_400.0
-
-
-@pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
-
-
-@pytest.fixture(params=["memory", "sqlite"])
-def store(request: pytest.FixtureRequest, tmp_path: Path, clock: ManualClock) -> Iterator[Store]:
-    with store_of_kind(request.param, tmp_path, clock) as opened:
-        yield opened
 
 
 def says(store: Store, worker_id: str, sources: PolicySources) -> ScriptedWorker:

@@ -1,6 +1,5 @@
 """What code asks to be pruned and a turn does not finish: a sweep does, with or without any policy, on both stores."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,21 +15,10 @@ from duro.stores.base import Store
 from duro.stores.memory import pruning as memory_pruning
 from duro.stores.sqlite import turn_pruning
 from duro.testing.clock import ManualClock
-from tests.support.pruning import Loops, automatic, open_sqlite, stated, store_of_kind
+from tests.support.pruning import Loops, automatic, open_sqlite, stated
 
 LAST = 200
 """The execution that is current once the call was made: three times what a turn looks at."""
-
-
-@pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
-
-
-@pytest.fixture(params=["memory", "sqlite"])
-def store(request: pytest.FixtureRequest, tmp_path: Path, clock: ManualClock) -> Iterator[Store]:
-    with store_of_kind(request.param, tmp_path, clock) as opened:
-        yield opened
 
 
 def run(sweep: Sweep) -> None:

@@ -1,8 +1,7 @@
 """Sweeps while what is said about pruning keeps changing: a round goes on, by what is said then. On both stores."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import count
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -30,22 +29,11 @@ from duro.testing.builders import (
 )
 from duro.testing.clock import ManualClock
 from duro.testing.scripted import ScriptedWorker
-from tests.support.pruning import Loops, automatic, stated, store_of_kind
+from tests.support.pruning import Loops, automatic, stated
 
 INSTANCES = 90
 STEPS_MAX = 300
 """Far more than a round needs, and few enough that one that begins anew is found out."""
-
-
-@pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
-
-
-@pytest.fixture(params=["memory", "sqlite"])
-def store(request: pytest.FixtureRequest, tmp_path: Path, clock: ManualClock) -> Iterator[Store]:
-    with store_of_kind(request.param, tmp_path, clock) as opened:
-        yield opened
 
 
 @pytest.fixture

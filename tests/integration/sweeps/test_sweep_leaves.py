@@ -1,8 +1,5 @@
 """What a sweep leaves alone although it is due, and that this costs nothing: on both stores."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import msgspec
 import pytest
 
@@ -20,23 +17,12 @@ from duro.telemetry import ArchiveCounters, PruneCounters
 from duro.testing.builders import start_request
 from duro.testing.clock import ManualClock
 from duro.testing.scripted import ScriptedWorker
-from tests.support.pruning import Loops, automatic, stated, store_of_kind
+from tests.support.pruning import Loops, automatic, stated
 
 EXECUTIONS = 100
 """More than a turn looks at: a prune in one leaves the instance due."""
 
 SWEEP_INTERVAL_S = 30.0
-
-
-@pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
-
-
-@pytest.fixture(params=["memory", "sqlite"])
-def store(request: pytest.FixtureRequest, tmp_path: Path, clock: ManualClock) -> Iterator[Store]:
-    with store_of_kind(request.param, tmp_path, clock) as opened:
-        yield opened
 
 
 def default(policy: AutoPrune, **others: object) -> PolicySources:

@@ -1,9 +1,6 @@
 """How often the sweep looks at an instance whose oldest executions all stay: counted, over many turns a second apart,
 with the real sweep on both stores."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from duro.maintenance.sweep import Sweep
@@ -14,20 +11,9 @@ from duro.model.retention import AutoPrune
 from duro.stores.base import Store
 from duro.testing.builders import continued_as_new, next_lease, turn
 from duro.testing.clock import ManualClock
-from tests.support.pruning import Loops, automatic, stated, store_of_kind
+from tests.support.pruning import Loops, automatic, stated
 
 TURNS = 200
-
-
-@pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
-
-
-@pytest.fixture(params=["memory", "sqlite"])
-def store(request: pytest.FixtureRequest, tmp_path: Path, clock: ManualClock) -> Iterator[Store]:
-    with store_of_kind(request.param, tmp_path, clock) as opened:
-        yield opened
 
 
 class Seconds:
