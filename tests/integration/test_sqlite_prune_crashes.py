@@ -4,14 +4,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import apsw
+import msgspec
 import pytest
 
 from duro.errors import CommitUnknownError, StoreError
+from duro.model.removal import PruneOrder
 from duro.model.retention import PruneOptions
 from duro.model.status import ChildrenPolicy
 from duro.model.turns import PruneTerms
 from duro.stores.base import StoreDump
-from duro.stores.sqlite import SqliteStore
+from duro.stores.sqlite import SqliteStore, turn_pruning
 from duro.testing.builders import child_scheduled, completed, continued_as_new, prune_batch, prune_requested, turn
 from duro.testing.clock import ManualClock
 from duro.testing.invariants import check_invariants
@@ -37,6 +39,24 @@ def a_turn_that_asks(loops: Loops, _: ManualClock) -> Operation:
     loops.go_on(3)
     asks = [turn(each, prune_requested(), at_ms=5) for each in loops.worker.lease().instances]
     return lambda: loops.worker.commit(*asks, batch_id="token")
+
+
+def a_turn_that_leaves_something(loops: Loops, _: ManualClock) -> Operation:
+    loops.go_on(5)
+    ends = loops.ends(policies=automatic(1, PruneOptions(keep_last=2)))
+    return lambda: loops.worker.commit(*ends, batch_id="token")
+
+
+def what_a_turn_left(loops: Loops, clock: ManualClock) -> Operation:
+    a_turn_that_leaves_something(loops, clock)()
+    asked = loops.store.asked_prunes(0, 0)
+    assert len(asked) == 2
+    made = tuple(
+        PruneOrder(incarnation=each.incarnation, rules=(each.options,), origin=each.origin, asked=each)
+        for each in asked
+    )
+    batch = msgspec.structs.replace(prune_batch(swept=True), orders=made)
+    return lambda: loops.store.prune(batch)
 
 
 def orders(loops: Loops, _: ManualClock) -> Operation:
@@ -78,12 +98,21 @@ EVERYTHING: list[Prepare] = [
     a_turn_with_a_policy,
     a_turn_that_says_so,
     a_turn_that_asks,
+    a_turn_that_leaves_something,
+    what_a_turn_left,
     orders,
     a_manual_run,
     an_undo,
     a_reclaim,
     a_reclaim_with_children,
 ]
+
+
+@pytest.fixture(autouse=True)
+def _a_turn_does_little(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    callspec = getattr(request.node, "callspec", None)
+    if callspec is not None and callspec.params["prepare"] in (a_turn_that_leaves_something, what_a_turn_left):
+        monkeypatch.setattr(turn_pruning, "TURN_PRUNE_EXECUTIONS_MAX", 2)
 
 
 class Faults:

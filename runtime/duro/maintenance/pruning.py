@@ -171,11 +171,14 @@ def plan(
     named = only or {}
     for instance in _check_there(store, tuple(named)):
         _check_there_was(instance, named[instance.instance_id])
-    planned = []
-    for instance, executions in facts_of(store, instances_of(store, where)):
-        if executions:
-            of_one = instance_plan(executions, *rules_of(instance), holds, now_ms)
-            planned.append(_only(_why_not(of_one, instance, policies), named.get(instance.instance_id)))
+    planned = [
+        _only(
+            _why_not(instance_plan(executions, *rules_of(instance), holds, now_ms), instance, policies),
+            named.get(instance.instance_id),
+        )
+        for instance, executions in facts_of(store, instances_of(store, where))
+        if executions
+    ]
     if options is None and planned and all(each.origin.kind is PolicyKind.NONE for each in planned):
         raise nobody_says()
     if policies.children is ChildrenPolicy.SETTLED:

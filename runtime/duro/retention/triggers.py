@@ -55,8 +55,7 @@ def _automatic(
     elif _is_paused(paused_until_ms, now_ms):
         why_not = _paused(paused_until_ms)
     elif executions < policy.every_n_executions:
-        have = "has" if executions == 1 else "have"
-        why_not = f"{executions} of {policy.every_n_executions} executions {have} ended since the last time"
+        why_not = f"{executions} of {policy.every_n_executions} executions have ended since the last time"
     rules = None if policy is None or why_not else (policy.options,)
     return PruneDecision(rules=rules, origin=applied.origin, trigger=trigger, why=why_not or "due")
 
