@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Final
 
-from benchmarks.workloads import DURO, LIMIT, PEERS, Contender, Target, Workload
+from benchmarks.workloads import DURO, LIMIT, LIMIT_BY_ROWS, PEERS, Contender, Target, Workload
 
 Figures = Mapping[str, float]
 """What one program said of one run, or nothing if it failed or hung."""
@@ -84,7 +84,7 @@ def cell(workload: Workload, contender: Contender, results: Results) -> str:
 
 
 def table(workloads: Sequence[Workload], results: Results) -> str:
-    columns = [DURO, LIMIT, *PEERS]
+    columns = [DURO, LIMIT, LIMIT_BY_ROWS, *PEERS]
     lines = [
         "| | workload | unit | " + " | ".join(each.label for each in columns) + " |",
         "|---|---|---|" + "---|" * len(columns),
@@ -128,7 +128,7 @@ def costs_table(workloads: Sequence[Workload], results: Results) -> str:
     for workload in workloads:
         if workload.key not in ("W1", "W2", "W3c", "W4"):
             continue
-        for contender in (DURO, LIMIT, *PEERS):
+        for contender in (DURO, LIMIT, LIMIT_BY_ROWS, *PEERS):
             rounds = [each for each in results.get((workload.key, contender), ()) if each is not None]
             if rounds:
                 cpu_us = median(1e6 * each["cpu_s"] / each["count"] for each in rounds)

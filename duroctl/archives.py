@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from duro.errors import (
+    ArchiveUnavailableError,
     InstanceNotFoundError,
     InstanceRemovedError,
     InvalidIdError,
@@ -15,11 +16,13 @@ from duro.errors import (
     StoreNotFoundError,
     UsageError,
 )
+from duro.model.archive import CONFIGURED
 from duroctl.parsing import Reference
 
 if TYPE_CHECKING:
     from duro.client import Client
     from duro.maintenance.archive.reader import Archive
+    from duro.maintenance.archive_client import FoundExecutions
     from duro.model.archive import ArchivedHistory, ArchiveOutcome
     from duro.model.records import HistoryRecord
     from duroctl.session import Session
@@ -44,7 +47,7 @@ def enabled_directory(session: "Session") -> str | None:
         SettingsError: the file cannot be used.
     """
     file = session.config_file
-    if file is None or b"archive" not in file.read_bytes():
+    if file is None or (file.is_file() and b"archive" not in file.read_bytes()):
         return None
     return _configured(file, if_enabled=True)
 
@@ -232,14 +235,7 @@ def archive_told(session: "Session", client: "Client", instance_id: str) -> Iter
         removed = client.store.find_removed(instance_id)
         if removed is not None and not removed.reclaiming:  # an undo brings it back, which the error says
             raise
-        own = None
-        with suppress(SettingsError):  # a file that cannot be used is not what was asked about
-            own = directory_of(session, None)
-        found = client.find_archived_executions(
-            instance_id,
-            directories=[own] if own else [],
-            unreadable=lambda unreadable: session.note(unreadable.message),
-        )
+        found, _ = _found(session, client, instance_id)
         if found is None:
             raise
         import shlex
@@ -255,6 +251,36 @@ def archive_told(session: "Session", client: "Client", instance_id: str) -> Iter
             f"{counted(len(found.executions), 'execution')} of it",
             hint=f"{lists}, {then}",
         ) from error
+
+
+def kept_in(session: "Session", client: "Client", run_or_instance: str) -> str | None:
+    """The option that names the archive in which what was reclaimed of it is, or may be, kept: "" where commands find
+    that by themselves. None: it went without one."""
+    run = client.get_prune_run(run_or_instance)
+    if run is not None:
+        return None if run.archive is None else _option("" if run.archive == CONFIGURED else run.archive)
+    found, unread = _found(session, client, run_or_instance)
+    if found is None:
+        return "" if unread else None
+    return _option(found.directory)
+
+
+def _found(session: "Session", client: "Client", instance_id: str) -> "tuple[FoundExecutions | None, bool]":
+    """What an archive has of an instance; and whether some could not be read, which is noted."""
+    unread: list[ArchiveUnavailableError] = []
+    own = None
+    with suppress(SettingsError):  # a file that cannot be used is not what was asked about
+        own = directory_of(session, None)
+    found = client.find_archived_executions(instance_id, directories=[own] if own else [], unreadable=unread.append)
+    for error in unread:
+        session.note(error.message)
+    return found, bool(unread)
+
+
+def _option(directory: str) -> str:
+    import shlex
+
+    return f" --archive {shlex.quote(directory)}" if directory else ""
 
 
 _READS: Final = "`duroctl history show` reads them"

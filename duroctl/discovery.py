@@ -1,5 +1,6 @@
 """Which store a command works on: flags, then the environment, then configuration files, in that order."""
 
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -20,7 +21,8 @@ class StoreChoice(NamedTuple):
 def find_store(store: str | None, config: str | None, environment: Mapping[str, str], directory: Path) -> StoreChoice:
     """The store that ``--store``, ``--config``, the environment or a file names, the first of them in this order.
 
-    ``directory`` is the current one. A configuration file without a store is passed over.
+    ``directory`` is the current one. A configuration file without a store is passed over; something of its name that
+    is no file, such as a link to one that is gone, is not: what it says of removals would not be heard.
 
     Raises:
         StoreNotFoundError: nothing names one.
@@ -36,7 +38,7 @@ def find_store(store: str | None, config: str | None, environment: Mapping[str, 
     if named and (choice := _from_named_file(named, "DUROCTL_CONFIG", directory)):
         return choice
     for path in _usual_places(environment, directory):
-        if path.is_file() and (choice := _from_file(path, directory)):
+        if os.path.lexists(path) and (choice := _from_file(path, directory)):
             return choice
     raise StoreNotFoundError(
         "no store is named here",
@@ -46,7 +48,7 @@ def find_store(store: str | None, config: str | None, environment: Mapping[str, 
 
 def find_config(config: str | None, environment: Mapping[str, str], directory: Path) -> Path | None:
     """The configuration file that ``--config``, the environment or the usual places name, the first of them in this
-    order; None: there is none.
+    order; None: there is none. It need not be one that can be read.
 
     Raises:
         SettingsError: a file that was named is not there.
@@ -54,7 +56,7 @@ def find_config(config: str | None, environment: Mapping[str, str], directory: P
     for name, origin in ((config, "--config"), (environment.get("DUROCTL_CONFIG"), "DUROCTL_CONFIG")):
         if name:
             return _named(name, origin, directory)
-    return next((path for path in _usual_places(environment, directory) if path.is_file()), None)
+    return next((path for path in _usual_places(environment, directory) if os.path.lexists(path)), None)
 
 
 def read_config(path: Path, shown: str) -> str | None:
@@ -87,7 +89,7 @@ def _from_named_file(name: str, origin: str, directory: Path) -> StoreChoice | N
 
 def _named(name: str, origin: str, directory: Path) -> Path:
     path = directory / name
-    if not path.exists():
+    if not os.path.lexists(path):
         raise SettingsError(
             [FileProblem(name, 0, 0, f"this configuration file ({origin}) does not exist", "check the path")]
         )

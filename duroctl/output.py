@@ -63,6 +63,20 @@ class Output:
         """``text`` as the terminal can show it: see ``encodable``."""
         return encodable(text, self._stream)
 
+    def only(self, *formats: str, what: str, instead: str = "") -> None:
+        """For what cannot be printed in every format; to be called before anything is done.
+
+        Raises:
+            UsageError: another than ``formats`` was asked for. ``instead``: what prints it.
+        """
+        if self.format in formats:
+            return
+        from duro.errors import UsageError
+
+        forms = f"{', '.join(formats[:-1])} and {formats[-1]}"
+        hint = f"there are {forms}" + (f"; {instead}" if instead else "")
+        raise UsageError(f"{what} does not go with -o {self.format}", hint=hint)
+
     def line(self, text: str = "") -> None:
         """One line, in which what users wrote must have been made visible; wrapped on a terminal."""
         if self.terminal:
@@ -97,7 +111,7 @@ class Output:
                     self.json({"schema": view.schema, **view.to_json(record)})
             case "ids":
                 for record in records:
-                    self.line(id_line(view.to_id(record)))
+                    self._ids(view, record)
             case "csv":
                 self.rows(view, records, csv_line)
             case _ if self.terminal:
@@ -121,6 +135,12 @@ class Output:
         for record in records:
             self.line(join([exact_cell(column.kind, column.value(record)) for column in view.columns]))
 
+    def _ids(self, view: View, record: Any) -> None:
+        ids = view.to_id(record)
+        for record_id in (ids,) if isinstance(ids, str) else ids:
+            if record_id:  # a prune that found nothing is no run
+                self.line(id_line(record_id))
+
     def _json_listing(self, view: View, records: Iterable[Any]) -> None:
         from duroctl.render.records import encode
 
@@ -141,8 +161,7 @@ class Output:
             case "json" | "jsonl":
                 self.json({"schema": view.schema, **view.to_json(record)})
             case "ids":
-                if record_id := view.to_id(record):  # a prune that found nothing is no run
-                    self.line(id_line(record_id))
+                self._ids(view, record)
             case "csv":
                 self.rows(view, [record], csv_line)
             case _:

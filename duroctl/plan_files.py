@@ -9,10 +9,12 @@ from duro.disk import new_file
 from duro.errors import UsageError
 from duro.model.families import RemovalPlan
 from duro.model.pruning import PrunePlan
+from duroctl.parsing import check_new_file
 from duroctl.render.plans import PLAN_SCHEMA, plan_json
 from duroctl.render.records import encode
 from duroctl.render.removals import PLAN_SCHEMA as REMOVAL_SCHEMA
 from duroctl.render.removals import plan_json as removal_json
+from duroctl.render.units import counted
 
 T = TypeVar("T")
 
@@ -40,8 +42,9 @@ def write_removal_plan(file: str, plan: RemovalPlan) -> None:
 
 
 def _write(file: str, document: dict[str, Any]) -> None:
+    check_new_file(file, "--plan-out")
     try:
-        with new_file(Path(file)) as part:
+        with new_file(Path(file), tidy=True) as part:
             part.write_text(encode(document) + "\n", encoding="utf-8")
     except FileExistsError as error:
         raise UsageError(f"--plan-out {file!r} is there already", hint="choose another name, or remove it") from error
@@ -62,7 +65,7 @@ def read_plan(file: str) -> PrunePlan:
                 raise _contradiction(file, f"instance {named} has an execution of {found}{life}")
     removed = sum(1 for _ in plan.removals())
     if plan.totals.executions_removed != removed:
-        said = f"its totals remove {plan.totals.executions_removed} executions, and its items {removed}"
+        said = f"its totals remove {counted(plan.totals.executions_removed, 'execution')}, and its items {removed}"
         raise _contradiction(file, said)
     return plan
 
@@ -73,7 +76,7 @@ def read_removal_plan(file: str) -> RemovalPlan:
     plan = _read(file, REMOVAL_SCHEMA, RemovalPlan, hint)
     removed = sum(item.instances for item in plan.items if not item.verdict.keep)
     if plan.totals.instances_removed != removed:
-        said = f"its totals remove {plan.totals.instances_removed} instances, and its items {removed}"
+        said = f"its totals remove {counted(plan.totals.instances_removed, 'instance')}, and its items {removed}"
         raise _contradiction(file, said)
     if plan.running and {each.instance_id for each in plan.running} != set(plan.running_orphans):
         raise _contradiction(file, "the instances it would ask to cancel are not those it says still run")

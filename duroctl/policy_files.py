@@ -300,18 +300,11 @@ def print_change(session: "Session", document: dict[str, Any]) -> None:
 
 
 def show_change(session: "Session", document: dict[str, Any], lines: list[str]) -> None:
-    """What a dry run says it would do.
-
-    Raises:
-        UsageError: it was asked for as a list.
-    """
-    match session.output.format:
-        case "json" | "jsonl":
-            print_change(session, document)
-        case "table":
-            session.output.lines(lines)
-        case format:
-            raise UsageError(f"--dry-run shows one change and does not go with -o {format}", hint="use -o json")
+    """What a dry run says it would do."""
+    if session.output.format == "table":
+        session.output.lines(lines)
+    else:
+        print_change(session, document)
 
 
 def _simulated(session: "Session", before: bytes, after: bytes, file: str) -> "PolicySimulation | None":

@@ -2,11 +2,13 @@
 
 import contextlib
 import os
+import shlex
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -23,12 +25,16 @@ from duroctl.render.text import visible
 
 if TYPE_CHECKING:
     from duro.client import Client
+    from duroctl.output import Output
+    from duroctl.render.outcomes import PlanWritten
     from duroctl.session import Session
 
 
 WORK_FOUND: Final = 20
 """The exit code of ``--check`` that says so."""
 _STDERR: Final = 2
+_LEFT_MAX: Final = 5
+"""Files left behind that are told one by one."""
 _STOPPING: Final = b"\nduroctl: stopping after this batch; press Ctrl-C again to stop now\n"
 
 
@@ -165,6 +171,22 @@ def parse_time_ms(text: str, option: str, now_ms: int, others: str = "now, or 7d
     return round((moment - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds() * 1000)
 
 
+def check_forms(output: "Output") -> None:
+    """Raises UsageError: --check cannot be printed in the format that was asked for."""
+    output.only("table", "json", "jsonl", "csv", what="--check", instead="--dry-run -o ids prints what would go")
+
+
+def print_written(session: "Session", plan: "PlanWritten", totals: Iterable[str], command: str) -> None:
+    """Where a plan is that was written, and that ``command`` carries it out: to people on standard error."""
+    from duroctl.render.outcomes import WRITTEN
+
+    if session.output.format != "table":
+        session.output.result(WRITTEN, plan, ())
+    for line in totals:
+        session.note(line)
+    session.note(f"the plan is in {plan.file}; `{command} --apply {shlex.quote(plan.file)}` carries it out")
+
+
 def apply_with_progress(
     session: "Session", client: "Client", plan: PrunePlan, terms: Terms
 ) -> tuple[PruneResult, bool]:
@@ -225,6 +247,14 @@ def interruptible() -> Iterator[list[int]]:
         yield came
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def note_unfinished(session: "Session", file: str) -> None:
+    """Say which files beside a new one were left by somebody who was killed while writing them."""
+    from duro.disk import unfinished
+
+    for left in unfinished(Path(file).parent)[:_LEFT_MAX]:
+        session.note(f"{left} was left by a duroctl that was killed; remove it")
 
 
 @contextmanager

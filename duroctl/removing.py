@@ -11,8 +11,19 @@ from duro.model.families import RemovalKind, RemovalPlan, RemovalResult
 from duroctl.archives import check_kept
 from duroctl.errors import PartlyDoneError
 from duroctl.plan_files import read_removal_plan, removal_document, write_removal_plan
-from duroctl.pruning import WORK_FOUND, grace_of, interruptible, progress_bar
-from duroctl.render.removals import PLANNED, RESULT, kept_lines, plan_lines, removed_only, result_lines, totals_lines
+from duroctl.pruning import WORK_FOUND, check_forms, grace_of, interruptible, print_written, progress_bar
+from duroctl.render.removals import (
+    CHECKED,
+    PLANNED,
+    RESULT,
+    kept_lines,
+    plan_lines,
+    removed_only,
+    result_lines,
+    totals_lines,
+    written,
+)
+from duroctl.render.units import counted, were
 
 if TYPE_CHECKING:
     from duro.client import Client
@@ -56,6 +67,8 @@ def run(session: "Session", modes: Modes, kind: RemovalKind, make_plan: "Callabl
     ]
     if len(given) > 1:
         raise UsageError(f"{' and '.join(given)} do not go together", hint="choose one")
+    if modes.check:
+        check_forms(session.output)
     grace_s = grace_of(now=modes.now, grace=modes.grace)
     with session.client(read_only=modes.only_reads) as client:
         plan = make_plan(client) if modes.apply_file is None else _read(modes.apply_file, kind)
@@ -63,10 +76,7 @@ def run(session: "Session", modes: Modes, kind: RemovalKind, make_plan: "Callabl
             _check(session, plan)
         elif modes.plan_out is not None:
             write_removal_plan(modes.plan_out, plan)
-            for line in totals_lines(plan):
-                session.note(line)
-            file = modes.plan_out
-            session.note(f"the plan is in {file}; `duroctl {COMMANDS[kind]} --apply {file}` carries it out")
+            print_written(session, written(modes.plan_out, plan), totals_lines(plan), f"duroctl {COMMANDS[kind]}")
         elif modes.dry_run:
             _show(session, plan)
         else:
@@ -88,11 +98,7 @@ def _read(file: str, kind: RemovalKind) -> RemovalPlan:
 
 
 def _check(session: "Session", plan: RemovalPlan) -> None:
-    if session.output.format in ("json", "jsonl"):
-        totals = {"instances_removed": plan.totals.instances_removed, "running_orphans": len(plan.running_orphans)}
-        session.output.json({"schema": "duroctl.removal_check/1", **totals})
-    else:
-        session.output.line(totals_lines(plan)[0])
+    session.output.result(CHECKED, plan, totals_lines(plan)[:1])
     if plan.totals.instances_removed:
         raise typer.Exit(WORK_FOUND)
 
@@ -114,11 +120,13 @@ def _carry_out(session: "Session", client: "Client", plan: RemovalPlan, modes: M
     if not plan.totals.instances_removed and not to_cancel:
         session.output.result(RESULT, RemovalResult(), ["nothing to remove", *kept_lines(plan)])
         if plan.running_orphans:
-            session.note(f"{len(plan.running_orphans):,} orphans run; --cancel-running asks them to end")
+            number = len(plan.running_orphans)
+            run, them = ("runs", "it") if number == 1 else ("run", "them")
+            session.note(f"{counted(number, 'orphan')} {run}; --cancel-running asks {them} to end")
         return
     if not modes.yes:
         undo = "" if grace_s else " It cannot be undone."
-        why = f"this removes {plan.totals.instances_removed:,} instances"
+        why = f"this removes {counted(plan.totals.instances_removed, 'instance')}"
         cancels = f" and ask {len(to_cancel):,} to end" if to_cancel else ""
         session.confirm(f"Remove them{cancels}?{undo}", plan_lines(plan), why)
     with interruptible() as interrupted, progress_bar(session, plan.totals.executions_removed, "removing") as advance:
@@ -140,7 +148,10 @@ def _carry_out(session: "Session", client: "Client", plan: RemovalPlan, modes: M
         session.note("interrupted; what is above was done, and the rest was not")
         raise typer.Exit(130)
     if result.skipped or result.remaining:
+        skipped = len(result.skipped)
+        they = "it" if skipped == 1 else "they"
         raise PartlyDoneError(
-            f"{len(result.skipped):,} families were skipped, because they may no longer go", hint="a new plan says why"
+            f"{counted(skipped, 'family', 'families')} {were(skipped)} skipped, because {they} may no longer go",
+            hint="a new plan says why",
         )
     check_kept(result.archived)

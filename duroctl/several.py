@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from duro.errors import StateError
 from duroctl.errors import PartlyDoneError
+from duroctl.render.units import were
 
 if TYPE_CHECKING:
     from duroctl.session import Session
@@ -39,7 +40,7 @@ def check_refused(session: "Session", refused: Sequence[StateError], of: int, wh
     if of == 1:
         raise refused[0]
     tell_refused(session, refused)
-    raise PartlyDoneError(f"{len(refused):,} of {of:,} {what} were refused", hint="see above for why")
+    raise PartlyDoneError(f"{len(refused):,} of {of:,} {what} {were(len(refused))} refused", hint="see above for why")
 
 
 def tell_refused(session: "Session", refused: Sequence[StateError]) -> None:

@@ -643,6 +643,7 @@ _REMOVE: Final = (
                             ),
                             "Settled children that go with what goes",
                         ),
+                        "why": text("Why its policy lets nothing go, a sentence; empty where there are rules"),
                     }
                 ),
                 "Instance by instance",
@@ -673,6 +674,21 @@ _REMOVE: Final = (
             ),
         },
         {"execution": text("INSTANCE/EXECUTION"), "keep": KEEP, "reasons": REASONS},
+    ),
+    one(
+        "duroctl.plan_written/1",
+        "Where a plan was written, and what it would remove",
+        ("prune --plan-out", "instances purge --plan-out", "orphans cleanup --plan-out"),
+        {
+            "file": text("The file"),
+            "plan": text("The schema of what is in it", ("duroctl.prune_plan/1", "duroctl.removal_plan/1")),
+            "instances_removed": count(
+                "Instances that would go; of a prune, settled children and what depends on them"
+            ),
+            "executions_removed": count("Executions that would go; of a prune, without those of children"),
+            "events_removed": count("All events that would go"),
+            "bytes_removed": size("What these weigh"),
+        },
     ),
     one(
         "duroctl.prune_check/1",
@@ -800,7 +816,9 @@ _REMOVE: Final = (
         HOLD,
     ),
     one("duroctl.hold/1", "The hold that was made", ("holds add",), HOLD),
-    listing("duroctl.prune_runs/1", "Runs by hand, and undos, the newest first", ("ledger list",), "runs", RUN),
+    listing(
+        "duroctl.prune_runs/1", "Runs by hand, and undos, the newest first", ("ledger list",), "runs", RUN, paged=True
+    ),
     one("duroctl.prune_run/1", "One run", ("ledger show RUN",), RUN),
     listing(
         "duroctl.ledger/1",
@@ -1012,8 +1030,11 @@ _KEEP: Final = (
         "Rows that were written, table by table",
         ("export",),
         {
-            name: count(f"Rows of the table {name}")
-            for name in ("instances", "executions", "events", "lineage", "ledger", "runs")
+            "file": text("The file"),
+            **{
+                name: count(f"Rows of the table {name}")
+                for name in ("instances", "executions", "events", "lineage", "ledger", "runs")
+            },
         },
     ),
 )

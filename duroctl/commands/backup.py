@@ -19,7 +19,7 @@ def backup(session: Session, file: _FileArgument) -> None:
     Never copy the file of a store by other means while anything has it open. To go back to a backup, stop everything
     that uses the store and put the backup in its place.
     """
-    from duroctl.pruning import progress_bar, tidy_when_terminated
+    from duroctl.pruning import note_unfinished, progress_bar, tidy_when_terminated
     from duroctl.render.space import BACKUP, BackupWritten, backup_line
 
     with (
@@ -30,3 +30,4 @@ def backup(session: Session, file: _FileArgument) -> None:
         client.backup(file, progress=lambda done, total: advance(100 * done // max(total, 1)))
     written = BackupWritten.of(file)
     session.output.result(BACKUP, written, [backup_line(written)])
+    note_unfinished(session, file)

@@ -24,6 +24,7 @@ def compact(session: Session, full: _FullOption = False) -> None:
     from duroctl.pruning import interruptible, progress_bar
     from duroctl.render.space import COMPACTED, compact_lines
 
+    session.output.only("table", "json", "jsonl", "csv", what="compact")
     with session.client() as client:
         free = client.store.sizes().free_bytes
         with interruptible() as interrupted, progress_bar(session, free, "compacting") as advance:

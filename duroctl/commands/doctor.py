@@ -1,5 +1,7 @@
 """``duroctl doctor``: look for what must not be, and mend what can be mended."""
 
+import contextlib
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
@@ -44,19 +46,21 @@ def doctor(
     """
     from duroctl.archives import enabled_directory
     from duroctl.render.checks import CHECKS, REPAIRS, check_lines, is_ill, repair_lines
+    from duroctl.render.units import counted
 
     if json:
         session.print_json()
     with session.client(read_only=not repair) as client:
         configuration = _configuration(session)
+        files = [*configuration, _unfinished(session)]
         if client.configured_archive is None and not any(each.count for each in configuration):
             client.configured_archive = enabled_directory(session)
-        results = [*configuration, *client.checkup(deep=deep)]
+        results = [*files, *client.checkup(deep=deep)]
         if repair:
             ill = [each.name for each in results if each.repairable and each.count]
             if ill and not yes:
                 found = check_lines([each for each in results if each.name in ill])
-                session.confirm("Delete these rows?", found, f"this deletes what {len(ill)} checks found")
+                session.confirm("Delete these rows?", found, f"this deletes what {counted(len(ill), 'check')} found")
             repairs = client.repair(ill) if ill else []
             if session.output.format == "table":
                 session.output.lines(repair_lines(repairs))
@@ -64,7 +68,7 @@ def doctor(
                 session.output.listing(REPAIRS, repairs, lambda: 0)
             if not ill:
                 session.note("nothing to repair")
-            results = [*configuration, *client.checkup(deep=deep)]
+            results = [*files, *client.checkup(deep=deep)]
             if left := [each.name for each in results if is_ill(each)]:
                 session.note(f"still wrong: {', '.join(left)}; `duroctl doctor` says more")
         elif session.output.terminal:
@@ -100,3 +104,24 @@ def _configuration(session: Session) -> "list[CheckResult]":
             findings=tuple(found),
         )
     ]
+
+
+def _unfinished(session: Session) -> "CheckResult":
+    """What commands that were killed left here, and beside the store and its configuration."""
+    from duro.disk import unfinished
+    from duro.errors import SettingsError
+    from duro.model.checkup import FINDINGS_SHOWN, CheckResult, Finding, Severity
+    from duro.stores.opening import sqlite_path
+
+    directories = [Path(), Path(sqlite_path(session.store_choice.url)).parent]
+    with contextlib.suppress(SettingsError):  # another check says so
+        directories += [] if session.config_file is None else [session.config_file.parent]
+    left = {path.absolute(): path for directory in directories for path in unfinished(directory)}
+    return CheckResult(
+        name="unfinished-files",
+        severity=Severity.NOTE,
+        looks_for="files that a backup, an export or another command had not finished when it was killed",
+        remedy="remove them",
+        count=len(left),
+        findings=tuple(Finding(str(path), "its writer is gone") for path in left.values())[:FINDINGS_SHOWN],
+    )

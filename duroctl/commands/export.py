@@ -25,8 +25,8 @@ def export(session: Session, to: _ToOption, name: NameOption = None, no_events: 
     docs/operating.md describes them. Histories hold inputs and results: the file is readable by its owner only.
     """
     from duro.maintenance.exporting import ExportResult
-    from duroctl.pruning import progress_bar, tidy_when_terminated
-    from duroctl.render.space import EXPORTED, export_lines
+    from duroctl.pruning import note_unfinished, progress_bar, tidy_when_terminated
+    from duroctl.render.space import EXPORTED, ExportWritten, export_lines
 
     with tidy_when_terminated(), session.client(read_only=True) as client:
         info = client.info()
@@ -36,4 +36,5 @@ def export(session: Session, to: _ToOption, name: NameOption = None, no_events: 
                 advance(done.instances)
 
             result = client.export(to, name=name, events=not no_events, progress=progress)
-    session.output.result(EXPORTED, result, export_lines(result, to))
+    session.output.result(EXPORTED, ExportWritten(to, result), export_lines(result, to))
+    note_unfinished(session, to)

@@ -126,10 +126,11 @@ def export(
 
     from duro.disk import new_file
     from duro.errors import UsageError
-    from duroctl.parsing import expand_ids
+    from duroctl.parsing import check_new_file, expand_ids
     from duroctl.render.history import EXPORTED, as_line, exported_line
     from duroctl.walking import one_id
 
+    check_new_file(to, "--to")
     text = one_id(expand_ids([reference], session.stdin_lines))
     if archive is not None or store_id is not None:
         history = _read_archived(session, archive, store_id, text, execution, listed=reference == "-")
@@ -137,7 +138,7 @@ def export(
         with session.client(read_only=True) as client:
             history = _read(session, client, text, execution)
     try:
-        with new_file(Path(to)) as part, part.open("w", encoding="utf-8", newline="\n") as opened:
+        with new_file(Path(to), tidy=True) as part, part.open("w", encoding="utf-8", newline="\n") as opened:
             opened.writelines(as_line(event) + "\n" for event in history.events)
     except FileExistsError as error:
         raise UsageError(f"--to {to!r} is there already", hint="choose another name, or remove it") from error

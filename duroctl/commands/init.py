@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -27,22 +28,28 @@ def init(session: Session, file: _FileArgument = None) -> None:
     What exists already is left as it is, so running it again does no harm. The configuration file goes into the
     current directory, unless it is in config/ already, or where --config says.
     """
-    from duroctl.render.tables import View
+    from duroctl.render.tables import Column, View
 
     config = _config_file(session.options.config)
     known = _configured_url(config)
     url = _wanted_url(file, session.options.store, known)
-    config_created = not config.exists()
+    config_created = not os.path.lexists(config)
     with _new_config(config, url) if config_created else nullcontext():
         created = _make_store(url)
     if not config_created and known != url:
         named = "another store" if known else "no store"
         session.note(f"{config} is left as it is and names {named}: use --store {url}")
     document = {"store": url, "store_created": created, "config": str(config), "config_created": config_created}
-    view = View("duroctl.init/1", "init", (), lambda record: dict(record), lambda record: str(record["store"]))
+    columns = tuple(Column(name, None, "text", partial(_cell, name)) for name in document)
+    view = View("duroctl.init/1", "init", columns, lambda record: dict(record), lambda record: str(record["store"]))
     session.output.result(view, document, _lines(document))
     if created:
         session.note("next: duroctl worker MODULE:REGISTRY, then duroctl start NAME")
+
+
+def _cell(name: str, document: dict[str, Any]) -> str:
+    value = document[name]
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _lines(document: dict[str, Any]) -> list[str]:
@@ -60,11 +67,13 @@ def _lines(document: dict[str, Any]) -> list[str]:
 def _config_file(given: str | None) -> Path:
     """Where the configuration is to be: as ``--config`` says, or else where commands in this directory find it."""
     from duroctl.discovery import CONFIG_NAME
+    from duroctl.parsing import check_new_file
 
     if given:
+        check_new_file(given, "--config")
         return Path(given)
     usual = Path(CONFIG_NAME), Path("config") / CONFIG_NAME
-    return next((path for path in usual if path.is_file()), usual[0])
+    return next((path for path in usual if os.path.lexists(path)), usual[0])
 
 
 @contextmanager
@@ -94,13 +103,14 @@ def _configured_url(config: Path) -> str | None:
     """The store an existing configuration file names, as seen from the current directory."""
     from duroctl.discovery import anchored, read_config
 
-    url = read_config(config, str(config)) if config.exists() else None
+    url = read_config(config, str(config)) if os.path.lexists(config) else None
     return anchored(url, config.parent, Path.cwd()) if url else None
 
 
 def _wanted_url(file: str | None, store: str | None, known: str | None) -> str:
     from duro.errors import UsageError
     from duro.redacting import redacted
+    from duroctl.parsing import check_new_file
 
     if file is not None and store is not None:
         raise UsageError("a FILE and --store were given", hint="give one of them")
@@ -108,7 +118,7 @@ def _wanted_url(file: str | None, store: str | None, known: str | None) -> str:
         raise UsageError("FILE is empty", hint="name a file, such as duro.db")
     if file is not None and (file.startswith(("sqlite:", "memory:")) or "://" in file):
         raise UsageError(f"FILE {redacted(file)!r} is a URL", hint=f"write --store {redacted(file)}, or a path alone")
-    (file or "").encode()  # a name that is no Unicode could not stand in the configuration
+    check_new_file(file or "", "FILE")
     return f"sqlite:///{file}" if file is not None else store or known or _DEFAULT_URL
 
 
@@ -139,6 +149,6 @@ def _write_config(config: Path, url: str) -> None:
     shown = url if here or path.startswith("/") else f"sqlite:///{Path(path).resolve()}"
     mask = os.umask(0o077)
     os.umask(mask)
-    with new_file(config) as part:
+    with new_file(config, tidy=True) as part:
         part.write_text(default_file(shown), encoding="utf-8")
         part.chmod(0o666 & ~mask)  # as any file that this user makes

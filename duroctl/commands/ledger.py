@@ -1,12 +1,15 @@
 """``duroctl ledger``: what was pruned, when, why and by whom."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from duroctl.completing import instance_ids_or_runs
-from duroctl.options import LimitOption, command, new_group
+from duroctl.options import CursorOption, LimitOption, command, new_group
 from duroctl.session import Session
+
+if TYPE_CHECKING:
+    from duro.model.removal import PruneRun
 
 app = new_group("Show what was pruned, when, why and by whom.")
 
@@ -21,15 +24,23 @@ _InstanceArgument = Annotated[
 ]
 
 
-@command(app, "list", examples=("ledger list", "ledger list --output json"))
-def list_runs(session: Session, limit: LimitOption = "100") -> None:
+@command(app, "list", examples=("ledger list", "ledger list --limit 1000 --output json"))
+def list_runs(session: Session, limit: LimitOption = "100", cursor: CursorOption = None) -> None:
     """List prunes by hand and undos, the newest first. What policies prune is in `ledger show INSTANCE`."""
+    from duroctl.output import Pages
     from duroctl.parsing import parse_count
     from duroctl.render.ledger import RUNS
 
     rows_max = parse_count(limit, "--limit")
     with session.client(read_only=True) as client:
-        session.output.listing(RUNS, client.list_prune_runs(limit=rows_max), client.store.now_ms)
+
+        def fetch(size: int, after: str | None) -> "tuple[tuple[PruneRun, ...], str | None]":
+            found = client.list_prune_runs(limit=size + 1, before=after)
+            return found[:size], found[size - 1].run_id if len(found) > size else None
+
+        pages = Pages(fetch, rows_max, cursor)
+        session.output.listing(RUNS, pages, client.store.now_ms)
+        session.note_more(pages.next)
 
 
 @command(app, "show", examples=("ledger show queue-1", "ledger show run-7f3k2m9a", "ledger show queue-1 --output json"))

@@ -71,6 +71,7 @@ def schema(session: Session) -> None:
     """Print the JSON Schema of runtime_config.toml, for editors."""
     from duro.settings.documents import schema_text
 
+    session.output.only("table", "json", what="a schema")
     session.output.text(schema_text().rstrip("\n"))
 
 
@@ -114,6 +115,7 @@ def explain(
     from duroctl.policy_files import unread_text
     from duroctl.render.policies import EXPLANATION, EXPLANATIONS, LINKS, explained_json, links
 
+    session.output.only("table", "json", "jsonl", "csv", what="an explanation")
     ids: list[str | None] = [None]
     if instance:
         ids = [*expand_ids(instance, session.stdin_lines)]
@@ -278,7 +280,7 @@ def set_policy(
     """
     from duroctl.policy_files import policy_table
 
-    _only_one(name, instance, default=default)
+    _check(session, name, instance, default=default)
     counts = {
         "keep_last": keep_last,
         "keep_last_per_version": keep_last_per_version,
@@ -318,6 +320,7 @@ def _set_of_instance(
     from duroctl.policy_files import print_change, show_change
     from duroctl.render.simulation import instance_json, instance_line
     from duroctl.render.text import visible_field
+    from duroctl.render.units import counted
 
     policy: AutoPrune | Literal["never"] | None = None
     if table is not None and "never" in table:
@@ -339,7 +342,7 @@ def _set_of_instance(
             return
         more = simulated.then.executions - simulated.now.executions
         if more > 0 and not yes:
-            session.confirm("Set it?", [impact], f"this lets {more:,} more executions go")
+            session.confirm("Set it?", [impact], f"this lets {counted(more, 'more execution')} go")
         client.set_instance_policy(instance, policy)
     says = {"never": "is never pruned automatically", None: "has no policy of its own"}
     session.note(visible_field(f"{instance} {says.get(said, f'is pruned by {said}')}"))
@@ -364,17 +367,18 @@ def unset_policy(
 
     What is less specific applies again. If more may be removed then, you are asked first.
     """
-    _only_one(name, instance, default=default)
+    _check(session, name, instance, default=default)
     if instance is not None:
         _set_of_instance(session, instance, None, dry_run=dry_run, yes=yes)
         return
     _set_in_file(session, name, None, dry_run=dry_run, yes=yes)
 
 
-def _only_one(name: str | None, instance: str | None, *, default: bool) -> None:
-    """Raises UsageError: not exactly one of them says whose policy it is."""
+def _check(session: Session, name: str | None, instance: str | None, *, default: bool) -> None:
+    """Raises UsageError: not exactly one of them says whose policy it is, or a change cannot be printed so."""
     from duro.errors import UsageError
 
+    session.output.only("table", "json", "jsonl", what="a change")
     if sum((name is not None, instance is not None, default)) != 1:
         raise UsageError("whose policy?", hint="name an orchestration, or give --instance INSTANCE or --default")
 

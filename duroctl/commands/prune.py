@@ -118,7 +118,7 @@ def prune(
     elsewhere --yes is needed.
     """
     from duro.errors import UsageError
-    from duroctl.pruning import Rules, Terms, grace_of, note_name, parse_rules
+    from duroctl.pruning import Rules, Terms, check_forms, grace_of, note_name, parse_rules
 
     rules = Rules(keep_last, keep_within, completed_before, keep_last_per_version, keep_versions)
     modes = [
@@ -138,6 +138,8 @@ def prune(
         raise UsageError("prune undo takes runs or instances, and nothing else", hint="duroctl prune undo RUN")
     if apply_file is not None and (instance or chooses):
         raise UsageError("--apply takes neither instances nor rules: the plan has both", hint="leave them out")
+    if check:
+        check_forms(session.output)
     terms = Terms(grace_of(now=now, grace=grace), reason, archive)
     with session.client(read_only=dry_run or check or plan_out is not None) as client:
         if apply_file is not None:
@@ -211,25 +213,20 @@ def _plan(
 
 def _check(session: Session, plan: "PrunePlan") -> None:
     from duroctl.pruning import WORK_FOUND
-    from duroctl.render.plans import totals_lines
+    from duroctl.render.plans import CHECKED, totals_lines
 
-    if session.output.format in ("json", "jsonl"):
-        totals = {"executions_removed": plan.totals.executions_removed, "events_removed": plan.totals.events_removed}
-        session.output.json({"schema": "duroctl.prune_check/1", **totals})
-    else:
-        session.output.line(totals_lines(plan)[0])
+    session.output.result(CHECKED, plan, totals_lines(plan)[:1])
     if plan.totals.executions_removed:
         raise typer.Exit(WORK_FOUND)
 
 
 def _write(session: Session, file: str, plan: "PrunePlan") -> None:
     from duroctl.plan_files import write_plan
-    from duroctl.render.plans import totals_lines
+    from duroctl.pruning import print_written
+    from duroctl.render.plans import totals_lines, written
 
     write_plan(file, plan)
-    for line in totals_lines(plan):
-        session.note(line)
-    session.note(f"the plan is in {file}; `duroctl prune --apply {file}` carries it out")
+    print_written(session, written(file, plan), totals_lines(plan), "duroctl prune")
 
 
 def _show(session: Session, plan: "PrunePlan") -> None:
@@ -256,8 +253,8 @@ def _carry_out(
     from duroctl.archives import check_kept
     from duroctl.errors import PartlyDoneError
     from duroctl.pruning import apply_with_progress
-    from duroctl.render.plans import RESULT, held_lines, kept_lines, plan_lines, result_lines
-    from duroctl.render.units import counted
+    from duroctl.render.plans import RESULT, held_lines, kept_lines, left_lines, plan_lines, result_lines
+    from duroctl.render.units import counted, were
 
     if not plan.totals.executions_removed:
         _nothing(session, plan, named)
@@ -267,14 +264,16 @@ def _carry_out(
         why = f"this prunes {counted(plan.totals.executions_removed, 'execution')}"
         session.confirm(f"Prune them?{undo}", plan_lines(plan), why)
     result, interrupted = apply_with_progress(session, client, plan, terms)
-    said = [*result_lines(result, terms.grace_s), *held_lines(plan), *kept_lines(plan, named)]
+    said = [*result_lines(result, terms.grace_s), *left_lines(plan), *held_lines(plan), *kept_lines(plan, named)]
     session.output.result(RESULT, result, said)
     if interrupted:
         session.note("interrupted; what is above was done, and the rest was not")
         raise typer.Exit(130)
     if result.skipped or result.remaining:
+        skipped = len(result.skipped)
+        they = "it" if skipped == 1 else "they"
         raise PartlyDoneError(
-            f"{len(result.skipped):,} executions were skipped, because they may no longer go",
+            f"{counted(skipped, 'execution')} {were(skipped)} skipped, because {they} may no longer go",
             hint="a new plan says why",
         )
     check_kept(result.archived)
@@ -282,10 +281,11 @@ def _carry_out(
 
 def _nothing(session: Session, plan: "PrunePlan", named: "_Executions") -> None:
     from duro.model.pruning import PruneResult
-    from duroctl.render.plans import RESULT, held_lines, kept_lines
+    from duroctl.render.plans import RESULT, held_lines, kept_lines, left_lines
 
     result: PruneResult = PruneResult(instances_processed=len(plan.instances))
-    session.output.result(RESULT, result, ["nothing to prune", *held_lines(plan), *kept_lines(plan, named)])
+    said = ["nothing to prune", *left_lines(plan), *held_lines(plan), *kept_lines(plan, named)]
+    session.output.result(RESULT, result, said)
     for warning in plan.warnings:
         session.note(warning.text)
 
@@ -307,6 +307,7 @@ def undo(session: Session, run_or_instance: _UndoneArgument) -> None:
     not be looked for.
     """
     from duro.model.removal import UndoResult
+    from duroctl.archives import kept_in
     from duroctl.parsing import expand_ids
     from duroctl.render.plans import UNDONE, undo_lines
     from duroctl.several import check_refused, try_each
@@ -317,9 +318,9 @@ def undo(session: Session, run_or_instance: _UndoneArgument) -> None:
         total = UndoResult()
         for _, undone in done:
             total = total.plus(undone)
-        archived = bool(total.gone and client.store.known_archives())
+        archived = {asked: kept_in(session, client, asked) for asked, undone in done if undone.gone}
     if done:
-        lines = (line for asked, undone in done for line in undo_lines(undone, asked, archived=archived))
+        lines = (line for asked, undone in done for line in undo_lines(undone, asked, archived.get(asked)))
         session.output.result(UNDONE, total, lines)
         session.output.flush()
     check_refused(session, refused, len(ids), "runs or instances")

@@ -8,6 +8,7 @@ import msgspec
 from duro.model.checkup import CheckResult, Repair, Severity
 from duroctl.render.tables import Column, View
 from duroctl.render.text import visible_field
+from duroctl.render.units import counted
 
 CHECKS: Final = View(
     "duroctl.doctor/1",
@@ -60,4 +61,4 @@ def check_lines(results: Sequence[CheckResult], *, findings_max: int = 5) -> Ite
 
 def repair_lines(repairs: Sequence[Repair]) -> Iterator[str]:
     for repair in repairs:
-        yield f"deleted {repair.rows:,} rows: {repair.name}"
+        yield f"deleted {counted(repair.rows, 'row')}: {repair.name}"

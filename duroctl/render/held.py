@@ -28,7 +28,7 @@ def with_holds(view: View, holds: Sequence[Hold], now_ms: int) -> View:
     held = holds_in_force(holds, now_ms)
     if not held:
         return view
-    column = Column("held", "HELD", "text", lambda record: " ".join(held_by(record, held)))
+    column = Column("held", "HELD", "id", lambda record: " ".join(held_by(record, held)))
     return view._replace(
         columns=(*view.columns, column),
         to_json=lambda record: {**view.to_json(record), "held": held_by(record, held)},

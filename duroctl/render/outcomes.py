@@ -1,9 +1,10 @@
-"""What a run kept in its archive, as documents and lines. Pure."""
+"""What a run kept in its archive, and where a plan was written, as documents and lines. Pure."""
 
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from duro.model.archive import ArchiveOutcome
+from duroctl.render.tables import Column, View
 from duroctl.render.text import visible_field
 from duroctl.render.units import counted, size
 
@@ -41,3 +42,30 @@ def outcome_lines(outcome: ArchiveOutcome | None) -> Iterator[str]:
         what = counted(outcome.waiting, "execution or instance", "executions and instances")
         stay = f"{what} {'stays' if outcome.waiting == 1 else 'stay'} in the store until archived"
         yield visible_field(f"{stay}: {outcome.problem}" if outcome.problem else stay)
+
+
+class PlanWritten(NamedTuple):
+    """A file with a plan, the schema of that, and what it would remove."""
+
+    file: str
+    plan: str
+    instances_removed: int
+    executions_removed: int
+    events_removed: int
+    bytes_removed: int
+
+
+WRITTEN: Final = View(
+    "duroctl.plan_written/1",
+    "written",
+    (
+        Column("file", None, "text", lambda each: each.file),
+        Column("plan", None, "text", lambda each: each.plan),
+        Column("instances_removed", None, "number", lambda each: each.instances_removed),
+        Column("executions_removed", None, "number", lambda each: each.executions_removed),
+        Column("events_removed", None, "number", lambda each: each.events_removed),
+        Column("bytes_removed", None, "bytes", lambda each: each.bytes_removed),
+    ),
+    lambda each: each._asdict(),
+    lambda each: each.file,
+)

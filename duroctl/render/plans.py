@@ -8,11 +8,12 @@ import msgspec
 
 from duro.model.pruning import InstancePlan, PlanItem, PrunePlan, PruneResult
 from duro.model.removal import UndoResult
+from duro.model.retention import PolicyKind, PolicyOrigin
 from duro.model.status import ChildrenPolicy
-from duroctl.render.outcomes import SKIPPED_MAX, outcome_json, outcome_lines
+from duroctl.render.outcomes import SKIPPED_MAX, PlanWritten, outcome_json, outcome_lines
 from duroctl.render.tables import Column, View
 from duroctl.render.text import visible_field
-from duroctl.render.units import counted, size
+from duroctl.render.units import counted, size, were
 
 PLAN_SCHEMA: Final = "duroctl.prune_plan/1"
 
@@ -20,6 +21,8 @@ INSTANCES_SHOWN: Final = 20
 """Instances a person is shown of a plan; the totals are of all."""
 
 _HELD: Final = "held:"
+
+_REASONS_SHOWN: Final = 5
 
 
 class PlannedExecution(NamedTuple):
@@ -74,10 +77,24 @@ def plan_lines(plan: PrunePlan, *, instances_max: int = INSTANCES_SHOWN) -> Iter
     for instance in shown:
         yield from _instance_lines(instance)
     if len(with_removals) > len(shown):
-        yield f"... and {len(with_removals) - len(shown)} more instances (-o csv lists everything)"
+        more = counted(len(with_removals) - len(shown), "more instance")
+        yield f"... and {more} (-o csv lists everything)"
     yield from totals_lines(plan)
+    yield from left_lines(plan)
     for warning in plan.warnings:
         yield f"note: {visible_field(warning.text)}"
+
+
+def written(file: str, plan: PrunePlan) -> PlanWritten:
+    totals = plan.totals
+    return PlanWritten(
+        file,
+        PLAN_SCHEMA,
+        totals.children_removed,
+        totals.executions_removed,
+        totals.events_removed + totals.child_events_removed,
+        totals.bytes_removed + totals.child_bytes_removed,
+    )
 
 
 def _instance_lines(instance: InstancePlan) -> Iterator[str]:
@@ -143,12 +160,30 @@ def result_lines(result: PruneResult, grace_s: float) -> Iterator[str]:
     if result.children_removed:
         yield f"with them, settled children and below: {counted(result.children_removed, 'instance')}"
     if result.run_id and grace_s:
-        yield f"`duroctl prune undo {result.run_id}` brings them back, for the next {grace_text(grace_s)}"
+        them = "it" if result.executions_deleted == 1 else "them"
+        yield f"`duroctl prune undo {result.run_id}` brings {them} back, for the next {grace_text(grace_s)}"
     yield from outcome_lines(result.archived)
     for skipped in result.skipped[:INSTANCES_SHOWN]:
         yield visible_field(f"skipped {skipped.instance_id}/{skipped.execution_id}: {skipped.why}")
     if len(result.skipped) > INSTANCES_SHOWN:
-        yield f"... and {len(result.skipped) - INSTANCES_SHOWN:,} more were skipped"
+        more = len(result.skipped) - INSTANCES_SHOWN
+        yield f"... and {more:,} more {were(more)} skipped"
+
+
+def left_lines(plan: PrunePlan) -> Iterator[str]:
+    """Instances of which nothing goes because of their policies, by what these say."""
+    left: dict[str, list[str]] = {}
+    for instance in plan.instances:
+        if instance.rules is None:
+            is_own = instance.origin == PolicyOrigin(PolicyKind.INSTANCE, instance.instance_id)
+            why = "its own policy says never" if is_own else instance.why or str(instance.origin)
+            left.setdefault(why, []).append(instance.instance_id)
+    for why, ids in [*left.items()][:_REASONS_SHOWN]:
+        some = ", ".join(ids[:3]) + (", ..." if len(ids) > 3 else "")
+        yield visible_field(f"left out: {counted(len(ids), 'instance')} ({some}): {why}")
+    if len(left) > _REASONS_SHOWN:
+        others = sum(len(ids) for ids in [*left.values()][_REASONS_SHOWN:])
+        yield f"left out: {counted(others, 'instance')} more, for other reasons (`duroctl policy explain` of one says)"
 
 
 def held_lines(plan: PrunePlan) -> Iterator[str]:
@@ -161,8 +196,8 @@ def held_lines(plan: PrunePlan) -> Iterator[str]:
     holds = dict.fromkeys(reason.removeprefix(_HELD) for reasons in held for reason in reasons)
     if held:
         names = visible_field(", ".join([*holds][:3])) + (", ..." if len(holds) > 3 else "")
-        stay = "stays" if len(held) == 1 else "stay"
-        yield f"{_executions(len(held))} {stay} for nothing but {names}; `duroctl holds remove` lets them go"
+        stay, them = ("stays", "it") if len(held) == 1 else ("stay", "them")
+        yield f"{_executions(len(held))} {stay} for nothing but {names}; `duroctl holds remove` lets {them} go"
 
 
 def kept_lines(plan: PrunePlan, named: Mapping[str, Collection[int]]) -> Iterator[str]:
@@ -179,8 +214,9 @@ def kept_lines(plan: PrunePlan, named: Mapping[str, Collection[int]]) -> Iterato
         yield f"  ... and {len(kept) - INSTANCES_SHOWN:,} more kept (--dry-run -o csv lists everything)"
 
 
-def undo_lines(undone: UndoResult, asked: str, *, archived: bool = False) -> Iterator[str]:
-    """``asked``: the run or the instance that was to be brought back. ``archived``: the store has used an archive."""
+def undo_lines(undone: UndoResult, asked: str, archived: str | None = None) -> Iterator[str]:
+    """``asked``: the run or the instance that was to be brought back. ``archived``: the option that names the archive
+    that has, or may have, what is gone; "": it needs none. None: no archive has it."""
     if undone.instances:
         whole = f" and {counted(undone.instances_restored, 'whole instance')}" if undone.instances_restored else ""
         where = ", ".join(undone.instances[:5])
@@ -197,8 +233,12 @@ def undo_lines(undone: UndoResult, asked: str, *, archived: bool = False) -> Ite
     for taken in undone.taken[:INSTANCES_SHOWN]:
         yield visible_field(f"{taken} stays removed: its id, or one below it, is used again")
     if undone.gone:
-        again = "come back from an archive alone: `duroctl archive list`, `duroctl archive restore`"
-        yield f"{_executions(undone.gone)} had been reclaimed and {again if archived else 'cannot come back'}"
+        which = f"{_executions(undone.gone)} had been reclaimed"
+        if archived is None:
+            yield f"{which} and cannot come back: no archive has {'it' if undone.gone == 1 else 'them'}"
+        else:
+            lists, restores = (f"`duroctl archive {how}{archived}`" for how in ("list", "restore ID"))
+            yield visible_field(f"{which}; {lists} says which of them were archived, and {restores} brings one back")
 
 
 def grace_text(seconds: float) -> str:
@@ -211,6 +251,19 @@ def _executions(number: int) -> str:
     return counted(number, "execution")
 
 
+CHECKED: Final = View(
+    "duroctl.prune_check/1",
+    "check",
+    (
+        Column("executions_removed", None, "number", lambda plan: plan.totals.executions_removed),
+        Column("events_removed", None, "number", lambda plan: plan.totals.events_removed),
+    ),
+    lambda plan: {
+        "executions_removed": plan.totals.executions_removed,
+        "events_removed": plan.totals.events_removed,
+    },
+    lambda _: "",
+)
 RESULT: Final = View(
     "duroctl.prune_result/1",
     "result",
@@ -231,7 +284,7 @@ RESULT: Final = View(
         "instances_processed": result.instances_processed,
         "remaining": result.remaining,
         "skipped": msgspec.to_builtins(result.skipped[:SKIPPED_MAX]),
-        "skipped_count": len(result.skipped),
+        "skipped_count": len(result.skipped) + result.skipped_more,
         "run_id": result.run_id,
         "children_removed": result.children_removed,
         "archived": outcome_json(result.archived),
@@ -250,7 +303,7 @@ UNDONE: Final = View(
         Column("hold_ids", None, "text", lambda r: " ".join(r.hold_ids)),
     ),
     msgspec.to_builtins,
-    lambda undone: "\n".join(undone.instances),
+    lambda undone: undone.instances,
 )
 
 

@@ -10,7 +10,7 @@ PROBLEMS: Final = View(
     "duroctl.policy_check/1",
     "problems",
     (
-        Column("file", "FILE", "text", lambda r: r.file),
+        Column("file", "FILE", "id", lambda r: r.file),
         Column("line", "LINE", "number", lambda r: r.line),
         Column("column", "COLUMN", "number", lambda r: r.column),
         Column("message", "PROBLEM", "text", lambda r: r.message),

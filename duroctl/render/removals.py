@@ -6,12 +6,12 @@ from typing import Any, Final
 import msgspec
 
 from duro.model.families import Orphan, RemovalItem, RemovalPlan, RemovalResult
-from duroctl.render.outcomes import SKIPPED_MAX, outcome_json, outcome_lines
+from duroctl.render.outcomes import SKIPPED_MAX, PlanWritten, outcome_json, outcome_lines
 from duroctl.render.plans import grace_text
 from duroctl.render.records import child_json
 from duroctl.render.tables import Column, View
 from duroctl.render.text import visible_field
-from duroctl.render.units import counted, size
+from duroctl.render.units import counted, size, were
 
 PLAN_SCHEMA: Final = "duroctl.removal_plan/1"
 
@@ -96,6 +96,18 @@ def kept_lines(plan: RemovalPlan, *, families_max: int = FAMILIES_SHOWN) -> Iter
     yield from _item_lines([item for item in plan.items if item.verdict.keep], families_max)
 
 
+def written(file: str, plan: RemovalPlan) -> PlanWritten:
+    totals = plan.totals
+    return PlanWritten(
+        file,
+        PLAN_SCHEMA,
+        totals.instances_removed,
+        totals.executions_removed,
+        totals.events_removed,
+        totals.bytes_removed,
+    )
+
+
 def _item_lines(items: list[RemovalItem], families_max: int) -> Iterator[str]:
     shown = items[:families_max]
     width = max((len(visible_field(item.instance_id)) for item in shown), default=0)
@@ -138,9 +150,20 @@ def result_lines(result: RemovalResult, grace_s: float) -> Iterator[str]:
     for skipped in result.skipped[:FAMILIES_SHOWN]:
         yield visible_field(f"skipped {skipped.instance_id}: {skipped.why}")
     if len(result.skipped) > FAMILIES_SHOWN:
-        yield f"... and {len(result.skipped) - FAMILIES_SHOWN:,} more were skipped"
+        more = len(result.skipped) - FAMILIES_SHOWN
+        yield f"... and {more:,} more {were(more)} skipped"
 
 
+CHECKED: Final = View(
+    "duroctl.removal_check/1",
+    "check",
+    (
+        Column("instances_removed", None, "number", lambda plan: plan.totals.instances_removed),
+        Column("running_orphans", None, "number", lambda plan: len(plan.running_orphans)),
+    ),
+    lambda plan: {"instances_removed": plan.totals.instances_removed, "running_orphans": len(plan.running_orphans)},
+    lambda _: "",
+)
 RESULT: Final = View(
     "duroctl.removal_result/1",
     "result",

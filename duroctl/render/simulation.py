@@ -34,8 +34,8 @@ def more_text(simulation: PolicySimulation) -> str:
     """The question's reason, for a change that removes more."""
     executions = simulation.then.executions - simulation.now.executions
     instances = simulation.purgeable_then - simulation.purgeable_now
-    more = [f"{executions:,} more executions"] if executions > 0 else []
-    more += [f"{instances:,} more whole instances"] if instances > 0 else []
+    more = [counted(executions, "more execution")] if executions > 0 else []
+    more += [counted(instances, "more whole instance")] if instances > 0 else []
     return f"this lets {' and '.join(more) or 'more'} go"
 
 
@@ -85,7 +85,7 @@ SIMULATED: Final = View(
         Column("removable_then", "WOULD GO", "number", lambda each: each.then.executions),
         Column("removable_then_events", "EVENTS", "number", lambda each: each.then.events),
         Column("removable_then_bytes", "SIZE", "bytes", lambda each: each.then.history_bytes),
-        Column("origins", "SAID BY", "text", lambda each: " ".join(each.origins)),
+        Column("origins", "SAID BY", "id", lambda each: " ".join(each.origins)),
     ),
     _name_json,
     lambda each: each.name,

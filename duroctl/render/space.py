@@ -101,7 +101,7 @@ COMPACTED: Final = View(
         Column("wal_bytes_after", None, "bytes", lambda r: r.after.wal_bytes),
     ),
     msgspec.to_builtins,
-    lambda result: str(result.after.file_bytes),
+    lambda _: "",
 )
 
 
@@ -138,10 +138,20 @@ def export_lines(result: ExportResult, file: str) -> Iterator[str]:
     yield visible_field(f"{file}: {rows}")
 
 
+class ExportWritten(NamedTuple):
+    """``rows``: of each table."""
+
+    file: str
+    rows: ExportResult
+
+
 EXPORTED: Final = View(
     "duroctl.export/1",
     "export",
-    tuple(Column(table, None, "number", attrgetter(table)) for table in ExportResult.__struct_fields__),
-    msgspec.to_builtins,
-    lambda result: str(result.instances),
+    (
+        Column("file", None, "text", lambda each: each.file),
+        *(Column(table, None, "number", attrgetter(f"rows.{table}")) for table in ExportResult.__struct_fields__),
+    ),
+    lambda each: {"file": each.file, **msgspec.to_builtins(each.rows)},
+    lambda each: each.file,
 )

@@ -27,7 +27,8 @@ class View(NamedTuple):
     field: str
     columns: tuple[Column, ...]
     to_json: Callable[[Any], dict[str, Any]]
-    to_id: Callable[[Any], str]
+    to_id: Callable[[Any], str | Sequence[str]]
+    """Several, or "", where one record is no one thing."""
 
 
 def exact_cell(kind: Kind, value: object) -> str:

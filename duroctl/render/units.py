@@ -48,6 +48,11 @@ def _span(milliseconds: int) -> str:
     return f"{milliseconds // 86_400_000} d"
 
 
+def were(number: int) -> str:
+    """``was`` of one, ``were`` of several."""
+    return "was" if number == 1 else "were"
+
+
 def counted(number: int, noun: str, plural: str = "") -> str:
     """``1 event``, ``2 events``; ``plural`` where it is more than an s."""
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"

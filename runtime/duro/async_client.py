@@ -8,6 +8,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from duro.client import Client, OrchestrationResult
 from duro.errors import UsageError
+from duro.model.records import InstanceEnd
 from duro.waiting import POLL_INTERVAL_S, Waiting
 
 P = ParamSpec("P")
@@ -125,18 +126,21 @@ class AsyncClient:
         waiting, results = Waiting(instance_ids), dict[str, OrchestrationResult]()
         awake = asyncio.Event()
 
-        def told(ended: Sequence[str]) -> None:
-            waiting.tell(ended)
+        def told(ends: Sequence[InstanceEnd]) -> None:
+            waiting.tell(ends)
             loop.call_soon_threadsafe(awake.set)
 
         with self.sync._notifier.watch(instance_ids, told):
             while True:
                 awake.clear()
                 began_s = loop.time()
+                found: list[InstanceEnd] = []
                 if asked := waiting.to_ask(self.sync.store.change_counter(), began_s):
-                    found = await loop.run_in_executor(self._threads, self.sync._results, asked)
-                    results.update(found)
-                    waiting.answered(len(asked), list(found), loop.time() - began_s, loop.time())
+                    ends = await loop.run_in_executor(self._threads, self.sync._ends, asked)
+                    waiting.answered(ends, loop.time() - began_s, loop.time())
+                    found += ends.values()
+                if found := found + waiting.take_told():
+                    results.update(await loop.run_in_executor(self._threads, self.sync._results_of, found))
                 if not waiting.pending:
                     return [results[each] for each in instance_ids]
                 left_s = POLL_INTERVAL_S if deadline_s is None else min(POLL_INTERVAL_S, deadline_s - loop.time())

@@ -2,7 +2,8 @@
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from threading import Event
 from types import TracebackType
 from typing import Any, Literal
@@ -16,6 +17,7 @@ from duro.errors import (
     InstanceExistsError,
     OrchestrationFailedError,
     StateError,
+    StoreError,
     UnknownOrchestrationError,
     UsageError,
     WaitTimeoutError,
@@ -243,7 +245,9 @@ class Client(Space):
         """
         check_text(reason, "the reason")
         self.store.terminate_instance(check_instance_id(instance_id), reason, self._request_id(request_id))
-        self._notifier.finished([instance_id])
+        if self._notifier.has_watchers:
+            with suppress(StoreError):  # it is ended; who waits for it will ask
+                self._notifier.ended(list(self.store.read_ends([instance_id]).values()))
         self._after_write()
 
     def resume(self, instance_id: str) -> bool:
@@ -282,8 +286,8 @@ class Client(Space):
         waiting, results = Waiting(instance_ids), dict[str, OrchestrationResult]()
         awake = Event()
 
-        def told(ended: Sequence[str]) -> None:
-            waiting.tell(ended)
+        def told(ends: Sequence[InstanceEnd]) -> None:
+            waiting.tell(ends)
             awake.set()
 
         with self._notifier.watch(instance_ids, told):
@@ -291,10 +295,11 @@ class Client(Space):
                 awake.clear()
                 began_s = time.monotonic()
                 if asked := waiting.to_ask(self.store.change_counter(), began_s):
-                    found = self._results(asked)
-                    results.update(found)
+                    ends = self._ends(asked)
                     now_s = time.monotonic()
-                    waiting.answered(len(asked), list(found), now_s - began_s, now_s)
+                    waiting.answered(ends, now_s - began_s, now_s)
+                    results.update(self._results_of(ends.values()))
+                results.update(self._results_of(waiting.take_told()))
                 if not waiting.pending:
                     return [results[each] for each in instance_ids]
                 left_s = POLL_INTERVAL_S if deadline_s is None else min(POLL_INTERVAL_S, deadline_s - time.monotonic())
@@ -308,16 +313,21 @@ class Client(Space):
         Raises:
             InstanceNotFoundError: there is no such instance.
         """
-        return self._results([check_instance_id(instance_id)]).get(instance_id)
+        ends = self._ends([check_instance_id(instance_id)])
+        return self._results_of(ends.values()).get(instance_id)
 
-    def _results(self, instance_ids: Sequence[str]) -> dict[str, OrchestrationResult]:
-        """The results of those that have ended. Raises InstanceNotFoundError."""
+    def _ends(self, instance_ids: Sequence[str]) -> dict[str, InstanceEnd]:
+        """Of all of them, those that have not ended included. Raises InstanceNotFoundError."""
         ends = self.store.read_ends(instance_ids)
         if len(ends) < len(instance_ids):
             missing = next((each for each in instance_ids if each not in ends), None)
             if missing is not None:
                 raise no_instance(self.store, missing)
-        return {each: self._result(end) for each, end in ends.items() if end.status in FINAL_INSTANCE_STATUSES}
+        return ends
+
+    def _results_of(self, ends: Iterable[InstanceEnd]) -> dict[str, OrchestrationResult]:
+        """The results of those that have ended."""
+        return {end.instance_id: self._result(end) for end in ends if end.status in FINAL_INSTANCE_STATUSES}
 
     def _result(self, end: InstanceEnd) -> OrchestrationResult:
         output, failure = self._outcome(end)

@@ -23,8 +23,13 @@ _opaque: dict[Any, Any] = {}
 NULL = msgspec.Raw(b"null")
 
 
+def event_json(event: Event) -> bytes:
+    """``encode_event`` before it is text: its length is that of the event in a history."""
+    return _encoder.encode(event)
+
+
 def encode_event(event: Event) -> str:
-    return _encoder.encode(event).decode()
+    return event_json(event).decode()
 
 
 def decode_event(data: str) -> AnyEvent:
@@ -57,12 +62,13 @@ def encode_payload(value: object, what: str) -> Json:
     """
     try:
         data = _encoder.encode(value)
-        _raw_decoder.decode(data)  # a msgspec.Raw inside is written as it is, and may be anything
+        payload = _raw_decoder.decode(data)  # a msgspec.Raw inside is written as it is, and may be anything
     except (TypeError, ValueError, UnicodeError, RecursionError, OverflowError) as error:
         raise InvalidInputError(
             f"{what} is not JSON: {error}", hint="use plain values, dataclasses or msgspec types"
         ) from error
-    return _checked(data, what)
+    _check_size(data, what)
+    return payload
 
 
 def payload_from_text(text: str | bytes, what: str) -> Json:
@@ -78,7 +84,8 @@ def payload_from_text(text: str | bytes, what: str) -> Json:
         msgspec.json.decode(compact)
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise InvalidInputError(f"{what} is not JSON: {error}", hint='text needs quotes: "text"') from error
-    return _checked(compact, what)
+    _check_size(compact, what)
+    return msgspec.Raw(compact)
 
 
 def decode_payload(data: Json | str | bytes, annotation: Any, what: str) -> Any:
@@ -89,11 +96,22 @@ def decode_payload(data: Json | str | bytes, annotation: Any, what: str) -> Any:
             made.
     """
     try:
-        return _decoder(annotation).decode(data)
+        return decode_value(data, annotation)
     except MemoryError:
         raise
     except Exception as error:  # the user's own classes are made here, and may raise anything
-        raise InvalidInputError(f"{what} does not fit {type_name(annotation)}: {_said(error)}") from error
+        raise misfit(error, annotation, what) from error
+
+
+def decode_value(data: Json | str | bytes, annotation: Any) -> Any:
+    """``decode_payload`` for who names what it is only when it does not fit: raises whatever the decoder, or a class in
+    the annotation, raises."""
+    return _decoder(annotation).decode(data)
+
+
+def misfit(error: Exception, annotation: Any, what: str) -> InvalidInputError:
+    """``what`` could not be decoded, because of ``error``."""
+    return InvalidInputError(f"{what} does not fit {type_name(annotation)}: {_said(error)}")
 
 
 def check_annotation(annotation: Any, what: str) -> None:
@@ -191,13 +209,12 @@ def _decoder(annotation: Any) -> msgspec.json.Decoder[Any]:
         return msgspec.json.Decoder(annotation)
 
 
-def _checked(data: bytes, what: str) -> Json:
+def _check_size(data: bytes, what: str) -> None:
     if len(data) > PAYLOAD_BYTES_MAX:
         raise PayloadTooLargeError(
             f"{what} is {len(data)} bytes of JSON, and at most {PAYLOAD_BYTES_MAX} are allowed",
             hint="keep large data elsewhere and pass a reference to it",
         )
-    return msgspec.Raw(data)
 
 
 _SAID_CHARACTERS_MAX: Final = 500

@@ -7,6 +7,7 @@ directory synced, so that it is there whole or not at all, and nothing is ever o
 import contextlib
 import errno
 import os
+import re
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -64,9 +65,10 @@ DISK: Final = Disk()
 
 
 @contextlib.contextmanager
-def new_file(target: Path, disk: Disk = DISK, *, also: tuple[str, ...] = ()) -> Iterator[Path]:
+def new_file(target: Path, disk: Disk = DISK, *, also: tuple[str, ...] = (), tidy: bool = False) -> Iterator[Path]:
     """Where to write what is to become ``target``: an empty file beside it. When the block ends well, ``target`` is
     there and durable; otherwise nothing is. ``also``: endings of files that may come to stand beside the part.
+    ``tidy``: what those left who were killed while they wrote the same file is removed first.
 
     Raises:
         FileExistsError: ``target`` is there already, or what stands beside it is no file.
@@ -76,6 +78,10 @@ def new_file(target: Path, disk: Disk = DISK, *, also: tuple[str, ...] = ()) -> 
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))
     part = target.with_name(f".{target.name}.{os.getpid()}.part")
     disk.unlink(part)
+    for left in unfinished(target.parent) if tidy else ():
+        if left.name.startswith(f".{target.name}."):
+            for ending in ("", *also):
+                disk.unlink(Path(f"{left}{ending}"))
     try:
         disk.create(part)
         yield part
@@ -85,6 +91,28 @@ def new_file(target: Path, disk: Disk = DISK, *, also: tuple[str, ...] = ()) -> 
         for ending in ("", *also):
             disk.unlink(Path(f"{part}{ending}"))
     disk.sync_directory(target.parent)
+
+
+def unfinished(directory: Path) -> list[Path]:
+    """What processes that are gone (of this machine) have left half written in a directory, sorted. None where that
+    cannot be looked through."""
+    with contextlib.suppress(OSError):
+        found = [(path, _PART.fullmatch(path.name)) for path in directory.iterdir()]
+        return sorted(path for path, part in found if part is not None and not _runs(int(part[1])))
+    return []
+
+
+_PART: Final = re.compile(r"\..+\.([1-9][0-9]{0,8})\.part(?:-journal|-wal|-shm)?", re.ASCII | re.DOTALL)
+
+
+def _runs(process_id: int) -> bool:
+    try:
+        os.kill(process_id, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # somebody else's
+        return True
+    return True
 
 
 def _sync(path: Path, flags: int) -> None:

@@ -66,6 +66,15 @@ def check_text(text: str, what: str) -> str:
     return text
 
 
+def path_problem(path: str) -> str | None:
+    """What keeps a path from being told to SQLite, and written into documents and ledgers."""
+    try:
+        path.encode("utf-8")
+    except UnicodeEncodeError:
+        return "is not valid UTF-8"
+    return None
+
+
 def check_count(count: int, what: str) -> int:
     """``count`` itself; ``what`` names it in the error ("limit").
 

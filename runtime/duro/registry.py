@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, get_args, get_origin, get
 
 import msgspec
 
-from duro.codec import check_annotation, decode_payload
+from duro.codec import NULL, check_annotation, decode_payload
 from duro.errors import (
     InvalidInputError,
     InvalidRulesError,
@@ -28,6 +28,10 @@ F = TypeVar("F", bound=Callable[..., Any])
 DEFAULT_VERSION: Final = "1.0.0"
 
 
+_READ_AS_WRITTEN: Final = (int, str, bool)
+"""Types whose every value that can be encoded is read again as it was. (Not float: NaN is written as null.)"""
+
+
 class Signature(msgspec.Struct, frozen=True, kw_only=True):
     """What JSON becomes on the way in and out of a function ``(ctx)`` or ``(ctx, input)``."""
 
@@ -36,13 +40,13 @@ class Signature(msgspec.Struct, frozen=True, kw_only=True):
     input_type: Any
     result_type: Any
 
-    def arguments(self, data: Json, what: str) -> tuple[Any, ...]:
+    def arguments(self, data: Json | str, what: str) -> tuple[Any, ...]:
         """The arguments after ``ctx``: () or (input,). An absent input (JSON null) leaves a default in force.
 
         Raises:
             InvalidInputError: ``data`` does not fit the annotation, or the function takes no input.
         """
-        absent = bytes(data) == b"null"
+        absent = data in (NULL, "null")
         if not self.takes_input:
             if absent:
                 return ()
@@ -53,10 +57,15 @@ class Signature(msgspec.Struct, frozen=True, kw_only=True):
             return ()
         return (decode_payload(data, self.input_type, f"input of {what}"),)
 
-    def check_result(self, data: Json, what: str) -> None:
-        """Raises InvalidInputError: ``data`` does not fit the annotation, so whoever waits for it could not read it."""
-        if self.result_type is not Any:
-            decode_payload(data, self.result_type, what)
+    def check_result(self, value: object, data: Json, what: str) -> None:
+        """``data`` is ``value`` encoded.
+
+        Raises:
+            InvalidInputError: it does not fit the annotation, so whoever waits for it could not read it.
+        """
+        expected = self.result_type
+        if expected is not Any and not (expected in _READ_AS_WRITTEN and type(value) is expected):
+            decode_payload(data, expected, what)
 
 
 class ActivityDefinition(msgspec.Struct, frozen=True, kw_only=True):

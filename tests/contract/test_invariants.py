@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from duro.model.families import PurgeOptions
+from duro.model.limits import TURN_PRUNE_EXECUTIONS_MAX
 from duro.model.pruning import Hold, HoldTarget
 from duro.model.status import ChildrenPolicy
 from duro.stores.base import Store, StoreDump
@@ -23,6 +24,7 @@ from duro.testing.builders import (
     continued_as_new,
     next_lease,
     prune_batch,
+    prune_requested,
     removal_batch,
     start_request,
     timer_created,
@@ -59,6 +61,7 @@ def _make_store() -> Store:
     worker.run(worker.take("done"), activity_completed(2), completed())
     _prune(store, worker)
     store.remember_archive("/var/archive", "its id")
+    _ask(store, worker)
     return store
 
 
@@ -85,6 +88,14 @@ def _prune(store: Store, worker: ScriptedWorker) -> None:
     worker.run(worker.take("family"), wait_started("go"), waits=["go"])
     assert store.reclaim(1_000).children == 1
     _remove(store, worker)
+
+
+def _ask(store: Store, worker: ScriptedWorker) -> None:
+    """A loop (11) that asked for more than a turn does."""
+    store.start_instances([start_request("tidies")])
+    for _ in range(TURN_PRUNE_EXECUTIONS_MAX + 1):
+        worker.run(worker.take("tidies"), continued_as_new())
+    worker.run(worker.take("tidies"), prune_requested(), wait_started("go"), waits=["go"])
 
 
 def _remove(store: Store, worker: ScriptedWorker) -> None:
@@ -209,6 +220,9 @@ DAMAGES = {
     "marks_say_when_and_until": _damage("executions", "reclaim_at_ms", None, removal="pruned"),
     "no_live_execution_is_below_where_they_begin": _damage("instances", "live_from", 9, instance_id="tidy"),
     "kept_and_pruned_is_everything": _damage("ledger", "executions", 7, run_id=None),
+    "what_was_asked_for_is_of_an_instance_that_is_there": lambda dump: dump["asked_prunes"].append(
+        {"incarnation": 99, "options": "{}", "origin": "{}", "through": 1, "at_ms": 1, "due_at_ms": 1}
+    ),
     "the_ledger_is_bounded": lambda dump: dump["ledger"].extend(
         {**dump["ledger"][0], "executions": 0, "sequence": number} for number in range(100, 164)
     ),

@@ -10,6 +10,7 @@ from duro.testing.store_contract import (
     ActivitiesContract,
     ArchivesContract,
     AtomicityContract,
+    BatchContract,
     BlockedContract,
     CancellingContract,
     ChildrenContract,
@@ -22,6 +23,7 @@ from duro.testing.store_contract import (
     HoldsContract,
     InstanceReadsContract,
     LeasingContract,
+    LedgerContract,
     LineageContract,
     MailboxContract,
     PairContract,
@@ -71,6 +73,10 @@ class TestCommits(MemoryStores, CommitsContract):
 
 
 class TestPairs(MemoryStores, PairContract):
+    pass
+
+
+class TestBatches(MemoryStores, BatchContract):
     pass
 
 
@@ -139,6 +145,10 @@ class TestPruneOrder(MemoryStores, PruneOrderContract):
 
 
 class TestRemoval(MemoryStores, RemovalContract):
+    pass
+
+
+class TestLedger(MemoryStores, LedgerContract):
     pass
 
 

@@ -13,6 +13,7 @@ from duro.testing.store_contract import (
     ActivitiesContract,
     ArchivesContract,
     AtomicityContract,
+    BatchContract,
     BlockedContract,
     CancellingContract,
     ChildrenContract,
@@ -25,6 +26,7 @@ from duro.testing.store_contract import (
     HoldsContract,
     InstanceReadsContract,
     LeasingContract,
+    LedgerContract,
     LineageContract,
     MailboxContract,
     PairContract,
@@ -82,6 +84,10 @@ class TestCommits(SqliteStores, CommitsContract):
 
 
 class TestPairs(SqliteStores, PairContract):
+    pass
+
+
+class TestBatches(SqliteStores, BatchContract):
     pass
 
 
@@ -150,6 +156,10 @@ class TestPruneOrder(SqliteStores, PruneOrderContract):
 
 
 class TestRemoval(SqliteStores, RemovalContract):
+    pass
+
+
+class TestLedger(SqliteStores, LedgerContract):
     pass
 
 

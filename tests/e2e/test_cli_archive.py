@@ -1189,6 +1189,13 @@ def test_what_cannot_be_read_of_an_archive_any_more_is_told_of_with_what_says_wh
     assert archived(*verify.split()[1:]).code == 9
 
 
+def test_what_went_without_an_archive_is_not_said_to_be_in_one_that_the_store_knows(archived: Cli) -> None:
+    assert archived("prune", "other", "--keep-last", "3", "--now", "--yes").code == 0
+    (run, *_) = archived("ledger", "list", "-o", "ids").lines
+    for asked in ("other", run):
+        assert archived("prune", "undo", asked).lines[-1].endswith("and cannot come back: no archive has them")
+
+
 def test_what_went_into_an_archive_is_not_called_gone(archived: Cli) -> None:
     """Where the store cannot bring it back any more, what is said names what can."""
     restore = f"`duroctl archive restore queue-1/3 --archive {archived.directory / 'arch'}`"
@@ -1196,9 +1203,15 @@ def test_what_went_into_an_archive_is_not_called_gone(archived: Cli) -> None:
         refused = archived(*command)
         assert (refused.code, refused.out) == (8, "")
         assert f"its history went into an archive, and {restore} brings it back; `duroctl archive verify" in refused.err
-    undone = archived("prune", "undo", "queue-1")
-    assert undone.lines[-1].endswith(
-        "had been reclaimed and come back from an archive alone: `duroctl archive list`, `duroctl archive restore`"
-    )
+    where = f"--archive {archived.directory / 'arch'}"
+    for asked in ("queue-1", *archived("ledger", "list", "-o", "ids").lines):
+        assert (
+            archived("prune", "undo", asked)
+            .lines[-1]
+            .endswith(
+                f" executions had been reclaimed; `duroctl archive list {where}` says which of them were archived, "
+                f"and `duroctl archive restore ID {where}` brings one back"
+            )
+        )
     assert archived(*restore.strip("`").split()[1:]).code == 0
     assert archived("prune", "queue-1/3", "--dry-run").code == 0

@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+import sys
 from typing import NamedTuple
 
 import pytest
@@ -103,7 +104,19 @@ BAD = [
     Bad(("worker", "json:dumps", "--lease", "soon"), 2, "--lease 'soon' is not a duration"),
     Bad(("worker", "json:dumps", "--drain", "soon"), 2, "--drain 'soon' is not a duration"),
     Bad(("worker", "json:dumps", "--directory", "nowhere"), 2, "there is no directory 'nowhere'"),
-    Bad(("init", "a\udcff.db"), 2, "contains a lone surrogate; every text must be valid Unicode"),
+    Bad(("init", "a\udcff.db"), 2, "FILE 'a\\udcff.db' is not valid UTF-8; choose another name"),
+    Bad(("init", "--config", "a\udcff.toml"), 2, "--config 'a\\udcff.toml' is not valid UTF-8"),
+    Bad(("backup", "a\udcff.db"), 2, "the path of 'a\\udcff.db' is not valid UTF-8; choose another name or directory"),
+    Bad(("export", "--to", "a\udcff.db"), 2, "the path of 'a\\udcff.db' is not valid UTF-8"),
+    Bad(("history", "export", "ended", "--to", "a\udcff"), 2, "--to 'a\\udcff' is not valid UTF-8"),
+    Bad(("prune", "--all", "--keep-last", "1", "--plan-out", "a\udcff"), 2, "--plan-out 'a\\udcff' is not valid UTF-8"),
+    Bad(
+        ("instances", "purge", "--all", "--completed-before", "now", "-y", "--archive", "a\udcff"),
+        10,
+        "not valid UTF-8",
+    ),
+    Bad(("archive", "list", "--archive", "a\udcff"), 10, "a\\udcff' is not valid UTF-8; rename the directory"),
+    Bad(("instances", "list", "--store", "sqlite:///a\udcff.db"), 2, "a\\udcff.db' is not valid UTF-8; rename it"),
     Bad(("instances", "terminate", "taken", "-y", "--reason", "a\udcff"), 2, "contains a lone surrogate"),
     Bad(("instances", "list", "--name", "a\udcff"), 2, "contains a lone surrogate"),
     Bad(("history", "show", "a\udcff/1"), 7, "there is no instance 'a\\udcff'"),
@@ -161,6 +174,17 @@ def test_without_a_store_the_remedy_is_said(cli: Cli) -> None:
     ran = cli("instances", "list")
     assert (ran.code, ran.out) == (10, "")
     assert ran.err.startswith("duroctl: error: no store is named here; make one with `duroctl init`")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a file system of Linux takes names that are no UTF-8")
+def test_a_directory_whose_name_is_no_text_is_named_and_no_file_is_left_in_it(cli: Cli) -> None:
+    directory = cli.directory / "a\udcff"
+    directory.mkdir()
+    inside = Cli(directory)
+    ran = inside("init")
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err.endswith("a\\udcff/duro.db' is not valid UTF-8; rename it, or its directory\n")
+    assert [each.name for each in directory.iterdir()] == ["home"]
 
 
 def test_reading_never_makes_a_store(cli: Cli) -> None:

@@ -166,7 +166,7 @@ def test_an_orphan_is_adopted_with_a_reason(families: Cli) -> None:
     in_part = families("orphans", "adopt", "seen", "bad", "bad", "--reason", "the good ones", "-o", "ids")
     assert (in_part.code, in_part.lines) == (3, ["bad"])
     assert "instance 'seen' is no orphan: its parent has recorded its end; it is left as it is\n" in in_part.err
-    assert "1 of 2 instances were refused" in in_part.err
+    assert "1 of 2 instances was refused" in in_part.err
     assert families("orphans", "list", "-o", "ids").lines == ["done"]
     assert "[exec 1 (pruned), adopted]" in families.on_terminal("instances", "tree", "loop", width=120).out
     shown = families.on_terminal("instances", "show", "busy", width=120).out.splitlines()
@@ -208,6 +208,7 @@ def test_a_plan_is_carried_out_as_far_as_it_still_holds(families: Cli) -> None:
     applied = families("instances", "purge", "--apply", str(plan), "-y")
     assert applied.code == 3
     assert "skipped done: it is kept now: held:hold-" in applied.out
+    assert "1 family was skipped, because it may no longer go" in applied.err
     assert there(families) == {"loop", "done", "below", "busy"}
     refused(families, "prune", "--apply", str(plan), "-y", code=2)
     other = families.directory / "other.json"
@@ -302,7 +303,7 @@ def test_the_doctor_looks_and_repairs_when_told_to(families: Cli) -> None:
     refused(families, "doctor", "--repair", code=2)
     assert families.dump() == before
     repaired = families("doctor", "--repair", "--yes")
-    assert (repaired.code, repaired.out) == (0, "deleted 1 rows: requests-without-instance\n")
+    assert (repaired.code, repaired.out) == (0, "deleted 1 row: requests-without-instance\n")
     assert families("doctor").code == 0
     assert "nothing to repair" in families("doctor", "--repair", "--yes").err
     connection = apsw.Connection(str(families.store))
@@ -310,7 +311,7 @@ def test_the_doctor_looks_and_repairs_when_told_to(families: Cli) -> None:
     connection.execute("UPDATE store SET next_incarnation = 1")
     connection.close()
     in_part = families("doctor", "--repair", "--yes")
-    assert (in_part.code, in_part.out) == (9, "deleted 1 rows: requests-without-instance\n")
+    assert (in_part.code, in_part.out) == (9, "deleted 1 row: requests-without-instance\n")
     assert in_part.err == "duroctl: still wrong: counters; `duroctl doctor` says more\n"
     assert families("doctor", "--repair", "--yes").code == 9
     connection = apsw.Connection(str(families.store))

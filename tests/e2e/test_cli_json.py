@@ -217,6 +217,7 @@ def _prune(cli: Here) -> None:
     cli.both("policy", "explain", "queue-5-json")
     cli.both("prune", "queue-5-json", "--dry-run")
     cli.both("ledger", "list")
+    cli.both("ledger", "list", "--limit", "1")
     run_ids = [json.loads(line)["run_id"] for line in cli("ledger", "list", "-o", "jsonl").lines]
     for run_id in run_ids[:3]:
         cli.both("ledger", "show", run_id)

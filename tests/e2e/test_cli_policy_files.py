@@ -407,5 +407,46 @@ def test_a_dry_run_is_a_document_with_json_output_and_no_list(configured: Cli) -
     assert never.lines[0] == "queue-1 would never be pruned automatically"
     refused = configured("policy", "set", "Order", "--keep-last", "2", "--dry-run", "-o", "csv")
     assert (refused.code, refused.out) == (2, "")
-    assert "--dry-run shows one change and does not go with -o csv; use -o json" in refused.err
+    assert "a change does not go with -o csv; there are table, json and jsonl" in refused.err
     assert text(configured) == TEXT
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("policy", "check"),
+        ("policy", "check", FILE),
+        ("policy", "set", "Order", "--keep-last", "3"),
+        ("policy", "unset", "Order"),
+        ("policy", "edit"),
+        ("policy", "show"),
+        ("policy", "explain", "queue-1"),
+        ("policy", "simulate", "--policy", FILE),
+        ("policy", "set", "--instance", "queue-1", "--keep-last", "3"),
+        ("prune", "--all", "--keep-last", "3", "--yes", "--store", "sqlite:///duro.db"),
+        ("worker", "tests.e2e.cli_flows:registry"),
+        ("worker", "tests.e2e.cli_flows:registry", "--store", "sqlite:///duro.db"),
+        ("init",),
+    ],
+    ids=" ".join,
+)
+def test_a_file_that_is_a_link_to_one_that_is_gone_is_named_and_nothing_is_done_without_it(
+    configured: Cli, command: tuple[str, ...]
+) -> None:
+    (configured.directory / FILE).unlink()
+    (configured.directory / FILE).symlink_to("mounted/real.toml")
+    before = configured.dump()
+    done = configured(*command, EDITOR="true")
+    said = (
+        f"{FILE}: it is a symbolic link to 'mounted/real.toml', which does not exist; "
+        "put a file there, or let the link name one that is there\n"
+    )
+    assert (done.code, (done.out + done.err).removeprefix("duroctl: error: ")) == (6, said)
+    assert configured.dump() == before
+
+
+def test_a_directory_where_the_file_should_be_is_named(configured: Cli) -> None:
+    (configured.directory / FILE).unlink()
+    (configured.directory / FILE).mkdir()
+    done = configured("prune", "--all", "--keep-last", "3", "--yes", "--store", "sqlite:///duro.db")
+    assert (done.code, done.err) == (6, f"duroctl: error: {FILE}: it cannot be read: Is a directory; check the path\n")

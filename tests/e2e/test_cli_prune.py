@@ -76,7 +76,9 @@ def test_it_prunes_and_can_be_undone(loops: Cli) -> None:
     assert loops("holds", "remove", hold["hold_id"]).code == 0
     assert loops("prune", "queue-1", "--keep-last", "1", "-y", "--now").code == 0
     assert {row["execution_id"] for row in loops.dump()["executions"] if row["incarnation"] == 1} == {10}
-    assert loops("prune", "undo", "queue-1").lines[-1] == "9 executions had been reclaimed and cannot come back"
+    assert loops("prune", "undo", "queue-1").lines[-1] == (
+        "9 executions had been reclaimed and cannot come back: no archive has them"
+    )
 
 
 def test_a_plan_in_a_file_removes_what_it_shows_and_nothing_else(loops: Cli) -> None:
@@ -87,6 +89,7 @@ def test_a_plan_in_a_file_removes_what_it_shows_and_nothing_else(loops: Cli) -> 
     done = loops("prune", "--apply", "plan.json", "--yes")
     assert done.code == 3
     assert "skipped queue-1/3: it is kept now: held:hold-" in done.out
+    assert "1 execution was skipped, because it may no longer go" in done.err
     assert live(loops) == [3, 9, 10]
     assert live(loops, "other") == list(range(1, 11))
     plan = loops("prune", "other", "--keep-last", "2", "-n", "-o", "json").out
@@ -207,7 +210,7 @@ def test_an_undo_of_nothing_says_why(loops: Cli) -> None:
     reclaimed = loops("prune", "other", "--keep-last", "3", "-y", "--now", "-o", "json").json["run_id"]
     assert loops("prune", "undo", reclaimed).lines == [
         "brought back nothing",
-        "7 executions had been reclaimed and cannot come back",
+        "7 executions had been reclaimed and cannot come back: no archive has them",
     ]
     assert loops("prune", "other", "--keep-last", "3", "-y", "-o", "ids").out == "", "no run, no line"
 
@@ -469,7 +472,7 @@ def test_ids_from_standard_input_are_held_let_go_and_brought_back(loops: Cli) ->
     assert len(listed.splitlines()) == 4
     some = loops("holds", "remove", "-", input=f"hold-0\n{listed}")
     assert (some.code, some.out) == (3, "")
-    assert some.err.endswith("duroctl: error: 1 of 5 holds were refused; see above for why\n")
+    assert some.err.endswith("duroctl: error: 1 of 5 holds was refused; see above for why\n")
     assert some.err.count("duroctl: removed hold-") == 4
     assert loops("holds", "list", "-o", "ids").out == ""
 

@@ -124,3 +124,24 @@ def test_none_of_them_makes_a_store(cli: Cli) -> None:
         assert (ran.code, ran.out) == (10, ""), ran
         assert names(cli) == set()
     assert not Path(cli.directory / "no.db").exists()
+
+
+@pytest.mark.parametrize("command", [("backup", "{}"), ("export", "--to", "{}")], ids=["backup", "export"])
+def test_what_one_that_was_killed_left_is_named_and_the_next_of_that_name_removes_it(
+    loops: Cli, command: tuple[str, ...]
+) -> None:
+    with loops.popen("instances", "list") as process:
+        process.communicate()
+    left = f".one.db.{process.pid}.part"
+    for ending in ("", "-journal"):
+        (loops.directory / f"{left}{ending}").touch()
+    before = names(loops)
+    other = loops(*(each.format("other.db") for each in command))
+    assert other.code == 0
+    assert f"duroctl: {left} was left by a duroctl that was killed; remove it\n" in other.err
+    assert names(loops) == before | {"other.db"}
+    (check,) = [each for each in loops("doctor", "-o", "json").json["checks"] if each["name"] == "unfinished-files"]
+    assert (check["count"], check["findings"][0]) == (2, {"subject": left, "text": "its writer is gone"})
+    same = loops(*(each.format("one.db") for each in command))
+    assert (same.code, same.err) == (0, "")
+    assert names(loops) == {"one.db", "other.db", *before} - {left, f"{left}-journal"}

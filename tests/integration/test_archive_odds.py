@@ -14,7 +14,7 @@ from unittest import mock
 import msgspec
 import pytest
 
-from duro.errors import ArchiveDamagedError, ArchiveUnavailableError
+from duro.errors import ArchiveDamagedError, ArchiveUnavailableError, RestoreRefusedError
 from duro.maintenance.archive import archiver as archiver_module
 from duro.maintenance.archive import catalogue as catalogue_module
 from duro.maintenance.archive import place as place_module
@@ -27,7 +27,7 @@ from duro.maintenance.archive.place import ArchivePlace
 from duro.maintenance.archive.reader import Archive
 from duro.maintenance.archive.segments import Lines, read_segment, write_segment
 from duro.maintenance.pruning import reclaim_all
-from duro.model.archive import ArchivedHistory, RestoreResult
+from duro.model.archive import ArchivedHistory, Restoration, RestoreResult
 from duro.model.families import PurgeOptions
 from duro.model.ledger import RunSource
 from duro.model.records import InstanceFilter
@@ -37,7 +37,7 @@ from duro.testing.clock import ManualClock
 from duro.testing.invariants import check_invariants
 from duro.testing.scripted import ScriptedWorker
 from tests.support.archives import FailingDisk, full, histories, kept, marked_loops, read_only
-from tests.support.pruning import Loops
+from tests.support.pruning import Loops, open_sqlite
 
 ALL = InstanceFilter()
 
@@ -178,6 +178,42 @@ def test_only_files_are_opened_and_no_links_are_followed(place: Path, tmp_path: 
     os.mkfifo(place / "pipe")
     with pytest.raises(ArchiveUnavailableError, match="is not a file"):
         opened.open_file(place / "pipe")
+
+
+@pytest.mark.parametrize(
+    ("name", "remedy"),
+    [
+        ("archive.json", "put the file that it leads to in its place"),
+        ("lock", "put the file that it leads to in its place"),
+        ("catalogue.db", "remove the link: the catalogue is made anew from the segments"),
+    ],
+)
+def test_a_link_in_the_place_of_a_file_is_named_with_what_to_do(
+    store: MemoryStore, place: Path, tmp_path: Path, name: str, remedy: str
+) -> None:
+    marked_loops(store, str(place))
+    Archiver(store, None).write_all()
+    (place / name).rename(tmp_path / "elsewhere")
+    (place / name).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(ArchiveUnavailableError) as raised:  # noqa: PT012 - one of the two opens each of them
+        ArchivePlace(place).check_writable()
+        Archive(place).executions()
+    assert raised.value.message == f"'{place / name}' is a symbolic link, and an archive has none"
+    assert raised.value.hint == remedy
+    assert (tmp_path / "elsewhere").exists()
+
+
+def test_a_month_that_is_a_link_is_named_with_what_to_do(store: MemoryStore, place: Path, tmp_path: Path) -> None:
+    marked_loops(store, str(place))
+    Archiver(store, None).write_all()
+    (month,) = (each for each in place.iterdir() if each.is_dir())
+    month.rename(tmp_path / "elsewhere")
+    month.symlink_to(tmp_path / "elsewhere")
+    with Archive(place) as archive:
+        (check,) = archive.verify()
+    assert check.problem == (
+        f"'{month}' is a symbolic link, and an archive has none: put the directory that it leads to in its place"
+    )
 
 
 def test_a_pipe_in_the_place_of_a_manifest_is_named_and_not_waited_for(store: MemoryStore, place: Path) -> None:
@@ -345,6 +381,34 @@ def test_in_small_pieces_everything_is_written_and_noted(
         }
     there = histories(store.dump())
     assert {**read, **there} == histories(before)
+
+
+@pytest.mark.parametrize("taken_back", [False, True])
+def test_what_is_written_or_taken_back_while_an_archive_is_looked_through_is_not_lost(
+    store: MemoryStore, place: Path, monkeypatch: pytest.MonkeyPatch, taken_back: bool
+) -> None:
+    """A segment comes before its manifest, and goes after it."""
+    loops, _ = marked_loops(store, str(place))
+    Archiver(store, None).write_all()
+    segments = ArchivePlace.segments
+    looks: list[list[str]] = []
+
+    def meanwhile(of: ArchivePlace) -> list[str]:
+        found = segments(of)
+        looks.append(found)
+        if taken_back:
+            of.take_back(of.path_of(found[0]))
+            return []
+        if len(looks) == 1:
+            loops.go_on()
+            store.prune(prune_batch((loops.incarnation("a"), 1), archive=str(place)))
+            Archiver(store, None).write_all()
+        return found
+
+    with monkeypatch.context() as patched:
+        patched.setattr(ArchivePlace, "segments", meanwhile)
+        assert ArchivePlace(place).lost() == []
+    assert len(ArchivePlace(place).segments()) == (0 if taken_back else 2)
 
 
 def test_what_somebody_else_takes_between_two_looks_is_no_segment(
@@ -524,3 +588,31 @@ def test_a_manifest_that_says_another_size_of_the_content_is_found(store: Memory
     assert one_problem(place) != ""
     file.write_bytes(encode_manifest(manifest))
     assert one_problem(place) == ""
+
+
+def test_an_event_that_is_not_text_is_kept_and_shown_and_not_put_into_a_file_of_sqlite(
+    tmp_path: Path, place: Path
+) -> None:
+    with closing(open_sqlite(tmp_path / "duro.db", ManualClock())) as file:
+        marked_loops(file, str(place))
+        Archiver(file, None).write_all()
+        reclaim_all(file)
+        with Archive(place) as archive:
+            (first, *_) = [read.history for _, read in archive.read(archive.chosen("a"))]
+        odd = msgspec.structs.replace(first, events=("\ud800", *first.events[1:]))
+        before = file.dump()
+        restoration = Restoration(
+            run_id="r",
+            instance_id="a",
+            incarnation=first.execution.incarnation,
+            histories=(first, odd),
+            hold_until_ms=10**15,
+            by="me",
+            source=RunSource(),
+        )
+        with pytest.raises(
+            RestoreRefusedError, match=f"a/{first.execution.execution_id} has an event that is not text"
+        ):
+            file.restore(restoration)
+        assert file.dump() == before
+        check_invariants(file)

@@ -7,13 +7,18 @@ from pathlib import Path
 from typing import Final
 
 import apsw
+import msgspec
 import pytest
 
 import duro
 from duro.errors import StoreCorruptError
+from duro.maintenance.differing import workers_differ
 from duro.model.checkup import CheckResult, Severity
 from duro.model.families import PurgeOptions
-from duro.model.pruning import Hold, HoldTarget
+from duro.model.policies import OrphanTerms, PolicySources, StatedPolicy
+from duro.model.pruning import Hold, HoldTarget, PruneTrigger
+from duro.model.retention import AutoPrune, PolicyKind, PolicyOrigin
+from duro.model.status import ChildrenPolicy
 from duro.stores.sqlite import SqliteStore
 from duro.stores.sqlite.sql_checks import CHECKS
 from duro.testing import ManualClock, check_invariants
@@ -95,6 +100,7 @@ DAMAGES: Final[dict[str, Callable[[apsw.Connection], None]]] = {
     "timers-of-nobody": damage("INSERT INTO timers VALUES (2, 1, 2, 5)"),
     "activities-of-nobody": damage("UPDATE activities SET execution_id = 7"),
     "requests-without-instance": damage("INSERT INTO requests VALUES ('r', 99, 5)"),
+    "asked-prunes-without-instance": damage("INSERT INTO asked_prunes VALUES (99, '{}', '{}', 1, 5, 5)"),
     "ledger-without-instance": damage("UPDATE ledger SET incarnation = 99 WHERE incarnation = 4"),
     "lineage-without-child": damage("UPDATE lineage SET child_incarnation = 99 WHERE child_incarnation = 2"),
     "instance-without-execution": damage("UPDATE instances SET execution_id = 9 WHERE incarnation = 7"),
@@ -130,16 +136,13 @@ DAMAGES: Final[dict[str, Callable[[apsw.Connection], None]]] = {
     "blocked": damage("UPDATE instances SET blocked = 'poison', blocked_reason = 'dies' WHERE incarnation = 3"),
     "durability": damage('UPDATE workers SET published = \'{"weakened":"synchronous=NORMAL"}\''),
     "settings-refused": damage('UPDATE workers SET published = \'{"problems":["a.toml:1:1: it is wrong"]}\''),
-    "workers-differ": damage(
-        "INSERT INTO workers SELECT 'w2', host, process_id, started_at_ms, lease_until_ms, duro_version, '{\"a\":1}' "
-        "FROM workers"
-    ),
     "nobody-works": damage(
         "UPDATE instances SET ready_at_ms = 5 WHERE incarnation = 3", "UPDATE workers SET lease_until_ms = 5"
     ),
     "nobody-sweeps": damage("UPDATE removed_instances SET reclaim_at_ms = 5", "UPDATE workers SET lease_until_ms = 5"),
     "archives-waiting": damage("UPDATE removed_instances SET archive = '/gone', unarchived = 1, reclaim_at_ms = 5"),
     "prunes-overdue": damage("UPDATE instances SET prune_due_at_ms = 5 WHERE incarnation = 4"),
+    "ended-in-the-future": damage(f"UPDATE executions SET completed_at_ms = {10**14} WHERE incarnation = 2"),
     "orphans": damage(
         "UPDATE lineage SET spawner_ended_at_ms = 5, spawner_end = 'continued_as_new' WHERE child_incarnation = 3",
         LEFT,
@@ -378,6 +381,73 @@ def test_a_policy_that_never_prunes_or_is_no_json_is_told_apart(store: SqliteSto
     connection.close()
     (finding,) = found(store)["policy-unreadable"].findings
     assert (finding.subject, finding.text) == ("loop", "its policy is keep_last=3")
+
+
+def test_a_prune_that_code_asked_for_long_ago_is_overdue(store: SqliteStore, tmp_path: Path) -> None:
+    connection = apsw.Connection(str(tmp_path / "duro.db"))
+    at_ms = store.now_ms() - 3_600_001
+    connection.execute("INSERT INTO asked_prunes VALUES (4, '{\"keep_last\":2}', '{}', 3, ?1, ?1)", (at_ms,))
+    connection.close()
+    (finding,) = found(store)["prunes-overdue"].findings
+    assert (finding.subject, finding.text) == ("loop", 'it asked for it 3600 s ago: {"keep_last":2}')
+
+
+def told(store: SqliteStore, worker_id: str, **said: object) -> None:
+    sources = msgspec.structs.replace(PolicySources(orchestrations=(("Order", "1.0.0"), ("Mail", "2.0.0"))), **said)
+    ScriptedWorker(store, worker_id)
+    store.publish(worker_id, msgspec.json.encode(sources).decode())
+
+
+def differing(store: SqliteStore) -> list[tuple[str, str]]:
+    (result,) = [each for each in duro.Client(store).checkup() if each.name == "workers-differ"]
+    return [(each.subject, each.text) for each in result.findings]
+
+
+def keeps(count: int, kind: PolicyKind = PolicyKind.FILE_DEFAULT) -> StatedPolicy:
+    return StatedPolicy(policy=AutoPrune(keep_last=count), origin=PolicyOrigin(kind, "app.toml:3"))
+
+
+def test_programs_that_have_no_orchestration_in_common_do_not_differ(store: SqliteStore) -> None:
+    told(store, "app", file_default=keeps(3))
+    told(store, "mail", orchestrations=(("Order", "2.0.0"), ("Post", "1.0.0")), purge_enabled=False)
+    assert differing(store) == []
+    told(
+        store, "twin", file_default=keeps(3), settings_hash="other", file="b.toml", orchestrations=(("Order", "1.0.0"),)
+    )
+    assert differing(store) == [], "it says the same of what both run"
+    told(store, "told-in-code", code_default=keeps(3, PolicyKind.CODE_DEFAULT))
+    assert differing(store) == [], "wherever it stands"
+
+
+def test_workers_of_an_orchestration_that_were_told_different_things_are_named(store: SqliteStore) -> None:
+    told(store, "app", file_default=keeps(3))
+    told(store, "app-2", file_default=keeps(3), settings_hash="2")
+    only = (("Order", "1.0.0"),)
+    told(store, "late", file_default=keeps(5), orchestrations=only, children=ChildrenPolicy.SETTLED)
+    assert differing(store) == [("Order 1.0.0", "app app-2 | late differ in the policy, children")]
+    store.publish("late", '{"orchestrations":[["Order","1.0.0"]],"file_default":"of another version"}')
+    assert workers_differ(store).count == 0
+    told(store, "late", file_default=keeps(3), file_enabled=False)
+    assert [subject for subject, _ in differing(store)] == ["Mail 2.0.0", "Order 1.0.0"]
+    store.release_worker("late")
+    assert differing(store) == []
+
+
+@pytest.mark.parametrize(
+    ("said", "subject"),
+    [
+        ({"triggers": (PruneTrigger.INTERVAL,)}, "its triggers"),
+        ({"rollout_pause_s": 5.0}, "[pruning.rollout]"),
+        ({"purge_enabled": False}, "[purge]"),
+        ({"orphans": OrphanTerms(enabled=True)}, "[orphans]"),
+        ({"archive_enabled": True, "archive_directory": "/var/a"}, "[archive]"),
+    ],
+)
+def test_it_is_said_in_what_workers_differ(store: SqliteStore, said: dict[str, object], subject: str) -> None:
+    only = {"orchestrations": (("Order", "1.0.0"),)}
+    told(store, "app", **only)
+    told(store, "late", **only, **said)
+    assert differing(store) == [("Order 1.0.0", f"app | late differ in {subject}")]
 
 
 def test_every_check_is_shown_to_find_something() -> None:

@@ -178,6 +178,29 @@ def test_executions_may_be_named_only_of_instances_that_are_there(
         client.plan_prune(1, only={"a": [2], "nobody": [1]})
 
 
+@pytest.mark.parametrize("number", [0, -1, 4, 99])
+def test_executions_that_never_were_cannot_be_named(
+    store: Store, worker: ScriptedWorker, client: duro.Client, number: int
+) -> None:
+    loop(store, worker, "a", 3)
+    with pytest.raises(duro.ExecutionNotFoundError, match=f"'a' has no execution {number}: it is in 3"):
+        client.plan_prune(1, only={"a": [2, number]})
+
+
+def test_of_executions_that_are_named_a_plan_says_which_had_been_pruned_before(
+    store: Store, worker: ScriptedWorker, client: duro.Client
+) -> None:
+    loop(store, worker, "a", 9)
+    client.prune_executions("a", 3)
+    plan = client.plan_prune(1, only={"a": range(1, 8)})
+    assert [item.execution_id for item in plan.removals()] == [7]
+    assert [(each.code, each.instance_id, each.text) for each in plan.warnings] == [
+        ("pruned-before", "a", "6 executions of those named of a had been pruned before: 1, 2, 3, 4, 5, ...")
+    ]
+    (warning,) = client.plan_prune(1, only={"a": [6, 7]}).warnings
+    assert warning.text == "1 execution of those named of a had been pruned before: 6"
+
+
 # --- policies by name ------------------------------------------------------------------------------------------
 
 NEVER_A_CHILD = '[purge]\nkeep_within = "1m"\n[purge.overrides."Child"]\n'
@@ -417,6 +440,24 @@ def test_a_purge_of_many_batches_keeps_the_newest_there_were_when_it_began(
     else:
         sweep(store)
     assert there(client) == {"n1", "n2"}
+
+
+def test_a_prune_by_rules_names_what_only_a_hold_keeps(
+    store: Store, worker: ScriptedWorker, client: duro.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop(store, worker, "a", 9)
+    for execution_id in (2, 5, 8):
+        client.add_hold("a", execution_id, reason="kept")
+    holds = {each.target.execution_id: each.hold_id for each in client.list_holds()}
+    done = client.prune_executions("a", 3)
+    assert (done.executions_deleted, done.skipped_more) == (4, 0)
+    assert [(each.instance_id, each.execution_id, each.why) for each in done.skipped] == [
+        ("a", number, f"nothing but a hold keeps it: held:{holds[number]}") for number in (2, 5)
+    ], "the newest three are kept by the rule"
+    monkeypatch.setattr(pruning, "SKIPPED_HELD_MAX", 1)
+    again = client.prune_executions_bulk(1)
+    assert [each.execution_id for each in again.skipped] == [2]
+    assert again.skipped_more == 2
 
 
 def test_a_stale_plan_is_refused_also_if_nothing_of_it_would_go(

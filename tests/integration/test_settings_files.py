@@ -1,12 +1,16 @@
 """Reading a runtime_config.toml from disk and replacing it there."""
 
+import errno
+import fcntl
 import os
 import stat
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from duro.errors import SettingsError
+from duro.settings import files
 from duro.settings.files import edit_file, load_settings, read_file
 
 BEFORE, AFTER = b"# before\n", b"# after\n"
@@ -93,6 +97,35 @@ def test_a_file_that_was_changed_meanwhile_is_left_as_it_is(path: Path) -> None:
         edit_file(path, "f", edit)
     assert path.read_bytes() == b"# somebody else\n"
     assert _names(path.parent) == ["runtime_config.toml"]
+
+
+def test_of_many_edits_at_once_none_is_lost(path: Path) -> None:
+    def add(name: str) -> None:
+        for number in range(20):
+            edit_file(path, "f", lambda data, number=number: data + f"# {name} {number}\n".encode())  # type: ignore[misc]
+
+    with ThreadPoolExecutor(4) as threads:
+        assert list(threads.map(add, map(str, range(4)))) == [None] * 4
+    lines = path.read_text().splitlines()[len(BEFORE.splitlines()) :]
+    assert sorted(lines) == sorted(f"# {name} {number}" for name in range(4) for number in range(20))
+
+
+def test_an_edit_does_not_wait_for_ever(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "_PATIENCE_S", 0.0)
+    with path.open("rb") as opened:
+        fcntl.flock(opened, fcntl.LOCK_EX)
+        with pytest.raises(SettingsError, match="f: it is being changed by somebody else; try again"):
+            edit_file(path, "f", lambda _: AFTER)
+    assert path.read_bytes() == BEFORE
+
+
+def test_a_file_system_without_locks_is_edited_all_the_same(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def flock(_: int, __: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    assert edit_file(path, "f", lambda _: AFTER) is True
+    assert path.read_bytes() == AFTER
 
 
 def test_the_new_file_is_on_disk_before_it_takes_the_name(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,9 @@ from duro.model.records import StartRequest, WorkerRecord
 from duro.model.status import ExecutionStatus
 from duro.model.turns import CommitBatch, ExecutionEnd, LeaseRequest, ScheduleActivity, TurnCommit, TurnOutcome
 from duro.stores.sqlite import SqliteStore, sql
-from duro.testing.scripted import tokens
+from duro.testing.builders import child_scheduled, completed, continued_as_new, next_lease, turn, wait_started
+from duro.testing.builders import start_request as start
+from duro.testing.scripted import ScriptedWorker, tokens
 from tests.support.pruning import Watched
 
 WANTED = LeaseRequest(orchestrations=(("n", ""), ("n", "1")), activities=(), instances_max=100, activities_max=0)
@@ -205,6 +207,21 @@ def test_a_turn_that_cannot_be_written_is_rejected_and_the_others_are_not(store:
     assert store.dump()["store"][0]["ignored_messages"] == 0
 
 
+def test_children_of_one_that_ends_beside_a_turn_that_cannot_be_written_end_with_it(store: SqliteStore) -> None:
+    worker = ScriptedWorker(store)
+    store.start_instances([start("parent")])
+    worker.run(worker.take("parent"), child_scheduled("child"), wait_started("go"), waits=["go"])
+    child = worker.take("child")
+    store.raise_event("parent", "go", "1", "r")
+    parent = worker.take("parent")
+    store.start_instances([start("bad")])
+    bad = turn(worker.take("bad"), completed(), at_ms=5, custom_status="\ud800")
+    result = worker.commit(bad, turn(parent, completed(), at_ms=5))
+    assert result.turns == [TurnOutcome.REJECTED, TurnOutcome.COMMITTED]
+    worker.release(child)
+    assert worker.take("child").cancel_reason is not None
+
+
 def test_a_disk_that_fails_while_turns_are_written_one_by_one_fails_all_of_them(store: SqliteStore) -> None:
     """A turn that cannot be written is not to blame for it, and none of the others was."""
     turns = leased_turns(store, "a", "b")
@@ -243,6 +260,18 @@ def test_two_turns_of_one_instance_in_a_batch_build_on_each_other(store: SqliteS
     result = store.commit(CommitBatch(worker_id="w", token="t", turns=[first, second]))
     assert result.turns == [TurnOutcome.COMMITTED, TurnOutcome.COMMITTED]
     assert store.load_histories([(first.incarnation, 1)]) == [("{}", "[]")]
+
+
+def test_the_end_of_an_execution_and_the_first_turn_of_the_next_are_written_at_once(store: SqliteStore) -> None:
+    worker = ScriptedWorker(store)
+    store.start_instances([start("a")])
+    leased = worker.take("a")
+    end = turn(leased, continued_as_new(), at_ms=5, keep_lease=True)
+    begin = turn(next_lease(leased, end), wait_started("go"), at_ms=5, keep_lease=True, waits=["go"])
+    with Watched(store) as watched:
+        assert worker.commit(end, begin).turns == [TurnOutcome.COMMITTED] * 2
+    assert sql.SAVEPOINT not in watched.statements, "nothing failed, and was tried one by one"
+    assert sum("UPDATE instances" in each for each in watched.statements) == 1
 
 
 def test_a_full_disk_fails_everyone_and_nothing_happened(store: SqliteStore, faults: Faults) -> None:

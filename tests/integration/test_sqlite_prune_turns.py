@@ -196,6 +196,21 @@ def test_answers_arrive_in_the_order_of_the_requests(store: SqliteStore, loops: 
     assert [answer["executions_deleted"] for answer in answers(rows)] == [2, 2, 2, 2]
 
 
+def test_a_request_that_finds_the_oldest_held_leaves_the_rest_to_a_sweep(store: SqliteStore, loops: Loops) -> None:
+    loops.start("a")
+    loops.go_on(TURN_PRUNE_EXECUTIONS_MAX + 10)
+    for number in range(1, TURN_PRUNE_EXECUTIONS_MAX + 1):
+        held = HoldTarget(instance_id="a", execution_id=number)
+        store.add_hold(Hold(hold_id=f"h{number}", target=held, reason="kept", created_at_ms=1))
+    (leased,) = loops.worker.lease().instances
+    (asked,) = loops.worker.commit(turn(leased, prune_requested(), at_ms=5)).prunes
+    assert (asked.result.executions_deleted, asked.result.remaining > 0) == (0, True)
+    assert instance_row(store, "a")["prune_due_at_ms"] is None, "no policy is to be applied"
+    (waiting,) = store.dump()["asked_prunes"]
+    assert (waiting["incarnation"], waiting["through"]) == (leased.incarnation, leased.execution_id)
+    assert int(waiting["due_at_ms"]) > store.now_ms(), "what is held now will be for a while"
+
+
 def test_an_instance_that_ends_in_a_later_turn_of_the_batch_is_told_nothing(store: SqliteStore, loops: Loops) -> None:
     loops.start("a")
     loops.go_on(2)
@@ -297,6 +312,14 @@ def test_a_policy_nobody_can_read_fails_its_own_prune_and_nothing_else(
     store.set_instance_policy("a", stated(AutoPrune(keep_last=2)))
     loops.go_on()
     assert loops.live("a") == [4, 5]
+
+
+def test_what_waited_for_a_policy_nobody_can_read_is_told_of_before_it(store: SqliteStore, loops: Loops) -> None:
+    loops.start("a", "b", "c")
+    loops.go_on(2)
+    store.set_instance_policy("b", '{"policy": "of a release to come"}')
+    result = loops.worker.commit(*loops.ends(policies=KEEP_ONE))
+    assert [(each.position, each.result.error is None) for each in result.prunes] == [(0, True), (1, False), (2, True)]
 
 
 def test_a_turn_that_cannot_be_written_leaves_the_prunes_of_the_others(store: SqliteStore, loops: Loops) -> None:

@@ -12,7 +12,7 @@ import pytest
 import duro
 from duro.stores.sqlite import migrations, sql, sql_archiving, sql_families, sql_pruning
 from duro.stores.sqlite.connection import open_writer
-from duro.stores.sqlite.rows import PARAMETERS_MAX, SQL_BYTES_MAX, Rows
+from duro.stores.sqlite.rows import ROWS_MAX, Rows
 
 
 @pytest.fixture(scope="module")
@@ -173,6 +173,7 @@ SORTS_MEANT = (
     "USAGE",
     # a row a version, a hold, a policy text, or an instance that was named; and the newest of what a turn counts
     "PRUNING_NEWER",
+    "PRUNING_PAST_PUBLICATIONS",
     # a row an archive, or a tree that is removed
     "ARCHIVE_WAITING",
     "ARCHIVE_KNOWN_ARCHIVES",
@@ -287,7 +288,10 @@ def test_no_statement_sorts_what_an_index_has_sorted(database: apsw.Connection, 
                 "l USING PRIMARY KEY (incarnation=?)",
             ],
         ),
-        ("PRUNING_VIEWS", ["executions USING PRIMARY KEY (incarnation=? AND execution_id>?)"]),
+        (
+            "PRUNING_VIEWS",
+            ["executions USING PRIMARY KEY (incarnation=? AND execution_id>? AND execution_id<?)"],
+        ),
         ("PRUNING_DELETE_HISTORIES(4)", ["history USING PRIMARY KEY (incarnation=? AND execution_id=?)"]),
         ("PRUNING_DELETE_EXECUTION_ROWS(4)", ["executions USING PRIMARY KEY (incarnation=? AND execution_id=?)"]),
         ("PRUNING_GROW_RANGES(4)", ["ledger USING PRIMARY KEY (incarnation=? AND sequence=?)"]),
@@ -346,7 +350,7 @@ ROWS = Rows("a b", "SELECT ?1 || group_concat(a || ':' || coalesce(b, 'null')) F
 def test_any_number_of_rows_goes_through_a_few_statements(database: apsw.Connection, count: int) -> None:
     rows = [(n, "x") for n in range(count)]
     calls = list(ROWS.calls(rows, ("=",)))
-    assert len(calls) == -(-count // ROWS.size_max)
+    assert len(calls) == -(-count // ROWS_MAX)
     answer = [str(database.execute(statement, values).get).removeprefix("=") for statement, values in calls]
     assert ",".join(answer) == ",".join(f"{n}:x" for n in range(count))
 
@@ -358,6 +362,6 @@ def test_no_rows_are_no_statement() -> None:
 @pytest.mark.parametrize("statement", [value for value in vars(sql).values() if isinstance(value, Rows)])
 def test_the_largest_size_fits_the_cache_and_the_parameters(statement: Rows) -> None:
     largest = list(statement.sizes())[-1]
-    assert largest == statement.size_max >= 256
-    assert len(statement.sql(largest)) <= SQL_BYTES_MAX
-    assert largest * statement.width + statement.scalars <= PARAMETERS_MAX
+    assert largest == ROWS_MAX
+    assert len(statement.sql(largest)) <= 16_384, "apsw caches no longer ones"
+    assert largest * statement.width + statement.scalars <= 32_766, "SQLite binds no more values at its default"

@@ -195,7 +195,7 @@ KEYWORDS: Final[dict[str, dict[str, st.SearchStrategy[Any]]]] = {
     "list_executions": {"limit": integers, "cursor": cursors},
     "list_instances": {"limit": integers, "cursor": cursors},
     "complete_instance_ids": {"limit": integers},
-    "list_prune_runs": {"limit": integers},
+    "list_prune_runs": {"limit": integers, "before": texts},
     "raise_event": {"request_id": texts},
     "terminate": {"request_id": texts},
     "prune_executions": {"grace_s": st.one_of(integers, st.floats()), "reason": texts},

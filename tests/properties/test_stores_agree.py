@@ -619,6 +619,7 @@ class StoresAgreeOnPruning(StoresAgree):
         self.both(lambda store: store.prune_views(wanted, limit or 3, newer_max))
         self.both(lambda store: store.orchestration_names())
         self.both(lambda store: store.published_policies())
+        self.both(lambda store: store.past_publications())
         for name in NAMES:
             self.both(lambda store, name=name: store.versions_seen(name))  # type: ignore[misc]
 
@@ -626,6 +627,9 @@ class StoresAgreeOnPruning(StoresAgree):
     def read_what_was_done(self, instance_id: str, limit: int) -> None:
         self.both(lambda store: store.list_ledger(instance_id))
         self.both(lambda store: store.list_prune_runs(limit))
+        self.both(
+            lambda store: [store.list_prune_runs(limit, (r.started_at_ms, r.run_id)) for r in store.list_prune_runs(3)]
+        )
         self.both(lambda store: store.ledger_totals())
         self.both(lambda store: store.backlog())
         self.both(lambda store: (store.list_holds(), store.hold_revision()))

@@ -193,3 +193,22 @@ def test_a_manifest_is_read_as_it_was_written_or_not_at_all() -> None:
     ):
         with pytest.raises(ValueError, match="as it was written"):
             decode_manifest(other)
+
+
+@pytest.mark.parametrize("number", [2**63, -(2**63) - 1, 2**64, 10**40])
+def test_a_number_that_no_store_can_hold_is_damage(number: int) -> None:
+    """Python reads it, and SQLite does not take it."""
+    head = encode_line(HEAD).replace(b'"made_at_ms":1', b'"made_at_ms":%d' % number)
+    with pytest.raises(ArchiveDamagedError, match="more than 64 bits"):
+        read_head(Given(head))
+    history = written("{}").replace(b'"incarnation":1', b'"incarnation":%d' % number)
+    with pytest.raises(ArchiveDamagedError, match="line 2: a number of more than 64 bits"):
+        list(read_entries(Given(history, end(events=1, history_bytes=2))))
+
+
+def test_digits_of_a_text_are_no_number() -> None:
+    history = ArchivedHistory(execution=execution(instance_id="9" * 40, incarnation=2**63 - 1), events=())
+    data, _ = encode_history(history, with_instance=False)
+    (read, _) = read_entries(Given(data, end(events=0, history_bytes=0)))
+    assert isinstance(read, HistoryRead)
+    assert read.history == history

@@ -43,10 +43,11 @@ def test_the_median_of_the_rounds_counts_and_those_that_hung_are_left_out() -> N
 def test_a_target_is_held_against_the_best_setting_of_the_peer() -> None:
     peers: Results = {("W1", PEERS[0]): [done(200, 2)], ("W1", PEERS[1]): [done(200, 1)]}
     results = {**of(W1, duro=[done(2000, 0.25)], limit=[done(2000, 0.1)]), **peers}
-    times_duroxide, times_dbos, of_limit = W1.targets
+    times_duroxide, times_dbos, of_rows, of_limit = W1.targets
     assert met(W1, times_duroxide, results) == (False, "40 times")
     assert met(W1, times_dbos, results) is None
     assert met(W1, of_limit, results) == (True, "40 %")
+    assert met(W1, of_rows, results) is None
 
 
 def test_where_less_is_better_the_smaller_one_wins() -> None:

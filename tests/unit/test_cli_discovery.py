@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from duro.errors import SettingsError, StoreNotFoundError
-from duroctl.discovery import find_store, read_config
+from duroctl.discovery import find_config, find_store, read_config
 
 CONFIG = '[store]\nurl = "{}"\n'
 
@@ -69,6 +69,22 @@ def test_a_named_file_that_is_absent_is_an_error(tmp_path: Path, origin: str) ->
     environment = {} if config else {origin: "no.toml"}
     with pytest.raises(SettingsError, match=f"no.toml: this configuration file \\({origin}\\) does not exist"):
         find_store(None, config, environment, tmp_path)
+
+
+@pytest.mark.parametrize("place", ["runtime_config.toml", "config/runtime_config.toml", "xdg/duro/runtime_config.toml"])
+def test_a_link_to_a_file_that_is_gone_is_not_passed_over(tmp_path: Path, place: str) -> None:
+    """Whoever goes on without it removes what it may keep, and archives nothing."""
+    link = tmp_path / place
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.symlink_to("gone.toml")
+    environment = {"XDG_CONFIG_HOME": str(tmp_path / "xdg")}
+    assert find_config(None, environment, tmp_path) == link
+    with pytest.raises(SettingsError) as raised:
+        find_store(None, None, environment, tmp_path)
+    assert str(raised.value) == (
+        f"{place}: it is a symbolic link to 'gone.toml', which does not exist; "
+        "put a file there, or let the link name one that is there"
+    )
 
 
 def test_a_broken_file_is_reported_with_its_place(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from duroctl.parsing import id_from_line
-from duroctl.render.layout import cells, cut, fold, wrap
+from duroctl.render.layout import cells, cut, fold, is_word, wrap
 from duroctl.render.text import id_line, json_safe, versioned, visible, visible_field
 
 HOSTILE = [
@@ -170,9 +170,16 @@ def test_what_is_folded_fits_and_loses_nothing(text: str, width: int, indent: in
 @given(SHOWN, st.integers(4, 40))
 def test_what_is_wrapped_fits_and_loses_nothing_but_the_spaces_it_is_broken_at(text: str, width: int) -> None:
     first, *others = wrap(text, width)
-    assert all(cells(line) <= width for line in [first, *others])
+    assert all(cells(line) <= width or is_word(line.strip(" ")) for line in [first, *others])
     assert all(line.startswith("  ") for line in others)
     assert "".join([first, *others]).replace(" ", "") == text.replace(" ", "")
+
+
+@given(SHOWN, st.integers(4, 40))
+def test_what_is_wrapped_has_its_words_whole(text: str, width: int) -> None:
+    assert [word for line in wrap(text, width) for word in line.split(" ") if word] == [
+        word for word in text.split(" ") if word
+    ]
 
 
 def test_lines_are_broken_between_words_and_go_on_further_in() -> None:
@@ -181,5 +188,18 @@ def test_lines_are_broken_between_words_and_go_on_further_in() -> None:
         "    executions of 1",
         "    instance",
     ]
-    assert [*wrap("  1..3  REMOVE  beyond-last:2", 16)] == ["  1..3  REMOVE ", "      beyond-las", "      t:2"]
-    assert [*wrap("instance a-very-long-id", 20)] == ["instance a-very-long", "    -id"]
+    assert [*wrap("  1..3  REMOVE  beyond-last:2", 16)] == ["  1..3  REMOVE", "      beyond-last:2"]
+    assert [*wrap("instance a-very-long-id", 20)] == ["instance", "    a-very-long-id"]
+
+
+def test_a_word_that_is_wider_than_the_terminal_is_whole_on_a_line_of_its_own() -> None:
+    assert [*wrap("the plan is in /a/very/long/directory/plan.json; apply it", 20)] == [
+        "the plan is in",
+        "    /a/very/long/directory/plan.json;",
+        "    apply it",
+    ]
+
+
+def test_a_text_that_nobody_could_copy_is_broken_anywhere() -> None:
+    lines = [*wrap(f"- {'x' * 600}", 80)]
+    assert [len(line) for line in lines] == [1, *[80] * 7, 72]

@@ -18,6 +18,7 @@ from duro.testing.histories import (
     cancel_asked,
     child_error,
     drive,
+    event_raised,
     failure,
 )
 
@@ -55,6 +56,22 @@ def test_what_concerns_the_machine_is_not_an_outcome() -> None:
     engine = Engine(fails)
     with pytest.raises(MemoryError):
         engine.start()
+
+
+def test_a_lack_of_memory_while_a_value_is_made_is_not_an_outcome_either() -> None:
+    @dataclass
+    class Order:
+        number: int
+
+        def __post_init__(self) -> None:
+            raise MemoryError
+
+    async def waits(ctx: OrchestrationContext) -> None:
+        await ctx.wait_for_event("order", Order)
+
+    engine = drive(waits)
+    with pytest.raises(MemoryError):
+        engine.turn(event_raised("order", {"number": 1}))
 
 
 class Unprintable(Exception):

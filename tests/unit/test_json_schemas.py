@@ -159,7 +159,7 @@ WRITTEN_AS_THEY_ARE: Final[list[tuple[type, Schema, set[str]]]] = [
     (StatedPolicy, part("duroctl.policies/1", "policies"), {"worker_id", "enabled", "settings_hash"}),
     (CompactResult, part("duroctl.compact/1"), {"schema"}),
     (FileSizes, part("duroctl.compact/1", "before"), set()),
-    (ExportResult, part("duroctl.export/1"), {"schema"}),
+    (ExportResult, part("duroctl.export/1"), {"schema", "file"}),
     (segments.Manifest, part("duro.archive_manifest/1"), set()),
     (segments.SegmentHead, part(SEGMENT, "head"), {"line"}),
     (segments.InstanceLine, part(SEGMENT, "instance"), {"line"}),

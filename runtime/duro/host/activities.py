@@ -243,7 +243,6 @@ class ThreadedActivityExecutor:
     async def _run_async(self, context: ActivityContext, task: asyncio.Task[None]) -> None:
         attempt = context._attempt
         context._task = task
-        outcome = ActivityOutcome(attempt=attempt)
         is_total = False
         try:
             context.raise_if_cancelled()
@@ -257,8 +256,8 @@ class ThreadedActivityExecutor:
         except _AttemptTimedOutError:
             outcome = timed_out(attempt, in_total=is_total)
         except BaseException as error:  # noqa: BLE001 - whatever an activity raises is its outcome
-            if not _answers_cancel(error, context):
-                outcome = failed(attempt, error)
+            cancelled = _answers_cancel(error, context)
+            outcome = ActivityOutcome(attempt=attempt) if cancelled else failed(attempt, error)
         self._async_ended(context, outcome)
 
     def _async_ended(self, context: ActivityContext, outcome: ActivityOutcome) -> None:
@@ -468,9 +467,8 @@ class _WrongResultError(Exception):
 
 
 def _arguments(attempt: ActivityAttempt) -> tuple[Any, ...]:
-    data = msgspec.Raw(attempt.leased.input.encode())
     try:
-        return attempt.definition.signature.arguments(data, f"activity {attempt.definition.name!r}")
+        return attempt.definition.signature.arguments(attempt.leased.input, f"activity {attempt.definition.name!r}")
     except InvalidInputError as error:
         raise _WrongInputError(str(error)) from error
 
@@ -479,7 +477,7 @@ def _succeeded(attempt: ActivityAttempt, value: Any) -> ActivityOutcome:
     try:
         what = f"the result of activity {attempt.definition.name!r}"
         result = encode_payload(value, what)
-        attempt.definition.signature.check_result(result, what)
+        attempt.definition.signature.check_result(value, result, what)
     except (InvalidInputError, PayloadTooLargeError) as error:
         raise _WrongResultError(str(error)) from error
     return ActivityOutcome(attempt=attempt, result=result)

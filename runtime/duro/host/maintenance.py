@@ -51,6 +51,8 @@ class Maintenance:
         self._left_over = False
         self._seen: tuple[int, ...] = ()
         self._changed = False
+        self._another = False
+        """Whether a round follows the one that goes on: it began before what is said now."""
         self._stopping = False
 
     def stop(self) -> None:
@@ -58,7 +60,7 @@ class Maintenance:
         self._stopping = True
 
     def settings_changed(self) -> None:
-        """Begin a new round soon."""
+        """What is left of a round goes by them, and a new one follows soon."""
         self._changed = True
 
     def step(self) -> float:
@@ -88,13 +90,15 @@ class Maintenance:
             return min(self._interval_s, LEASE_MS / 1000)
         if self._changed:
             self._changed = False
-            self.sweep.forget()
+            self._another = self.sweep.in_round
+            self.sweep.policies_changed()
         if self._archives.is_due(now_s) and self._archives.step(now_s):
             return _PAUSE_S
         if self.sweep.step():
             return _PAUSE_S
-        self._round_at_s = now_s + min(self._interval_s, self.sweep.shortest_interval_s or self._interval_s)
-        self._left_over = False
+        interval_s = min(self._interval_s, self.sweep.shortest_interval_s or self._interval_s)
+        self._round_at_s = now_s if self._another else now_s + interval_s
+        self._left_over = self._another = False
         return _LOOK_S
 
     def _is_due(self, now_s: float) -> bool:

@@ -3,8 +3,7 @@
 One ``step`` is one cycle, always in this order:
 
 1. collect what activities reported: results of instances this worker holds become arrivals of their next turn, the
-others
-   go to the store;
+   others go to the store;
 2. run a turn for every held instance that has arrivals;
 3. commit all of that, and lease the next work, in one transaction;
 4. only then let effects out: start activities, keep or drop coroutines, wake whoever waits.
@@ -14,7 +13,6 @@ execution to start, so a chain of activities costs one commit a step. There is a
 instance, because step 2 takes all arrivals and step 3 settles it.
 """
 
-import itertools
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -23,20 +21,21 @@ from typing import Final
 import msgspec
 
 from duro.clock import Clock
-from duro.codec import decode_message
 from duro.errors import CommitUnknownError, HistoryFormatError, NondeterminismError, StoreError
 from duro.host.activities import ActivityAttempt, ActivityExecutor, ActivityKey, ActivityOutcome, attempt_of, timed_out
 from duro.host.cache import ExecutionCache
 from duro.host.held import Held
+from duro.host.lookout import Lookout
 from duro.host.options import RuntimeOptions
 from duro.host.policies import WorkerPolicies
-from duro.host.reports import end_message, finish, first_attempt, key_and_epoch, reported, retry, retry_delay_s
+from duro.host.reports import end_message, finish, key_and_epoch, reported, retry, retry_delay_s
 from duro.host.room import ActivityRoom
 from duro.host.scheduler import FINISHED
+from duro.host.turns import SUSPICIOUS_ATTEMPTS, TurnRunner, leased_next
 from duro.model.limits import ATTEMPTS_MAX
-from duro.model.records import WorkerRecord
+from duro.model.records import InstanceEnd, WorkerRecord
 from duro.model.removal import PruneReport
-from duro.model.status import BlockedKind, ExecutionStatus
+from duro.model.status import BlockedKind, ExecutionStatus, InstanceStatus
 from duro.model.turns import (
     CommitBatch,
     CommitResult,
@@ -52,7 +51,6 @@ from duro.model.turns import (
     TurnOutcome,
 )
 from duro.registry import Registry
-from duro.replay.engine import Arrivals, Execution, FirstTurn, Identity
 from duro.stores.base import LeaseOffer, Store
 from duro.telemetry import HOST_LOGGER, ORCHESTRATION_LOGGER, TRACE_LEVELS, Counters, PruneCounters
 from duro.waiting import FinishNotifier
@@ -65,18 +63,11 @@ _RETRY_STORE_MAX_S: Final = 5.0
 _LOAD_AT_ONCE: Final = 64
 """Histories read together before their turns; more would be read in vain when the time for turns is over."""
 
-_SUSPICIOUS_ATTEMPTS: Final = 3
-"""From this attempt on, an instance runs in a cycle of its own: if its turn kills the worker, it takes no other with
-it."""
-
 _CYCLES_OF_OTHERS: Final = 10
 """Cycles a suspicious instance waits for others at most."""
 
 _POSTPONED_S: Final = 0.01
 """How much later each of several suspicious instances is leased again than the one before it."""
-
-_SHORTEST_DELAY_S = 0.001
-"""A timer that is due in less is not worth a spin."""
 
 _FAILED_TURN_DELAY_S = 1.0
 """How long a turn waits that failed inside duro itself, times the attempts so far."""
@@ -123,6 +114,9 @@ class Worker:
         self._runnable: dict[int, None] = {}
         self._in_hand: dict[ActivityKey, ActivityAttempt] = {}
         self._room = ActivityRoom(registry, options)
+        self._turns = TurnRunner(
+            store, registry, ids=ids, cache=self._cache, room=self._room, policies=policies, counters=self.counters
+        )
         self._inbox: deque[ActivityOutcome] = deque()
         self._unsent: CommitBatch | None = None
         self._in_doubt = False
@@ -134,23 +128,14 @@ class Worker:
         self._store_failures = 0
         self._turn_began_s: float | None = None
         self._lease_lost = False
-        self._unknown_names: set[str] = set()
         self._finished: list[FinishActivity] = []
         self._retries: list[RetryActivity] = []
         self._releases: list[ReleaseInstance] = []
-        self._seen_change: tuple[int, ...] = ()
-        self._local_writes = itertools.count(1)
-        self._local_write = 0
-        """The number of the last write of a client of this runtime ..."""
-        self._local_write_seen = 0
-        """... and of the last one that came before a look for work."""
-        self._poll_at_s = 0.0
+        self._lookout = Lookout(store, options.poll_interval_s)
         self._delivered: deque[tuple[str, LeaseResult | None]] = deque()
         """What writes of clients leased for a worker id of ours, as ``Store.offer_lease`` says."""
         self._offered = False
         self._short_of_room = False
-        self._look_again = True
-        self._next_ready_at_ms: int | None = None
         self._check_cancels_at_s = 0.0
         self._cancels_seen: tuple[int, ...] = ()
         self._stop_deadline_s: float | None = None
@@ -174,7 +159,7 @@ class Worker:
 
     def notice_write(self) -> None:
         """A client of this runtime has written something that may be work. From any thread."""
-        self._local_write = next(self._local_writes)
+        self._lookout.notice_write()
         self._wake()
 
     def _deliver(self, worker_id: str, leased: LeaseResult | None) -> None:
@@ -185,6 +170,7 @@ class Worker:
     def begin_stop(self, drain_s: float) -> None:
         """Take no more work, give running activities ``drain_s`` seconds, then give everything back."""
         self._stop_deadline_s = self._clock.monotonic_s() + drain_s
+        self._turns.is_stopping = True
         self._wake()
 
     @property
@@ -262,20 +248,19 @@ class Worker:
         stopping = self._stop_deadline_s is not None
         if stopping:
             self._store.withdraw_offer(self.worker_id)
-        local_write = self._local_write
+        began = self._lookout.begin()
         result: CommitResult | None
         if batch is None:
-            result = None if stopping or not self._may_find_work(now_s) else self._lease_only()
+            result = None if stopping or not self._lookout.may_find_work(now_s) else self._lease_only()
         else:
             batch.lease = None if stopping or self._leases_nothing else self._lease_request()
             result = self._store.commit(batch)
             self._unsent = None
             self._settle(batch, result)
         if result is not None:
-            self._local_write_seen = local_write
-            self._poll_at_s = self._clock.monotonic_s() + self._options.poll_interval_s
+            more = self._leases_nothing or len(result.leased.instances) >= self._options.turns_per_commit_max
+            self._lookout.looked(began, self._clock.monotonic_s(), result.leased.next_ready_at_ms, more=more)
             self._take(result.leased)
-            self._look_again |= self._leases_nothing
         return self._continue_stop(now_s) if stopping else self._delay_s(now_s)
 
     def _prepare(self) -> CommitBatch | None:
@@ -307,35 +292,18 @@ class Worker:
             activities_max_of=room.max_of,
         )
 
-    def _may_find_work(self, now_s: float) -> bool:
-        """Whether looking for work can be worth it: a client of this runtime wrote, a time has come, there was more
-        last time, or (looked at once a poll interval) somebody else committed something."""
-        if self._look_again or self._local_write != self._local_write_seen:
-            return True
-        if self._next_ready_at_ms is not None and self._store.now_ms() >= self._next_ready_at_ms:
-            return True
-        if now_s < self._poll_at_s:
-            return False
-        self._poll_at_s = now_s + self._options.poll_interval_s
-        return self._store.change_counter() != self._seen_change
-
     def _lease_only(self) -> CommitResult:
         change = self._store.change_counter()
         leased = self._store.lease(self.worker_id, self._lease_request())
-        self._seen_change = change
+        self._lookout.saw_change(change)
         return CommitResult(store_time_ms=self._store.now_ms(), leased=leased)
 
     def _delay_s(self, now_s: float) -> float:
         if self._runnable or self._inbox or self._delivered or self._releases or self._retries or self._finished:
             return 0.0
-        if self._look_again:
-            return 0.0
-        if self._local_write != self._local_write_seen:
-            return 0.0
-        self._offer()
-        delay_s = max(_SHORTEST_DELAY_S, self._poll_at_s - now_s)
-        if self._next_ready_at_ms is not None:
-            delay_s = min(delay_s, max(_SHORTEST_DELAY_S, (self._next_ready_at_ms - self._store.now_ms()) / 1000))
+        delay_s = self._lookout.delay_s(now_s)
+        if delay_s:
+            self._offer()
         return delay_s
 
     def _offer(self) -> None:
@@ -381,7 +349,7 @@ class Worker:
             del self._in_hand[key]
             self._room.give_back(attempt.definition)
             if self._short_of_room:
-                self._look_again = True  # there is room for another one
+                self._lookout.is_due = True  # there is room for another one
             if outcome.result is not None:
                 self.counters.activities_succeeded += 1
                 self._ended(outcome)
@@ -436,16 +404,13 @@ class Worker:
         try:
             for start in range(0, len(chosen), _LOAD_AT_ONCE):
                 part = chosen[start : start + _LOAD_AT_ONCE]
-                histories = self._load(part)
+                histories = self._turns.load(part)
                 for held in part:
                     self._turn_began_s = self._clock.monotonic_s()
                     if turns and self._turn_began_s > until_s:
                         return turns
                     self._runnable.pop(held.leased.incarnation, None)
-                    turn = self._run_turn(held, histories.get(held.leased.incarnation))
-                    if turn is not None:
-                        turns.append(turn)
-                        turns += self._run_successor(held, turn)
+                    turns += self._run_turn(held, histories.get(held.leased.incarnation))
         except StoreError:
             if not turns:
                 raise
@@ -458,7 +423,7 @@ class Worker:
         """Whose turn it is: all that have something, except those whose turns may have killed workers. Each of these
         runs alone, in an order that changes with every lease, when the others have been given back."""
         runnable = [self._held[incarnation] for incarnation in self._runnable]
-        safe = [held for held in runnable if held.leased.attempt_count < _SUSPICIOUS_ATTEMPTS]
+        safe = [held for held in runnable if held.leased.attempt_count < SUSPICIOUS_ATTEMPTS]
         others_given_back, self._leases_nothing = self._leases_nothing, False
         if len(safe) == len(runnable):
             return safe
@@ -466,7 +431,7 @@ class Worker:
             self._cycles_of_others += 1
             return safe
         self._cycles_of_others = 0
-        suspicious = [held for held in runnable if held.leased.attempt_count >= _SUSPICIOUS_ATTEMPTS]
+        suspicious = [held for held in runnable if held.leased.attempt_count >= SUSPICIOUS_ATTEMPTS]
         if len(suspicious) == 1:
             return suspicious
         chosen = min(suspicious, key=lambda held: hash((held.leased.incarnation, held.leased.lease_epoch)))
@@ -489,136 +454,17 @@ class Worker:
                 )
             )
 
-    def _load(self, chosen: Sequence[Held]) -> dict[int, tuple[str, ...]]:
-        """Give every instance a live execution: the cached one if it stands where the lease says, else a new one; and
-        the histories that new ones have to replay first, by incarnation."""
-        missing = []
-        for held in chosen:
-            leased = held.leased
-            if held.execution is None:
-                held.execution = self._cache.take(leased.incarnation, leased.execution_id, leased.turn_sequence)
-            if held.execution is None:
-                held.execution = self._new_execution(leased)
-            if leased.input is None and held.execution.turn_sequence < 0:
-                missing.append(held)
-        if not missing:
-            return {}
-        keys = [(held.leased.incarnation, held.leased.execution_id) for held in missing]
-        histories = self._store.load_histories(keys)
-        return {incarnation: history for (incarnation, _), history in zip(keys, histories, strict=True)}
-
-    def _new_execution(self, leased: LeasedInstance) -> Execution:
-        definition = self._registry.find_orchestration(leased.name, leased.version)
-        if definition is None:
-            raise RuntimeError(f"leased {leased.name} {leased.version}, which is not registered here")
-        identity = Identity(
-            instance_id=leased.instance_id, incarnation=leased.incarnation, execution_id=leased.execution_id
-        )
-        return Execution(identity, definition, self._registry)
-
-    def _run_turn(self, held: Held, history: Sequence[str] | None) -> TurnCommit | None:
-        execution, leased = held.execution, held.leased
-        if execution is None:
-            raise RuntimeError(f"instance {leased.instance_id!r} was not loaded before its turn")
+    def _run_turn(self, held: Held, history: Sequence[str] | None) -> list[TurnCommit]:
+        """What is to be committed: nothing, a turn, or a turn and the first one of the next execution."""
         try:
-            if history is not None:
-                self.counters.executions_replayed += 1
-                execution.replay(history)
-                execution.turn_sequence = leased.turn_sequence
-            turn = self._turn_of(held, execution)
+            turn = self._turns.run(held, history)
         except Exception as error:  # noqa: BLE001 - sorted below; one instance must not stop the others
             self._turn_failed(held, error)
-            return None
+            return []
         if turn is None:
-            held.waiting = False
-            held.execution = None
-            self._cache.put(execution)
             self._release_if_idle(held)
-            return None
-        return self._ran(held, execution, turn)
-
-    def _ran(self, held: Held, execution: Execution, turn: TurnCommit) -> TurnCommit:
-        """``turn`` of ``held`` is to be committed: make it say whose it is, and what it takes from the queues."""
-        leased = held.leased
-        held.waiting = False
-        held.execution = None
-        turn.turn_sequence = leased.turn_sequence
-        turn.lease_epoch = leased.lease_epoch
-        if leased.messages:
-            turn.consumed_messages = [message.message_id for message in leased.messages]
-        if held.results:
-            turn.finished_activities = [activity.event_id for _, activity in held.results]
-            held.in_turn, held.results = held.results, ()
-        held.turn_of = execution
-        held.claims = self._claim(turn)
-        turn.keep_lease = self._keep_lease(held, turn)
-        if (end := turn.end) is not None and end.status is ExecutionStatus.CONTINUED_AS_NEW:
-            turn.policies = self._policies().chain(turn.name, turn.version, end.prune)
-        return turn
-
-    def _run_successor(self, held: Held, turn: TurnCommit) -> list[TurnCommit]:
-        """The first turn of the next execution, to be committed together with the turn that continued as new: an
-        eternal loop then costs one transaction an execution. Not after a lease that was lost before: then one of the
-        two may be what kills workers."""
-        if not turn.keep_lease or turn.end is None or held.leased.attempt_count >= _SUSPICIOUS_ATTEMPTS:
             return []
-        successor = Held(_leased_next(held.leased, turn, turn.end), waiting=True)
-        execution = self._new_execution(successor.leased)
-        try:
-            first = self._first_turn(successor.leased, execution, Arrivals(cancel_reason=held.leased.cancel_reason))
-        except Exception:  # noqa: BLE001 - it runs again in a cycle of its own, where its failure is dealt with
-            execution.seal()
-            return []
-        held.successor = successor
-        return [self._ran(successor, execution, first)]
-
-    def _turn_of(self, held: Held, execution: Execution) -> TurnCommit | None:
-        leased = held.leased
-        messages = [decode_message(message.data) for message in leased.messages] if leased.messages else []
-        arrivals = Arrivals(
-            messages=messages + [message for message, _ in held.results],
-            timers=[timer.event_id for timer in leased.timers],
-            mailbox=leased.mailbox,
-            cancel_reason=leased.cancel_reason,
-        )
-        if leased.input is not None:
-            return self._first_turn(leased, execution, arrivals)
-        return execution.turn(arrivals, self._store.now_ms())
-
-    def _first_turn(self, leased: LeasedInstance, execution: Execution, arrivals: Arrivals) -> TurnCommit:
-        first = FirstTurn(input=leased.input or "null", seed=self._ids(), parent=leased.parent)
-        return execution.first_turn(first, arrivals, self._store.now_ms())
-
-    def _claim(self, turn: TurnCommit) -> Sequence[ActivityAttempt]:
-        """Take the new activities this worker has room for; the rest is for whoever comes."""
-        if not turn.activities or self._stop_deadline_s is not None or turn.end is not None:
-            return ()
-        claims = []
-        for activity in turn.activities:
-            definition = self._registry.find_activity(activity.name)
-            if definition is None:
-                self._unknown_activity(activity.name, turn.instance_id)
-            elif self._room.take(definition):
-                activity.claimed = True
-                claims.append(first_attempt(turn, activity, definition))
-        return claims
-
-    def _unknown_activity(self, name: str, instance_id: str) -> None:
-        """Say so once: it may be another worker's, or a mistake that nobody would hear of."""
-        if name not in self._unknown_names:
-            self._unknown_names.add(name)
-            HOST_LOGGER.warning(
-                "instance %r asks for activity %r, which is not registered here; it waits for a worker that has it",
-                instance_id,
-                name,
-            )
-
-    def _keep_lease(self, held: Held, turn: TurnCommit) -> bool:
-        if turn.end is not None:
-            continued = turn.end.status is ExecutionStatus.CONTINUED_AS_NEW
-            runs_here = self._registry.find_orchestration(turn.name, turn.end.next_version or "") is not None
-            return continued and runs_here and self._stop_deadline_s is None
-        return bool(held.claims) or bool(held.running.keys() - turn.cancelled_activities)
+        return self._turns.committable(held, turn)
 
     def _turn_failed(self, held: Held, error: Exception) -> None:
         """Abandon the turn. Code and history that differ block the instance and cost no attempt; anything else is a
@@ -649,21 +495,21 @@ class Worker:
     def _settle(self, batch: CommitBatch, result: CommitResult) -> None:
         self.counters.commits += 1
         ready: list[ActivityAttempt] = []
-        finished: list[str] = []
+        ends: list[InstanceEnd] = []
         for turn, outcome in zip(batch.turns, result.turns, strict=True):
             held = self._held.get(turn.incarnation)
             if held is None or held.turn_of is None:
                 continue  # the first turn of an execution that did not come to be
             if outcome is TurnOutcome.COMMITTED:
-                self._committed(held, turn, ready, finished)
+                self._committed(held, turn, ready, ends)
             else:
                 self._not_committed(held, turn, outcome, result.store_time_ms)
         for report in result.prunes:
             self._pruned(report)
         if ready:
             self._submit(ready)
-        if finished:
-            self._notifier.finished(finished)
+        if ends:
+            self._notifier.ended(ends)
 
     def _pruned(self, report: PruneReport) -> None:
         self._prune_counters.add(report.name, report.trigger, report.result)
@@ -672,7 +518,7 @@ class Worker:
                 "a prune of %r failed and stays due; its turn is committed: %s", report.name, report.result.error
             )
 
-    def _committed(self, held: Held, turn: TurnCommit, ready: list[ActivityAttempt], finished: list[str]) -> None:
+    def _committed(self, held: Held, turn: TurnCommit, ready: list[ActivityAttempt], ends: list[InstanceEnd]) -> None:
         execution = held.turn_of
         if execution is None:
             raise RuntimeError(f"a turn of instance {turn.instance_id!r} was committed that nobody ran")
@@ -698,7 +544,8 @@ class Worker:
             self._cancel_activity((turn.incarnation, turn.execution_id, event_id), held)
         if turn.end.status is not ExecutionStatus.CONTINUED_AS_NEW:
             self.counters.instances_finished += 1
-            finished.append(turn.instance_id)
+            if self._notifier.has_watchers:
+                ends.append(_end_of(turn, turn.end))
             self._let_go(turn.incarnation)
         else:
             self.counters.executions_continued += 1
@@ -730,7 +577,7 @@ class Worker:
         if held.successor is not None:  # its first turn is in the same transaction
             self._held[turn.incarnation] = held.successor
             return
-        self._held[turn.incarnation] = Held(_leased_next(held.leased, turn, turn.end), waiting=True)
+        self._held[turn.incarnation] = Held(leased_next(held.leased, turn, turn.end), waiting=True)
         self._runnable[turn.incarnation] = None
 
     def _not_committed(self, held: Held, turn: TurnCommit, outcome: TurnOutcome, now_ms: int) -> None:
@@ -764,7 +611,7 @@ class Worker:
                 self._unsent = None
                 self._settle(batch, CommitResult(store_time_ms=self._store.now_ms(), turns=turns))
         self._in_doubt = False
-        self._look_again = True
+        self._lookout.is_due = True
         self._give_back_strangers(instances, activities)
 
     def _give_back_strangers(
@@ -787,9 +634,6 @@ class Worker:
     # --- leases ----------------------------------------------------------------------------------------------
 
     def _take(self, leased: LeaseResult) -> None:
-        full = len(leased.instances) >= self._options.turns_per_commit_max
-        self._look_again = full
-        self._next_ready_at_ms = leased.next_ready_at_ms
         for instance in leased.instances:
             self._take_instance(instance)
         attempts = []
@@ -937,7 +781,7 @@ class Worker:
         self._cache.clear()
         self._runnable.clear()
         self._finished, self._retries, self._releases = [], [], []
-        self._look_again = True
+        self._lookout.is_due = True
 
     def _continue_stop(self, now_s: float) -> float:
         """Wait for what runs until the deadline, then give everything back."""
@@ -956,22 +800,20 @@ class Worker:
         return FINISHED
 
 
+def _end_of(turn: TurnCommit, end: ExecutionEnd) -> InstanceEnd:
+    """What the store says of an instance that ``turn`` has ended."""
+    return InstanceEnd(
+        instance_id=turn.instance_id,
+        incarnation=turn.incarnation,
+        name=turn.name,
+        version=turn.version,
+        status=InstanceStatus(end.status),
+        execution_id=turn.execution_id,
+        last_event=turn.events[-1],
+    )
+
+
 def _outcome_after(last: LastCommit | None, turn: TurnCommit, token: str) -> TurnOutcome:
     """What became of a turn, by what the last commit of its instance left."""
     happened = last is not None and last.token == token and last.turn_sequence > turn.turn_sequence
     return TurnOutcome.COMMITTED if happened else TurnOutcome.FENCED
-
-
-def _leased_next(leased: LeasedInstance, turn: TurnCommit, end: ExecutionEnd) -> LeasedInstance:
-    """The lease of an instance whose ``turn`` continued as new, at the beginning of its next execution."""
-    return msgspec.structs.replace(
-        leased,
-        execution_id=turn.execution_id + 1,
-        version=end.next_version or "",
-        turn_sequence=turn.turn_sequence + 1,
-        attempt_count=0,
-        input=end.next_input,
-        messages=(),
-        timers=(),
-        mailbox=(),
-    )

@@ -88,6 +88,8 @@ class Pruning:
         Raises:
             UsageError: an argument is wrong. InvalidRulesError: the options name nothing to keep.
             InstanceNotFoundError: an instance of ``scope`` or ``only`` does not exist.
+            ExecutionNotFoundError: an execution of ``only`` never was. (One that was pruned before is among the
+                plan's warnings.)
             PolicyUnknownError: no options, and no worker has published a policy.
         """
         from duro.maintenance import pruning
@@ -351,13 +353,19 @@ class Pruning:
             raise no_instance(self.store, instance_id)
         return self.store.list_ledger(instance_id)
 
-    def list_prune_runs(self, *, limit: int = 0) -> tuple[PruneRun, ...]:
-        """Prunes by hand and undos, newest first. ``limit`` 0: all.
+    def list_prune_runs(self, *, limit: int = 0, before: str | None = None) -> tuple[PruneRun, ...]:
+        """Prunes by hand and undos, newest first. ``limit`` 0: all. ``before``: go on after the run of this id.
 
         Raises:
-            UsageError: ``limit`` is no whole number of at least 0.
+            UsageError: ``limit`` is no whole number of at least 0, or there is no run ``before``.
         """
-        return self.store.list_prune_runs(check_count(limit, "limit"))
+        place = None
+        if before is not None:
+            run = self.get_prune_run(before)
+            if run is None:
+                raise UsageError(f"there is no run {before!a} to go on after", hint="take it from the page before")
+            place = run.started_at_ms, run.run_id
+        return self.store.list_prune_runs(check_count(limit, "limit"), place)
 
     def get_prune_run(self, run_id: str) -> PruneRun | None:
         """The prune by hand, or undo, of this id; None: there is none.

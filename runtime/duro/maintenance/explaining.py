@@ -7,16 +7,18 @@ from duro.maintenance.pruned import no_instance
 from duro.model.policies import PolicyChain, UnitedPolicy
 from duro.model.pruning import Hold
 from duro.model.removal import PrunableInstance, PruneFilter
+from duro.model.retention import PolicyKind
 from duro.model.status import InstanceStatus
 from duro.retention.holds import concerns_instance, holds_in_force
-from duro.retention.policy import policy_chain
+from duro.retention.policy import in_doubt, policy_chain, said_of
 from duro.retention.triggers import sweep_due_at_ms
 from duro.stores.base import Store
 
 
 class PolicyExplanation(msgspec.Struct, frozen=True, kw_only=True):
-    """``chains``: one for every different statement that workers publish (usually one). ``united``: what all of them
-    together let go; None: nobody has published anything. ``paused_until_ms``: automatic pruning rests because a further
+    """``chains``: one for every different statement of the workers that run it (usually one); of all workers, where
+    none does, and then nothing applies but what comes before their programs. ``united``: what all of them together let
+    go; None: nobody has published anything. ``paused_until_ms``: automatic pruning rests because a further
     version was seen. ``next_sweep_at_ms``: when a sweep is due for the interval (0: now), None: it has none.
     ``instance_id`` None: it is about the orchestration."""
 
@@ -41,14 +43,18 @@ def explain(store: Store, instance_id: str | None, name: str | None, version: st
     override = decode_override(instance.policy)
     united = policies.of(instance)
     now_ms = store.now_ms()
-    paused_until_ms = policies.paused_until_ms(instance.name)
+    chains = [
+        policy_chain(each, instance.name, instance.version, instance_override=override)
+        for each in said_of(policies.sources, instance.name, instance.version)
+    ]
+    if united is not None and not united.is_known and united.origin.kind is PolicyKind.NONE:
+        chains = [in_doubt(chain, united.why) for chain in chains]
+    paused_until_ms = policies.paused_until_ms(instance.name, instance.version)
     return PolicyExplanation(
         instance_id=instance_id,
         name=instance.name,
         version=instance.version,
-        chains=tuple(
-            policy_chain(each, instance.name, instance.version, instance_override=override) for each in policies.sources
-        ),
+        chains=tuple(dict.fromkeys(chains)),
         united=united,
         paused_until_ms=paused_until_ms if paused_until_ms is not None and paused_until_ms > now_ms else None,
         next_sweep_at_ms=None if united is None else sweep_due_at_ms(united, instance.swept_at_ms, now_ms),

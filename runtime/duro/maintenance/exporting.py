@@ -49,7 +49,10 @@ def export(
     import sqlite3
 
     try:
-        with new_file(target, also=("-journal",)) as part, contextlib.closing(sqlite3.connect(part)) as connection:
+        with (
+            new_file(target, also=("-journal",), tidy=True) as part,
+            contextlib.closing(sqlite3.connect(part)) as connection,
+        ):
             connection.execute("PRAGMA synchronous = OFF")  # synced once, when it is whole
             result = _Export(store, connection, name, progress).run(events=events)
             connection.commit()

@@ -299,23 +299,32 @@ class _Rules(NamedTuple):
     origin: PolicyOrigin
 
 
-def _purge_rules(
-    policies: ConfiguredPolicies, options: PurgeOptions | None
+_OFF: Final = _Rules(None, PolicyOrigin(PolicyKind.NONE, ""))
+
+
+def purge_rules(
+    policies: ConfiguredPolicies, options: PurgeOptions | None, *, by_sweep: bool = False
 ) -> tuple[Callable[[str], _Rules], PurgeOverrides]:
     """What applies to an orchestration, by name, and what protects members of families. Rules given by hand are for
-    whole families."""
+    whole families. ``by_sweep``: what is switched off (``enabled``) is not done.
+
+    While nobody runs an orchestration, those who ran it last are asked as well: a default or a pattern of others' files
+    may never have been meant for it. Who names it means it."""
     if options is not None:
         given = _Rules(options, _CALLED)
         return lambda _: given, ()
-    published = policies.sources
     known: dict[str, _Rules] = {}
 
     def rules_of(name: str) -> _Rules:
         if name not in known:
-            known[name] = _Rules(*united_purge(published, name))
+            said = policies.about(name)
+            is_off = by_sweep and not all(each.purge_enabled for each in said)
+            if any(stated.name == name for each in policies.sources for stated in each.purges):
+                said = policies.sources
+            known[name] = _OFF if is_off else _Rules(*united_purge(said, name))
         return known[name]
 
-    return rules_of, purge_overrides(published)
+    return rules_of, purge_overrides(policies.everyone())
 
 
 def finished(store: Store, scope: PruneScope) -> Iterator[FinishedInstance]:
@@ -377,9 +386,15 @@ def plan_purge(store: Store, options: PurgeOptions | None, scope: PruneScope) ->
 
 
 def _purge_items(
-    store: Store, policies: ConfiguredPolicies, options: PurgeOptions | None, scope: PruneScope, now_ms: int
+    store: Store,
+    policies: ConfiguredPolicies,
+    options: PurgeOptions | None,
+    scope: PruneScope,
+    now_ms: int,
+    *,
+    by_sweep: bool = False,
 ) -> Iterator[RemovalItem]:
-    rules_of, overrides = _purge_rules(policies, options)
+    rules_of, overrides = purge_rules(policies, options, by_sweep=by_sweep)
     holds, newest = store.list_holds(), cache(store.newest_finished)
     taken: set[int] = set()
     found = finished(store, scope)
@@ -394,7 +409,7 @@ def purgeable_instances(store: Store, policies: ConfiguredPolicies, scope: Prune
     """How many instances sweeps purge under ``policies``. Reads no history and writes nothing."""
     if not policies.sources or not all(sources.purge_enabled and sources.purges for sources in policies.sources):
         return 0
-    items = _purge_items(store, policies, None, scope, store.now_ms())
+    items = _purge_items(store, policies, None, scope, store.now_ms(), by_sweep=True)
     return sum(item.instances for item in items if not item.verdict.keep)
 
 
@@ -413,8 +428,11 @@ def newest_now(store: Store, rules_of: RulesOf, scope: PruneScope) -> NewestNow:
     return {(name, count): store.newest_finished(name, count) for name, count in counts if count is not None}
 
 
-def purge_orders(store: Store, rules_of: RulesOf, scope: PruneScope, newest_of: NewestNow) -> Iterator[RemovalOrder]:
-    """Orders for what rules let go at first sight; the families are looked at in the transaction."""
+def purge_orders(
+    store: Store, rules_of: RulesOf, scope: PruneScope, newest_of: NewestNow
+) -> Iterator[tuple[str, RemovalOrder]]:
+    """Orders for what rules let go at first sight, each with the name of the root's orchestration; the families are
+    looked at in the transaction."""
     now_ms = store.now_ms()
 
     def newest(name: str, count: int) -> int | None:
@@ -424,7 +442,8 @@ def purge_orders(store: Store, rules_of: RulesOf, scope: PruneScope, newest_of: 
         options, origin = rules_of(each.name)
         if options is not None and not is_kept(each, options, now_ms, newest=newest):
             newest_from = None if options.keep_last is None else newest(each.name, options.keep_last)
-            yield RemovalOrder(incarnation=each.incarnation, rules=options, origin=origin, newest_from=newest_from)
+            order = RemovalOrder(incarnation=each.incarnation, rules=options, origin=origin, newest_from=newest_from)
+            yield each.name, order
 
 
 def purge(
@@ -439,7 +458,7 @@ def purge(
     silent = options is None
 
     def orders(policies: ConfiguredPolicies) -> _Orders:
-        rules_of, overrides = _purge_rules(policies, options)
+        rules_of, overrides = purge_rules(policies, options)
 
         def asked(name: str) -> _Rules:
             nonlocal silent
@@ -447,7 +466,8 @@ def purge(
             silent = silent and rules.origin.kind is PolicyKind.NONE
             return rules
 
-        return overrides, purge_orders(store, asked, scope, newest_now(store, rules_of, scope))
+        named = purge_orders(store, asked, scope, newest_now(store, rules_of, scope))
+        return overrides, (order for _, order in named)
 
     if scope.instance_ids is not None:
         list(_named(store, scope.instance_ids, scope.name))  # all of them or none
@@ -502,7 +522,7 @@ def apply(
         plan=_Planned(revision, {item.incarnation: item.instance_id for item in going}),
     )
     run.carry_out(
-        lambda policies: (purge_overrides(policies.sources) if configured else (), _planned_orders(store, going))
+        lambda policies: (purge_overrides(policies.everyone()) if configured else (), _planned_orders(store, going))
     )
     asked = made.running if cancel_running and rules is not None and not run.stopped else ()
     return run.result(

@@ -113,7 +113,10 @@ class Families(Pruning):
     def checkup(self, *, deep: bool = False) -> tuple[CheckResult, ...]:
         """Named checks of the whole store, each with what it found and what to do about it. Changes nothing, and runs
         beside workers. ``deep`` reads everything there is, and may take long."""
-        return tuple(self.store.checkup(deep=deep))
+        from duro.maintenance.differing import workers_differ
+
+        found = tuple(self.store.checkup(deep=deep))
+        return (*found, workers_differ(self.store)) if found else ()
 
     def repair(self, names: Sequence[str]) -> list[Repair]:
         """Delete what these checks found, of those that are ``repairable``: rows that nothing can reach.

@@ -7,23 +7,25 @@ from typing import Final
 
 import msgspec
 
-from duro.errors import StalePlanError
+from duro.errors import ExecutionNotFoundError, StalePlanError
 from duro.maintenance.archiving import Archiving
 from duro.maintenance.policies import ConfiguredPolicies, Rules, asked_for, nobody_says
 from duro.maintenance.pruned import no_instance
 from duro.maintenance.room import POLITE_PART, Room
 from duro.model.ledger import RunSource
-from duro.model.limits import MARK_RECLAIM_EVENTS_MAX, RECLAIM_EVENTS_MAX
+from duro.model.limits import MARK_RECLAIM_EVENTS_MAX, RECLAIM_EVENTS_MAX, SKIPPED_HELD_MAX
 from duro.model.pruning import (
     ExecutionFacts,
     Hold,
     InstancePlan,
     PlannedChild,
+    PlanWarning,
     PrunePlan,
     PruneResult,
     PruneTrigger,
     SkippedExecution,
     Verdict,
+    WarningCode,
 )
 from duro.model.removal import (
     OrderResult,
@@ -52,6 +54,9 @@ _EXECUTIONS_A_BATCH: Final = range(20, 500)
 and is learned as it goes."""
 
 _EXECUTIONS_AT_FIRST: Final = 200
+
+_NAMED_MAX: Final = 5
+"""Executions a warning names."""
 
 _SMALLEST_RECLAIM: Final = 200
 """Events, on a full disk."""
@@ -103,15 +108,26 @@ def filter_of(store: Store, scope: PruneScope, *, several: bool) -> PruneFilter:
     return PruneFilter(instance_ids=scope.instance_ids, names=names, several=several)
 
 
-def _check_there(store: Store, instance_ids: tuple[str, ...]) -> None:
-    """Raises InstanceNotFoundError: one of them is not."""
+def _check_there(store: Store, instance_ids: tuple[str, ...]) -> tuple[PrunableInstance, ...]:
+    """The instances. Raises InstanceNotFoundError: one of them is not."""
     if not instance_ids:
-        return
+        return ()
     found = store.prunable_instances(PruneFilter(instance_ids=instance_ids), 0, 0)
     there = {instance.instance_id for instance in found}
     for instance_id in instance_ids:
         if instance_id not in there:
             raise no_instance(store, instance_id)
+    return found
+
+
+def _check_there_was(instance: PrunableInstance, executions: Collection[int]) -> None:
+    """Raises ExecutionNotFoundError: one of them never was."""
+    for execution_id in executions:
+        if not 1 <= execution_id <= instance.execution_id:
+            raise ExecutionNotFoundError(
+                f"instance {instance.instance_id!r} has no execution {execution_id}: it is in {instance.execution_id}",
+                hint=f"`duroctl executions list {instance.instance_id}` shows those there are",
+            )
 
 
 def instances_of(store: Store, where: PruneFilter, after: int = 0) -> Iterator[PrunableInstance]:
@@ -145,6 +161,7 @@ def plan(
 
     Raises:
         InstanceNotFoundError: an instance that is named, in ``scope`` or in ``only``, does not exist.
+        ExecutionNotFoundError: an execution that is named never was. One that was pruned is a warning of the plan.
         PolicyUnknownError: no options, and nobody says what to prune.
     """
     policies = ConfiguredPolicies(store)
@@ -152,17 +169,18 @@ def plan(
     rules_of = _rules(options, policies)
     where = filter_of(store, scope, several=False)
     named = only or {}
-    _check_there(store, tuple(named))
-    planned = [
-        _only(instance_plan(executions, *rules_of(instance), holds, now_ms), named.get(instance.instance_id))
-        for instance, executions in facts_of(store, instances_of(store, where))
-        if executions
-    ]
+    for instance in _check_there(store, tuple(named)):
+        _check_there_was(instance, named[instance.instance_id])
+    planned = []
+    for instance, executions in facts_of(store, instances_of(store, where)):
+        if executions:
+            of_one = instance_plan(executions, *rules_of(instance), holds, now_ms)
+            planned.append(_only(_why_not(of_one, instance, policies), named.get(instance.instance_id)))
     if options is None and planned and all(each.origin.kind is PolicyKind.NONE for each in planned):
         raise nobody_says()
     if policies.children is ChildrenPolicy.SETTLED:
         planned = [_with_children(store, each, holds, now_ms) for each in planned]
-    return prune_plan(
+    made = prune_plan(
         planned,
         store_id=store.store_id(),
         policy_revision=policies.revision,
@@ -170,6 +188,25 @@ def plan(
         made_at_ms=now_ms,
         children=policies.children,
     )
+    return msgspec.structs.replace(made, warnings=(*made.warnings, *_pruned_before(planned, named)))
+
+
+def _pruned_before(planned: Iterable[InstancePlan], named: Mapping[str, Collection[int]]) -> Iterator[PlanWarning]:
+    for instance in planned:
+        live = {item.execution.execution_id for item in instance.items}
+        gone = [str(number) for number in sorted(named.get(instance.instance_id, ())) if number not in live]
+        if gone:
+            which = ", ".join(gone[:_NAMED_MAX]) + (", ..." if len(gone) > _NAMED_MAX else "")
+            was = "execution" if len(gone) == 1 else "executions"
+            text = f"{len(gone)} {was} of those named of {instance.instance_id} had been pruned before: {which}"
+            yield PlanWarning(WarningCode.PRUNED_BEFORE, instance.instance_id, text)
+
+
+def _why_not(planned: InstancePlan, instance: PrunableInstance, policies: ConfiguredPolicies) -> InstancePlan:
+    """``planned``, which says why its policy lets nothing go."""
+    if planned.rules is not None or (united := policies.of(instance)) is None:
+        return planned
+    return msgspec.structs.replace(planned, why=united.why)
 
 
 def _only(planned: InstancePlan, executions: Collection[int] | None) -> InstancePlan:
@@ -385,6 +422,7 @@ class _Run:
         self._room = Room(store)
         self._done = PruneProgress()
         self._skipped: list[SkippedExecution] = []
+        self._skipped_more = 0
         self._remaining = 0
 
     def carry_out(self, orders: Iterable[_SizedOrder]) -> PruneResult:
@@ -404,10 +442,16 @@ class _Run:
             instances_processed=done.instances,
             remaining=self._remaining,
             skipped=tuple(self._skipped),
+            skipped_more=self._skipped_more,
             run_id=self._terms.run_id if done.executions else "",
             children_removed=sum(settled.instances for settled in reclaimed.settled),
             archived=archived if done.executions else None,
         )
+
+    def _skip(self, skipped: Sequence[SkippedExecution], *, all_of_them: bool) -> None:
+        room = len(skipped) if all_of_them else max(SKIPPED_HELD_MAX - len(self._skipped), 0)
+        self._skipped += skipped[:room]
+        self._skipped_more += len(skipped[room:])
 
     def _next_batch(self, waiting: Iterator[_SizedOrder]) -> list[PruneOrder]:
         batch, size = list[PruneOrder](), 0
@@ -479,7 +523,7 @@ class _Run:
             bytes=self._done.bytes + sum(each.bytes_deleted for each in marked),
         )
         for order, result in zip(orders, results, strict=True):
-            self._skipped += result.result.skipped
+            self._skip(result.result.skipped, all_of_them=order.only is not None)
             if order.only is not None and not result.result.instances_processed:
                 self._skipped += [
                     SkippedExecution(

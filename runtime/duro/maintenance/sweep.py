@@ -5,9 +5,11 @@ One step is one small transaction, or a look; whoever calls it decides when to c
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import cache, partial
-from itertools import islice
-from typing import Final
+from functools import cache
+from itertools import groupby, islice
+from typing import Final, NamedTuple
+
+import msgspec
 
 from duro.errors import StalePlanError
 from duro.maintenance import families
@@ -17,10 +19,18 @@ from duro.model.families import OrphanFilter, PurgeOverrides, RemovalBatch, Remo
 from duro.model.limits import RECLAIM_EVENTS_MAX
 from duro.model.policies import PolicySources, UnitedPolicy
 from duro.model.pruning import PruneResult, PruneTrigger
-from duro.model.removal import PrunableInstance, PruneBatch, PruneFilter, PruneOrder, PruneScope, SettledCount
+from duro.model.removal import (
+    AskedPrune,
+    PrunableInstance,
+    PruneBatch,
+    PruneFilter,
+    PruneOrder,
+    PruneScope,
+    SettledCount,
+)
 from duro.model.retention import AutoPrune, PolicyKind, PolicyOrigin
 from duro.retention.families import is_kept_orphan
-from duro.retention.purging import purge_interval_s, purge_overrides, united_orphan_rules, united_purge
+from duro.retention.purging import purge_interval_s, united_orphan_rules
 from duro.retention.triggers import decide_in_sweep
 from duro.stores.base import Store
 
@@ -40,13 +50,34 @@ RemovalReport = Callable[[str, Sequence[RemovalOutcome]], None]
 SettledReport = Callable[[Sequence[SettledCount]], None]
 """Told of the children that went with executions, by name."""
 
-_Pruning = list[tuple[PrunableInstance, PruneOrder]]
+
+class _Task(NamedTuple):
+    """An instance that a sweep prunes. ``instance`` as it was read, and ``decide`` for when somebody says something
+    else: what is its order then? Neither where code asked for it, whatever anybody says."""
+
+    name: str
+    order: PruneOrder
+    instance: PrunableInstance | None = None
+    decide: "_Decide | None" = None
+
+
+_Decide = Callable[[PrunableInstance], PruneOrder | None]
+_Pruning = list[_Task]
+
 _BY_FILE: Final = PolicyOrigin(PolicyKind.FILE_DEFAULT, "[orphans]")
+
+_ATTEMPTS: Final = 4
+"""How often a piece is tried anew within a step when something else is said just then: reading it again takes a
+millisecond or two, so even hundreds of changes a second let one of them through."""
 
 
 class Sweep:
     """The state between steps: where in its round the sweep is. It holds nothing that the store does not know: a sweep
-    that another worker takes over begins a new round."""
+    that another worker takes over begins a new round.
+
+    What is said while a round goes on counts for all that it has not looked at yet; it does not begin anew, for then a
+    store whose policies keep changing would never be swept to its end. What it has looked at before is looked at again
+    in the next round."""
 
     def __init__(
         self,
@@ -61,7 +92,8 @@ class Sweep:
         self._settled_report = settled_report
         self._waiting: Iterator[_Pruning | RemovalBatch] | None = None
         self._going_on: _Pruning = []
-        self._policies: ConfiguredPolicies | None = None
+        self._removing: RemovalBatch | None = None
+        self._said: ConfiguredPolicies | None = None
         self._looked_at_ms: dict[str, int] = {}
         """When this sweep last looked for what a trigger removes."""
         self._leaving = 0
@@ -84,87 +116,178 @@ class Sweep:
             self._settled_report(reclaimed.settled)
         if reclaimed.more:
             return True
-        try:
-            return self._next_piece()
-        except StalePlanError:  # somebody said something else about pruning since the round began
-            self.forget()
-            return True
+        return self._next_piece()
 
     def _next_piece(self) -> bool:
-        if self._going_on:
-            self._prune(self._going_on)
-            return True
-        if self._waiting is None:
-            self._waiting = self._orders()
-        batch = next(self._waiting, None)
-        if batch is None:
-            self._waiting = None
-            self.left_due = self._leaving
-            self.rounds += 1
-            return False
-        if isinstance(batch, RemovalBatch):
-            outcomes = self._store.remove(batch)
-            self._protected.update(families.protected_by(self._store, outcomes))
-            if self._removal_report is not None:
-                self._removal_report(batch.trigger, outcomes)
-        elif batch:
-            self._prune(batch)
+        if not self._going_on and self._removing is None:
+            if self._waiting is None:
+                self._said = None
+                self._waiting = self._pieces()
+            piece = next(self._waiting, None)
+            if piece is None:
+                self._waiting = None
+                self.left_due = self._leaving
+                self.rounds += 1
+                return False
+            if isinstance(piece, RemovalBatch):
+                self._removing = piece
+            else:
+                self._going_on = piece
+        for _ in range(_ATTEMPTS):
+            try:
+                self._do()
+            except StalePlanError:  # somebody said something else about pruning meanwhile
+                self._follow()
+            else:
+                break
         return True
 
     @property
     def in_round(self) -> bool:
         """Whether a round has begun and is not over."""
-        return self._waiting is not None or bool(self._going_on)
+        return self._waiting is not None
 
     def forget(self) -> None:
-        """Begin a new round at the next step: the policies may have changed."""
-        self._waiting = None
+        """Begin a new round at the next step: another worker may have swept meanwhile."""
+        self._waiting = self._removing = None
         self._going_on = []
         self._looked_at_ms = {}
 
-    # --- inside ------------------------------------------------------------------------------------------------
+    def policies_changed(self) -> None:
+        """Go by what is said now from the next step on. What only a trigger looks for is looked for in the next round,
+        however long ago that was done."""
+        self._looked_at_ms = {}
+        if self._waiting is not None:
+            self._follow()
 
-    def _orders(self) -> Iterator[_Pruning | RemovalBatch]:
-        """A round, in pieces."""
-        self._policies = policies = ConfiguredPolicies(self._store)
+    # --- what is said ------------------------------------------------------------------------------------------
+
+    @property
+    def _policies(self) -> ConfiguredPolicies:
+        """As they were when they were last read in this round."""
+        if self._said is None:
+            self._said = ConfiguredPolicies(self._store)
+        return self._said
+
+    def _follow(self) -> None:
+        """Read anew what is said, and let it count for the piece in hand."""
+        before = self._policies.sources
+        self._said = policies = ConfiguredPolicies(self._store)
+        if policies.sources != before:
+            self._looked_at_ms = {}
+        if (batch := self._removing) is not None:
+            same = policies.sources == before
+            self._removing = msgspec.structs.replace(batch, policy_revision=policies.revision) if same else None
+        self._going_on = self._decided_again(self._going_on)
+
+    def _decided_again(self, tasks: _Pruning) -> _Pruning:
+        """``tasks`` by what is said now, each from where it was."""
+        ids = tuple(task.instance.instance_id for task in tasks if task.instance is not None)
+        read = self._store.prunable_instances(PruneFilter(instance_ids=ids), 0, 0) if ids else ()
+        there = {each.incarnation: each for each in read}
+        again = []
+        for task in tasks:
+            if task.decide is None:
+                again.append(task)
+                continue
+            instance = there.get(task.order.incarnation)
+            order = None if instance is None else task.decide(instance)
+            if order is not None:
+                order = msgspec.structs.replace(order, after=task.order.after)
+                again.append(task._replace(order=order, instance=instance))
+        return again
+
+    # --- a round -----------------------------------------------------------------------------------------------
+
+    def _pieces(self) -> Iterator[_Pruning | RemovalBatch]:
         self._leaving = 0
         self._protected = set()
         self.shortest_interval_s = None
-        self._note_intervals(_intervals(policies))
-        yield from self._pieces(PruneFilter(due=True), lambda instance: self._due(instance, policies))
-        own = PruneFilter(own_policy=True, several=True)
-        yield from self._pieces(own, lambda instance: self._for_interval(instance, policies))
-        if any(_pruning_intervals(sources) for sources in policies.sources):
-            several = PruneFilter(several=True)
-            yield from self._pieces(several, lambda instance: self._for_interval(instance, policies))
-        yield from self._orphans(policies)
-        yield from self._purges(policies)
+        self._note_intervals(_intervals(self._policies))
+        yield from self._asked()
+        yield from self._instances(PruneFilter(due=True), self._due)
+        yield from self._instances(PruneFilter(own_policy=True, several=True), self._for_interval)
+        if any(_pruning_intervals(sources) for sources in self._policies.sources):
+            yield from self._instances(PruneFilter(several=True), self._for_interval)
+        yield from self._removals(RemovalKind.ORPHANS, self._orphans)
+        yield from self._removals(RemovalKind.PURGE, self._purges)
 
-    def _orphans(self, policies: ConfiguredPolicies) -> Iterator[RemovalBatch]:
+    def _asked(self) -> Iterator[_Pruning]:
+        """What code asked for and turns did not finish, whatever policies say."""
+        after = 0
+        while page := self._store.asked_prunes(_INSTANCES_A_STEP, after):
+            yield [_Task(each.name, _going_on_with(each)) for each in page]
+            after = page[-1].incarnation
+
+    def _instances(self, where: PruneFilter, decide: _Decide) -> Iterator[_Pruning]:
+        """In the order of their incarnations, a few that are to be pruned at a time. What was read before somebody said
+        something else is read again."""
+        after, more = 0, True
+        while more:
+            policies, tasks = self._policies, list[_Task]()
+            page = self._store.prunable_instances(where, INSTANCES_A_PAGE, after)
+            more = len(page) == INSTANCES_A_PAGE
+            for instance in page:
+                if (order := decide(instance)) is not None:
+                    tasks.append(_Task(instance.name, order, instance, decide))
+                if len(tasks) < _INSTANCES_A_STEP and instance is not page[-1]:
+                    continue
+                yield tasks
+                after, tasks = instance.incarnation, []
+                if self._policies is not policies:
+                    more = True
+                    break
+
+    def _removals(
+        self, trigger: RemovalKind, wanted: Callable[[ConfiguredPolicies], "_Removals | None"]
+    ) -> Iterator[RemovalBatch]:
+        """If it is time for them: from the beginning whenever workers say something else meanwhile, for what has gone
+        is not met again."""
+        is_time = None
+        while True:
+            policies = self._policies
+            removals = wanted(policies)
+            if removals is None:
+                return
+            if is_time is None:
+                is_time = self._is_time(trigger, removals.interval_s)
+            if not is_time:
+                return
+            for batch in _batches(trigger, removals, policies):
+                yield msgspec.structs.replace(batch, policy_revision=self._policies.revision)
+                if self._policies.sources != policies.sources:
+                    break
+            else:
+                return
+
+    def _orphans(self, policies: ConfiguredPolicies) -> "_Removals | None":
         """Of orphans, those the configuration lets go."""
         wanted = united_orphan_rules(policies.sources)
-        if wanted is None or not self._is_time(RemovalKind.ORPHANS, wanted[1]):
-            return
-        rules, _ = wanted
+        if wanted is None:
+            return None
+        rules, interval_s = wanted
         where = OrphanFilter(kinds=rules.kinds, child_status=rules.child_status, limit=0)
+        rules_of = cache(lambda name: united_orphan_rules(policies.about(name)))
         orders = (
-            RemovalOrder(incarnation=orphan.child.incarnation, rules=rules, origin=_BY_FILE)
+            (child.name, RemovalOrder(incarnation=child.incarnation, rules=by_name[0], origin=_BY_FILE))
             for orphan in families.orphans(self._store, where)
-            if orphan.child.incarnation not in self._protected
-            and not is_kept_orphan(orphan.child, rules, self._store.now_ms())
+            if (child := orphan.child).incarnation not in self._protected
+            and (by_name := rules_of(child.name)) is not None
+            and not is_kept_orphan(child, by_name[0], self._store.now_ms())
         )
-        yield from _batches(RemovalKind.ORPHANS, orders, policies)
+        return _Removals(interval_s, orders)
 
-    def _purges(self, policies: ConfiguredPolicies) -> Iterator[RemovalBatch]:
+    def _purges(self, policies: ConfiguredPolicies) -> "_Removals | None":
         interval_s = purge_interval_s(policies.sources)
-        if interval_s is None or not self._is_time(RemovalKind.PURGE, interval_s):
-            return
-        if not all(sources.purge_enabled for sources in policies.sources):
-            return
-        rules_of = cache(partial(united_purge, policies.sources))
-        newest_of = families.newest_now(self._store, rules_of, PruneScope())
-        orders = families.purge_orders(self._store, rules_of, PruneScope(), newest_of)
-        yield from _batches(RemovalKind.PURGE, orders, policies, purge_overrides(policies.sources))
+        if interval_s is None or not all(sources.purge_enabled for sources in policies.sources):
+            return None
+        rules_of, overrides = families.purge_rules(policies, None, by_sweep=True)
+
+        def orders() -> Iterator[tuple[str, RemovalOrder]]:
+            newest_of = families.newest_now(self._store, rules_of, PruneScope())
+            yield from families.purge_orders(self._store, rules_of, PruneScope(), newest_of)
+
+        return _Removals(interval_s, orders(), overrides)
 
     def _is_time(self, trigger: str, interval_s: float) -> bool:
         """Whether this sweep has not looked for so long."""
@@ -175,22 +298,10 @@ class Sweep:
         self._looked_at_ms[trigger] = now_ms
         return True
 
-    def _pieces(self, where: PruneFilter, order: Callable[[PrunableInstance], PruneOrder | None]) -> Iterator[_Pruning]:
-        after = 0
-        while True:
-            page = self._store.prunable_instances(where, INSTANCES_A_PAGE, after)
-            orders = [(instance, made) for instance in page if (made := order(instance)) is not None]
-            for start in range(0, len(orders), _INSTANCES_A_STEP):
-                yield orders[start : start + _INSTANCES_A_STEP]
-            if len(page) < INSTANCES_A_PAGE:
-                return
-            yield []
-            after = page[-1].incarnation
-
-    def _due(self, instance: PrunableInstance, policies: ConfiguredPolicies) -> PruneOrder | None:
+    def _due(self, instance: PrunableInstance) -> PruneOrder | None:
         """An earlier prune left something or failed. The interval does not matter, a pause does."""
-        united = policies.of(instance)
-        paused_until_ms = policies.paused_until_ms(instance.name)
+        united = self._policies.of(instance)
+        paused_until_ms = self._policies.paused_until_ms(instance.name, instance.version)
         paused = paused_until_ms is not None and self._store.now_ms() < paused_until_ms
         if united is not None and (paused or not united.is_known):
             self._leaving += 1
@@ -200,14 +311,14 @@ class Sweep:
             return None
         return _order(instance, united)
 
-    def _for_interval(self, instance: PrunableInstance, policies: ConfiguredPolicies) -> PruneOrder | None:
-        united = policies.of(instance)
+    def _for_interval(self, instance: PrunableInstance) -> PruneOrder | None:
+        united = self._policies.of(instance)
         self._note_intervals(() if united is None else [each.interval_s for each in united.policies or ()])
         decision = decide_in_sweep(
             united,
             last_sweep_at_ms=instance.swept_at_ms,
             now_ms=self._store.now_ms(),
-            paused_until_ms=policies.paused_until_ms(instance.name),
+            paused_until_ms=self._policies.paused_until_ms(instance.name, instance.version),
         )
         return None if united is None or decision.rules is None else _order(instance, united)
 
@@ -215,41 +326,67 @@ class Sweep:
         given = [each for each in (self.shortest_interval_s, *intervals_s) if each is not None]
         self.shortest_interval_s = min(given, default=None)
 
-    def _prune(self, batch: _Pruning) -> None:
-        assert self._policies is not None, "orders come from a round, which read them"
+    # --- a piece -----------------------------------------------------------------------------------------------
+
+    def _do(self) -> None:
+        """The piece in hand, or the first part of it. Raises StalePlanError: nothing was done."""
+        if (batch := self._removing) is not None:
+            outcomes = self._store.remove(batch)
+            self._removing = None
+            self._protected.update(families.protected_by(self._store, outcomes))
+            if self._removal_report is not None:
+                self._removal_report(batch.trigger, outcomes)
+        elif self._going_on:
+            self._prune(self._going_on)
+
+    def _prune(self, tasks: _Pruning) -> None:
+        """Those that are pruned on the terms of the first one. Who is away may have said something else of others."""
+        terms = self._policies.terms_of(tasks[0].name)
+        now = [task for task in tasks if self._policies.terms_of(task.name) == terms]
         results = self._store.prune(
             PruneBatch(
-                orders=tuple(order for _, order in batch),
+                orders=tuple(task.order for task in now),
                 trigger=PruneTrigger.INTERVAL,
                 executions_max=_EXECUTIONS_A_STEP,
-                children=self._policies.children,
+                children=terms.children,
                 policy_revision=self._policies.revision,
                 swept=True,
-                archive=self._policies.archive,
+                archive=terms.archive,
             )
         )
-        self._going_on = []
-        for (instance, order), result in zip(batch, results, strict=True):
+        self._going_on = [task for task in tasks if self._policies.terms_of(task.name) != terms]
+        for task, result in zip(now, results, strict=True):
             if self._report is not None:
-                self._report(instance.name, result.result)
+                self._report(task.name, result.result)
             if result.next_after is not None:
-                going_on = PruneOrder(
-                    incarnation=order.incarnation, rules=order.rules, origin=order.origin, after=result.next_after
-                )
-                self._going_on.append((instance, going_on))
+                going_on = msgspec.structs.replace(task.order, after=result.next_after)
+                self._going_on.append(task._replace(order=going_on))
 
 
-def _batches(
-    trigger: str, orders: Iterator[RemovalOrder], policies: ConfiguredPolicies, overrides: PurgeOverrides = ()
-) -> Iterator[RemovalBatch]:
-    while part := tuple(islice(orders, _FAMILIES_A_STEP)):
-        yield RemovalBatch(
-            orders=part,
-            trigger=trigger,
-            overrides=overrides,
-            policy_revision=policies.revision,
-            archive=policies.archive,
-        )
+class _Removals(NamedTuple):
+    """What a trigger that looks every ``interval_s`` removes: orders, each with the name of the root's
+    orchestration."""
+
+    interval_s: float
+    orders: Iterator[tuple[str, RemovalOrder]]
+    overrides: PurgeOverrides = ()
+
+
+def _batches(trigger: str, removals: _Removals, policies: ConfiguredPolicies) -> Iterator[RemovalBatch]:
+    """In their order; each batch goes into one archive, or into none."""
+    for archive, group in groupby(removals.orders, lambda named: policies.terms_of(named[0]).archive):
+        while part := tuple(order for _, order in islice(group, _FAMILIES_A_STEP)):
+            yield RemovalBatch(
+                orders=part,
+                trigger=trigger,
+                overrides=removals.overrides,
+                policy_revision=policies.revision,
+                archive=archive,
+            )
+
+
+def _going_on_with(asked: AskedPrune) -> PruneOrder:
+    return PruneOrder(incarnation=asked.incarnation, rules=(asked.options,), origin=asked.origin, asked=asked)
 
 
 def _order(instance: PrunableInstance, united: UnitedPolicy) -> PruneOrder:

@@ -61,6 +61,13 @@ RETENTION_S_MAX: Final = 100 * 366 * 86_400
 TURN_PRUNE_EXECUTIONS_MAX: Final = 64
 """Oldest live executions a turn looks at when it prunes; the rest is left to the sweep, so no turn is held up."""
 
+ASKED_PRUNES_MAX: Final = 8
+"""Prunes with different rules that code asked for, and a turn did not finish, that wait for a sweep, of one instance;
+the oldest gives way. A sweep does them within seconds."""
+
+SKIPPED_HELD_MAX: Final = 1_000
+"""Executions a prune by rules names because only holds keep them; the others are counted: a store may hold millions."""
+
 MARK_RECLAIM_EVENTS_MAX: Final = 2_000
 """Events a transaction that marks may also delete, when there is no grace: a few milliseconds that other writers
 wait."""

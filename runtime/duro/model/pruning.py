@@ -180,7 +180,8 @@ class PlannedChild(msgspec.Struct, frozen=True, kw_only=True):
 class InstancePlan(msgspec.Struct, frozen=True, kw_only=True):
     """One instance: what it was planned with, and its live executions, oldest first. Several ``rules`` are united: an
     execution goes only if each of them lets it go. None: never prune. ``children``: the settled children of what goes
-    that go with it, as they are now; those that settle before it is reclaimed go, too."""
+    that go with it, as they are now; those that settle before it is reclaimed go, too. ``why``: why its policy lets
+    nothing go, a sentence; "" where there are rules."""
 
     instance_id: str
     incarnation: int
@@ -189,6 +190,7 @@ class InstancePlan(msgspec.Struct, frozen=True, kw_only=True):
     origin: PolicyOrigin
     items: tuple[PlanItem, ...]
     children: tuple[PlannedChild, ...] = ()
+    why: str = ""
 
 
 class PlanTotals(msgspec.Struct, frozen=True, kw_only=True):
@@ -210,6 +212,7 @@ class WarningCode(StrEnum):
     LAST_OF_VERSION = "last-of-version"
     NO_END_TIME = "no-end-time"
     ONLY_CURRENT = "only-current"
+    PRUNED_BEFORE = "pruned-before"
 
 
 class PlanWarning(msgspec.Struct, frozen=True):
@@ -264,7 +267,7 @@ class PruneTrigger(StrEnum):
 
 
 class SkippedExecution(msgspec.Struct, frozen=True):
-    """Planned for removal and not removed. ``why`` is a sentence for people."""
+    """Was to go, by a plan or by the rules, and was not removed. ``why`` is a sentence for people."""
 
     instance_id: str
     incarnation: int
@@ -279,6 +282,9 @@ class PruneResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     whose application was stopped (``progress``), executions that it shows; of any other prune by hand that was stopped,
     *instances* that were not looked at to their end, of which nobody knows how many executions would go.
 
+    ``skipped``: of a plan, what it shows and what is kept now; of a prune by rules, what the rules let go and only
+    holds keep, the first ``SKIPPED_HELD_MAX`` of them, and ``skipped_more`` how many more there are.
+
     A prune that failed has ``error`` (a sentence) and zeros; it is not raised. ``run_id`` names a manual run that
     marked something, for ``undo_prune``. ``children_removed``: instances that went with executions this call reclaimed
     (settled children and what depends on them; without grace only). ``archived``: what was kept of it, and where; None:
@@ -291,6 +297,7 @@ class PruneResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     instances_processed: int = 0
     remaining: int = 0
     skipped: tuple[SkippedExecution, ...] = ()
+    skipped_more: int = 0
     error: str | None = None
     run_id: str = ""
     children_removed: int = 0

@@ -80,6 +80,7 @@ class InstanceEnd(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     once the instance has a final status."""
 
     instance_id: str
+    incarnation: int
     name: str
     version: str
     status: InstanceStatus

@@ -85,12 +85,26 @@ class PrunableInstance(msgspec.Struct, frozen=True, kw_only=True):
 # --- what is asked -------------------------------------------------------------------------------------------
 
 
+class AskedPrune(msgspec.Struct, frozen=True, kw_only=True):
+    """What code asked for (``prune_history``, or ``prune=`` of ``continue_as_new``) and a turn did not finish, kept for
+    a sweep: ``options`` are applied as if ``through`` were the newest execution of this life of the instance, and as if
+    it were ``at_ms``, so that nothing goes that the call did not let go. ``name`` is the orchestration's."""
+
+    incarnation: int
+    name: str
+    options: PruneOptions
+    origin: PolicyOrigin
+    through: int
+    at_ms: int
+
+
 class PruneOrder(msgspec.Struct, frozen=True, kw_only=True):
     """Prune one life of one instance by ``rules`` (several: united).
 
     Executions after ``after`` are looked at, at most ``PruneBatch.executions_max`` of them. ``only``: of those the
     rules let go, just these may go (the items of a plan that is applied); None: all. ``instance_id``: the life must be
-    of this instance, else it is as if it were not there (a plan may have been edited); None: of any.
+    of this instance, else it is as if it were not there (a plan may have been edited); None: of any. ``asked``: it goes
+    on with this, looks at nothing newer than ``asked.through``, and decides as of ``asked.at_ms``.
     """
 
     incarnation: int
@@ -99,6 +113,7 @@ class PruneOrder(msgspec.Struct, frozen=True, kw_only=True):
     after: int = 0
     only: frozenset[int] | None = None
     instance_id: str | None = None
+    asked: AskedPrune | None = None
 
     def is_of(self, instance_id: str) -> bool:
         return self.instance_id is None or self.instance_id == instance_id
@@ -111,8 +126,8 @@ class PruneBatch(msgspec.Struct, frozen=True, kw_only=True):
     run, whose row of the ledger is its own; ``by``, ``reason`` and ``source`` say who ran it, why and where.
     ``grace_ms``: how long after the mark the rows stay, to be brought back. ``policy_revision``: refuse if the store's
     is another; None: any. ``swept``: note on every instance whose order leaves nothing that a sweep has looked at it
-    now; an order is at its end where nothing further on may go. ``archive``: where what goes is to be kept before it is
-    reclaimed, a directory or ``archive.CONFIGURED``; None: nowhere.
+    now (where it is ``asked``: that this is done); an order is at its end where nothing further on may go. ``archive``:
+    where what goes is to be kept before it is reclaimed, a directory or ``archive.CONFIGURED``; None: nowhere.
     """
 
     orders: tuple[PruneOrder, ...]

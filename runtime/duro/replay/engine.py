@@ -36,7 +36,7 @@ from typing import Any, Final, NoReturn, TypeAlias, TypeVar
 
 import msgspec
 
-from duro.codec import NULL, decode_event, decode_payload, encode_event, encode_message, encode_payload
+from duro.codec import NULL, decode_event, decode_value, encode_message, encode_payload, event_json, misfit
 from duro.errors import (
     ContextSealed,
     DuroError,
@@ -238,7 +238,8 @@ class Execution:
         self._waits: dict[str, deque[Operation[Any]]] = {}
         self._ready: deque[Task[Any]] | None = None
         """While there are any."""
-        self._root: Task[Any]
+        self._root: Task[Any] | None = None
+        """None before the first event, and once the object is sealed."""
         self._tasks: dict[int, Task[Any]] = {}
         """What has not ended of the others, by ``id`` of the coroutine."""
         self._running: Task[Any] | None = None
@@ -345,8 +346,7 @@ class Execution:
         self._ready = None
         self._open.clear()
         self._waits.clear()
-        if hasattr(self, "_root"):
-            del self._root  # it refers back to this object: without it both are freed now, and not by the collector
+        self._root = None  # it refers back to this object: without it both are freed now, and not by the collector
 
     # --- what the context and the futures call ---------------------------------------------------------------
 
@@ -414,14 +414,14 @@ class Execution:
             self._allowance.take(payload_bytes)
 
     def schedule_activity(self, event: events.ActivityScheduled, annotation: Any) -> Operation[Any]:
-        self._admit(len(bytes(event.input)))
+        self._admit(len(event.input))
         if self.request(event):
             self._turn.activities = _with(
                 self._turn.activities,
                 ScheduleActivity(
                     event_id=event.event_id,
                     name=event.name,
-                    input=bytes(event.input).decode(),
+                    input=str(event.input, "utf-8"),
                     retry=event.retry,
                     attempt_timeout_s=event.attempt_timeout_s,
                     total_timeout_s=event.total_timeout_s,
@@ -450,7 +450,7 @@ class Execution:
         return operation
 
     def start_child(self, event: events.SubOrchestrationScheduled, annotation: Any) -> Operation[Any]:
-        self._admit(len(bytes(event.input)))
+        self._admit(len(event.input))
         if self.request(event):
             self._turn.starts = _with(
                 self._turn.starts,
@@ -459,7 +459,7 @@ class Execution:
                     instance_id=event.instance_id,
                     name=event.name,
                     version=event.version or "",
-                    input=bytes(event.input).decode(),
+                    input=str(event.input, "utf-8"),
                     detached=False,
                     on_parent_continue=event.on_parent_continue,
                     on_parent_end=event.on_parent_end,
@@ -468,7 +468,7 @@ class Execution:
         return self.open_operation(event, "sub-orchestration", event.name, annotation)
 
     def start_detached(self, event: events.OrchestrationScheduled) -> None:
-        self._admit(len(bytes(event.input)))
+        self._admit(len(event.input))
         if self.request(event):
             self._turn.starts = _with(
                 self._turn.starts,
@@ -477,7 +477,7 @@ class Execution:
                     instance_id=event.instance_id,
                     name=event.name,
                     version=event.version or "",
-                    input=bytes(event.input).decode(),
+                    input=str(event.input, "utf-8"),
                     detached=True,
                 ),
             )
@@ -533,11 +533,12 @@ class Execution:
 
     def has_task(self, coroutine: object) -> bool:
         """Whether the coroutine runs, or is to run, as a task of its own."""
-        return id(coroutine) in self._tasks or self._root.coroutine is coroutine
+        return id(coroutine) in self._tasks or (self._root is not None and self._root.coroutine is coroutine)
 
     def _all_tasks(self) -> list[Task[Any]]:
         """In the order in which they were added."""
-        return [self._root, *self._tasks.values()] if hasattr(self, "_root") else []
+        root = self._root
+        return [] if root is None else [root, *self._tasks.values()]
 
     def spawn(self, coroutine: Coroutine[Any, Any, Any] | Generator[Any, Any, Any]) -> Task[Any]:
         """A coroutine to run beside the others, from the next time the ready ones run."""
@@ -691,10 +692,10 @@ class Execution:
         self._apply(event)
 
     def _append(self, event: Event) -> None:
-        data = encode_event(event)
-        size = len(data) if data.isascii() else len(data.encode())
+        data = event_json(event)
+        size = len(data)
         turn = self._turn
-        turn.events.append(data)
+        turn.events.append(data.decode())
         turn.history_bytes += size
         self.event_count += 1
         self.history_bytes += size
@@ -707,15 +708,18 @@ class Execution:
 
     def _begin(self, started: events.OrchestrationStarted) -> None:
         self._see(started)
-        self._seed = _seed(started, self._where())
+        try:
+            self._seed = _seed(started)
+        except ValueError as error:
+            raise HistoryFormatError(f"{self._where()}: {error}") from error
         self._parent = started.parent
         try:
             arguments = self.definition.signature.arguments(started.input, f"orchestration {started.name!r}")
         except Exception as error:  # noqa: BLE001 - also whatever the input's own type raises while it is made
             self._end_failed(FailureDetails(type=INVALID_INPUT, message=explained(error), non_retryable=True))
             return
-        self._root = Task(self, self.definition.function(OrchestrationContext(self), *arguments))
-        self.make_ready(self._root)
+        root = self._root = Task(self, self.definition.function(OrchestrationContext(self), *arguments))
+        self.make_ready(root)
         self._run()
 
     def _apply(self, event: AnyEvent) -> None:
@@ -758,11 +762,14 @@ class Execution:
         raise HistoryFormatError(f"{self._where()}, event {event.event_id}: {answered}, which {found}")
 
     def _resolve(self, operation: Operation[Any], data: Json) -> None:
+        annotation = operation.annotation
         value, error = None, None
         try:
-            value = decode_payload(data, operation.annotation, operation.payload)
+            value = decode_value(data, annotation)
+        except MemoryError:
+            raise
         except Exception as raised:  # noqa: BLE001 - also whatever the annotated type raises while it is made
-            error = partial(InvalidInputError, explained(raised))
+            error = partial(InvalidInputError, explained(misfit(raised, annotation, operation.payload)))
         operation.resolve(value, error)
 
     def _fail(self, operation: Operation[Any], failure: FailureDetails) -> None:
@@ -787,13 +794,16 @@ class Execution:
             if self._broken is not None:
                 raise self._broken
         self._ready = self._ready or None
-        if self._over():
-            self._end()
+        if self._root is not None and self._over():
+            self._end(self._root)
 
     def _over(self) -> bool:
         """Whether nothing is left to wait for: the execution is to end, and all cleanup is done (or can never be)."""
-        if not self._root.done and self._continuation is None:
+        root = self._root
+        if root is None or not (root.done or self._continuation is not None):
             return False
+        if root.done and not self._tasks:
+            return True
         return not any(
             task.interruption is not None and not task.done and not task.is_stuck() for task in self._all_tasks()
         )
@@ -857,8 +867,7 @@ class Execution:
 
     # --- the end ---------------------------------------------------------------------------------------------
 
-    def _end(self) -> None:
-        root = self._root
+    def _end(self, root: Task[Any]) -> None:
         error = root.error() if root.error is not None else None
         if isinstance(error, OrchestrationCancelled):
             self._end_cancelled(clip(message_of(error)))
@@ -875,7 +884,7 @@ class Execution:
         try:
             what = f"the result of orchestration {self.definition.name!r}"
             result = encode_payload(value, what)
-            self.definition.signature.check_result(result, what)
+            self.definition.signature.check_result(value, result, what)
         except Exception as error:  # noqa: BLE001 - also whatever an odd object raises while it is encoded
             self._end_failed(FailureDetails(type=INVALID_RESULT, message=explained(error), non_retryable=True))
             return
@@ -908,7 +917,7 @@ class Execution:
         )
         end = ExecutionEnd(
             status=ExecutionStatus.CONTINUED_AS_NEW,
-            next_input=bytes(input).decode(),
+            next_input=str(input, "utf-8"),
             next_version=version,
             prune=prune,
         )
@@ -970,13 +979,14 @@ def _pruned(event: events.HistoryPruned) -> PruneResult:
     )
 
 
-def _seed(started: events.OrchestrationStarted, where: str) -> bytes:
+def _seed(started: events.OrchestrationStarted) -> bytes:
+    """Raises ValueError when there is none."""
     try:
         seed = bytes.fromhex(started.seed)
     except ValueError:
         seed = b""
     if len(seed) != _SEED_BYTES:
-        raise HistoryFormatError(f"{where}: the seed is not {2 * _SEED_BYTES} hexadecimal digits: {started.seed!r}")
+        raise ValueError(f"the seed is not {2 * _SEED_BYTES} hexadecimal digits: {started.seed!r}")
     return seed
 
 

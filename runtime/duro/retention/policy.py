@@ -175,6 +175,7 @@ def united_policy(
     *,
     instance_override: StatedPolicy | None = None,
     all_run_it: bool = False,
+    last_words: Sequence[PolicySources] = (),
 ) -> UnitedPolicy | None:
     """The automatic policy for an instance as all workers see it: None if none has published anything.
 
@@ -183,6 +184,9 @@ def united_policy(
     runs ``name`` at all, whether its file has a better match than a pattern of theirs: the instance's own policy
     applies, and overrides of the files (in the second case those of this very name), and nothing weaker.
     ``all_run_it``: where none does, all are taken to run it and to say nothing else.
+
+    ``last_words``: what those said last who ran this version, and of whom none does now. While they are away, as during
+    a restart, whoever switched automatic pruning off has still done so, and a trigger that was off is off.
     """
     running = _running(published, name, version)
     related = running or _running(published, name, "")
@@ -202,15 +206,44 @@ def united_policy(
             why=why,
             is_known=False,
         )
+    away = [policy_chain(sources, name, version) for sources in last_words]
+    if stopped := next((chain for chain in away if chain.stopped_by), None):
+        why = f"{why_nothing(stopped)}, as a worker said that ran {name!r} and is away"
+        return UnitedPolicy(
+            policies=None,
+            origin=PolicyOrigin(PolicyKind.NONE, why),
+            triggers=_common_triggers(chains),
+            workers_differ=False,
+            why=why,
+            is_known=False,
+        )
     policies = tuple(dict.fromkeys(chain.policy for chain in chains))
     idle = next((chain for chain in chains if chain.policy is None), None)
     return UnitedPolicy(
         policies=None if idle else tuple(policy for policy in policies if policy is not None),
         origin=united_origin([idle] if idle else chains),
-        triggers=_common_triggers(chains),
+        triggers=_common_triggers([*chains, *away]),
         workers_differ=len(policies) > 1,
         why=_why_united(idle, len(policies)),
     )
+
+
+def said_of(published: Sequence[PolicySources], name: str, version: str) -> Sequence[PolicySources]:
+    """Whose word on an instance of ``name`` counts: those who run this version, or another; or, where nobody does, all
+    of them, of whom little counts then (see ``united_policy``)."""
+    return _running(published, name, version) or _running(published, name, "") or published
+
+
+def in_doubt(chain: PolicyChain, why: str) -> PolicyChain:
+    """``chain``, of which nothing applies because of ``why``."""
+    links = []
+    for link in chain.links:
+        if link.origin.kind is PolicyKind.NONE:
+            link = _with(link, applies=True, why=f"{why}: nothing is pruned")
+        elif link.applies:
+            link = _with(link, applies=False, why=why)
+        links.append(link)
+    return PolicyChain(links=tuple(links), triggers=chain.triggers, stopped_by=chain.stopped_by)
 
 
 def beside(chain: PolicyChain, others: Iterable[PolicyChain]) -> PolicyChain:

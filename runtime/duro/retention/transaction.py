@@ -18,12 +18,14 @@ from duro.retention.plan import beyond_last, only_last, plan_instance
 from duro.retention.policy import policy_chain, with_instance_override
 from duro.retention.triggers import decide_at_continue_as_new, rollout_paused_until_ms
 
+_HELD: Final = "held:"
+
 _REMAINING_COUNTED_MAX: Final = TURN_PRUNE_EXECUTIONS_MAX
 """How far what is left for later is counted: that there is something is what matters."""
 
 
 class Marks(NamedTuple):
-    """What is to be marked, oldest first, and what was planned and may not go."""
+    """What is to be marked, oldest first, and what was to go and may not."""
 
     removed: tuple[ExecutionFacts, ...]
     skipped: tuple[SkippedExecution, ...]
@@ -77,7 +79,7 @@ def choose(
     only: frozenset[int] | None = None,
 ) -> Marks:
     """What ``rules`` let go of the executions of ``view``, which begins after execution ``after``. ``only``: of those,
-    just these may go.
+    just these may go. Skipped is what was planned and is kept now, or, where nothing was, what only holds keep.
 
     What is left for later (``remaining``) is what lies beyond the view and may have to go: counted no further than
     ``TURN_PRUNE_EXECUTIONS_MAX``, and as if nothing but ``keep_last`` could keep it. 0: nothing there may go now.
@@ -93,6 +95,8 @@ def choose(
             removed.append(execution)
         elif verdict.keep and only is not None and asked:
             skipped.append(_skipped(execution, f"it is kept now: {', '.join(verdict.reasons)}"))
+        elif verdict.keep and asked and is_only_held(verdict.reasons):
+            skipped.append(_skipped(execution, f"nothing but a hold keeps it: {', '.join(verdict.reasons)}"))
     if only is not None:
         skipped += _missing(view, frozenset(number for number in only if number > after))
     return Marks(tuple(removed), tuple(skipped), _remaining(view, rules, holds, now_ms))
@@ -183,14 +187,15 @@ def _remaining(view: PruneView, rules: Sequence[PruneOptions], holds: Iterable[H
 def _keeps_all_newer(rules: PruneOptions, view: PruneView, now_ms: int) -> bool:
     """Whether ``rules`` keep everything beyond the view, as far as can be told without looking there. Executions end
     one after the other, so what is newer than one that a rule of time keeps is kept by it, too. (Where the clock was
-    set back in between, it goes once the older ones do.)"""
+    set back in between, it goes once the older ones do.) One that ended at a time that is yet to come says nothing: the
+    clock was ahead then, maybe by years, and what is newer may be old."""
     since_ms = []
     if rules.keep_within_s is not None:
         since_ms.append(now_ms - round(rules.keep_within_s * 1000))
     if rules.completed_before_ms is not None:
         since_ms.append(rules.completed_before_ms)
     ended_at_ms = view.executions[-1].completed_at_ms if view.executions else None
-    if ended_at_ms is not None and any(ended_at_ms >= each for each in since_ms):
+    if ended_at_ms is not None and any(now_ms >= ended_at_ms >= each for each in since_ms):
         return True
     versions, a_version = view.newer.versions, rules.keep_last_per_version
     if a_version is None or versions is None:
@@ -223,6 +228,11 @@ def _missing(view: PruneView, only: frozenset[int]) -> list[SkippedExecution]:
         for number in sorted(only - there)
         if not beyond or number < last
     ]
+
+
+def is_only_held(reasons: Iterable[str]) -> bool:
+    """Whether the rules let an execution go that is kept for ``reasons``."""
+    return all(reason.startswith(_HELD) for reason in reasons)
 
 
 def _skipped(execution: ExecutionFacts, why: str) -> SkippedExecution:

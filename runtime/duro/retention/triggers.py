@@ -55,7 +55,8 @@ def _automatic(
     elif _is_paused(paused_until_ms, now_ms):
         why_not = _paused(paused_until_ms)
     elif executions < policy.every_n_executions:
-        why_not = f"{executions} of {policy.every_n_executions} executions have ended since the last time"
+        have = "has" if executions == 1 else "have"
+        why_not = f"{executions} of {policy.every_n_executions} executions {have} ended since the last time"
     rules = None if policy is None or why_not else (policy.options,)
     return PruneDecision(rules=rules, origin=applied.origin, trigger=trigger, why=why_not or "due")
 
@@ -85,6 +86,15 @@ def sweep_after_prune_ms(
     if swept_at_ms is None or swept_at_ms > now_ms:  # of a clock that was put back since
         return now_ms
     return max(now_ms, swept_at_ms + _LOOK_AGAIN_MS + 10 * executions_max)
+
+
+def asked_due_ms(result: PruneResult, *, executions_max: int, now_ms: int) -> int | None:
+    """From when on a sweep is to go on with what code asked for, after the turn that did the first part of it; None: it
+    is done. As ``sweep_after_prune_ms``; but where all that the turn looked at is kept, the first look waits, too, for
+    such a call is forgotten when it is done and tells nothing of the look before."""
+    if result.error is not None or _goes_on(result):
+        return now_ms
+    return now_ms + _LOOK_AGAIN_MS + 10 * executions_max if result.remaining else None
 
 
 def _goes_on(result: PruneResult) -> bool:

@@ -74,6 +74,12 @@ see the execution that was started; under a savepoint, so that one that fails is
 due for a sweep now). A turn looks at the oldest ``limits.TURN_PRUNE_EXECUTIONS_MAX`` live executions; when it leaves
 something behind that may have to go, the instance is due for a sweep, too, from when
 ``retention.triggers.sweep_after_prune_ms`` says; if it is due already, from the earlier of both.
+
+What code asked for (``prune_requests``, ``prune=``) is nobody's policy: when such a prune fails or leaves something, it
+is kept itself, with the execution that is current then and the time (``AskedPrune``), one for each ``PruneOptions`` of
+an instance and ``limits.ASKED_PRUNES_MAX`` at most, for a sweep from when ``retention.triggers.asked_due_ms`` says. The
+order that carries it out (``PruneOrder.asked``) sees no newer executions and decides as of then. It goes when that is
+done (``PruneBatch.swept``), unless it was asked for anew meanwhile, or with the rows of its instance.
 """
 
 from abc import ABC, abstractmethod
@@ -117,6 +123,7 @@ from duro.model.records import (
     WorkerRecord,
 )
 from duro.model.removal import (
+    AskedPrune,
     Backlog,
     LedgerEntry,
     OrderResult,
@@ -370,6 +377,11 @@ class Store(ABC):
         """What is published now; "{}" does not count. The texts are in the order of their first publication."""
 
     @abstractmethod
+    def past_publications(self) -> tuple[str, ...]:
+        """Every text that was ever published, each once, the one published last first: what workers said that may live
+        no more."""
+
+    @abstractmethod
     def versions_seen(self, name: str) -> tuple[tuple[str, int], ...]:
         """(version, when a worker first registered it, Unix ms) of the orchestration, oldest first."""
 
@@ -409,6 +421,11 @@ class Store(ABC):
     @abstractmethod
     def prunable_instances(self, where: PruneFilter, limit: int, after: int) -> tuple[PrunableInstance, ...]:
         """Instances by incarnation, beginning after incarnation ``after``. ``limit`` 0 means all."""
+
+    @abstractmethod
+    def asked_prunes(self, limit: int, after: int) -> tuple[AskedPrune, ...]:
+        """What a sweep has to go on with now (see *Pruning in a commit*), of each instance the oldest, by incarnation,
+        beginning after incarnation ``after``. ``limit`` 0 means all."""
 
     @abstractmethod
     def prune_views(self, wanted: Sequence[tuple[int, int]], limit: int, newer_max: int) -> list[PruneView]:
@@ -531,8 +548,9 @@ class Store(ABC):
         ranges, and a row for every manual run or undo."""
 
     @abstractmethod
-    def list_prune_runs(self, limit: int) -> tuple[PruneRun, ...]:
-        """Manual runs and undos, newest first. ``limit`` 0 means all."""
+    def list_prune_runs(self, limit: int, before: tuple[int, str] | None = None) -> tuple[PruneRun, ...]:
+        """Manual runs and undos, newest first, those of one moment by their ids. ``limit`` 0 means all. ``before``:
+        only those that come after the run that began then (Unix milliseconds) and has this id."""
 
     @abstractmethod
     def get_prune_run(self, run_id: str) -> PruneRun | None:

@@ -56,6 +56,18 @@ def kept_and_pruned_is_everything(dump: StoreDump) -> list[str]:
     ]
 
 
+def what_was_asked_for_is_of_an_instance_that_is_there(dump: StoreDump) -> list[str]:
+    """And names an execution there has been."""
+    current = {
+        row["incarnation"]: row["execution_id"] for table in ("instances", "removed_instances") for row in dump[table]
+    }
+    return [
+        f"a prune is asked for of {row['incarnation']} through {row['through']}"
+        for row in dump["asked_prunes"]
+        if not 1 <= row["through"] <= current.get(row["incarnation"], 0)
+    ]
+
+
 def the_ledger_is_bounded(dump: StoreDump) -> list[str]:
     """Promise 11. One that is removed has a row more, which says so."""
     removed = {row["incarnation"] for row in dump["removed_instances"]}
@@ -117,6 +129,7 @@ PRUNE_INVARIANTS = (
     marks_say_when_and_until,
     no_live_execution_is_below_where_they_begin,
     kept_and_pruned_is_everything,
+    what_was_asked_for_is_of_an_instance_that_is_there,
     the_ledger_is_bounded,
     ledger_rows_belong_to_an_instance_and_a_run,
     runs_count_what_their_ledger_rows_count,

@@ -13,6 +13,8 @@ class Target(NamedTuple):
 _UNIT: Final = "tests/unit/test_"
 _MEMORY: Final = "tests/contract/test_memory_contract.py"
 _SQLITE: Final = "tests/contract/test_sqlite_contract.py"
+_STORE: Final = "tests/integration/test_sqlite_"
+_ARCHIVES: Final = ("tests/integration/test_archive.py", "tests/integration/test_archive_odds.py")
 _ENGINE: Final = tuple(
     f"{_UNIT}engine_{topic}.py"
     for topic in (
@@ -67,15 +69,13 @@ TARGETS: Final[dict[str, Target]] = {
     "runtime/duro/replay/engine.py": Target(_ENGINE),
     "runtime/duro/replay/matching.py": Target(_ENGINE),
     "runtime/duro/replay/futures.py": Target(_ENGINE),
-    "runtime/duro/stores/sqlite/turns.py": Target((_SQLITE,), 0.5),
-    "runtime/duro/stores/sqlite/turn_pruning.py": Target(
-        (_SQLITE, "tests/integration/test_sqlite_prune_turns.py"), 0.5
-    ),
-    "runtime/duro/stores/sqlite/pruning.py": Target((_SQLITE,), 0.5),
-    "runtime/duro/stores/sqlite/families.py": Target((_SQLITE,), 0.5),
-    "runtime/duro/stores/sqlite/reclaiming.py": Target((_SQLITE,), 0.5),
-    "runtime/duro/stores/sqlite/archiving.py": Target((_SQLITE,), 0.5),
-    "runtime/duro/stores/sqlite/ledger.py": Target((_SQLITE,), 0.5),
-    "runtime/duro/maintenance/archive/archiver.py": Target(("tests/integration/test_archive.py",), 0.3),
-    "runtime/duro/maintenance/archive/segments.py": Target(("tests/integration/test_archive.py",), 0.3),
+    "runtime/duro/stores/sqlite/turns.py": Target((_SQLITE, f"{_STORE}commits.py", f"{_STORE}prune_turns.py")),
+    "runtime/duro/stores/sqlite/turn_pruning.py": Target((_SQLITE, f"{_STORE}prune_turns.py")),
+    "runtime/duro/stores/sqlite/pruning.py": Target((_SQLITE, f"{_STORE}prune_turns.py")),
+    "runtime/duro/stores/sqlite/families.py": Target((_SQLITE, f"{_STORE}reclaiming.py")),
+    "runtime/duro/stores/sqlite/reclaiming.py": Target((_SQLITE, f"{_STORE}reclaiming.py")),
+    "runtime/duro/stores/sqlite/archiving.py": Target((_SQLITE,)),
+    "runtime/duro/stores/sqlite/ledger.py": Target((_SQLITE,)),
+    "runtime/duro/maintenance/archive/archiver.py": Target(_ARCHIVES),
+    "runtime/duro/maintenance/archive/segments.py": Target(_ARCHIVES),
 }

@@ -466,7 +466,7 @@ class Chronicle:
         keep_last = self._intent().keep_last
         for order, result in zip(batch.orders, results, strict=True):
             self._changes.keeps[order.incarnation] = [keep_last]
-            if result.result.skipped:
+            if result.result.skipped and order.only is not None:
                 self.count("what was planned is skipped")
         return True
 

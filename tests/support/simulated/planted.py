@@ -25,6 +25,7 @@ from duro.retention import plan
 from duro.retention.transaction import Marks
 from duro.stores.memory import MemoryStore
 from duro.stores.memory import families as memory_families
+from duro.stores.memory import leasing as memory_leasing
 from duro.stores.memory import pruning as memory_pruning
 from duro.stores.memory import store as memory_store
 from duro.stores.memory.instances import Instance
@@ -96,10 +97,10 @@ def _sends_it_again(worker: Worker) -> None:
     worker._in_doubt = False
 
 
-def _begins_early(real: Any, worker: Worker, turn: Any) -> Any:
-    claims = real(worker, turn)
-    worker.executor.submit(claims)
-    return claims
+def _begins_early(real: Any, worker: Worker, held: Any, history: Any) -> Any:
+    turns = real(worker, held, history)
+    worker.executor.submit(held.claims)
+    return turns
 
 
 def _any_turn(cache: ExecutionCache, incarnation: int, execution_id: int, turn_sequence: int) -> Any:
@@ -362,7 +363,7 @@ FOUND_WITH: Final[dict[str, int]] = {
     "an undo brings back what is half gone": 17,
     "an adoption is forgotten": 100,
     "a purge comes early": 0,
-    "a purge keeps one of the newest too few": 15,
+    "a purge keeps one of the newest too few": 44,
     "running children go with their execution": 55,
     "nobody notes that a parent was removed": 5,
     "who comes back does not look for its parent": 100,
@@ -371,13 +372,13 @@ FOUND_WITH: Final[dict[str, int]] = {
 
 PLANTED: Final[dict[str, Mistake]] = {
     "there is no fence": _instead(MemoryStore, "_held_instance", _no_fence),
-    "epochs do not grow": _around(memory_store, "_lease_instance", _same_epoch),
+    "epochs do not grow": _around(memory_leasing, "_lease_instance", _same_epoch),
     "expired leases are never taken back": _instead(MemoryStore, "_take_back_expired", lambda *_: 0),
     "a lease is taken while it runs": _instead(MemoryStore, "_take_back_expired", _takes_early),
     "nobody is told that a lease is lost": _around(MemoryStore, "renew_worker", _renews_anybody),
     "an unknown commit is taken for a success": _instead(Worker, "_settle_doubt", _takes_it_for_a_success),
     "an unknown commit is sent again": _instead(Worker, "_settle_doubt", _sends_it_again),
-    "an activity begins before its commit": _around(Worker, "_claim", _begins_early),
+    "an activity begins before its commit": _around(Worker, "_run_turn", _begins_early),
     "a coroutine of another turn goes on": _instead(ExecutionCache, "take", _any_turn),
     "a coroutine of another execution goes on": _instead(ExecutionCache, "take", _any_execution),
     "the newest event comes first": _instead(Instance, "deliverable", _newest_first),

@@ -15,7 +15,7 @@ import msgspec
 from duro.errors import ArchiveDamagedError, ArchiveError, ArchiveUnavailableError
 from duro.maintenance.archive import sql_catalogue as sql
 from duro.maintenance.archive.format import HistoryRead, Manifest
-from duro.maintenance.archive.place import CATALOGUE, ArchiveFileError, ArchivePlace
+from duro.maintenance.archive.place import CATALOGUE, ArchiveFileError, ArchivePlace, linked
 from duro.maintenance.archive.segments import measure_segment, read_segment
 from duro.model.archive import ArchivableExecution, ArchivableInstance
 from duro.model.status import ExecutionStatus
@@ -94,7 +94,8 @@ class Catalogue:
     def _existing(self) -> sqlite3.Connection | None:
         """The one that is there, if it can be used."""
         if self._path.is_symlink():
-            raise ArchiveUnavailableError(f"{str(self._path)!r} is a symbolic link", hint="an archive has none")
+            hint = "remove the link: the catalogue is made anew from the segments"
+            raise ArchiveUnavailableError(linked(self._path), hint=hint)
         if not self._path.exists():
             return None
         connection = self._connected("rw" if self._writable else "ro")

@@ -9,6 +9,7 @@ was written by something else), all events of its history are written as JSON te
 what was stored, whatever it was.
 """
 
+import re
 from collections.abc import Iterator
 from typing import Final, Protocol, TypeAlias
 
@@ -88,6 +89,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 Line: TypeAlias = SegmentHead | InstanceLine | HistoryHead | SegmentEnd
 
+_MANY_DIGITS: Final = re.compile(rb"[0-9]{19}")
 _encoder: Final = msgspec.json.Encoder()
 _lines: Final[msgspec.json.Decoder[Line]] = msgspec.json.Decoder(Line)
 _texts: Final = msgspec.json.Decoder(str)
@@ -124,13 +126,38 @@ def encode_manifest(manifest: Manifest) -> bytes:
 def decode_manifest(data: bytes) -> Manifest:
     """Raises ValueError: it is none, or of a version this duro does not know."""
     manifest = _manifests.decode(data)
+    _check_numbers(manifest, data)
     if manifest.schema != MANIFEST_SCHEMA or encode_manifest(manifest) != data:
         raise ValueError(f"it is no {MANIFEST_SCHEMA} as it was written")
     return manifest
 
 
 def decode_line(data: bytes) -> Line:
-    return _lines.decode(data)
+    """Raises ValueError: it is none."""
+    line = _lines.decode(data)
+    _check_numbers(line, data)
+    return line
+
+
+def _check_numbers(decoded: msgspec.Struct, data: bytes) -> None:
+    """Looked for only where ``data``, of which it was decoded, has as many digits as it takes.
+
+    Raises:
+        ValueError: one of its numbers is larger than any store or catalogue can hold.
+    """
+    if _MANY_DIGITS.search(data) is not None and not _fits(msgspec.to_builtins(decoded)):
+        raise ValueError("a number of more than 64 bits")
+
+
+def _fits(value: object) -> bool:
+    match value:
+        case int():
+            return -(2**63) <= value < 2**63
+        case dict():
+            return all(map(_fits, value.values()))
+        case list() | tuple():
+            return all(map(_fits, value))
+    return True
 
 
 class HistoryRead(msgspec.Struct, frozen=True):

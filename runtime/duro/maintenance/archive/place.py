@@ -19,6 +19,7 @@ import msgspec
 from duro.disk import DISK, Disk, new_file
 from duro.errors import ArchiveDamagedError, ArchiveUnavailableError
 from duro.maintenance.archive.format import Manifest, decode_manifest, encode_manifest
+from duro.naming import path_problem
 
 ARCHIVE_SCHEMA: Final = "duro.archive/1"
 CATALOGUE: Final = "catalogue.db"
@@ -63,6 +64,7 @@ class ArchivePlace:
         Raises:
             ArchiveUnavailableError: it cannot be made or is something else.
         """
+        self._check_path()
         parent = self.path.parent
         hint = "name another directory"
         if not os.path.isdir(parent):  # noqa: PTH112 - what the disk has against it is said where it is made
@@ -102,10 +104,13 @@ class ArchivePlace:
         Raises:
             ArchiveUnavailableError: it is not there, or is no archive this duro knows.
         """
+        self._check_path()
         with self.errors("read"):
             try:
                 data = self.read_file(self.path / _MARKER, _MANIFEST_BYTES_MAX)
-            except FileNotFoundError:
+            except OSError as error:
+                if error.errno != errno.ENOENT:
+                    raise _of_link(self.path / _MARKER, error) from error
                 there = self.path.is_dir()
                 raise ArchiveUnavailableError(
                     f"{str(self.path)!r} is no archive" if there else f"there is no archive {str(self.path)!r}",
@@ -121,6 +126,12 @@ class ArchivePlace:
                 f"{str(self.path)!r} is an archive of another version ({schema!r})", hint="use the duro that made it"
             )
         return marker.archive_id
+
+    def _check_path(self) -> None:
+        if problem := path_problem(str(self.path)):
+            raise ArchiveUnavailableError(
+                f"the path of archive {str(self.path)!r} {problem}", hint="rename the directory, or name another one"
+            )
 
     @contextlib.contextmanager
     def errors(self, done: str, hint: str = "see to the directory, or name another one") -> Iterator[None]:
@@ -155,7 +166,10 @@ class ArchivePlace:
         two who write at once keep some histories twice."""
         until_s = time.monotonic() + wait_s
         with self.errors("locked"):
-            descriptor = os.open(self.path / _LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            try:
+                descriptor = os.open(self.path / _LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            except OSError as error:
+                raise _of_link(self.path / _LOCK, error) from error
         try:
             while not _try_lock(descriptor):
                 if time.monotonic() >= until_s:
@@ -215,8 +229,9 @@ class ArchivePlace:
             )
 
     def lost(self) -> list[str]:
-        """What should not be: manifests whose segment is not there, and months that are no directories. Names."""
-        there = set(self.segments())
+        """What should not be: manifests whose segment is not there, and months that are no directories. Names. Whoever
+        writes meanwhile makes a segment before its manifest, and takes the manifest back first: so it is looked for
+        manifests, then for segments, and then for the manifests of those that were not found."""
         with self.errors("read"):
             months = [each for each in os.scandir(self.path) if _MONTH.fullmatch(each.name)]
             strange = [each.name for each in months if not each.is_dir(follow_symlinks=False)]
@@ -226,7 +241,9 @@ class ArchivePlace:
                 for name in os.listdir(month)  # noqa: PTH208 - names
                 if name.endswith(_MANIFEST_ENDING)
             ]
-        return sorted([*strange, *(name for name in manifests if _SEGMENT.fullmatch(name) and name not in there)])
+        there = set(self.segments())
+        alone = [name for name in manifests if _SEGMENT.fullmatch(name) and name not in there]
+        return sorted([*strange, *(name for name in alone if os.path.lexists(_manifest_path(self.path_of(name))))])
 
     def is_segment(self, name: str) -> bool:
         """Whether a segment of this name is there."""
@@ -280,7 +297,7 @@ class ArchivePlace:
     def open_file(self, path: Path) -> BinaryIO:
         """For reading; a regular file, and no link. Raises OSError, ArchiveUnavailableError."""
         if path.parent != self.path and stat.S_ISLNK(path.parent.lstat().st_mode):
-            raise ArchiveUnavailableError(f"{str(path.parent)!r} is a symbolic link", hint="an archive has none")
+            raise ArchiveUnavailableError(linked(path.parent), hint="put the directory that it leads to in its place")
         opened = open(path, "rb", opener=_no_link)  # noqa: SIM115 - whoever asks for it closes it
         if not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):
             opened.close()
@@ -305,6 +322,18 @@ class ArchivePlace:
             for entry in os.scandir(self.path)
             if _MONTH.fullmatch(entry.name) and entry.is_dir(follow_symlinks=False)
         ]
+
+
+def linked(path: Path) -> str:
+    """What is said of a symbolic link."""
+    return f"{str(path)!r} is a symbolic link, and an archive has none"
+
+
+def _of_link(path: Path, error: OSError) -> OSError | ArchiveUnavailableError:
+    """The error of a file that is not opened because it is a symbolic link; any other as it is."""
+    if error.errno != errno.ELOOP:
+        return error
+    return ArchiveUnavailableError(linked(path), hint="put the file that it leads to in its place")
 
 
 _REMEDY: Final = "the segment may still be whole: move the manifest away, and `duroctl archive verify` makes it anew"

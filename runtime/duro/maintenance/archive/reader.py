@@ -15,7 +15,7 @@ from duro.disk import DISK, Disk
 from duro.errors import ArchiveDamagedError, ArchiveError, ArchiveUnavailableError, NotArchivedError, UsageError
 from duro.maintenance.archive.catalogue import ArchivedExecution, ArchivedPlace, Catalogue
 from duro.maintenance.archive.format import HistoryRead, Manifest
-from duro.maintenance.archive.place import ArchivePlace
+from duro.maintenance.archive.place import ArchivePlace, linked
 from duro.maintenance.archive.segments import measure_segment, read_segment
 from duro.model.archive import ArchivableExecution, ArchivableInstance, ArchivedHistory, Restoration, RestoreResult
 from duro.model.ledger import RunSource
@@ -224,6 +224,8 @@ class Archive:
                 yield SegmentCheck(segment=segment, histories=histories, events=events, file_bytes=manifest.file_bytes)
         for name in self._place.lost():
             problem = f"{name} of archive {str(self.path)!r} is not there, or is no directory: {_LOST}"
+            if (self.path / name).is_symlink():
+                problem = f"{linked(self.path / name)}: put the directory that it leads to in its place"
             yield SegmentCheck(segment=name, problem=problem)
 
     def _with_manifest(self, measured: Manifest) -> Manifest:

@@ -390,13 +390,17 @@ class Families:
             if room <= 0:
                 break
             touched.add(tree)
-            if self._removed[number].events > room:
-                deleted = _delete_events(self._removed[number].instance, room)
+            removed = self._removed[number]
+            size = removed.events
+            if removed.reclaiming:  # an earlier batch may have deleted some of them
+                size = sum(len(execution.history) for execution in removed.instance.executions.values())
+            if size > room:
+                deleted = _delete_events(removed.instance, room)
                 events += deleted
                 if deleted == room:
                     break
             else:
-                events += self._removed[number].events
+                events += size
             whole.append(number)
         for each in self._removed.values():
             each.reclaiming = each.reclaiming or each.tree in touched

@@ -8,9 +8,15 @@ import msgspec
 
 from duro.model.events import ParentLink
 from duro.model.ledger import SEVERAL, LedgerRange, RunSource
+from duro.model.limits import ASKED_PRUNES_MAX
 from duro.model.removal import PruneRun
+from duro.model.retention import PolicyOrigin, PruneOptions
 from duro.model.status import BlockedKind, ExecutionStatus, InstanceStatus, ParentPolicy, RemovalState
 from duro.model.turns import MailboxEvent
+
+
+def as_json(value: PruneOptions | PolicyOrigin) -> str:
+    return msgspec.json.encode(value).decode()
 
 
 @dataclass(slots=True)
@@ -84,6 +90,15 @@ class LedgerRow(NamedTuple):
     sequence: int
     entry: LedgerRange
     run_id: str | None
+
+
+class Asked(NamedTuple):
+    """What code asked for and a turn did not finish: see ``AskedPrune``. ``due_at_ms``: from when a sweep goes on."""
+
+    origin: PolicyOrigin
+    through: int
+    at_ms: int
+    due_at_ms: int
 
 
 class RunTotals:
@@ -170,6 +185,15 @@ class Instance:
     swept_at_ms: int | None = None
     live_from: int = 1
     ledger: list[LedgerRow] = field(default_factory=list)
+    asked: dict[PruneOptions, Asked] = field(default_factory=dict)
+
+    def ask(self, options: PruneOptions, origin: PolicyOrigin, now_ms: int, due_at_ms: int) -> None:
+        """Keep for a sweep what a turn did not finish; the oldest of too many give way."""
+        before = self.asked.get(options)
+        earliest_ms = due_at_ms if before is None else min(before.due_at_ms, due_at_ms)
+        self.asked[options] = Asked(origin, self.execution_id, now_ms, earliest_ms)
+        newest = sorted(self.asked.items(), key=lambda each: (-each[1].at_ms, as_json(each[0])))
+        self.asked = dict(newest[:ASKED_PRUNES_MAX])
 
     def live_executions(self) -> dict[int, Execution]:
         return {

@@ -31,6 +31,7 @@ from duro.model.pruning import (
 )
 from duro.model.records import WorkerRecord
 from duro.model.removal import (
+    AskedPrune,
     Backlog,
     LedgerEntry,
     OrderResult,
@@ -60,11 +61,22 @@ from duro.retention.transaction import (
     rules_text,
     undone_range,
 )
-from duro.retention.triggers import pruned_through, sweep_after_prune_ms
+from duro.retention.triggers import asked_due_ms, pruned_through, sweep_after_prune_ms
 from duro.stores.memory.families import Families, undone
-from duro.stores.memory.instances import Execution, Instance, LedgerRow, RunTotals, next_sequence, record_run
+from duro.stores.memory.instances import (
+    Execution,
+    Instance,
+    LedgerRow,
+    RunTotals,
+    as_json,
+    next_sequence,
+    record_run,
+)
 
 _CALLED: Final = PolicyOrigin(PolicyKind.CALL, "ctx.prune_history")
+_UNDECIDED: Final = PruneDecision(
+    rules=None, origin=PolicyOrigin(PolicyKind.NONE, ""), trigger=PruneTrigger.CONTINUE_AS_NEW, why=""
+)
 _EXECUTIONS_A_RECLAIM: Final = 500
 _CHILDREN_A_RECLAIM: Final = 500
 
@@ -110,19 +122,26 @@ class Pruning(Families):
         for position, turn, request in _wanted(turns):
             instance = self._instances[turn.incarnation]
             executions_max = turn.execution_id - instance.live_from + 1
+            decision = _UNDECIDED
             try:
-                done = self._prune_turn(instance, batch, turn, request, now, events_left)
+                decided = _asked_for(request) if request is not None else self._decide(instance, batch, turn, now)
+                if decided is None or decided.rules is None:
+                    continue
+                decision = decided
+                outcome, events_left = self._prune_turn(instance, batch, turn, decision, now, events_left)
             except Exception as error:  # noqa: BLE001 - the turn must not fail for it
-                done = failed(error), events_left
-            if done is None:
-                continue
-            outcome, events_left = done
-            due = sweep_after_prune_ms(
-                outcome, executions_max=executions_max, swept_at_ms=instance.swept_at_ms, now_ms=now
-            )
-            instance.prune_due_at_ms = min(
-                (each for each in (instance.prune_due_at_ms, due) if each is not None), default=None
-            )
+                outcome = failed(error)
+            if decision.rules and decision.origin.kind in (PolicyKind.CALL, PolicyKind.TURN):
+                asked_due = asked_due_ms(outcome, executions_max=executions_max, now_ms=now)
+                if asked_due is not None:
+                    instance.ask(decision.rules[0], decision.origin, now, asked_due)
+            else:
+                due = sweep_after_prune_ms(
+                    outcome, executions_max=executions_max, swept_at_ms=instance.swept_at_ms, now_ms=now
+                )
+                instance.prune_due_at_ms = min(
+                    (each for each in (instance.prune_due_at_ms, due) if each is not None), default=None
+                )
             if request is not None and not instance.has_ended(turn.execution_id):
                 self._send(instance, codec.history_pruned_message(turn.execution_id, request.event_id, outcome), now)
             trigger = PruneTrigger.CONTINUE_AS_NEW if request is None else PruneTrigger.PRUNE_HISTORY
@@ -133,14 +152,12 @@ class Pruning(Families):
         instance: Instance,
         batch: CommitBatch,
         turn: TurnCommit,
-        request: RequestPrune | None,
+        decision: PruneDecision,
         now: int,
         events_left: int,
-    ) -> tuple[PruneResult, int] | None:
-        """One prune: what it did, and what is left of the events the commit deletes; None: it was not due."""
-        decision = _asked_for(request) if request is not None else self._decide(instance, batch, turn, now)
-        if decision is None or decision.rules is None:
-            return None
+    ) -> tuple[PruneResult, int]:
+        """One prune: what it did, and what is left of the events the commit deletes."""
+        assert decision.rules is not None, "asked before"
         view = _view(instance, 0, TURN_PRUNE_EXECUTIONS_MAX, newer_to_count(decision.rules))
         marks = choose(view, decision.rules, self._holds.values(), now)
         outcome = marks.result()
@@ -151,7 +168,7 @@ class Pruning(Families):
             events_left = self._remove(instance, marks.removed, terms.children, now, events_left, archive)
             instance.ledger = ledger
         instance.live_from = max(instance.live_from, live_from(view, marks.removed, instance.live_from))
-        if request is None and decision.origin.kind is not PolicyKind.TURN:
+        if decision.origin.kind not in (PolicyKind.CALL, PolicyKind.TURN):
             instance.pruned_through = pruned_through(instance.pruned_through, turn.execution_id, outcome)
         return outcome, events_left
 
@@ -184,9 +201,14 @@ class Pruning(Families):
                 if instance is None or not order.is_of(instance.instance_id):
                     results.append(OrderResult(result=PruneResult(), next_after=None))
                     continue
-                view = _view(instance, order.after, batch.executions_max, count_max)
+                asked = order.asked
+                through = None if asked is None else asked.through
+                view = _view(instance, order.after, batch.executions_max, count_max, through)
                 known_from = instance.live_from
-                marks = choose(view, order.rules, self._holds.values(), now, after=order.after, only=order.only)
+                decided_at_ms = now if asked is None else asked.at_ms
+                marks = choose(
+                    view, order.rules, self._holds.values(), decided_at_ms, after=order.after, only=order.only
+                )
                 if marks.removed:
                     left = self._remove(instance, marks.removed, batch.children, now, left, batch.archive, batch)
                     pruned = _range(marks.removed, order.rules, order.origin, batch.trigger, now)
@@ -200,7 +222,7 @@ class Pruning(Families):
                 if batch.swept and not marks.remaining:
                     next_after = None
                 if batch.swept and next_after is None:
-                    instance.swept_at_ms, instance.prune_due_at_ms = now, None
+                    _note_done(instance, asked, now)
                 result = msgspec.structs.replace(
                     marks.result(),
                     remaining=0 if next_after is None else 1,
@@ -288,6 +310,15 @@ class Pruning(Families):
                 _prunable(instance)
                 for incarnation, instance in sorted(self._instances.items())
                 if incarnation > after and _matches(instance, where, now)
+            ]
+            return tuple(found[:limit] if limit else found)
+
+    def asked_prunes(self, limit: int, after: int) -> tuple[AskedPrune, ...]:
+        with self._transaction() as now:
+            found = [
+                asked
+                for incarnation, instance in sorted(self._instances.items())
+                if incarnation > after and (asked := _oldest_asked(instance, now)) is not None
             ]
             return tuple(found[:limit] if limit else found)
 
@@ -465,6 +496,11 @@ class Pruning(Families):
             return sorted(texts, key=lambda text: self._publications[text][0])
         return [max(self._publications, key=lambda text: (self._publications[text][1], self._publications[text][0]))]
 
+    def past_publications(self) -> tuple[str, ...]:
+        with self._transaction():
+            by_age = sorted(self._publications.items(), key=lambda each: (each[1][1], each[1][0]), reverse=True)
+            return tuple(text for text, _ in by_age)
+
     def versions_seen(self, name: str) -> tuple[tuple[str, int], ...]:
         with self._transaction():
             seen = [(at_ms, version) for (each, version), at_ms in self._versions.items() if each == name]
@@ -522,9 +558,10 @@ class Pruning(Families):
             for row in instance.ledger
         )
 
-    def list_prune_runs(self, limit: int) -> tuple[PruneRun, ...]:
+    def list_prune_runs(self, limit: int, before: tuple[int, str] | None = None) -> tuple[PruneRun, ...]:
         with self._transaction():
-            newest = sorted(self._runs.values(), key=lambda run: (run.started_at_ms, run.run_id), reverse=True)
+            places = {(run.started_at_ms, run.run_id): run for run in self._runs.values()}
+            newest = [run for place, run in sorted(places.items(), reverse=True) if before is None or place < before]
             return tuple(newest[:limit] if limit else newest)
 
     def get_prune_run(self, run_id: str) -> PruneRun | None:
@@ -571,7 +608,9 @@ class Pruning(Families):
             return Backlog(
                 marked_executions=len(marked),
                 due_executions=sum(not each.unarchived for each in due),
-                due_instances=sum(_is_due(each, now) for each in self._instances.values()),
+                due_instances=sum(
+                    _is_due(each, now) or _oldest_asked(each, now) is not None for each in self._instances.values()
+                ),
                 removed_instances=len(self._removed),
                 due_removed=sum(not each.unarchived for each in due_removed),
                 unarchived_executions=sum(each.unarchived for each in marked),
@@ -594,8 +633,35 @@ def _wanted(turns: Iterable[tuple[int, TurnCommit]]) -> Iterator[Wanted]:
             yield position, turn, None
 
 
-def _view(instance: Instance, after: int, limit: int, newer_max: int) -> PruneView:
-    live = [execution for number, execution in sorted(instance.live_executions().items()) if number > after]
+def _note_done(instance: Instance, asked: AskedPrune | None, now: int) -> None:
+    """A sweep is through with the instance."""
+    if asked is None:
+        instance.swept_at_ms, instance.prune_due_at_ms = now, None
+        return
+    kept = instance.asked.get(asked.options)
+    if kept is not None and (kept.through, kept.at_ms) == (asked.through, asked.at_ms):
+        del instance.asked[asked.options]
+
+
+def _oldest_asked(instance: Instance, now: int) -> AskedPrune | None:
+    due = [(each.at_ms, as_json(options), options) for options, each in instance.asked.items() if each.due_at_ms <= now]
+    if not due:
+        return None
+    _, _, options = min(due, key=lambda each: each[:2])
+    origin, through, at_ms, _ = instance.asked[options]
+    return AskedPrune(
+        incarnation=instance.incarnation,
+        name=instance.name,
+        options=options,
+        origin=origin,
+        through=through,
+        at_ms=at_ms,
+    )
+
+
+def _view(instance: Instance, after: int, limit: int, newer_max: int, through: int | None = None) -> PruneView:
+    last = instance.execution_id if through is None else through
+    live = [execution for number, execution in sorted(instance.live_executions().items()) if after < number <= last]
     newer = live[limit:]
     if not newer:
         known = NewerExecutions()
@@ -712,6 +778,7 @@ def _gone(instance: Instance, run_id: str) -> int:
     for row in instance.ledger:
         if row.run_id == run_id:
             span = range(row.entry.first_execution_id, row.entry.last_execution_id + 1)
-            missing = sum(number not in instance.executions for number in span)
-            gone += min(row.entry.executions, missing)
+            there = [instance.executions[number] for number in span if number in instance.executions]
+            marked = sum(each.run_id == run_id for each in there)
+            gone += min(row.entry.executions - marked, len(span) - len(there))
     return gone

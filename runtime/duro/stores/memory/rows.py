@@ -10,7 +10,7 @@ from duro.model.pruning import Hold
 from duro.model.records import WorkerRecord
 from duro.model.removal import PruneRun
 from duro.stores.memory.families import Removed
-from duro.stores.memory.instances import Instance
+from duro.stores.memory.instances import Instance, as_json
 
 Row = dict[str, Any]
 
@@ -207,6 +207,18 @@ def ledger_rows(instance: Instance) -> Iterator[Row]:
             "sequence": sequence,
             **msgspec.structs.asdict(entry),
             "run_id": run_id,
+        }
+
+
+def asked_rows(instance: Instance) -> Iterator[Row]:
+    for options, asked in sorted(instance.asked.items(), key=lambda each: as_json(each[0])):
+        yield {
+            "incarnation": instance.incarnation,
+            "options": as_json(options),
+            "origin": as_json(asked.origin),
+            "through": asked.through,
+            "at_ms": asked.at_ms,
+            "due_at_ms": asked.due_at_ms,
         }
 
 

@@ -7,94 +7,55 @@ order it promises it, and nothing clever: it scans where SQLite has an index. No
 Everything of one instance hangs on its ``Instance``; ``dump`` spreads it over the tables of the migrations.
 """
 
-import re
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any, Final, Generic, TypeVar
 
 import msgspec
 
 from duro import codec
 from duro.clock import Clock
 from duro.errors import (
-    HistoryFormatError,
     InstanceFinishedError,
     InstanceNotFoundError,
     MailboxFullError,
     StoreClosedError,
-    UsageError,
 )
-from duro.model.events import ActivityScheduled, ParentLink
+from duro.model.events import ParentLink
 from duro.model.failure import INSTANCE_EXISTS, TERMINATED, FailureDetails
 from duro.model.families import OrphanRules
 from duro.model.limits import MAILBOX_EVENTS_MAX
 from duro.model.records import (
-    ExecutionPage,
-    ExecutionRecord,
-    HistoryRecord,
-    InstanceEnd,
-    InstanceFilter,
-    InstancePage,
-    InstanceRecord,
     StartOutcome,
     StartRequest,
-    StoreInfo,
-    WorkerRecord,
 )
-from duro.model.space import MarkedUsage, NameUsage
-from duro.model.status import BlockedKind, ExecutionStatus, InstanceStatus, ParentPolicy, RemovalState
+from duro.model.status import ExecutionStatus, InstanceStatus, ParentPolicy
 from duro.model.turns import (
     ChildTerms,
     CommitBatch,
     CommitResult,
-    DueTimer,
     ExecutionEnd,
     FinishActivity,
-    LastCommit,
-    LeasedActivity,
-    LeasedInstance,
-    LeaseRequest,
-    LeaseResult,
     MailboxEvent,
-    QueuedMessage,
     ReleaseInstance,
     RetryActivity,
     StartInstance,
     TurnCommit,
     TurnOutcome,
 )
-from duro.model.unregistered import shown_unregistered
 from duro.retention.families import check_asked
 from duro.retention.parents import why_ended, word_for, words_of
 from duro.stores.base import Store, StoreDump
 from duro.stores.memory import rows
 from duro.stores.memory.archiving import Archives
 from duro.stores.memory.instances import Activity, Child, Execution, Instance, Lineage
+from duro.stores.memory.leasing import Leasing
 from duro.stores.memory.pruning import Pruning
-
-SCHEMA_VERSION: Final = 4
-
-T = TypeVar("T")
-Row = dict[str, Any]
+from duro.stores.memory.reading import Reading
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Candidate(Generic[T]):
-    """Work that could be leased from ``at_ms`` on. ``key`` breaks ties, oldest first."""
-
-    kind: tuple[str, ...]
-    at_ms: int
-    key: tuple[int, ...]
-    item: T
-
-
-# --- the store ---------------------------------------------------------------------------------------------
-
-
-class MemoryStore(Archives, Pruning, Store):
+class MemoryStore(Leasing, Reading, Archives, Pruning, Store):
     """See the module. ``clock`` is the store's time, ``new_id`` makes its ``store_id``."""
 
     def __init__(self, *, url: str = "memory:", clock: Clock, new_id: Callable[[], str]) -> None:
@@ -108,12 +69,11 @@ class MemoryStore(Archives, Pruning, Store):
         self._next_incarnation = 1
         self._next_message_id = 1
         self._ignored_messages = 0
-        self._maintenance: tuple[str, int] | None = None
-        self._workers: dict[str, WorkerRecord] = {}
         self._instances: dict[int, Instance] = {}
         self._unfinished: dict[int, Instance] = {}
         self._by_id: dict[str, Instance] = {}
         self._children: dict[int, list[Instance]] = defaultdict(list)
+        self._begin_leasing()
         self._begin_families()
         self._begin_pruning()
 
@@ -142,134 +102,6 @@ class MemoryStore(Archives, Pruning, Store):
     def change_counter(self) -> tuple[int, ...]:
         with self._transaction():
             return (self._changes,)
-
-    # --- workers -----------------------------------------------------------------------------------------------
-
-    def register_worker(self, worker: WorkerRecord, lease_ms: int) -> WorkerRecord:
-        with self._transaction() as now:
-            stored = msgspec.structs.replace(
-                worker,
-                lease_until_ms=now + lease_ms,
-                orchestrations=tuple(sorted(set(worker.orchestrations))),
-                activities=tuple(sorted(set(worker.activities))),
-            )
-            self._register_publication(stored, now)
-            self._workers[worker.worker_id] = stored
-            for instance in self._unfinished.values():
-                code_may_match = instance.blocked in (BlockedKind.NONDETERMINISM, BlockedKind.HISTORY_UNREADABLE)
-                if code_may_match and (instance.name, instance.version) in stored.orchestrations:
-                    instance.become_ready(now)
-            self._changed()
-            return stored
-
-    def renew_worker(self, worker_id: str, lease_ms: int) -> bool:
-        with self._transaction() as now:
-            worker = self._workers.get(worker_id)
-            if worker is None:
-                return False
-            self._workers[worker_id] = msgspec.structs.replace(worker, lease_until_ms=now + lease_ms)
-            self._changed()
-            return True
-
-    def release_worker(self, worker_id: str) -> None:
-        with self._transaction() as now:
-            if worker_id in self._workers:
-                self._remove_worker(worker_id, now)
-
-    def release_expired(self) -> int:
-        with self._transaction() as now:
-            return self._take_back_expired(now)
-
-    def list_workers(self) -> tuple[WorkerRecord, ...]:
-        with self._transaction():
-            return tuple(sorted(self._workers.values(), key=lambda worker: (worker.started_at_ms, worker.worker_id)))
-
-    def acquire_maintenance(self, holder: str, lease_ms: int) -> bool:
-        with self._transaction() as now:
-            if self._maintenance is not None and self._maintenance[0] != holder and self._maintenance[1] > now:
-                return False
-            self._maintenance = (holder, now + lease_ms)
-            self._changed()
-            return True
-
-    def release_maintenance(self, holder: str) -> None:
-        with self._transaction():
-            if self._maintenance is not None and self._maintenance[0] == holder:
-                self._maintenance = None
-                self._changed()
-
-    def _take_back_expired(self, now: int) -> int:
-        expired = [worker.worker_id for worker in self._workers.values() if worker.lease_until_ms <= now]
-        for worker_id in expired:
-            self._remove_worker(worker_id, now)
-        return len(expired)
-
-    def _remove_worker(self, worker_id: str, now: int) -> None:
-        """Its leases come back with it: a lease never outlives the row of the worker that holds it."""
-        del self._workers[worker_id]
-        for instance in self._unfinished.values():
-            if instance.lease_worker_id == worker_id:
-                instance.lease_worker_id = None
-                instance.become_ready(now)
-            for activity in instance.activities.values():
-                if activity.lease_worker_id == worker_id:
-                    activity.lease_worker_id = None
-                    activity.visible_at_ms = now
-        self._changed()
-
-    # --- leasing -----------------------------------------------------------------------------------------------
-
-    def lease(self, worker_id: str, request: LeaseRequest) -> LeaseResult:
-        with self._transaction() as now:
-            return self._lease(worker_id, request, now)
-
-    def _lease(self, worker_id: str, request: LeaseRequest, now: int) -> LeaseResult:
-        self._take_back_expired(now)
-        if worker_id not in self._workers:
-            return LeaseResult()
-        instances, instances_next = self._choose_instances(worker_id, request, now)
-        activities, activities_next = self._choose_activities(request, now)
-        if instances or activities:
-            self._changed()
-        return LeaseResult(
-            instances=tuple(_lease_instance(instance, worker_id, now) for instance in instances),
-            activities=tuple(
-                _lease_activity(instance, event_id, scheduled, worker_id)
-                for instance, event_id, scheduled in activities
-            ),
-            next_ready_at_ms=_earliest(instances_next, activities_next),
-        )
-
-    def _choose_instances(self, worker_id: str, request: LeaseRequest, now: int) -> tuple[list[Instance], int | None]:
-        """Those to lease, and when the earliest of the others is ready."""
-        kinds = frozenset(request.orchestrations)
-        found = [
-            _Candidate(kind=(instance.name, instance.version), at_ms=instance.ready_at_ms, key=(number,), item=instance)
-            for number, instance in self._unfinished.items()
-            if instance.ready_at_ms is not None
-            and instance.blocked is not BlockedKind.POISON
-            and instance.lease_worker_id in (None, worker_id)
-            and (instance.name, instance.version) in kinds
-        ]
-        return _choose(found, request.instances_max, now)
-
-    def _choose_activities(
-        self, request: LeaseRequest, now: int
-    ) -> tuple[list[tuple[Instance, int, ActivityScheduled]], int | None]:
-        """As ``_choose_instances``. An activity whose scheduled event cannot be read stays and stops nobody."""
-        names = frozenset(request.activities)
-        found = []
-        for number, instance in self._unfinished.items():
-            for event_id, activity in instance.activities.items():
-                if activity.lease_worker_id is None and activity.name in names:
-                    scheduled = _scheduled_event(instance, event_id)
-                    if scheduled is not None:
-                        item = (instance, event_id, scheduled)
-                        key = (number, event_id)
-                        found.append(
-                            _Candidate(kind=(activity.name,), at_ms=activity.visible_at_ms, key=key, item=item)
-                        )
-        return _choose(_within(found, request.activities_max_of), request.activities_max, now)
 
     # --- commits -----------------------------------------------------------------------------------------------
 
@@ -544,44 +376,6 @@ class MemoryStore(Archives, Pruning, Store):
         activity.attempt += 1 if retry.failed else 0
         return TurnOutcome.COMMITTED
 
-    # --- the turn path: reads ----------------------------------------------------------------------------------
-
-    def lookup_commit(self, incarnations: Sequence[int]) -> dict[int, LastCommit]:
-        with self._transaction():
-            return {
-                incarnation: LastCommit(instance.last_commit_token, instance.turn_sequence)
-                for incarnation in incarnations
-                if (instance := self._instances.get(incarnation)) is not None
-            }
-
-    def load_histories(self, executions: Sequence[tuple[int, int]]) -> list[tuple[str, ...]]:
-        with self._transaction():
-            return [self._history(incarnation, execution_id) for incarnation, execution_id in executions]
-
-    def _history(self, incarnation: int, execution_id: int) -> tuple[str, ...]:
-        instance = self._instances.get(incarnation)
-        if instance is None and incarnation in self._removed:
-            instance = self._removed[incarnation].instance
-        execution = instance.executions.get(execution_id) if instance is not None else None
-        return tuple(execution.history) if execution is not None else ()
-
-    def held_instances(self, worker_id: str) -> frozenset[tuple[int, int]]:
-        with self._transaction():
-            return frozenset(
-                (instance.incarnation, instance.lease_epoch)
-                for instance in self._unfinished.values()
-                if instance.lease_worker_id == worker_id
-            )
-
-    def held_activities(self, worker_id: str) -> frozenset[tuple[int, int, int, int]]:
-        with self._transaction():
-            return frozenset(
-                (instance.incarnation, instance.execution_id, event_id, activity.lease_epoch)
-                for instance in self._unfinished.values()
-                for event_id, activity in instance.activities.items()
-                if activity.lease_worker_id == worker_id
-            )
-
     # --- writes of clients -------------------------------------------------------------------------------------
 
     def start_instances(self, requests: Sequence[StartRequest]) -> list[StartOutcome]:
@@ -663,147 +457,6 @@ class MemoryStore(Archives, Pruning, Store):
         _refuse_finished(instance)
         return instance
 
-    # --- reads of clients --------------------------------------------------------------------------------------
-
-    def get_instance(self, instance_id: str) -> InstanceRecord | None:
-        with self._transaction() as now:
-            instance = self._by_id.get(instance_id)
-            return self._record(instance, now) if instance is not None else None
-
-    def _record(self, instance: Instance, now: int) -> InstanceRecord:
-        """Those that wait for code that no live worker has are shown as blocked."""
-        record = _instance_record(instance)
-        live = [worker for worker in self._workers.values() if worker.lease_until_ms > now]
-        if instance.finished or not live:
-            return record
-        kinds = {kind for worker in live for kind in worker.orchestrations}
-        names = {name for worker in live for name in worker.activities}
-        served = (instance.name, instance.version) in kinds or (
-            not instance.version and any(name == instance.name for name, _ in kinds)
-        )
-        is_ready = instance.lease_worker_id is None and _is_due(instance.ready_at_ms, now)
-        waiting = (
-            activity.name
-            for activity in instance.activities.values()
-            if activity.lease_worker_id is None and activity.visible_at_ms <= now and activity.name not in names
-        )
-        return shown_unregistered(record, orchestration=is_ready and not served, activity=min(waiting, default=None))
-
-    def instance_ids_from(self, prefix: str, limit: int) -> tuple[str, ...]:
-        with self._transaction():
-            ids = (each.instance_id for each in self._instances.values())
-            return tuple(sorted(each for each in ids if each.startswith(prefix))[:limit])
-
-    def list_instances(self, where: InstanceFilter, limit: int, cursor: str | None) -> InstancePage:
-        before = _parse_cursor(_INSTANCE_CURSOR, cursor)
-        with self._transaction() as now:
-            records = (
-                self._record(instance, now)
-                for instance in self._instances.values()
-                if before is None or (instance.incarnation,) < before
-            )
-            found = [record for record in records if _matches(record, where)]
-            found.sort(key=lambda record: record.incarnation, reverse=True)
-            page = found[:limit] if limit else found
-            more = len(page) < len(found)
-            return InstancePage(
-                instances=tuple(page),
-                next=f"i{page[-1].incarnation}" if more else None,
-            )
-
-    def list_executions(self, instance_id: str | None, limit: int, cursor: str | None) -> ExecutionPage:
-        before = _parse_cursor(_EXECUTION_CURSOR, cursor)
-        with self._transaction():
-            found = [
-                (instance, execution)
-                for instance in self._instances.values()
-                for execution in _live_executions(instance)
-                if instance_id in (None, instance.instance_id)
-                and (before is None or (instance.incarnation, execution.execution_id) < before)
-            ]
-            found.sort(key=lambda pair: (pair[0].incarnation, pair[1].execution_id), reverse=True)
-            page = found[:limit] if limit else found
-            more = len(page) < len(found)
-            return ExecutionPage(
-                executions=tuple(_execution_record(instance, execution) for instance, execution in page),
-                next=f"e{page[-1][0].incarnation}.{page[-1][1].execution_id}" if more else None,
-            )
-
-    def get_execution(self, instance_id: str, execution_id: int) -> ExecutionRecord | None:
-        with self._transaction():
-            found = self._live_execution(instance_id, execution_id)
-            return _execution_record(*found) if found is not None else None
-
-    def read_history(self, instance_id: str, execution_id: int | None, after: int = 0) -> HistoryRecord | None:
-        with self._transaction():
-            found = self._live_execution(instance_id, execution_id)
-            if found is None:
-                return None
-            instance, execution = found
-            return HistoryRecord(
-                execution=_execution_record(instance, execution),
-                events=tuple(execution.history[after:]),
-                input=execution.input,
-            )
-
-    def read_ends(self, instance_ids: Sequence[str]) -> dict[str, InstanceEnd]:
-        with self._transaction():
-            found = [instance for each in instance_ids if (instance := self._by_id.get(each)) is not None]
-            return {instance.instance_id: self._end_of(instance) for instance in found}
-
-    def _end_of(self, instance: Instance) -> InstanceEnd:
-        return InstanceEnd(
-            instance_id=instance.instance_id,
-            name=instance.name,
-            version=instance.version,
-            status=instance.status,
-            execution_id=instance.execution_id,
-            last_event=instance.current.history[-1] if instance.finished else None,
-        )
-
-    def _live_execution(self, instance_id: str, execution_id: int | None) -> tuple[Instance, Execution] | None:
-        instance = self._by_id.get(instance_id)
-        if instance is None:
-            return None
-        execution = instance.executions.get(instance.execution_id if execution_id is None else execution_id)
-        if execution is None or execution.removal is not RemovalState.LIVE:
-            return None
-        return instance, execution
-
-    def info(self) -> StoreInfo:
-        with self._transaction():
-            executions = [one for instance in self._instances.values() for one in instance.live_executions().values()]
-            return StoreInfo(
-                url=self.url,
-                store_id=self._store_id,
-                schema_version=SCHEMA_VERSION,
-                engine="memory",
-                instances=len(self._instances),
-                executions=len(executions),
-                events=sum(execution.event_count for execution in executions),
-                logical_bytes=sum(execution.history_bytes for execution in executions),
-                file_bytes=0,
-                wal_bytes=0,
-                free_bytes=0,
-            )
-
-    def usage(self, since_ms: int) -> tuple[NameUsage, ...]:
-        with self._transaction():
-            by_name: dict[str, list[Instance]] = {}
-            for instance in self._instances.values():
-                by_name.setdefault(instance.name, []).append(instance)
-            return tuple(_usage(name, instances, since_ms) for name, instances in sorted(by_name.items()))
-
-    def marked(self) -> MarkedUsage:
-        with self._transaction():
-            there = {id(one) for each in self._instances.values() for one in each.live_executions().values()}
-            gone = [one for each in self._all_instances() for one in each.executions.values() if id(one) not in there]
-            return MarkedUsage(
-                executions=len(gone),
-                events=sum(one.event_count for one in gone),
-                history_bytes=sum(one.history_bytes for one in gone),
-            )
-
     def dump(self) -> StoreDump:
         with self._transaction():
             instances = list(self._all_instances())
@@ -827,6 +480,7 @@ class MemoryStore(Archives, Pruning, Store):
                 ),
                 "holds": [rows.hold_row(hold) for _, hold in sorted(self._holds.items())],
                 "ledger": rows.rows_of(rows.ledger_rows, instances),
+                "asked_prunes": rows.rows_of(rows.asked_rows, instances),
                 "prune_runs": [rows.run_row(run) for _, run in sorted(self._runs.items())],
                 "ledger_totals": [msgspec.structs.asdict(totals) for _, totals in sorted(self._totals.items())],
                 "archives": [msgspec.structs.asdict(each) for _, each in sorted(self._archives.items())],
@@ -854,102 +508,6 @@ class MemoryStore(Archives, Pruning, Store):
             "maintenance_until_ms": until_ms,
             "ignored_messages": self._ignored_messages,
         }
-
-
-# --- leasing -----------------------------------------------------------------------------------------------
-
-
-def _within(found: list[_Candidate[T]], max_of: dict[str, int]) -> list[_Candidate[T]]:
-    """The earliest of each name that has a maximum, and all others."""
-    left = dict(max_of)
-    kept = []
-    for candidate in sorted(found, key=lambda each: (each.at_ms, each.key)):
-        name = candidate.kind[0]
-        if left.get(name, 1) > 0:
-            kept.append(candidate)
-            if name in left:
-                left[name] -= 1
-    return kept
-
-
-def _choose(found: list[_Candidate[T]], count_max: int, now: int) -> tuple[list[T], int | None]:
-    """The items to lease now, and when the earliest of the others can be.
-
-    A round takes the earliest of every kind, so that a thousand of one kind do not keep another one waiting.
-    """
-    rounds: dict[tuple[str, ...], int] = defaultdict(int)
-    order = []
-    for candidate in sorted(found, key=lambda one: (one.at_ms, one.key)):
-        order.append((rounds[candidate.kind], candidate))
-        rounds[candidate.kind] += 1
-    order.sort(key=lambda pair: (pair[0], pair[1].at_ms, pair[1].key))
-    ready = [candidate for _, candidate in order if candidate.at_ms <= now]
-    later = [candidate.at_ms for candidate in found if candidate.at_ms > now]
-    left = [candidate.at_ms for candidate in ready[count_max:]]
-    return [candidate.item for candidate in ready[:count_max]], min(left + later, default=None)
-
-
-def _earliest(first: int | None, second: int | None) -> int | None:
-    return min((at_ms for at_ms in (first, second) if at_ms is not None), default=None)
-
-
-def _lease_instance(instance: Instance, worker_id: str, now: int) -> LeasedInstance:
-    """Leased anew, or the same lease once more when the worker already holds it."""
-    if instance.lease_worker_id is None:
-        instance.lease_worker_id = worker_id
-        instance.lease_epoch += 1
-        instance.attempt_count += 1
-    instance.ready_at_ms = None
-    due = sorted((fire_at_ms, event_id) for event_id, fire_at_ms in instance.timers.items() if fire_at_ms <= now)
-    return LeasedInstance(
-        instance_id=instance.instance_id,
-        incarnation=instance.incarnation,
-        execution_id=instance.execution_id,
-        name=instance.name,
-        version=instance.version,
-        turn_sequence=instance.turn_sequence,
-        lease_epoch=instance.lease_epoch,
-        attempt_count=instance.attempt_count,
-        input=instance.current.input,
-        parent=instance.waited_for_by,
-        cancel_reason=instance.cancel_reason,
-        event_count=instance.current.event_count,
-        messages=tuple(QueuedMessage(message_id, data) for message_id, data in instance.messages.items()),
-        timers=tuple(DueTimer(event_id, fire_at_ms) for fire_at_ms, event_id in due),
-        mailbox=instance.deliverable(),
-    )
-
-
-def _scheduled_event(instance: Instance, event_id: int) -> ActivityScheduled | None:
-    """The event an activity was scheduled with, if it is there and readable."""
-    try:
-        event = codec.decode_event(instance.current.history[event_id - 1])
-    except (HistoryFormatError, IndexError):
-        return None
-    return event if isinstance(event, ActivityScheduled) else None
-
-
-def _lease_activity(instance: Instance, event_id: int, scheduled: ActivityScheduled, worker_id: str) -> LeasedActivity:
-    activity = instance.activities[event_id]
-    activity.lease_worker_id = worker_id
-    activity.lease_epoch += 1
-    return LeasedActivity(
-        instance_id=instance.instance_id,
-        incarnation=instance.incarnation,
-        execution_id=instance.execution_id,
-        event_id=event_id,
-        name=activity.name,
-        attempt=activity.attempt,
-        lease_epoch=activity.lease_epoch,
-        scheduled_at_ms=activity.scheduled_at_ms,
-        input=bytes(scheduled.input).decode(),
-        retry=scheduled.retry,
-        attempt_timeout_s=scheduled.attempt_timeout_s,
-        total_timeout_s=scheduled.total_timeout_s,
-    )
-
-
-# --- turns -------------------------------------------------------------------------------------------------
 
 
 def _why_not_writable(turn: TurnCommit, instance: Instance) -> str | None:
@@ -1034,91 +592,3 @@ def _start_next_execution(instance: Instance, end: ExecutionEnd, at_ms: int) -> 
 def _refuse_finished(instance: Instance) -> None:
     if instance.finished:
         raise InstanceFinishedError(f"instance {instance.instance_id!r} is {instance.status}")
-
-
-# --- reads -------------------------------------------------------------------------------------------------
-
-_INSTANCE_CURSOR: Final = re.compile(r"i([0-9]{1,19})", re.ASCII)
-_EXECUTION_CURSOR: Final = re.compile(r"e([0-9]{1,19})\.([0-9]{1,19})", re.ASCII)
-
-
-def _parse_cursor(form: re.Pattern[str], cursor: str | None) -> tuple[int, ...] | None:
-    if cursor is None:
-        return None
-    match = form.fullmatch(cursor)
-    if match is None:
-        raise UsageError(f"{cursor!a} is not a cursor of this listing", hint="take it from the page before")
-    return tuple(int(part) for part in match.groups())
-
-
-def _matches(record: InstanceRecord, where: InstanceFilter) -> bool:
-    return (
-        (not where.statuses or record.status in where.statuses)
-        and (where.name is None or record.name == where.name)
-        and (where.blocked is None or (record.blocked is not None) == where.blocked)
-    )
-
-
-def _is_due(at_ms: int | None, now: int) -> bool:
-    return at_ms is not None and at_ms <= now
-
-
-def _live_executions(instance: Instance) -> list[Execution]:
-    return [execution for execution in instance.executions.values() if execution.removal is RemovalState.LIVE]
-
-
-def _instance_record(instance: Instance) -> InstanceRecord:
-    return InstanceRecord(
-        instance_id=instance.instance_id,
-        incarnation=instance.incarnation,
-        name=instance.name,
-        version=instance.version,
-        status=instance.status,
-        execution_id=instance.execution_id,
-        created_at_ms=instance.created_at_ms,
-        updated_at_ms=instance.updated_at_ms,
-        completed_at_ms=instance.completed_at_ms,
-        event_count=instance.current.event_count,
-        history_bytes=instance.current.history_bytes,
-        turn_sequence=instance.turn_sequence,
-        custom_status=instance.custom_status,
-        parent=instance.lineage.parent if instance.lineage is not None else None,
-        detached=instance.lineage is not None and instance.lineage.detached,
-        cancel_reason=instance.cancel_reason,
-        blocked=instance.blocked,
-        blocked_reason=instance.blocked_reason,
-        attempt_count=instance.attempt_count,
-        lease_worker_id=instance.lease_worker_id,
-        ready_at_ms=instance.ready_at_ms,
-    )
-
-
-def _execution_record(instance: Instance, execution: Execution) -> ExecutionRecord:
-    return ExecutionRecord(
-        instance_id=instance.instance_id,
-        incarnation=instance.incarnation,
-        execution_id=execution.execution_id,
-        name=instance.name,
-        version=execution.version,
-        status=execution.status,
-        started_at_ms=execution.started_at_ms,
-        completed_at_ms=execution.completed_at_ms,
-        event_count=execution.event_count,
-        history_bytes=execution.history_bytes,
-        removal=execution.removal,
-    )
-
-
-def _usage(name: str, instances: Sequence[Instance], since_ms: int) -> NameUsage:
-    executions = [one for instance in instances for one in instance.live_executions().values()]
-    recent = [one for one in executions if one.started_at_ms >= since_ms]
-    return NameUsage(
-        name=name,
-        instances=len(instances),
-        unfinished=sum(not instance.finished for instance in instances),
-        executions=len(executions),
-        events=sum(one.event_count for one in executions),
-        history_bytes=sum(one.history_bytes for one in executions),
-        recent_executions=len(recent),
-        recent_bytes=sum(one.history_bytes for one in recent),
-    )

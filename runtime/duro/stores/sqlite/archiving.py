@@ -9,6 +9,7 @@ from typing import Final
 import apsw
 import msgspec
 
+from duro.errors import RestoreRefusedError
 from duro.model.archive import (
     ArchivableExecution,
     ArchivableInstance,
@@ -114,11 +115,12 @@ def restore(transaction: Transaction, restoration: Restoration) -> RestoreResult
     there = len(restoration.histories) - len(missing)
     if not missing:
         return RestoreResult(there=there)
+    events = [_as_rows(history) for history in missing]
     if made:
         assert restoration.instance is not None, "makes_instance says so"
         _insert_instance(transaction, restoration.instance)
-    for history in missing:
-        _insert_history(transaction, history)
+    for history, rows in zip(missing, events, strict=True):
+        _insert_history(transaction, history.execution, rows)
     transaction.run(sql.NOTE_SPAWNERS, (restoration.incarnation,))
     if made:
         transaction.run(sql.NOTE_SPAWNER_GONE, (restoration.incarnation, transaction.now_ms))
@@ -166,8 +168,23 @@ def _is_missing(transaction: Transaction, restoration: Restoration, history: Arc
     return False
 
 
-def _insert_history(transaction: Transaction, history: ArchivedHistory) -> None:
-    execution = history.execution
+def _as_rows(history: ArchivedHistory) -> str:
+    """Its events, to be bound as one value.
+
+    Raises:
+        RestoreRefusedError: one is not text, as SQLite has it.
+    """
+    try:
+        return as_json(history.events)
+    except UnicodeEncodeError as error:
+        execution = history.execution
+        raise RestoreRefusedError(
+            f"{execution.instance_id}/{execution.execution_id} has an event that is not text and cannot be stored",
+            hint="`duroctl history show` reads it from the archive",
+        ) from error
+
+
+def _insert_history(transaction: Transaction, execution: ArchivableExecution, events: str) -> None:
     key = (execution.incarnation, execution.execution_id)
     transaction.run(
         sql.INSERT_EXECUTION,
@@ -182,7 +199,7 @@ def _insert_history(transaction: Transaction, history: ArchivedHistory) -> None:
             execution.input,
         ),
     )
-    transaction.run(sql.INSERT_HISTORY, (*key, as_json(history.events)))
+    transaction.run(sql.INSERT_HISTORY, (*key, events))
 
 
 def _insert_instance(transaction: Transaction, instance: ArchivableInstance) -> None:

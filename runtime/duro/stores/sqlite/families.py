@@ -83,7 +83,8 @@ class _Going(NamedTuple):
     origin: str
 
 
-_Due: TypeAlias = tuple[int, int, int]
+_Due: TypeAlias = tuple[int, int, int, int]
+"""Incarnation, tree, events, and whether the reclaiming of the tree has begun."""
 
 _child = msgspec.json.Decoder(ChildRecord)
 _children = msgspec.json.Decoder(list[ChildRecord])
@@ -338,10 +339,12 @@ def reclaim_removed(transaction: Transaction, events_max: int) -> tuple[int, int
     events = 0
     whole: list[int] = []
     touched: set[int] = set()
-    for incarnation, tree, size in due:
+    for incarnation, tree, size, begun in due:
         room = events_max - events - RECLAIM_INSTANCE_EVENTS * len(whole)
         if room <= 0:
             break
+        if begun:  # an earlier transaction may have deleted some of them
+            size = transaction.value(sql.EVENTS_LEFT, (incarnation,))
         touched.add(tree)
         if size > room:
             deleted = transaction.run(sql.DELETE_SOME_HISTORY, (incarnation, room))

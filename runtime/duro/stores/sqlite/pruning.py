@@ -8,9 +8,10 @@ import apsw
 import msgspec
 
 from duro.errors import StalePlanError
-from duro.model.limits import MARK_RECLAIM_EVENTS_MAX
+from duro.model.limits import ASKED_PRUNES_MAX, MARK_RECLAIM_EVENTS_MAX
 from duro.model.pruning import ExecutionFacts, Hold, NewerExecutions, NewerVersion, PruneResult
-from duro.model.removal import OrderResult, PruneBatch, PruneOrder, PruneView
+from duro.model.removal import AskedPrune, OrderResult, PruneBatch, PruneOrder, PruneView
+from duro.model.retention import PolicyOrigin, PruneOptions
 from duro.model.status import ChildrenPolicy
 from duro.retention.ledger import ledger_range
 from duro.retention.transaction import Marks, check_rules, choose, live_from, newer_to_count, rules_text
@@ -28,6 +29,7 @@ _reads = msgspec.json.Decoder(list[tuple[int, int, list[ExecutionFacts]]])
 _order_reads = msgspec.json.Decoder(list[tuple[int, int, list[FactsRow]]])
 _newer = msgspec.json.Decoder(list[tuple[int, int, int, list[NewerVersion]]])
 _holds = msgspec.json.Decoder(list[Hold])
+_asked = msgspec.json.Decoder(list[AskedPrune])
 _versions = msgspec.json.Decoder(list[tuple[str, int]])
 
 
@@ -36,11 +38,17 @@ _versions = msgspec.json.Decoder(list[tuple[str, int]])
 
 def prune(transaction: Transaction, batch: PruneBatch) -> list[OrderResult]:
     _check(transaction, batch)
-    wanted = [(order.incarnation, order.after) for order in batch.orders]
+    wanted = [_wanted(order) for order in batch.orders]
     answer = transaction.value(sql.ORDER_VIEWS, _scope(wanted, batch.executions_max))
     read = {each[0]: each for each in _order_reads.decode(answer)}
     count_max = newer_to_count([options for order in batch.orders for options in order.rules])
-    seen = views_of({n: each[2] for n, each in read.items()}, batch.executions_max, count_max, transaction.connection)
+    seen = views_of(
+        {n: each[2] for n, each in read.items()},
+        batch.executions_max,
+        count_max,
+        transaction.connection,
+        {n: order.asked.through for n, order in enumerate(batch.orders) if order.asked is not None},
+    )
     held = holds_on(transaction, {facts[0].instance_id for _, _, facts in read.values() if facts})
     removal = Removal(
         transaction, children=batch.children, grace_ms=batch.grace_ms, run_id=batch.run_id, archive=batch.archive
@@ -52,7 +60,8 @@ def prune(transaction: Transaction, batch: PruneBatch) -> list[OrderResult]:
             results.append(OrderResult(result=PruneResult(), next_after=None))
             continue
         view = seen[place]
-        marks = choose(view, order.rules, held, transaction.now_ms, after=order.after, only=order.only)
+        decided_at_ms = transaction.now_ms if order.asked is None else order.asked.at_ms
+        marks = choose(view, order.rules, held, decided_at_ms, after=order.after, only=order.only)
         if marks.removed:
             delete(transaction, order.incarnation, removal.remove(marks.removed))
             pruned = ledger_range(
@@ -100,16 +109,46 @@ def _settle(
         if lowest != known_from:
             transaction.run(sql.LIVE_FROM, (order.incarnation, lowest))
     if batch.swept and next_after is None:
-        transaction.run(sql.SWEPT, (order.incarnation, transaction.now_ms))
+        _note_done(transaction, order)
     result = msgspec.structs.replace(marks.result(), remaining=0 if next_after is None else 1)
     if batch.run_id and marks.removed:
         result = msgspec.structs.replace(result, run_id=batch.run_id)
     return OrderResult(result=result, next_after=next_after)
 
 
+def _note_done(transaction: Transaction, order: PruneOrder) -> None:
+    """A sweep is through with the instance."""
+    asked = order.asked
+    if asked is None:
+        transaction.run(sql.SWEPT, (order.incarnation, transaction.now_ms))
+    else:
+        transaction.run(sql.ANSWERED, (asked.incarnation, as_text(asked.options), asked.through, asked.at_ms))
+
+
 def note_swept(transaction: Transaction, incarnations: Sequence[int]) -> None:
     for incarnation in incarnations:
         transaction.run(sql.SWEPT, (incarnation, transaction.now_ms))
+
+
+# --- what code asked for and a turn did not finish -----------------------------------------------------------
+
+
+def ask(
+    transaction: Transaction, incarnation: int, options: PruneOptions, origin: PolicyOrigin, due_at_ms: int
+) -> None:
+    """Keep it for a sweep; see *Pruning in a commit* of the port."""
+    transaction.run(sql.ASK, (incarnation, as_text(options), as_text(origin), transaction.now_ms, due_at_ms))
+    transaction.run(sql.TOO_MANY_ASKED, (incarnation, ASKED_PRUNES_MAX))
+
+
+def asked_prunes(connection: apsw.Connection, limit: int, after: int, now_ms: int) -> tuple[AskedPrune, ...]:
+    row = connection.execute(sql.ASKED, (after, now_ms, limit or -1)).fetchone()
+    assert row is not None
+    return tuple(_asked.decode(str(row[0])))
+
+
+def as_text(value: PruneOptions | PolicyOrigin) -> str:
+    return msgspec.json.encode(value).decode()
 
 
 # --- what is there -------------------------------------------------------------------------------------------
@@ -129,21 +168,35 @@ def views(
 _EMPTY: Final = PruneView(executions=(), newer=NewerExecutions())
 
 
-def _scope(wanted: Sequence[tuple[int, int]], limit: int) -> tuple[str, int]:
+def _wanted(order: PruneOrder) -> tuple[int, ...]:
+    bound = () if order.asked is None else (order.asked.through,)
+    return order.incarnation, order.after, *bound
+
+
+def _scope(wanted: Sequence[tuple[int, ...]], limit: int) -> tuple[str, int]:
     """One execution more than a view has: then there are newer ones."""
     return as_json(wanted), limit + 1
 
 
 def views_of(
-    read: Mapping[int, Sequence[ExecutionFacts]], size: int, newer_max: int, connection: apsw.Connection
+    read: Mapping[int, Sequence[ExecutionFacts]],
+    size: int,
+    newer_max: int,
+    connection: apsw.Connection,
+    through: Mapping[int, int] | None = None,
 ) -> dict[int, PruneView]:
     """``read``, up to one execution more than ``size`` of each instance, as views, by the same keys; the newer ones are
-    counted."""
+    counted, of those that ``through`` has a number for up to that one."""
     shown = {key: facts[:size] for key, facts in read.items()}
-    ends = {key: _end(shown[key]) for key, facts in read.items() if len(facts) > size}
+    bounds = through or {}
+    ends = {
+        key: (*_end(shown[key]), *((bounds[key],) if key in bounds else ()))
+        for key, facts in read.items()
+        if len(facts) > size
+    }
     newer = _count_newer(connection, sorted(set(ends.values())), newer_max) if ends else {}
     return {
-        key: PruneView(executions=tuple(facts), newer=newer[ends[key]] if key in ends else NewerExecutions())
+        key: PruneView(executions=tuple(facts), newer=newer[ends[key][:2]] if key in ends else NewerExecutions())
         for key, facts in shown.items()
     }
 
@@ -153,8 +206,8 @@ def _end(executions: Sequence[ExecutionFacts]) -> tuple[int, int]:
 
 
 def _count_newer(
-    connection: apsw.Connection, ends: Sequence[tuple[int, int]], newer_max: int
-) -> dict[tuple[int, int], NewerExecutions]:
+    connection: apsw.Connection, ends: Sequence[tuple[int, ...]], newer_max: int
+) -> dict[tuple[int, ...], NewerExecutions]:
     row = connection.execute(sql.NEWER, (as_json(ends), newer_max)).fetchone()
     assert row is not None
     return {

@@ -31,6 +31,8 @@ _totals = msgspec.json.Decoder(list[LedgerTotals])
 _prunable = msgspec.json.Decoder(list[PrunableInstance])
 
 _ALL = 2**63 - 1
+_NEWEST = (2**63 - 1, "")
+"""Every run comes after it."""
 
 
 def _value(connection: apsw.Connection, statement: str, values: Sequence[str | int | None] = ()) -> str:
@@ -82,6 +84,10 @@ def _revisions(connection: apsw.Connection) -> tuple[int, int]:
         hint = "keep a copy of it and restore a backup"
         raise StoreCorruptError("the store is damaged: its own row, of counters and revisions, is missing", hint=hint)
     return int(str(row[0])), int(str(row[1]))
+
+
+def past_publications(connection: apsw.Connection) -> tuple[str, ...]:
+    return tuple(_texts.decode(_value(connection, sql.PAST_PUBLICATIONS)))
 
 
 def versions_seen(connection: apsw.Connection, name: str) -> tuple[tuple[str, int], ...]:
@@ -178,8 +184,8 @@ def list_ledger(connection: apsw.Connection, instance_id: str) -> tuple[LedgerEn
     return () if row is None else tuple(_entries.decode(_value(connection, sql.LEDGER_OF, (int(str(row[0])),))))
 
 
-def list_runs(connection: apsw.Connection, limit: int) -> tuple[PruneRun, ...]:
-    return tuple(_runs.decode(_value(connection, sql.LIST_RUNS, (limit or _ALL,))))
+def list_runs(connection: apsw.Connection, limit: int, before: tuple[int, str] | None) -> tuple[PruneRun, ...]:
+    return tuple(_runs.decode(_value(connection, sql.LIST_RUNS, (limit or _ALL, *(before or _NEWEST)))))
 
 
 def get_run(connection: apsw.Connection, run_id: str) -> PruneRun | None:

@@ -179,7 +179,7 @@ def backup(source: apsw.Connection, target: Path, progress: Callable[[int, int],
     """``source`` is in a read transaction, so the copy is of one moment however long it takes."""
     source.execute(sql.STORE_ID).fetchone()  # the snapshot begins with the first read
     try:
-        with new_file(target, also=("-journal", "-wal", "-shm")) as part:
+        with new_file(target, also=("-journal", "-wal", "-shm"), tidy=True) as part:
             _copy(source, part, progress)
     except FileExistsError as error:
         raise UsageError(f"{str(target)!r} is there already", hint="choose another name, or remove it") from error

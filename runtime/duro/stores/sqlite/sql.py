@@ -65,6 +65,8 @@ SET_USER_VERSION: Final = (
     "PRAGMA user_version = 4",
     "PRAGMA user_version = 5",
     "PRAGMA user_version = 6",
+    "PRAGMA user_version = 7",
+    "PRAGMA user_version = 8",
 )
 
 # Changes whenever another connection, of any process, has committed.
@@ -707,11 +709,11 @@ SELECT json_group_array(json_array(incarnation, orchestration, activity)) FROM (
   WHERE i.completed_at_ms IS NULL AND i.blocked IS NULL) AS i
 WHERE (orchestration OR activity IS NOT NULL) AND {_SOMEBODY_LIVES.format(now="?2")}
 """
-# One status a statement: the index is by status first. The IN is what tells SQLite that the index holds them all.
+# One status a statement: the index is by status first. The rest tells SQLite that the index holds them all.
 LIST_ENDED_BADLY: Final = {
     status: f"""
 {_INSTANCE} FROM (SELECT * FROM instances INDEXED BY instances_ended_badly
-  WHERE status = '{status}' AND status IN ('failed', 'cancelled', 'terminated')
+  WHERE status = '{status}' AND completed_at_ms IS NOT NULL AND status <> 'completed'
     AND incarnation < ?1 {_PAGE_TAIL}) AS i {_INSTANCE_JOINS}
 """
     for status in ("failed", "cancelled", "terminated")
@@ -749,8 +751,8 @@ WHERE i.instance_id = ?1 AND e.removal = 'live'
 """
 # How the instances ?1 (ids) ended, with the last event of those that did.
 READ_ENDS: Final = """
-SELECT json_group_array(json_object('instance_id', i.instance_id, 'name', i.name, 'version', i.version,
-  'status', i.status, 'execution_id', i.execution_id,
+SELECT json_group_array(json_object('instance_id', i.instance_id, 'incarnation', i.incarnation, 'name', i.name,
+  'version', i.version, 'status', i.status, 'execution_id', i.execution_id,
   'last_event', CASE WHEN i.completed_at_ms IS NOT NULL THEN (SELECT h.data FROM history h
     WHERE h.incarnation = i.incarnation AND h.execution_id = i.execution_id ORDER BY h.event_id DESC LIMIT 1) END))
 FROM json_each(?1) AS k CROSS JOIN instances i ON i.instance_id = k.value
@@ -784,6 +786,7 @@ DUMP: Final = {
     "requests": "SELECT * FROM requests ORDER BY request_id, incarnation",
     "holds": "SELECT * FROM holds ORDER BY hold_id",
     "ledger": "SELECT * FROM ledger ORDER BY incarnation, sequence",
+    "asked_prunes": "SELECT * FROM asked_prunes ORDER BY incarnation, options",
     "prune_runs": "SELECT * FROM prune_runs ORDER BY run_id",
     "ledger_totals": "SELECT * FROM ledger_totals ORDER BY name",
     "archives": "SELECT * FROM archives ORDER BY directory",

@@ -54,19 +54,6 @@ CROSS JOIN json_each(CASE WHEN json_valid(published) THEN published ELSE '{}' EN
 WHERE lease_until_ms > ?2""",
     ),
     Check(
-        "workers-differ",
-        "warning",
-        "workers that were told different things about retention (what any of them keeps is kept)",
-        "give all workers the same configuration; `duroctl policy explain` shows what each says",
-        """
-WITH told (worker_id, what) AS (
-  SELECT worker_id,
-    CASE WHEN json_valid(published) THEN json_remove(published, '$.weakened', '$.problems') ELSE published END
-  FROM workers WHERE lease_until_ms > ?2)
-SELECT group_concat(worker_id, ' '), 'published the same, which differs from the others' FROM told
-WHERE (SELECT count(DISTINCT what) FROM told) > 1 GROUP BY what""",
-    ),
-    Check(
         "nobody-works",
         "warning",
         "work that is ready while no worker lives",
@@ -109,7 +96,21 @@ GROUP BY archive""",
         "see the log of the workers, and `duroctl policy explain` of one of them",
         """
 SELECT instance_id, 'due for ' || ((?2 - prune_due_at_ms) / 1000) || ' s' FROM instances INDEXED BY instances_prune_due
-WHERE prune_due_at_ms IS NOT NULL AND prune_due_at_ms < ?2 - 3600000""",
+WHERE prune_due_at_ms IS NOT NULL AND prune_due_at_ms < ?2 - 3600000
+UNION ALL
+SELECT i.instance_id, 'it asked for it ' || ((?2 - a.at_ms) / 1000) || ' s ago: ' || a.options
+FROM asked_prunes a CROSS JOIN instances i ON i.incarnation = a.incarnation WHERE a.due_at_ms < ?2 - 3600000""",
+    ),
+    Check(
+        "ended-in-the-future",
+        "warning",
+        "executions that ended at a time that is yet to come (the clock was ahead): rules of time keep them until then",
+        "see that the clock is right; to remove some sooner, name them: `duroctl prune INSTANCE/EXECUTION`",
+        """
+SELECT i.instance_id, count(*) || ' executions (' || min(e.execution_id) || ' to ' || max(e.execution_id) ||
+  '), the last of them ' || ((max(e.completed_at_ms) - ?2) / 1000) || ' s from now'
+FROM instances i CROSS JOIN executions e ON e.incarnation = i.incarnation AND e.removal = 'live'
+WHERE e.completed_at_ms > ?2 + 60000 GROUP BY i.incarnation""",
     ),
     Check(
         "orphans",

@@ -104,6 +104,13 @@ WHERE NOT EXISTS (SELECT 1 FROM instances i WHERE i.incarnation = a.incarnation 
     _rows_of_nobody(
         "requests-without-instance", "requests", "incarnation", of.THERE, "request ids of instances that are gone"
     ),
+    _rows_of_nobody(
+        "asked-prunes-without-instance",
+        "asked_prunes",
+        "incarnation",
+        of.THERE,
+        "prunes that instances asked for that are gone",
+    ),
     _rows_of_nobody("ledger-without-instance", "ledger", "incarnation", of.THERE, "ledgers whose instance is gone"),
     _rows_of_nobody("lineage-without-child", "lineage", "child_incarnation", of.THERE, "lineages whose child is gone"),
     Check(

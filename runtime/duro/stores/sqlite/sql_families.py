@@ -198,8 +198,8 @@ SELECT EXISTS (SELECT 1 FROM removed_instances r INDEXED BY removed_instances_du
 # Removed instances due at ?1 that wait for no archive, at most ?2, the leaves of a tree first: incarnation, tree,
 # events.
 REMOVED_DUE: Final = """
-SELECT json_group_array(json_array(incarnation, tree, events)) FROM (
-  SELECT incarnation, tree, events FROM removed_instances INDEXED BY removed_instances_due
+SELECT json_group_array(json_array(incarnation, tree, events, reclaiming)) FROM (
+  SELECT incarnation, tree, events, reclaiming FROM removed_instances INDEXED BY removed_instances_due
   WHERE unarchived = 0 AND reclaim_at_ms <= ?1 ORDER BY reclaim_at_ms, tree, depth DESC, incarnation LIMIT ?2)
 """
 # What the ledgers of the removed instances ?1 say, added to the totals of their orchestrations; what an undo brought
@@ -218,6 +218,7 @@ ON CONFLICT (name) DO UPDATE SET instances = instances + excluded.instances,
   first_pruned_at_ms = min(first_pruned_at_ms, excluded.first_pruned_at_ms),
   last_pruned_at_ms = max(last_pruned_at_ms, excluded.last_pruned_at_ms)
 """
+EVENTS_LEFT: Final = "SELECT count(*) FROM history WHERE incarnation = ?1"
 # Up to ?2 events of incarnation ?1.
 DELETE_SOME_HISTORY: Final = """
 DELETE FROM history WHERE incarnation = ?1 AND (execution_id, event_id) IN (

@@ -28,11 +28,12 @@ _FACT_ROW: Final = """json_array(i.instance_id, i.incarnation, e.execution_id, i
 _VIEWS: Final = """
 SELECT json_group_array(json_array(k.key, i.live_from, json((SELECT json_group_array({facts}) FROM (
     SELECT * FROM executions WHERE incarnation = i.incarnation AND execution_id >= i.live_from
-      AND execution_id > k.value ->> 1 AND removal = 'live' ORDER BY execution_id LIMIT ?2) AS e))))
+      AND execution_id > k.value ->> 1 AND execution_id <= coalesce(k.value ->> 2, i.execution_id)
+      AND removal = 'live' ORDER BY execution_id LIMIT ?2) AS e))))
 FROM json_each(?1) AS k CROSS JOIN instances i ON i.incarnation = k.value ->> 0
 """
 # For each (incarnation, execution) of ?1, by its place: below which none is live, as far as is known, and the oldest ?2
-# live executions after that one.
+# live executions after that one; with a third number none that is newer than that.
 VIEWS: Final = _VIEWS.format(facts=_FACTS)
 ORDER_VIEWS: Final = _VIEWS.format(facts=_FACT_ROW)
 _UP_TO: Final = "i.execution_id - (k.value ->> 1)"
@@ -60,15 +61,16 @@ SELECT EXISTS (SELECT 1 FROM holds), json_group_array(json_array(i.incarnation, 
 FROM json_each(?1) AS k CROSS JOIN instances i ON i.incarnation = k.value ->> 0
 """
 # For each (incarnation, execution) of ?1: how many live executions come after it, counted up to ?2, and of which
-# versions those are.
-NEWER: Final = """
+# versions those are; with a third number none that is newer than that.
+_LAST: Final = f"coalesce(k.value ->> 2, {2**63 - 1})"
+NEWER: Final = f"""
 SELECT json_group_array(json_array(k.value ->> 0, k.value ->> 1,
   (SELECT count(*) FROM (SELECT 1 FROM executions WHERE incarnation = k.value ->> 0
-    AND execution_id > k.value ->> 1 AND removal = 'live' LIMIT ?2)),
+    AND execution_id > k.value ->> 1 AND execution_id <= {_LAST} AND removal = 'live' LIMIT ?2)),
   json((SELECT json_group_array(json_array(version, executions, newest)) FROM (
     SELECT version, count(*) AS executions, max(execution_id) AS newest FROM (
       SELECT version, execution_id FROM executions WHERE incarnation = k.value ->> 0
-        AND execution_id > k.value ->> 1 AND removal = 'live' LIMIT ?2)
+        AND execution_id > k.value ->> 1 AND execution_id <= {_LAST} AND removal = 'live' LIMIT ?2)
     WHERE version <> '' GROUP BY version)))))
 FROM json_each(?1) AS k
 """
@@ -134,6 +136,32 @@ SWEPT: Final = "UPDATE instances SET swept_at_ms = ?2, prune_due_at_ms = NULL WH
 # A prune failed: a sweep is to look.
 DUE: Final = "UPDATE instances SET prune_due_at_ms = coalesce(min(prune_due_at_ms, ?2), ?2) WHERE incarnation = ?1"
 
+# --- what code asked for and a turn did not finish -----------------------------------------------------------
+
+ASK: Final = """
+INSERT INTO asked_prunes (incarnation, options, origin, through, at_ms, due_at_ms)
+SELECT incarnation, ?2, ?3, execution_id, ?4, ?5 FROM instances WHERE incarnation = ?1
+ON CONFLICT (incarnation, options) DO UPDATE SET origin = excluded.origin, through = excluded.through,
+  at_ms = excluded.at_ms, due_at_ms = min(due_at_ms, excluded.due_at_ms)
+"""
+# All but the newest ?2 of incarnation ?1 give way.
+TOO_MANY_ASKED: Final = """
+DELETE FROM asked_prunes WHERE incarnation = ?1 AND (
+  SELECT count(*) FROM asked_prunes AS newer WHERE newer.incarnation = ?1 AND (newer.at_ms > asked_prunes.at_ms
+    OR (newer.at_ms = asked_prunes.at_ms AND newer.options < asked_prunes.options))) >= ?2
+"""
+# It is done, if it is still the same.
+ANSWERED: Final = "DELETE FROM asked_prunes WHERE incarnation = ?1 AND options = ?2 AND through = ?3 AND at_ms = ?4"
+# Of each instance the oldest that is due at ?2, after incarnation ?1.
+ASKED: Final = """
+SELECT json_group_array(json_object('incarnation', a.incarnation, 'name', i.name, 'options', json(a.options),
+  'origin', json(a.origin), 'through', a.through, 'at_ms', a.at_ms)) FROM (
+  SELECT incarnation, options, origin, through, min(at_ms) AS at_ms FROM asked_prunes
+  WHERE incarnation > ?1 AND due_at_ms <= ?2 AND incarnation IN (SELECT incarnation FROM instances)
+  GROUP BY incarnation ORDER BY incarnation LIMIT ?3) AS a
+CROSS JOIN instances i ON i.incarnation = a.incarnation
+"""
+
 # --- the ledger ----------------------------------------------------------------------------------------------
 
 _RANGE_OBJECT: Final = """json_object('first_execution_id', first_execution_id,
@@ -192,7 +220,7 @@ LEFT JOIN prune_runs r ON r.run_id = l.run_id
 """
 LIST_RUNS: Final = f"""
 SELECT json_group_array({_RUN}) FROM (SELECT * FROM prune_runs INDEXED BY prune_runs_by_age
-  ORDER BY started_at_ms DESC, run_id DESC LIMIT ?1) AS r
+  WHERE (started_at_ms, run_id) < (?2, ?3) ORDER BY started_at_ms DESC, run_id DESC LIMIT ?1) AS r
 """
 GET_RUN: Final = f"SELECT json_group_array({_RUN}) FROM prune_runs AS r WHERE run_id = ?1"
 LEDGER_TOTALS: Final = """
@@ -225,11 +253,13 @@ CROSS JOIN executions e ON e.incarnation = i.incarnation AND e.removal = 'pruned
 WHERE i.incarnation = ?1
 """
 # Executions that have no row any more: of a run, in the ranges of its ledger rows, and of an instance.
+# A range may have executions in it that other runs took: what is still marked by this one has not gone.
 GONE_OF_RUN: Final = """
 SELECT (SELECT executions FROM prune_runs WHERE run_id = ?1) - coalesce(sum(l.executions), 0)
-  + coalesce(sum(min(l.executions, l.last_execution_id - l.first_execution_id + 1 - (
-  SELECT count(*) FROM executions e WHERE e.incarnation = l.incarnation
-    AND e.execution_id BETWEEN l.first_execution_id AND l.last_execution_id))), 0)
+  + coalesce(sum((SELECT min(l.executions - count(*) FILTER (WHERE e.run_id = ?1),
+    l.last_execution_id - l.first_execution_id + 1 - count(*))
+  FROM executions e WHERE e.incarnation = l.incarnation
+    AND e.execution_id BETWEEN l.first_execution_id AND l.last_execution_id)), 0)
 FROM ledger l INDEXED BY ledger_by_run WHERE l.run_id = ?1
 """
 GONE_OF_INSTANCE: Final = """
@@ -275,6 +305,7 @@ DELETE_WHOLE: Final = tuple(
         ("timers", "incarnation"),
         ("activities", "incarnation"),
         ("ledger", "incarnation"),
+        ("asked_prunes", "incarnation"),
         ("requests", "incarnation"),
         ("lineage", "child_incarnation"),
         ("removed_instances", "incarnation"),
@@ -283,8 +314,11 @@ DELETE_WHOLE: Final = tuple(
 BACKLOG: Final = """
 SELECT count(*) + (SELECT count(*) FROM executions INDEXED BY executions_unarchived WHERE unarchived = 1),
   count(*) FILTER (WHERE reclaim_at_ms <= ?1),
-  (SELECT count(*) FROM instances INDEXED BY instances_prune_due
-   WHERE prune_due_at_ms IS NOT NULL AND prune_due_at_ms <= ?1),
+  (SELECT count(*) FROM (
+   SELECT incarnation FROM instances INDEXED BY instances_prune_due
+   WHERE prune_due_at_ms IS NOT NULL AND prune_due_at_ms <= ?1
+   UNION SELECT a.incarnation FROM asked_prunes a CROSS JOIN instances i ON i.incarnation = a.incarnation
+   WHERE a.due_at_ms <= ?1)),
   (SELECT count(*) FROM removed_instances),
   (SELECT count(*) FROM removed_instances INDEXED BY removed_instances_due
    WHERE unarchived = 0 AND reclaim_at_ms <= ?1),
@@ -331,6 +365,11 @@ SELECT json_group_array(published) FROM (
 LAST_PUBLISHED: Final = """
 SELECT json_group_array(published) FROM (
   SELECT published FROM publications ORDER BY last_published_at_ms DESC, sequence DESC LIMIT 1)
+"""
+# Whatever was published, by whomever.
+PAST_PUBLICATIONS: Final = """
+SELECT json_group_array(published) FROM (
+  SELECT published FROM publications ORDER BY last_published_at_ms DESC, sequence DESC)
 """
 # One step from each name to the next along the index.
 NAMES: Final = """

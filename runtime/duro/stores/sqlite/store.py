@@ -14,7 +14,14 @@ from typing import TYPE_CHECKING, Final, TypeVar
 import apsw
 
 from duro.clock import Clock
-from duro.errors import CommitUnknownError, StoreClosedError, StoreError, StoreNotFoundError, StoreReadOnlyError
+from duro.errors import (
+    CommitUnknownError,
+    StoreClosedError,
+    StoreError,
+    StoreNotFoundError,
+    StoreReadOnlyError,
+    StoreUrlError,
+)
 from duro.model.archive import (
     ArchivableExecution,
     ArchivableInstance,
@@ -50,6 +57,7 @@ from duro.model.records import (
     WorkerRecord,
 )
 from duro.model.removal import (
+    AskedPrune,
     Backlog,
     LedgerEntry,
     OrderResult,
@@ -65,6 +73,7 @@ from duro.model.removal import (
 )
 from duro.model.space import FileSizes, MarkedUsage, NameUsage
 from duro.model.turns import CommitBatch, CommitResult, LastCommit, LeaseRequest, LeaseResult
+from duro.naming import path_problem
 from duro.stores.base import LeaseOffer, Store, StoreDump
 from duro.stores.sqlite import migrations, reads, retaining, space, sql
 from duro.stores.sqlite.committer import Committer, Transaction
@@ -162,8 +171,11 @@ class SqliteStore(Store):
             StoreNotFoundError, NotADatabaseError, NotADuroStoreError, SchemaTooNewError, SchemaTooOldError,
             StoreReadOnlyError: the file is as it was, byte for byte, and no other file was made.
             StoreLockedError: another process kept it locked.
+            StoreUrlError: SQLite takes no such path.
         """
         resolved = Path(path).resolve()
+        if problem := path_problem(str(resolved)):
+            raise StoreUrlError(f"the path of store {str(resolved)!r} {problem}", hint="rename it, or its directory")
         opening = partial(
             cls._opened,
             resolved,
@@ -241,7 +253,8 @@ class SqliteStore(Store):
             self._writer.close()
 
     def now_ms(self) -> int:
-        self._check()
+        if self._closed or os.getpid() != self._process_id:
+            self._check()  # asked for at every turn: two calls less
         return self._clock.now_ms()
 
     def change_counter(self) -> tuple[int, ...]:
@@ -450,6 +463,10 @@ class SqliteStore(Store):
         with self._snapshot() as connection:
             return retaining.published_policies(connection, self._clock.now_ms())
 
+    def past_publications(self) -> tuple[str, ...]:
+        with self._reading() as connection:
+            return retaining.past_publications(connection)
+
     def versions_seen(self, name: str) -> tuple[tuple[str, int], ...]:
         with self._reading() as connection:
             return retaining.versions_seen(connection, name)
@@ -478,6 +495,10 @@ class SqliteStore(Store):
     def prunable_instances(self, where: PruneFilter, limit: int, after: int) -> tuple[PrunableInstance, ...]:
         with self._reading() as connection:
             return retaining.prunable_instances(connection, where, limit, after, self.now_ms())
+
+    def asked_prunes(self, limit: int, after: int) -> tuple[AskedPrune, ...]:
+        with self._reading() as connection:
+            return pruning.asked_prunes(connection, limit, after, self.now_ms())
 
     def prune_views(self, wanted: Sequence[tuple[int, int]], limit: int, newer_max: int) -> list[PruneView]:
         with self._snapshot() as connection:
@@ -562,9 +583,9 @@ class SqliteStore(Store):
         with self._snapshot() as connection:
             return retaining.list_ledger(connection, instance_id)
 
-    def list_prune_runs(self, limit: int) -> tuple[PruneRun, ...]:
+    def list_prune_runs(self, limit: int, before: tuple[int, str] | None = None) -> tuple[PruneRun, ...]:
         with self._reading() as connection:
-            return retaining.list_runs(connection, limit)
+            return retaining.list_runs(connection, limit, before)
 
     def get_prune_run(self, run_id: str) -> PruneRun | None:
         with self._reading() as connection:

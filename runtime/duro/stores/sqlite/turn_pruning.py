@@ -28,12 +28,12 @@ from duro.retention.transaction import (
     newest_untouched,
     rules_text,
 )
-from duro.retention.triggers import pruned_through, sweep_after_prune_ms
+from duro.retention.triggers import asked_due_ms, pruned_through, sweep_after_prune_ms
 from duro.stores.sqlite import ledger
 from duro.stores.sqlite import sql_pruning as sql
 from duro.stores.sqlite.committer import Transaction, as_json
 from duro.stores.sqlite.connection import concerns_the_store
-from duro.stores.sqlite.pruning import FactsRow, Removal, holds_on, versions_seen, views_of
+from duro.stores.sqlite.pruning import FactsRow, Removal, ask, holds_on, versions_seen, views_of
 from duro.stores.sqlite.queues import Fence, send, wake
 from duro.stores.sqlite.rows import Row
 
@@ -79,6 +79,11 @@ class _Task(NamedTuple):
     pruned_through: int
     request: RequestPrune | None = None
     automatic: bool = False
+
+    @property
+    def asked(self) -> PruneOptions | None:
+        """What code asked for; None: a policy says so, or nobody knows what is said."""
+        return None if self.automatic or not self.rules else self.rules[0]
 
 
 def prune_turns(transaction: Transaction, batch: CommitBatch, result: CommitResult, turns: Sequence[Pruning]) -> None:
@@ -191,8 +196,13 @@ class _Prunes:
 
     def _fail(self, task: _Task, error: Exception) -> None:
         """It stays due, a sweep is to look, and whoever asked is told."""
-        self._transaction.run(sql.DUE, (task.turn.incarnation, self._transaction.now_ms))
-        self._tell([(task, failed(error))])
+        outcome = failed(error)
+        now_ms = self._transaction.now_ms
+        if task.asked is not None:
+            ask(self._transaction, task.turn.incarnation, task.asked, task.origin, now_ms)
+        else:
+            self._transaction.run(sql.DUE, (task.turn.incarnation, now_ms))
+        self._tell([(task, outcome)])
 
     def _together(self, tasks: Sequence[_Task]) -> None:
         transaction = self._transaction
@@ -268,6 +278,8 @@ class _Changes:
         self._deleted: list[Row] = []
         self._grown: list[Row] = []
         self._instances: list[Row] = []
+        self._left: list[tuple[int, PruneOptions, PolicyOrigin, int]] = []
+        """What code asked for and is not finished, with the time from which a sweep goes on."""
 
     def prune(self, task: _Task, read: _Read, view: PruneView, held: Sequence[Hold]) -> PruneResult:
         incarnation, known_from, _, _, _, any_children, last, swept_at_ms = read
@@ -293,7 +305,11 @@ class _Changes:
             done = self.through[incarnation] = pruned_through(done, task.turn.execution_id, outcome)
         lowest = _live_from(read, view, marks)
         executions_max = task.turn.execution_id - known_from + 1
-        due = sweep_after_prune_ms(outcome, executions_max=executions_max, swept_at_ms=swept_at_ms, now_ms=now_ms)
+        due = None
+        if task.asked is None:
+            due = sweep_after_prune_ms(outcome, executions_max=executions_max, swept_at_ms=swept_at_ms, now_ms=now_ms)
+        elif (asked_due := asked_due_ms(outcome, executions_max=executions_max, now_ms=now_ms)) is not None:
+            self._left.append((incarnation, task.asked, task.origin, asked_due))
         if done != task.pruned_through or lowest != known_from or due is not None:
             self._instances.append((incarnation, done, lowest, due))
         return outcome
@@ -304,6 +320,8 @@ class _Changes:
         rows(sql.DELETE_EXECUTION_ROWS, self._deleted)
         rows(sql.GROW_RANGES, self._grown)
         rows(sql.PRUNED, self._instances)
+        for each in self._left:
+            ask(self._transaction, *each)
 
 
 def _live_from(read: _Read, view: PruneView, marks: Marks) -> int:

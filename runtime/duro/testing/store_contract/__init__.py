@@ -17,6 +17,7 @@ from typing import Final
 from duro.testing.store_contract.activities import ActivitiesContract
 from duro.testing.store_contract.archiving import ArchivesContract
 from duro.testing.store_contract.atomicity import AtomicityContract
+from duro.testing.store_contract.batches import BatchContract
 from duro.testing.store_contract.blocked import BlockedContract, ReleasesContract
 from duro.testing.store_contract.cancelling import CancellingContract, TerminatingContract
 from duro.testing.store_contract.children import ChildrenContract
@@ -25,6 +26,7 @@ from duro.testing.store_contract.ends import ContinueAsNewContract, EndsContract
 from duro.testing.store_contract.expiry import ExpiryContract, WorkersContract
 from duro.testing.store_contract.families import FamilyRemovalContract, LineageContract, ParentEndContract
 from duro.testing.store_contract.leasing import LeasingContract
+from duro.testing.store_contract.ledger import LedgerContract
 from duro.testing.store_contract.mailbox import MailboxContract
 from duro.testing.store_contract.pairs import PairContract
 from duro.testing.store_contract.pruning import (
@@ -48,6 +50,7 @@ CONTRACT: Final[tuple[type[StoreContract], ...]] = (
     ExpiryContract,
     CommitsContract,
     PairContract,
+    BatchContract,
     EndsContract,
     ContinueAsNewContract,
     ChildrenContract,
@@ -64,6 +67,7 @@ CONTRACT: Final[tuple[type[StoreContract], ...]] = (
     TurnPruningContract,
     PruneOrderContract,
     RemovalContract,
+    LedgerContract,
     HoldsContract,
     PoliciesContract,
     LineageContract,
@@ -77,6 +81,7 @@ __all__ = [
     "ActivitiesContract",
     "ArchivesContract",
     "AtomicityContract",
+    "BatchContract",
     "BlockedContract",
     "CancellingContract",
     "ChildrenContract",
@@ -89,6 +94,7 @@ __all__ = [
     "HoldsContract",
     "InstanceReadsContract",
     "LeasingContract",
+    "LedgerContract",
     "LineageContract",
     "MailboxContract",
     "PairContract",

@@ -16,6 +16,7 @@ from duro.model.archive import (
 )
 from duro.model.families import OrphanRules, PurgeOptions, Standing
 from duro.model.ledger import RunSource
+from duro.model.limits import MARK_RECLAIM_EVENTS_MAX
 from duro.model.policies import PolicyChain, PolicySources, StatedPolicy
 from duro.model.removal import ReclaimResult
 from duro.model.retention import AutoPrune, PolicyKind, PolicyOrigin, PruneOptions
@@ -32,6 +33,7 @@ from duro.testing.builders import (
     prune_batch,
     removal_batch,
     turn,
+    wait_started,
 )
 from duro.testing.clock import ManualClock
 from duro.testing.scripted import ScriptedWorker
@@ -197,6 +199,20 @@ class ArchivesContract(FamilyContract):
         backlog = store.backlog()
         assert (backlog.marked_executions, backlog.due_executions, backlog.unarchived_executions) == (2, 2, 0)
 
+    def test_more_than_a_transaction_should_delete_waits_for_others_once_it_is_archived(
+        self, store: Store, worker: ScriptedWorker
+    ) -> None:
+        incarnation = self.start(store)
+        waits = [wait_started("e")] * (MARK_RECLAIM_EVENTS_MAX // 2)
+        for _ in range(2):
+            worker.run(worker.take("a"), *waits, continued_as_new())
+        self.prune(store, incarnation)
+        self.archive(store)
+        assert {row["execution_id"] for row in store.dump()["executions"]} >= {2, 3}
+        assert (self.waiting(store), store.backlog().due_executions > 0) == ([], True)
+        self.reclaim(store)
+        assert [row["execution_id"] for row in store.dump()["executions"]] == [3]
+
     def test_what_an_undo_brings_back_waits_no_more(self, store: Store, worker: ScriptedWorker) -> None:
         incarnation = self.loop(store, worker, 3)
         before = _tables(store.dump())
@@ -247,6 +263,22 @@ class ArchivesContract(FamilyContract):
         assert [each.execution.execution_id for each in histories] == [1, 2]
         self.reclaim(store)
         assert store.dump()["executions"] == []
+
+    def test_what_was_pruned_of_an_instance_that_is_archived_and_comes_back_is_archived_too(
+        self, store: Store, worker: ScriptedWorker, clock: ManualClock
+    ) -> None:
+        incarnation = self.loop(store, worker, 2)
+        self.prune(store, incarnation, run_id="run-1", grace_ms=10_000)
+        self.end(worker, "a")
+        clock.advance(5)
+        self.remove(store, (incarnation, OLD), archive=PLACE, run_id="run-2", grace_ms=1_000)
+        _, histories = self.archive_instance(store)
+        assert [each.execution.execution_id for each in histories] == [1, 2]
+        store.undo_prune("hold-1", 10**15, run_id="run-2")
+        assert (self.waiting(store), store.waiting_archives()) == ([], ())
+        clock.advance(10_000)
+        self.reclaim(store)
+        assert [row["execution_id"] for row in store.dump()["executions"]] == [2]
 
     def test_an_instance_that_comes_back_is_handed_out_no_more(
         self, store: Store, worker: ScriptedWorker, clock: ManualClock
@@ -395,10 +427,10 @@ class ArchivesContract(FamilyContract):
         assert [each.instance_id for each in store.list_children(incarnation, 10, 0)] == ["c"]
 
     def archived_before_its_spawner_ended(
-        self, store: Store, worker: ScriptedWorker, clock: ManualClock
+        self, store: Store, worker: ScriptedWorker, clock: ManualClock, *end: Any
     ) -> tuple[int, ArchivableInstance, tuple[ArchivedHistory, ...]]:
-        """The incarnation of a parent that went on after its child "c" had been observed, removed and archived; and
-        what the archive has of the child."""
+        """The incarnation of a parent that went on (or came to ``end``) after its child "c" had been observed, removed
+        and archived; and what the archive has of the child."""
         incarnation = self.spawn(store, worker, "c")
         self.end(worker, "c")
         leased = self.take(worker, "a")
@@ -407,7 +439,7 @@ class ArchivesContract(FamilyContract):
         self.remove(store, (self.number(store, "c"), OLD), archive=PLACE)
         child, histories = self.archive_instance(store)
         self.reclaim(store)
-        self.end(worker, "a", continued_as_new())
+        self.end(worker, "a", *(end or (continued_as_new(),)))
         return incarnation, child, histories
 
     def test_a_child_that_is_restored_learns_how_its_spawner_ended_meanwhile(
@@ -419,6 +451,17 @@ class ArchivesContract(FamilyContract):
         store.restore(self.restoration(histories, child))
         back = self.child(store, "c")
         assert (back.spawner_ended_at_ms, back.spawner_end) == (ended_at_ms, ExecutionStatus.CONTINUED_AS_NEW)
+        assert place_of(back).standing is Standing.OBSERVED
+
+    def test_a_child_that_is_restored_learns_that_its_parent_has_ended_meanwhile(
+        self, store: Store, worker: ScriptedWorker, clock: ManualClock
+    ) -> None:
+        _, child, histories = self.archived_before_its_spawner_ended(store, worker, clock, completed())
+        ended_at_ms = clock.now_ms()
+        clock.advance(5)
+        store.restore(self.restoration(histories, child))
+        back = self.child(store, "c")
+        assert (back.spawner_ended_at_ms, back.spawner_end) == (ended_at_ms, ExecutionStatus.COMPLETED)
         assert place_of(back).standing is Standing.OBSERVED
 
     def test_a_child_whose_spawner_is_gone_when_it_is_restored_knows_that_its_parent_went_on(

@@ -188,6 +188,32 @@ class LineageContract(FamilyContract):
         assert self.child(store, "c").completion == "ignored"
         assert self.stands(store, "c") is OrphanKind.PARENT_CONTINUED
 
+    def test_orphans_are_counted_by_name(self, store: Store, worker: ScriptedWorker) -> None:
+        self.spawn(store, worker, "c", "d", "e", **ABANDON)
+        assert store.count_orphans() == {}
+        self.end(worker, "e")
+        self.end(worker, "a", child_completed(4), completed())
+        assert store.count_orphans() == {"Child": 2}
+        store.adopt("c", "somebody", "on purpose")
+        assert store.count_orphans() == {"Child": 1}
+
+    def test_an_orphan_is_asked_to_end_only_while_it_is_one_that_may_go(
+        self, store: Store, worker: ScriptedWorker, clock: ManualClock
+    ) -> None:
+        self.spawn(store, worker, "c", **ABANDON)
+        number = self.number(store, "c")
+        with pytest.raises(NotAnOrphanError):
+            store.request_cancel("c", "cleaned up", "r1", orphan=(number, OrphanRules(min_age_s=0)))
+        self.end(worker, "a")
+        for asked in ((number + 1, OrphanRules(min_age_s=0)), (number, OrphanRules(min_age_s=60))):
+            with pytest.raises(NotAnOrphanError):
+                store.request_cancel("c", "cleaned up", "r2", orphan=asked)
+        assert store.dump()["instances"][-1]["cancel_reason"] is None
+        clock.advance(60_001)
+        store.request_cancel("c", "cleaned up", "r3", orphan=(number, OrphanRules(min_age_s=60)))
+        worker.register()
+        assert self.take(worker, "c").cancel_reason == "cleaned up"
+
     def test_a_pruned_spawner_leaves_its_lineage(self, store: Store, worker: ScriptedWorker) -> None:
         incarnation = self.spawn(store, worker, "c")
         self.end(worker, "a", continued_as_new())
@@ -447,6 +473,21 @@ class FamilyRemovalContract(FamilyContract):
             pass
         assert store.dump()["removed_instances"] == []
 
+    def test_a_batch_deletes_no_more_than_it_may_and_counts_every_event_once(
+        self, store: Store, worker: ScriptedWorker, clock: ManualClock
+    ) -> None:
+        self.kept = {}
+        orders = []
+        for name, waits in (("a", 30), ("b", 5), ("c", 1)):
+            orders.append((self.start(store, name), OLD))
+            self.end(worker, name, *[wait_started("e")] * waits, completed())
+        clock.advance(5)
+        self.remove(store, *orders)
+        parts = [store.reclaim(28)]
+        while parts[-1].more:
+            parts.append(store.reclaim(28))
+        assert [(part.instances, part.events) for part in parts] == [(0, 28), (1, 8), (2, 6)]
+
     def test_an_unfinished_descendant_protects_all_above_it(
         self, store: Store, worker: ScriptedWorker, clock: ManualClock
     ) -> None:
@@ -654,7 +695,7 @@ class FamilyRemovalContract(FamilyContract):
         incarnation = self.orphaned(store, worker, clock)
         assert self.remove(store, (incarnation, OLD), grace_ms=5_000)[0].instances == 2
         undone = store.undo_prune("hold-1", 10**15, instance_id="a")
-        assert (undone.instances, undone.hold_ids) == (("a",), ("hold-1", "hold-1-2"))
+        assert (undone.instances, undone.gone, undone.hold_ids) == (("a",), 0, ("hold-1", "hold-1-2"))
         assert [hold.target.instance_id for hold in store.list_holds()] == ["a", "c"]
         (kept,) = self.remove(store, (self.number(store, "c"), ORPHANS))
         assert (kept.removed, kept.reasons) == (False, ("held:hold-1-2",))
@@ -771,6 +812,20 @@ class FamilyRemovalContract(FamilyContract):
         with pytest.raises(StalePlanError):
             self.remove(store, (incarnation, OLD), policy_revision=99)
         assert store.dump() == before
+        store.add_hold(Hold(hold_id="h", target=HoldTarget(name="Nothing"), reason="kept", created_at_ms=1))
+        store.remove_hold("h")
+        revision = store.published_policies().revision
+        self.remove(store, (incarnation, OLD), policy_revision=revision, run_id="run-1")
+        assert self.there(store) == set()
+
+    def test_a_run_that_removes_nothing_and_a_removal_without_a_run_are_no_runs(
+        self, store: Store, worker: ScriptedWorker, clock: ManualClock
+    ) -> None:
+        incarnation = self.grown(store, worker, clock)
+        self.remove(store, (incarnation, PurgeOptions(keep_within=3_600)), run_id="run-1")
+        self.remove(store, (incarnation, OLD))
+        assert self.there(store) == set()
+        assert store.list_prune_runs(0) == ()
 
     def test_marked_executions_of_a_removed_instance_are_reclaimed_with_it(
         self, store: Store, worker: ScriptedWorker, clock: ManualClock

@@ -62,6 +62,23 @@ class PairContract(StoreContract):
         assert current.lease_worker_id == (worker.worker_id if keep_lease else None)
         assert [row["event_id"] for row in rows["activities"] if row["incarnation"] == together.incarnation] == [2]
 
+    def test_one_that_waits_for_nothing_that_is_there_is_given_back_until_its_timer_fires(
+        self, store: Store, worker: ScriptedWorker
+    ) -> None:
+        self.start(store)
+        worker.commit(*self.pair(worker.take(), keep_lease=False))
+        record = self.instance(store)
+        assert (record.execution_id, record.lease_worker_id, record.ready_at_ms) == (2, None, 10**15)
+        assert worker.lease().instances == ()
+
+    def test_a_cancel_that_the_second_turn_delivers_is_delivered(self, store: Store, worker: ScriptedWorker) -> None:
+        self.start(store)
+        store.request_cancel("a", "enough", "r1")
+        end, begin = self.pair(worker.take(), keep_lease=False)
+        worker.commit(end, msgspec.structs.replace(begin, cancel_delivered=True))
+        assert store.dump()["instances"][0]["cancel_delivered"] in (1, True)
+        assert worker.lease().instances == ()
+
     @staticmethod
     def own(rows: Sequence[Mapping[str, object]], incarnation: int, instance_id: str) -> list[dict[str, object]]:
         """The rows of an instance, without what names it or counts commits and the store's sequence numbers."""

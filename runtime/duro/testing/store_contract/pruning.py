@@ -14,12 +14,13 @@ from duro.errors import (
     PruneRunNotFoundError,
     StalePlanError,
 )
+from duro.model.families import PurgeOptions
 from duro.model.ledger import RunSource
-from duro.model.limits import LEDGER_RANGES_MAX, MARK_RECLAIM_EVENTS_MAX, TURN_PRUNE_EXECUTIONS_MAX
+from duro.model.limits import ASKED_PRUNES_MAX, LEDGER_RANGES_MAX, MARK_RECLAIM_EVENTS_MAX, TURN_PRUNE_EXECUTIONS_MAX
 from duro.model.messages import HistoryPruned
 from duro.model.policies import PolicyChain, PolicySources, StatedPolicy
 from duro.model.pruning import Hold, HoldTarget, PruneTrigger
-from duro.model.removal import Backlog, PruneFilter
+from duro.model.removal import AskedPrune, Backlog, PruneFilter, PruneOrder
 from duro.model.retention import NEVER, AutoPrune, Policy, PolicyKind, PolicyOrigin, PruneOptions
 from duro.model.status import ChildrenPolicy, RemovalState
 from duro.model.turns import PruneTerms, TurnOutcome
@@ -36,6 +37,7 @@ from duro.testing.builders import (
     next_lease,
     prune_batch,
     prune_requested,
+    removal_batch,
     turn,
     wait_started,
 )
@@ -164,6 +166,19 @@ class TurnPruningContract(PruningContract):
         assert result.turns == [TurnOutcome.COMMITTED, TurnOutcome.COMMITTED]
         assert [(report.position, report.result.executions_deleted) for report in result.prunes] == [(0, 3), (1, 0)]
         assert self.rows(store, incarnation) == {"executions": [4], "history": [4]}
+
+    def test_two_ends_of_one_commit_count_from_the_prune_of_the_first(
+        self, store: Store, worker: ScriptedWorker
+    ) -> None:
+        policy = chain(AutoPrune(keep_last=1, every_n_executions=2))
+        self.loop(store, worker, 2)
+        leased = worker.take()
+        first = turn(leased, continued_as_new(), at_ms=20, keep_lease=True, policies=policy)
+        second = turn(next_lease(leased, first), continued_as_new(), at_ms=30, policies=policy)
+        result = worker.commit(first, second)
+        assert [(report.position, report.result.executions_deleted) for report in result.prunes] == [(0, 3)]
+        (row,) = store.dump()["instances"]
+        assert (row["pruned_through"], self.live(store)) == (2, [4])
 
     def test_a_turn_looks_at_the_oldest_and_leaves_the_rest_to_a_sweep(
         self, store: Store, worker: ScriptedWorker, clock: ManualClock
@@ -295,6 +310,158 @@ class TurnPruningContract(PruningContract):
         assert self.rows(store, incarnation)["executions"] == [4]
         assert store.dump()["messages"] == []
 
+    def asked(self, store: Store) -> list[tuple[str, int]]:
+        return [(str(each.options), each.through) for each in store.asked_prunes(0, 0)]
+
+    def answer(self, store: Store, asked: AskedPrune, executions_max: int = 30) -> None:
+        """As a sweep does, to the end."""
+        order = PruneOrder(incarnation=asked.incarnation, rules=(asked.options,), origin=asked.origin, asked=asked)
+        batch = msgspec.structs.replace(prune_batch(), executions_max=executions_max, swept=True)
+        after: int | None = 0
+        while after is not None:
+            going_on = msgspec.structs.replace(order, after=after)
+            ((after),) = [each.next_after for each in store.prune(msgspec.structs.replace(batch, orders=(going_on,)))]
+
+    def test_what_a_call_leaves_is_kept_for_a_sweep_although_no_policy_says_anything(
+        self, store: Store, worker: ScriptedWorker
+    ) -> None:
+        count = 2 * TURN_PRUNE_EXECUTIONS_MAX + 10
+        incarnation = self.loop(store, worker, count)
+        worker.run(worker.take(), prune_requested(PruneOptions(keep_last=3)), activity_scheduled())
+        assert self.live(store)[0] == TURN_PRUNE_EXECUTIONS_MAX + 1
+        (asked,) = store.asked_prunes(0, 0)
+        assert (asked.incarnation, asked.name, asked.options) == (incarnation, "Order", PruneOptions(keep_last=3))
+        assert (asked.through, asked.at_ms, str(asked.origin)) == (count, store.now_ms(), "call: ctx.prune_history")
+        assert store.backlog() == Backlog(due_instances=1)
+        assert store.prunable_instances(PruneFilter(due=True), 0, 0) == (), "no policy is due"
+        assert store.asked_prunes(0, incarnation) == ()
+        self.answer(store, asked)
+        assert self.live(store) == [count - 2, count - 1, count]
+        assert (store.asked_prunes(0, 0), store.backlog()) == ((), Backlog())
+        assert store.prunable_instances(PruneFilter(), 0, 0)[0].swept_at_ms is None, "for its interval it did not look"
+
+    def test_what_continue_as_new_asked_for_and_left_is_done_as_of_then(
+        self, store: Store, worker: ScriptedWorker, clock: ManualClock
+    ) -> None:
+        """Nothing that came or grew old later goes."""
+        count = TURN_PRUNE_EXECUTIONS_MAX + 20
+        incarnation = self.loop(store, worker, 10)
+        clock.advance(60_000)
+        worker.register()
+        self.loop(store, worker, count)
+        within = PruneOptions(keep_within=30.0, keep_last=2)
+        worker.run(worker.take(), continued_as_new(), policies=chain(None, within))
+        assert self.asked(store) == [], "what is newer than the oldest that is kept is kept, too"
+        worker.run(worker.take(), continued_as_new(), policies=chain(None, PruneOptions(keep_last=4)))
+        assert self.asked(store) == [("keep_last=4", count + 2)]
+        (row,) = store.dump()["instances"]
+        assert (row["pruned_through"], row["prune_due_at_ms"]) == (0, None)
+        (asked,) = store.asked_prunes(0, 0)
+        clock.advance(60_000)
+        worker.register()
+        self.loop(store, worker, count + 9)
+        self.answer(store, asked, executions_max=3)
+        assert self.live(store) == list(range(count - 1, count + 10))
+        assert self.rows(store, incarnation)["executions"][0] == count - 1
+
+    def test_a_rule_of_time_that_code_asked_for_is_of_its_time(
+        self, store: Store, worker: ScriptedWorker, clock: ManualClock
+    ) -> None:
+        count = TURN_PRUNE_EXECUTIONS_MAX + 20
+        self.loop(store, worker, count)
+        clock.advance(60_000)
+        worker.register()
+        self.loop(store, worker, count + 5)
+        worker.run(worker.take(), prune_requested(PruneOptions(keep_within=30.0)), activity_scheduled())
+        (asked,) = store.asked_prunes(0, 0)
+        clock.advance(60_000)
+        worker.register()
+        self.answer(store, asked)
+        assert self.live(store) == list(range(count, count + 6)), "what was young then stays"
+
+    def test_of_versions_that_code_asked_to_keep_those_of_then_are_kept(
+        self, store: Store, worker: ScriptedWorker
+    ) -> None:
+        count = TURN_PRUNE_EXECUTIONS_MAX + 20
+        self.loop(store, worker, count, version="1.0.0")
+        options = PruneOptions(keep_last_per_version=2, keep_versions=1)
+        worker.run(worker.take(), prune_requested(options), activity_scheduled(), version="1.0.0")
+        (asked,) = store.asked_prunes(0, 0)
+        worker.run(worker.take(), history_pruned(2, 64), continued_as_new(), version="1.0.0")
+        self.loop(store, worker, count + 5, version="1.0.0")
+        self.answer(store, asked, executions_max=9)
+        assert self.live(store) == list(range(count - 1, count + 6))
+
+    def test_what_is_asked_for_anew_meanwhile_is_not_done_yet(self, store: Store, worker: ScriptedWorker) -> None:
+        count = 3 * TURN_PRUNE_EXECUTIONS_MAX
+        self.loop(store, worker, count)
+        policies = chain(None, PruneOptions(keep_last=2))
+        worker.run(worker.take(), continued_as_new(), policies=policies)
+        (asked,) = store.asked_prunes(0, 0)
+        worker.run(worker.take(), continued_as_new(), policies=policies)
+        self.answer(store, asked)
+        assert self.asked(store) == [("keep_last=2", count + 2)]
+        assert self.live(store) == [count, count + 1, count + 2]
+        self.answer(store, store.asked_prunes(0, 0)[0])
+        assert self.live(store) == [count + 1, count + 2]
+        assert self.asked(store) == []
+
+    def test_of_several_calls_with_other_rules_none_is_forgotten_and_few_are_kept(
+        self, store: Store, worker: ScriptedWorker, clock: ManualClock
+    ) -> None:
+        count = (ASKED_PRUNES_MAX + 5) * TURN_PRUNE_EXECUTIONS_MAX
+        incarnation = self.loop(store, worker, count)
+        seen = []
+        for keep_last in range(1, ASKED_PRUNES_MAX + 1):
+            clock.advance(1)
+            worker.run(worker.take(), continued_as_new(), policies=chain(None, PruneOptions(keep_last=keep_last)))
+            seen.append(f"keep_last={keep_last}")
+        texts = [PruneOptions(**msgspec.json.decode(row["options"])) for row in store.dump()["asked_prunes"]]
+        assert [str(each) for each in texts] == seen
+        assert [(each.incarnation, str(each.options)) for each in store.asked_prunes(1, 0)] == [
+            (incarnation, "keep_last=1")
+        ], "the oldest first"
+        clock.advance(1)
+        worker.run(worker.take(), continued_as_new(), policies=chain(None, PruneOptions(keep_last=77)))
+        assert len(store.dump()["asked_prunes"]) == ASKED_PRUNES_MAX
+        assert self.asked(store) == [("keep_last=2", count + 2)]
+        while asked := store.asked_prunes(0, 0):
+            self.answer(store, asked[0])
+        assert self.live(store)[0] == count + 1, "the second newest of its time"
+
+    def test_a_call_that_finds_the_oldest_kept_is_looked_at_later(
+        self, store: Store, worker: ScriptedWorker, clock: ManualClock
+    ) -> None:
+        count = TURN_PRUNE_EXECUTIONS_MAX + 10
+        self.loop(store, worker, count)
+        for number in range(1, TURN_PRUNE_EXECUTIONS_MAX + 1):
+            store.add_hold(hold(f"h{number}", instance_id="a", execution_id=number))
+        worker.run(worker.take(), continued_as_new(), policies=chain(None, ONE))
+        assert (store.asked_prunes(0, 0), store.backlog()) == ((), Backlog())
+        clock.advance(10_000 + 10 * count)
+        assert self.asked(store) == [("keep_last=1", count + 1)]
+        self.answer(store, store.asked_prunes(0, 0)[0])
+        assert self.live(store) == [*range(1, TURN_PRUNE_EXECUTIONS_MAX + 1), count + 1]
+
+    def test_what_was_asked_for_goes_and_comes_with_its_instance(
+        self, store: Store, worker: ScriptedWorker, clock: ManualClock
+    ) -> None:
+        incarnation = self.loop(store, worker, TURN_PRUNE_EXECUTIONS_MAX + 10)
+        worker.run(worker.take(), prune_requested(), completed())
+        (asked,) = store.asked_prunes(0, 0)
+        rules = PurgeOptions(keep_within=1.0)
+        clock.advance(5_000)
+        store.remove(removal_batch((incarnation, rules), run_id="run-1", grace_ms=60_000))
+        assert store.get_instance("a") is None
+        assert (store.asked_prunes(0, 0), store.backlog().due_instances) == ((), 0)
+        store.undo_prune("hold-1", 10**15, run_id="run-1")
+        assert store.asked_prunes(0, 0) == (asked,)
+        store.remove_hold("hold-1")
+        store.remove(removal_batch((incarnation, rules), run_id="run-2"))
+        while store.reclaim(MARK_RECLAIM_EVENTS_MAX).more:
+            pass
+        assert store.dump()["asked_prunes"] == []
+
     def test_two_requests_of_a_turn_are_carried_out_in_order(self, store: Store, worker: ScriptedWorker) -> None:
         self.loop(store, worker, 5)
         worker.run(worker.take(), prune_requested(PruneOptions(keep_last=3)), prune_requested(ONE))
@@ -376,6 +543,44 @@ class PruneOrderContract(PruningContract):
         assert removed == [3, 3, 0]
         assert self.live(store) == [7, 8]
 
+    def test_an_order_says_whether_anything_lies_beyond_and_which_run_it_belongs_to(
+        self, store: Store, worker: ScriptedWorker
+    ) -> None:
+        incarnation = self.loop(store, worker, 6)
+        (part,) = store.prune(prune_batch((incarnation, 4), executions_max=3))
+        assert (part.next_after, part.result.remaining, part.result.run_id) == (3, 1, "")
+        (whole,) = store.prune(prune_batch((incarnation, 3), run_id="run-1"))
+        assert (whole.next_after, whole.result.remaining, whole.result.run_id) == (None, 0, "run-1")
+        (nothing,) = store.prune(prune_batch((incarnation, 3), run_id="run-2"))
+        assert (nothing.next_after, nothing.result.remaining, nothing.result.run_id) == (None, 0, "")
+
+    def test_what_an_order_passes_over_stays_in_sight(self, store: Store, worker: ScriptedWorker) -> None:
+        incarnation = self.loop(store, worker, 5)
+        batch = prune_batch((incarnation, 1))
+        (order,) = [msgspec.structs.replace(each, after=1) for each in batch.orders]
+        store.prune(msgspec.structs.replace(batch, orders=(order,)))
+        assert self.live(store) == [1, 5]
+        (view,) = store.prune_views([(incarnation, 0)], 10, 0)
+        assert [each.execution_id for each in view.executions] == [1, 5]
+
+    def test_each_of_several_instances_remembers_where_its_live_executions_begin(
+        self, store: Store, worker: ScriptedWorker
+    ) -> None:
+        incarnations = [self.start(store, name) for name in ("a", "b", "c", "d")]
+        for _ in range(5):
+            worker.commit(*[turn(each, continued_as_new(), at_ms=5) for each in worker.lease().instances])
+        for number in (1, 2):
+            store.add_hold(hold(f"h{number}", instance_id="d", execution_id=number))
+        store.prune(prune_batch(*[(incarnation, 2) for incarnation in incarnations]))
+        assert [self.live(store, name) for name in ("a", "b", "c", "d")] == [[5, 6]] * 3 + [[1, 2, 5, 6]]
+        assert [row["live_from"] for row in store.dump()["instances"]] == [5, 5, 5, 1]
+
+    def test_an_instance_with_one_execution_has_nothing_to_prune(self, store: Store) -> None:
+        incarnation = self.start(store)
+        (done,) = store.prune(prune_batch((incarnation, 1)))
+        assert (done.next_after, done.result.executions_deleted) == (None, 0)
+        assert self.live(store) == [1]
+
     def test_of_a_plan_only_what_may_still_go_goes(self, store: Store, worker: ScriptedWorker) -> None:
         incarnation = self.loop(store, worker, 6)
         store.prune(prune_batch((incarnation, 5)))
@@ -433,6 +638,21 @@ class PruneOrderContract(PruningContract):
         assert manual.run is not None
         assert store.get_prune_run(manual.run.run_id) == manual.run
         assert store.get_prune_run("run-0") is None
+
+    def test_runs_are_listed_page_by_page_the_newest_first(self, store: Store, worker: ScriptedWorker) -> None:
+        started = self.start(store, "a")
+        for number in range(6):
+            for _ in range(2):
+                worker.run(worker.lease().instances[0], continued_as_new())
+            store.prune(prune_batch((started, 1), run_id=f"run-{number * 5 % 6}"))
+        runs = store.list_prune_runs(0)
+        assert len(runs) == 6
+        places = [(run.started_at_ms, run.run_id) for run in runs]
+        assert places == sorted(places, reverse=True)
+        for at, place in enumerate(places):
+            assert store.list_prune_runs(0, place) == runs[at + 1 :]
+            assert store.list_prune_runs(2, place) == runs[at + 1 : at + 3]
+        assert store.list_prune_runs(0, (0, "")) == ()
 
     def test_a_run_names_its_rule_where_all_of_it_has_one(self, store: Store, worker: ScriptedWorker) -> None:
         first, second = self.start(store, "a"), self.start(store, "b")
@@ -563,6 +783,14 @@ class RemovalContract(PruningContract):
                 break
         assert steps == [(1, 2), (1, 2), (1, 2)]
 
+    def test_a_batch_takes_what_just_fits(self, store: Store, worker: ScriptedWorker, clock: ManualClock) -> None:
+        incarnation = self.marked(store, worker, grace_ms=1)
+        clock.advance(1)
+        (part, rest) = store.reclaim(4), store.reclaim(4)
+        assert (part.executions, part.events, part.more) == (2, 4, True)
+        assert (rest.executions, rest.events, rest.more) == (1, 2, False)
+        assert self.rows(store, incarnation) == {"executions": [4, 5], "history": [4]}
+
     def test_a_large_execution_goes_in_slices(self, store: Store, worker: ScriptedWorker, clock: ManualClock) -> None:
         self.start(store)
         waits = [wait_started(f"e{number}") for number in range(8)]
@@ -589,6 +817,24 @@ class RemovalContract(PruningContract):
             pass
         assert store.backlog() == Backlog()
 
+    def test_what_a_transaction_deletes_is_counted_over_all_its_instances(
+        self, store: Store, worker: ScriptedWorker
+    ) -> None:
+        incarnations = [self.start(store, name) for name in ("a", "b", "c")]
+        waits = [wait_started("e")] * (MARK_RECLAIM_EVENTS_MAX // 2)
+        for name in ("a", "b"):
+            leased = {each.instance_id: each for each in worker.lease().instances}
+            ends = [
+                turn(each, *(waits if each.instance_id == name else ()), continued_as_new(), at_ms=5)
+                for each in leased.values()
+            ]
+            worker.commit(*ends)
+        store.prune(prune_batch(*[(incarnation, 1) for incarnation in incarnations]))
+        assert [self.live(store, name) for name in ("a", "b", "c")] == [[3]] * 3
+        removed = [(row["incarnation"], row["execution_id"]) for row in store.dump()["executions"]]
+        a, b, c = incarnations
+        assert sorted(removed) == [(a, 3), (b, 1), (b, 2), (b, 3), (c, 3)], "what is left of b is too much"
+
     def test_undo_brings_a_run_back_under_a_hold(
         self, store: Store, worker: ScriptedWorker, clock: ManualClock
     ) -> None:
@@ -610,6 +856,26 @@ class RemovalContract(PruningContract):
         store.prune(prune_batch((incarnation, 1)))
         assert self.live(store) == [5]
 
+    def test_an_undo_says_what_was_undone_and_finds_the_oldest_of_every_instance(
+        self, store: Store, worker: ScriptedWorker
+    ) -> None:
+        incarnations = [self.start(store, name) for name in ("a", "b", "c")]
+        for _ in range(3):
+            worker.commit(*[turn(each, continued_as_new(), at_ms=5) for each in worker.lease().instances])
+        store.prune(prune_batch(*[(each, 1) for each in incarnations], run_id="run-1", grace_ms=1_000))
+        store.undo_prune("hold-1", 10**15, instance_id="c")
+        assert (self.live(store, "b"), self.live(store, "c")) == ([4], [1, 2, 3, 4])
+        (view,) = store.prune_views([(incarnations[2], 0)], 10, 0)
+        assert [each.execution_id for each in view.executions] == [1, 2, 3, 4]
+        store.undo_prune("hold-2", 10**15, run_id="run-1")
+        assert [self.live(store, name) for name in ("a", "b", "c")] == [[1, 2, 3, 4]] * 3
+        undone = {name: store.list_ledger(name)[-1].range for name in ("a", "b", "c")}
+        assert {name: (each.trigger, each.origin) for name, each in undone.items()} == {
+            "a": ("undo", "run-1"),
+            "b": ("undo", "run-1"),
+            "c": ("undo", "c"),
+        }
+
     def test_undo_of_an_instance_brings_back_what_is_still_there(
         self, store: Store, worker: ScriptedWorker, clock: ManualClock
     ) -> None:
@@ -620,6 +886,21 @@ class RemovalContract(PruningContract):
         undone = store.undo_prune("hold-1", 10**15, instance_id="a")
         assert (undone.executions_restored, undone.gone) == (1, 3)
         assert self.live(store) == [4, 5]
+
+    def test_what_another_run_took_from_the_middle_is_not_gone_of_the_run_that_is_undone(
+        self, store: Store, worker: ScriptedWorker
+    ) -> None:
+        incarnation = self.loop(store, worker, 6)
+        batch = prune_batch((incarnation, 1), run_id="run-1")
+        only = msgspec.structs.replace(batch.orders[0], only=frozenset({3}))
+        store.prune(msgspec.structs.replace(batch, orders=(only,)))
+        while store.reclaim(100).more:
+            pass
+        store.prune(prune_batch((incarnation, 1), run_id="run-2", grace_ms=1_000))
+        assert store.undo_prune("hold-1", 10**15, run_id="run-1").gone == 1
+        undone = store.undo_prune("hold-2", 10**15, run_id="run-2")
+        assert (undone.executions_restored, undone.gone) == (4, 0)
+        assert self.live(store) == [1, 2, 4, 5, 6]
 
     def test_undo_of_nothing_changes_nothing(self, store: Store, worker: ScriptedWorker, clock: ManualClock) -> None:
         self.marked(store, worker, grace_ms=1)
@@ -805,6 +1086,17 @@ class PoliciesContract(PruningContract):
         assert store.published_policies().sources == ("one",)
         store.release_worker(worker.worker_id)
         assert store.published_policies().sources == ("two",)
+
+    def test_what_was_ever_published_is_remembered_the_last_first(
+        self, store: Store, worker: ScriptedWorker, clock: ManualClock
+    ) -> None:
+        assert store.past_publications() == ()
+        for text in ("one", "two", "three", "{}", "one"):
+            store.publish(worker.worker_id, text)
+            clock.advance(1)
+        assert store.past_publications() == ("one", "three", "two")
+        store.release_worker(worker.worker_id)
+        assert store.past_publications() == ("one", "three", "two")
 
     def test_the_revision_grows_with_what_is_new(self, store: Store, worker: ScriptedWorker) -> None:
         revisions = []

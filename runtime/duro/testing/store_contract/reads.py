@@ -261,8 +261,11 @@ class ExecutionReadsContract(StoreContract):
         (last,) = encoded(completed('"a"'), first_event_id=2, at_ms=store.now_ms())
         self.start(store, "b")
         ends = store.read_ends(["b", "nobody", "a"])
+        listed = store.list_instances(EVERYTHING, 0, None).instances
+        incarnation_of = {each.instance_id: each.incarnation for each in listed}
         assert ends == {
             "a": InstanceEnd(
+                incarnation=incarnation_of["a"],
                 instance_id="a",
                 name="Order",
                 version="1.0.0",
@@ -271,6 +274,7 @@ class ExecutionReadsContract(StoreContract):
                 last_event=last,
             ),
             "b": InstanceEnd(
+                incarnation=incarnation_of["b"],
                 instance_id="b",
                 name="Order",
                 version="",

@@ -1,8 +1,5 @@
 """What a sweep leaves alone although it is due, and that this costs nothing: on both stores."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import msgspec
 import pytest
 
@@ -20,23 +17,12 @@ from duro.telemetry import ArchiveCounters, PruneCounters
 from duro.testing.builders import start_request
 from duro.testing.clock import ManualClock
 from duro.testing.scripted import ScriptedWorker
-from tests.support.pruning import Loops, automatic, stated, store_of_kind
+from tests.support.pruning import Loops, automatic, stated
 
 EXECUTIONS = 100
 """More than a turn looks at: a prune in one leaves the instance due."""
 
 SWEEP_INTERVAL_S = 30.0
-
-
-@pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
-
-
-@pytest.fixture(params=["memory", "sqlite"])
-def store(request: pytest.FixtureRequest, tmp_path: Path, clock: ManualClock) -> Iterator[Store]:
-    with store_of_kind(request.param, tmp_path, clock) as opened:
-        yield opened
 
 
 def default(policy: AutoPrune, **others: object) -> PolicySources:
@@ -75,10 +61,19 @@ def test_another_programs_default_prunes_nothing_while_the_worker_that_runs_it_r
     told = explain(store, "a", None, "")
     assert told.united is not None
     assert told.united.why == "no worker that runs 'Order' 1.0.0 has published its policies"
+    (chain,) = told.chains
+    (link,) = [each for each in chain.links if each.policy is not None]
+    assert (str(link.origin), link.applies, link.why) == ("code_default: mail.py:1", False, told.united.why)
+    assert (chain.applied.origin.kind, chain.applied.why) == (
+        PolicyKind.NONE,
+        f"{told.united.why}: nothing is pruned",
+    )
     with pytest.raises(PolicyUnknownError):
         pruning.plan(store, None, PruneScope())
     store.start_instances([start_request("mail", "mail")])
-    origins = {each.instance_id: str(each.origin) for each in pruning.plan(store, None, PruneScope()).instances}
+    planned = pruning.plan(store, None, PruneScope()).instances
+    assert {each.instance_id: each.why for each in planned} == {"a": told.united.why, "mail": ""}
+    origins = {each.instance_id: str(each.origin) for each in planned}
     assert origins == {"a": f"none: {told.united.why}", "mail": "code_default: mail.py:1"}
     registered = StatedPolicy(
         policy=AutoPrune(keep_last=50, interval=1),
@@ -88,6 +83,8 @@ def test_another_programs_default_prunes_nothing_while_the_worker_that_runs_it_r
     )
     publish(store, "app", PolicySources(orchestrations=(("Order", "1.0.0"),), registrations=(registered,)))
     run(sweep)
+    (chain,) = explain(store, "a", None, "").chains
+    assert chain.applied.origin.kind is PolicyKind.REGISTRATION, "the other program runs none of it"
     assert len(loops.live("a")) == 50
     assert [entry.range.origin for entry in store.list_ledger("a")] == ["registration: app.py:1"]
 

@@ -1,9 +1,6 @@
 """How often the sweep looks at an instance whose oldest executions all stay: counted, over many turns a second apart,
 with the real sweep on both stores."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from duro.maintenance.sweep import Sweep
@@ -12,21 +9,11 @@ from duro.model.pruning import Hold, HoldTarget
 from duro.model.removal import OrderResult, PruneBatch
 from duro.model.retention import AutoPrune
 from duro.stores.base import Store
+from duro.testing.builders import continued_as_new, next_lease, turn
 from duro.testing.clock import ManualClock
-from tests.support.pruning import Loops, automatic, stated, store_of_kind
+from tests.support.pruning import Loops, automatic, stated
 
 TURNS = 200
-
-
-@pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
-
-
-@pytest.fixture(params=["memory", "sqlite"])
-def store(request: pytest.FixtureRequest, tmp_path: Path, clock: ManualClock) -> Iterator[Store]:
-    with store_of_kind(request.param, tmp_path, clock) as opened:
-        yield opened
 
 
 class Seconds:
@@ -117,3 +104,40 @@ def test_what_is_said_of_an_instance_while_a_sweep_goes_on_counts_from_then_on(s
     while sweep.step():
         pass
     assert loops.live("a") == left
+
+
+def test_what_ended_at_a_time_that_is_yet_to_come_holds_up_nothing_that_is_newer(
+    store: Store, clock: ManualClock
+) -> None:
+    loops = Loops(store)
+    loops.start("a")
+    ahead = TURN_PRUNE_EXECUTIONS_MAX + 6
+    right_ms, wrong_ms = clock.now_ms(), clock.now_ms() + 10**12
+    clock.set_now_ms(wrong_ms)
+    loops.worker.register()
+    loops.go_on(ahead - 1)
+    leased = loops.worker.take()
+    end = turn(leased, continued_as_new(), at_ms=store.now_ms(), keep_lease=True)
+    loops.worker.commit(end)
+    clock.set_now_ms(right_ms)
+    loops.worker.register()
+    loops.worker.run(next_lease(leased, end), continued_as_new())
+    loops.go_on(89)
+    clock.advance(60_000)
+    loops.worker.register()
+    policy = AutoPrune(keep_within=30)
+    store.set_instance_policy("a", stated(policy))
+    loops.go_on(3, policies=automatic(policy))
+    assert store.backlog().due_instances == 1
+    sweep = Sweep(store)
+    while sweep.step():
+        pass
+    of_then = list(range(1, ahead + 1))
+    newest = ahead + 90 + 4
+    assert loops.live("a") == [*of_then, *range(newest - 3, newest + 1)], "nobody knows how old the first ones are"
+    clock.set_now_ms(wrong_ms + 60_000)
+    loops.worker.register()
+    loops.go_on(policies=automatic(policy))
+    while sweep.step():
+        pass
+    assert loops.live("a") == [newest, newest + 1]

@@ -1,6 +1,5 @@
 """How often the worker that sweeps begins a round: as often as the shortest interval says that anybody was told of."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -17,18 +16,7 @@ from duro.settings.files import load_settings
 from duro.stores.base import Store
 from duro.telemetry import ArchiveCounters, PruneCounters
 from duro.testing.clock import ManualClock
-from tests.support.pruning import Loops, stated, store_of_kind
-
-
-@pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
-
-
-@pytest.fixture(params=["memory", "sqlite"])
-def store(request: pytest.FixtureRequest, tmp_path: Path, clock: ManualClock) -> Iterator[Store]:
-    with store_of_kind(request.param, tmp_path, clock) as opened:
-        yield opened
+from tests.support.pruning import Loops, stated
 
 
 def rounds(store: Store, clock: ManualClock, seconds: int) -> int:
