@@ -111,6 +111,7 @@ CHILD: Final[Fields] = {
     "parent": shared("parent", "Who spawned it"),
     "detached": flag("Whether it stands alone: started so, or adopted"),
     "spawned_at": time("When it was spawned"),
+    "spawner_version": text("The version of the execution that spawned it"),
     "spawner_ended_at": maybe(time("When the execution that spawned it ended; null: it runs, or that is not recorded")),
     "spawner_end": maybe(text("How that execution ended; null: as above", ExecutionStatus)),
     "observed_at": maybe(time("When a turn of the parent recorded its end; null: none did")),

@@ -68,13 +68,25 @@ def _pairs(detailed: Detailed, now_ms: int | None) -> Iterator[tuple[str, str]]:
         yield label, _moment(at_ms, now_ms)
     yield "worker", visible_field(record.lease_worker_id or "")
     yield "custom status", visible(record.custom_status or "")
-    if parent := record.parent:
-        what = "started (detached) by" if record.detached else "child of"
-        yield "lineage", visible_field(f"{what} {parent.instance_id}/{parent.execution_id}, event {parent.event_id}")
-    if detailed.lineage is not None and detailed.lineage.place is not None:
-        place = detailed.lineage.place
-        yield "stands", visible_field(f"{place.kind or place.standing}: {place.why}")
+    yield from _lineage(detailed, now_ms)
     yield from _outcome(detailed.result)
+
+
+def _lineage(detailed: Detailed, now_ms: int | None) -> Iterator[tuple[str, str]]:
+    record, lineage = detailed.record, detailed.lineage
+    child = None if lineage is None else lineage.child
+    if parent := record.parent:
+        adopted = child is not None and child.adopted_at_ms is not None
+        what = "started (detached) by" if record.detached and not adopted else "child of"
+        version = f" (version {child.spawner_version})" if child is not None and child.spawner_version else ""
+        spawner = f"{parent.instance_id}/{parent.execution_id}{version}"
+        yield "lineage", visible_field(f"{what} {spawner}, event {parent.event_id}")
+    if lineage is not None and lineage.place is not None:
+        place = lineage.place
+        yield "stands", visible_field(f"{place.kind or place.standing}: {place.why}")
+    if child is not None and child.adopted_at_ms is not None:
+        when = _moment(child.adopted_at_ms, now_ms)
+        yield "adopted", visible_field(f"{when} by {child.adopted_by}: {child.adopted_reason}")
 
 
 def _outcome(result: OrchestrationResult | None) -> Iterator[tuple[str, str]]:

@@ -70,6 +70,7 @@ def child_json(record: ChildRecord) -> dict[str, Any]:
         "parent": parent_json(record.parent),
         "detached": record.detached,
         "spawned_at": iso(record.spawned_at_ms),
+        "spawner_version": record.spawner_version,
         "spawner_ended_at": _time(record.spawner_ended_at_ms),
         "spawner_end": record.spawner_end,
         "observed_at": _time(record.observed_at_ms),

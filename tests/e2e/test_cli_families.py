@@ -169,6 +169,13 @@ def test_an_orphan_is_adopted_with_a_reason(families: Cli) -> None:
     assert "1 of 2 instances was refused" in in_part.err
     assert families("orphans", "list", "-o", "ids").lines == ["done"]
     assert "[exec 1 (pruned), adopted]" in families.on_terminal("instances", "tree", "loop", width=120).out
+    shown = families.on_terminal("instances", "show", "busy", width=120).out.splitlines()
+    assert "lineage        child of loop/1 (version 1.0.0), event 4" in shown
+    assert "stands         detached: it was adopted" in shown
+    (adopted,) = [line for line in shown if line.startswith("adopted ")]
+    assert adopted.endswith(": it is on its own")
+    lineage = families("instances", "show", "busy", "-o", "json").json["lineage"]
+    assert (lineage["spawner_version"], lineage["adopted_reason"]) == ("1.0.0", "it is on its own")
 
 
 def test_instances_are_purged_root_and_tree_together(families: Cli) -> None:

@@ -40,6 +40,7 @@ def store_of(kind: str, clock: ManualClock) -> Iterator[Store]:
 @pytest.mark.parametrize("kind", ["memory", "sqlite"])
 def test_what_is_found_and_cleaned_up_is_what_the_model_says(kind: str) -> None:
     done: Counter[str] = Counter()
+    used_again = 0
     for seed in range(FAMILIES // 2):
         clock = ManualClock()
         with store_of(kind, clock) as store:
@@ -52,4 +53,6 @@ def test_what_is_found_and_cleaned_up_is_what_the_model_says(kind: str) -> None:
                 error.add_note(f"family {world.random!r} of seed {seed * 2 + (kind == 'sqlite')}")
                 raise
             done.update(world.done)
+            used_again += world.ids_used_again
     assert set(done) == set(ACTIONS), "every kind of thing happened"
+    assert used_again, "and ids had several lives"

@@ -1,7 +1,8 @@
 """Random families on a real store, and beside them a model that knows who may still observe whom.
 
 The model shares nothing with ``duro.retention``: it remembers who did what, as a person who watched would, and asks
-only one question of a child: is the very execution that spawned it still running?
+only one question of a child: is the very execution that spawned it still running? The id of somebody who is gone may be
+another person's: nothing of the one concerns the other.
 """
 
 import random
@@ -84,6 +85,13 @@ class Person:
             if not (child.alone or child.gone):
                 yield from child.household()
 
+    def ancestors(self) -> Iterator[str]:
+        """The ids of those of them that are there and were spawned by somebody themselves, as far as that goes."""
+        parent = self.parent
+        while parent is not None and not parent.gone and parent.parent is not None:
+            yield parent.name
+            parent = parent.parent
+
     @property
     def is_still(self) -> bool:
         return all(each.over for each in self.household())
@@ -97,8 +105,11 @@ class World:
         self.clock = clock
         self.random = random.Random(seed)
         self.worker = ScriptedWorker(store, lease_ms=10**9)
-        self.people: dict[str, Person] = {}
+        self.people: list[Person] = []
+        """In the order in which they were born."""
         self.leases: dict[str, LeasedInstance] = {}
+        self.late: list[LeasedInstance] = []
+        """Leases of people who were ended from outside: what their worker has to say comes too late."""
         self.done: dict[str, int] = {}
         """How often each kind of thing happened."""
 
@@ -114,16 +125,14 @@ class World:
             self.check()
 
     def start(self) -> None:
-        person = self._born(Person(f"r{len(self.people)}"))
-        self.store.start_instances([start_request(person.name)])
-        self._wake()
+        self._start(self._id("r"))
 
     def spawn(self) -> None:
         if (parent := self._someone()) is None:
             return
         alone = self.random.random() < 0.2
         words = [self.random.choice(list(ParentPolicy)) for _ in range(2)]
-        child = Person(f"c{len(self.people)}", parent, parent.execution, alone=alone)
+        child = Person(self._id("c"), parent, parent.execution, alone=alone)
         if alone:
             self._turn(parent, detached_scheduled(child.name))
         else:
@@ -173,6 +182,13 @@ class World:
             self.store.terminate_instance(person.name, "enough")
             self._ended(person)
 
+    def come_late(self) -> None:
+        """A worker has something to say for somebody who was ended meanwhile, and may be gone, and the id another's."""
+        if self.late:
+            late = self.random.choice(self.late)
+            said = self.worker.commit(turn(late, completed(), at_ms=self.store.now_ms()))
+            assert said.turns == [TurnOutcome.FENCED], said
+
     def cancel(self) -> None:
         """Somebody asks from outside: a wish that changes nothing but what that one's own turns make of it."""
         if (person := self._someone()) is not None:
@@ -206,10 +222,9 @@ class World:
         from duro.maintenance import families
         from duro.maintenance.pruning import RunTerms
 
-        before = {each.name for each in self._there()}
         terms = RunTerms(run_id=f"run-{sum(self.done.values())}", grace_ms=0)
         families.cleanup(self.store, OrphanFilter(), 0.0, terms, cancel_running=False, progress=None)
-        for person in [self.people[name] for name in sorted(before, key=self._age)]:
+        for person in self._there():
             if person.is_orphan and not person.gone:
                 self._leaves(person)
 
@@ -219,7 +234,7 @@ class World:
 
         terms = RunTerms(run_id=f"run-{sum(self.done.values())}", grace_ms=0)
         families.purge(self.store, EVERYTHING, PruneScope(), terms, None)
-        for person in sorted(self._there(), key=lambda each: self._age(each.name)):
+        for person in self._there():
             if not person.gone and self._may_be_purged(person):
                 self._leaves(person)
 
@@ -242,24 +257,40 @@ class World:
         from duro.maintenance import families
         from duro.maintenance.pruning import RunTerms
 
-        if not (there := self._there()):
+        if (person := self._sent_away()) is None:
             return
-        person = self.random.choice(there)
-        record = self.store.get_instance(person.name)
-        assert record is not None
+        there = self._there()
         number = sum(self.done.values())
-        order = removal_batch((record.incarnation, EVERYTHING), run_id=f"regretted-{number}", grace_ms=10**6)
-        if not self.store.remove(order)[0].removed:
-            return
-        until_ms = self.store.now_ms() + 1
-        undone = self.store.undo_prune(f"hold-{number}", until_ms, run_id=f"regretted-{number}")
+        undone = self.store.undo_prune(f"hold-{number}", self.store.now_ms() + 1, run_id=f"regretted-{number}")
         back = set(person.household())
         assert undone.instances_restored == len(back)
         terms = RunTerms(run_id=f"run-{number}", grace_ms=0)
         families.cleanup(self.store, OrphanFilter(), 0.0, terms, cancel_running=False, progress=None)
-        for each in sorted(there, key=lambda each: self._age(each.name)):
+        for each in there:
             if each.is_orphan and not each.gone and back.isdisjoint(each.household()):
                 self._leaves(each)
+
+    def regret_too_late(self) -> None:
+        """An id of the household is another's by now: nobody of it comes back."""
+        if (person := self._sent_away()) is None:
+            return
+        number = sum(self.done.values())
+        household = list(person.household())
+        self._leaves(person)
+        self._start(self.random.choice(household).name)
+        undone = self.store.undo_prune(f"hold-{number}", self.store.now_ms() + 1, run_id=f"regretted-{number}")
+        assert (undone.instances_restored, undone.taken) == (0, (person.name,))
+
+    def _sent_away(self) -> Person | None:
+        """Somebody who is purged, so that an undo may bring the household back; None: that one may not go."""
+        if not (there := self._there()):
+            return None
+        person = self.random.choice(there)
+        record = self.store.get_instance(person.name)
+        assert record is not None
+        run_id = f"regretted-{sum(self.done.values())}"
+        order = removal_batch((record.incarnation, EVERYTHING), run_id=run_id, grace_ms=10**6)
+        return person if self.store.remove(order)[0].removed else None
 
     @staticmethod
     def _may_be_purged(person: Person) -> bool:
@@ -269,25 +300,45 @@ class World:
             return True
         return (parent.gone or not parent.over) and not person.may_be_seen
 
+    @property
+    def ids_used_again(self) -> int:
+        return len(self.people) - len({each.name for each in self.people})
+
     # --- what is remembered ------------------------------------------------------------------------------------
 
-    def _age(self, name: str) -> int:
-        return list(self.people).index(name)
+    def _id(self, prefix: str) -> str:
+        """That of somebody who is gone, or a new one."""
+        taken = {each.name for each in self._there()}
+        free = sorted({each.name for each in self.people} - taken)
+        if free and self.random.random() < 0.3:
+            return self.random.choice(free)
+        return f"{prefix}{len(self.people)}"
+
+    def _start(self, name: str) -> None:
+        self._born(Person(name))
+        self.store.start_instances([start_request(name)])
+        self._wake()
 
     def _born(self, person: Person) -> Person:
-        self.people[person.name] = person
+        self.people.append(person)
         return person
 
     def _there(self) -> list[Person]:
-        return [each for each in self.people.values() if not each.gone]
+        """The oldest first."""
+        return [each for each in self.people if not each.gone]
 
     def _someone(self) -> Person | None:
         """Somebody who lives."""
         living = [each for each in self._there() if not each.over]
         return self.random.choice(living) if living else None
 
+    def _note_late(self, person: Person) -> None:
+        if (leased := self.leases.pop(person.name, None)) is not None:
+            self.late.append(leased)
+
     def _ended(self, person: Person) -> None:
         person.over = True
+        self._note_late(person)
         parent = person.parent
         if parent is not None and not person.alone:
             person.over_in_time = not parent.over and parent.execution == person.born_in
@@ -303,6 +354,7 @@ class World:
 
     def _ended_without_notice(self, person: Person) -> None:
         person.over = True
+        self._note_late(person)
         for child in person.children:
             if not (child.alone or child.over or child.gone):
                 self._struck(child, child.on_end)
@@ -375,8 +427,9 @@ class World:
         orphans = {orphan.child.instance_id: orphan for orphan in families.orphans(self.store, OrphanFilter(limit=0))}
         expected = {person.name for person in there if person.is_orphan}
         assert set(orphans) == expected, (set(orphans) - expected, expected - set(orphans))
+        by_name = {person.name: person for person in there}
         for name, orphan in orphans.items():
-            person = self.people[name]
+            person = by_name[name]
             assert person.parent is not None
             closed = person.parent.execution == person.born_in
             kind = "parent-missing" if person.parent.gone else "parent-closed" if closed else "parent-continued"
@@ -384,6 +437,13 @@ class World:
             assert orphan.kind in CLEANABLE_KINDS
             pruned = not person.parent.gone and person.born_in < person.parent.pruned_below
             assert orphan.spawner_pruned == pruned
+        for person in there:
+            lineage = families.lineage_of(self.store, person.name)
+            assert (lineage.child is None) == (person.parent is None)
+            if lineage.child is not None and person.parent is not None:
+                assert lineage.child.parent.instance_id == person.parent.name
+                assert (lineage.child.parent_status is None) == person.parent.gone
+            assert [each.instance_id for each in lineage.ancestors] == list(person.ancestors())
         check_invariants(self.store)
 
     def finish(self) -> None:
@@ -407,6 +467,7 @@ ACTIONS: Final = (
     *("observe",) * 4,
     *("end",) * 6,
     *("go_on",) * 4,
-    *("start", "terminate", "adopt", "clean_up", "purge", "give_up", "cancel", "regret"),
+    *("start", "terminate", "adopt", "clean_up", "purge", "give_up", "cancel"),
+    *("regret", "regret_too_late", "come_late"),
     *("prune", "remove_anyone") * 2,
 )
