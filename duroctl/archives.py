@@ -47,9 +47,17 @@ def enabled_directory(session: "Session") -> str | None:
         SettingsError: the file cannot be used.
     """
     file = session.config_file
-    if file is None or (file.is_file() and b"archive" not in file.read_bytes()):
+    if file is None or not _may_say_archive(file):
         return None
     return _configured(file, if_enabled=True)
+
+
+def _may_say_archive(file: Path) -> bool:
+    """Whether the file is worth the time it takes to read TOML; also where that will say what is wrong with it."""
+    try:
+        return not file.is_file() or b"archive" in file.read_bytes()
+    except OSError:
+        return True
 
 
 def _configured(file: Path, *, if_enabled: bool) -> str | None:
@@ -207,13 +215,20 @@ def archived_history(session: "Session", client: "Client", text: str, execution:
         one = _as_execution(text)
         readings = [*([one] if one is not None else []), Reference(text, None)]
     own = directory_of(session, None)
+    told: set[str] = set()
+
+    def tell(error: ArchiveUnavailableError) -> None:
+        if error.message not in told:  # of each of two readings
+            session.note(error.message)
+        told.add(error.message)
+
     for instance_id, execution_id in readings:
         try:
             found = client.find_archived(
                 instance_id,
                 execution_id,
                 directories=[own] if own else [],
-                unreadable=lambda error: session.note(error.message),
+                unreadable=tell,
             )
         except InvalidIdError:  # one of two readings may be too long for an id
             continue

@@ -49,7 +49,8 @@ def _write(file: str, document: dict[str, Any]) -> None:
     except FileExistsError as error:
         raise UsageError(f"--plan-out {file!r} is there already", hint="choose another name, or remove it") from error
     except OSError as error:
-        raise UsageError(f"--plan-out {file!r} cannot be written: {error.strerror}") from error
+        hint = "check the disk and the directory's permissions"
+        raise UsageError(f"--plan-out {file!r} cannot be written: {error.strerror}", hint=hint) from error
 
 
 def read_plan(file: str) -> PrunePlan:

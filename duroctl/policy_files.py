@@ -113,12 +113,13 @@ def change_in_editor(session: "Session", *, yes: bool) -> None:
     copy = directory / path.name
     copy.write_bytes(before)
     kept = f"your edit is kept in {copy}"
+    change = _change(file, [], None)
     try:
         after = _edited(copy, before, file, kept)
         if after == before:
             session.note("nothing was changed")
         else:
-            _save(session, path, before, after, dry_run=False, yes=yes)
+            change = _save(session, path, before, after, dry_run=False, yes=yes)
     except _EmptiedError:
         shutil.rmtree(directory)
         raise
@@ -139,6 +140,7 @@ def change_in_editor(session: "Session", *, yes: bool) -> None:
             session.note(kept)
         raise
     shutil.rmtree(directory)
+    print_change(session, change)
 
 
 class _EmptiedError(DeclinedError):

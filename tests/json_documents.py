@@ -946,7 +946,7 @@ _REMOVE: Final = (
     one(
         "duroctl.policy_change/1",
         "What a change of a policy did, or would do: of a file, or of one instance",
-        ("policy set", "policy unset"),
+        ("policy set", "policy unset", "policy edit"),
         {
             "file?": text("The file"),
             "diff?": each(text("A line"), "Its lines before and after, as a unified diff; empty: it says so already"),
@@ -1220,7 +1220,6 @@ WITHOUT: Final = (
     "worker",
     "holds remove",
     "policy schema",
-    "policy edit",
 )
 """Commands that print no such document."""
 

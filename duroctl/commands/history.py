@@ -143,7 +143,8 @@ def export(
     except FileExistsError as error:
         raise UsageError(f"--to {to!r} is there already", hint="choose another name, or remove it") from error
     except OSError as error:
-        raise UsageError(f"--to {to!r} cannot be written: {error.strerror}") from error
+        hint = "check the disk and the directory's permissions"
+        raise UsageError(f"--to {to!r} cannot be written: {error.strerror}", hint=hint) from error
     session.output.result(EXPORTED, history, [exported_line(history, to)])
 
 

@@ -392,6 +392,7 @@ def edit(session: Session, yes: YesOption = False) -> None:
     """
     from duroctl.policy_files import change_in_editor
 
+    session.output.only("table", "json", "jsonl", what="a change")
     change_in_editor(session, yes=yes)
 
 

@@ -116,6 +116,9 @@ class InstanceExistsError(StateError):
 class InstanceFinishedError(StateError):
     """The instance has ended and takes no more events or cancels."""
 
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint or "what has ended takes no events, and cannot be ended or resumed")
+
 
 class MailboxFullError(StateError):
     """The instance holds ``limits.MAILBOX_EVENTS_MAX`` undelivered events."""

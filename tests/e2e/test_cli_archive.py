@@ -1215,3 +1215,10 @@ def test_what_went_into_an_archive_is_not_called_gone(archived: Cli) -> None:
         )
     assert archived(*restore.strip("`").split()[1:]).code == 0
     assert archived("prune", "queue-1/3", "--dry-run").code == 0
+
+
+def test_an_archive_that_is_not_there_is_named_once(archived: Cli) -> None:
+    (archived.directory / "arch").rename(archived.directory / "elsewhere")
+    gone = archived("history", "show", "queue-1/3")
+    assert gone.code == 8
+    assert gone.err.count(f"there is no archive '{archived.directory / 'arch'}'") == 1

@@ -20,6 +20,7 @@ REFUSED = [
     (("policy", "set", "Order", "--keep-last", "3"), "csv"),
     (("policy", "set", "--instance", "queue-1", "--keep-last", "3", "--yes"), "csv"),
     (("policy", "unset", "Order"), "ids"),
+    (("policy", "edit"), "csv"),
 ]
 
 
@@ -36,6 +37,19 @@ def test_a_form_that_says_nothing_is_refused_and_nothing_is_done(
     assert f"does not go with -o {form}" in done.err
     assert "there are table" in done.err
     assert (config.read_bytes(), loops.dump()) == before
+
+
+@pytest.mark.parametrize("script", ["echo 'default_keep_last = 4' >> \"$1\"", "true"], ids=["changed", "unchanged"])
+def test_an_edit_says_what_it_changed_as_a_document(loops: Cli, script: str) -> None:
+    config = loops.directory / "runtime_config.toml"
+    config.write_text("[pruning]\n")
+    editor = loops.directory / "editor"
+    editor.write_text(f"#!/bin/sh\n{script}\n")
+    editor.chmod(0o755)
+    done = loops("policy", "edit", "--yes", "-o", "json", EDITOR=str(editor))
+    added = [line for line in done.json["diff"] if line.startswith("+") and not line.startswith("+++")]
+    assert (done.code, done.json["schema"], done.json["file"]) == (0, "duroctl.policy_change/1", config.name)
+    assert added == (["+default_keep_last = 4"] if "echo" in script else [])
 
 
 def test_how_much_would_go_is_a_record_in_csv(loops: Cli) -> None:

@@ -184,7 +184,10 @@ def backup(source: apsw.Connection, target: Path, progress: Callable[[int, int],
     except FileExistsError as error:
         raise UsageError(f"{str(target)!r} is there already", hint="choose another name, or remove it") from error
     except OSError as error:
-        raise BackupError(f"{str(target)!r} cannot be written: {error.strerror}") from error
+        raise BackupError(
+            f"{str(target)!r} cannot be written: {error.strerror}",
+            hint="check the disk and the directory's permissions",
+        ) from error
     except apsw.Error as error:
         raise BackupError(f"{str(target)!r} cannot be written: {error}", hint="check the room on the disk") from error
 
