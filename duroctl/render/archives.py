@@ -45,7 +45,7 @@ ARCHIVED: Final = View(
         Column("execution_id", "EXEC", "number", lambda r: r.execution_id),
         Column("name", "NAME", "id", lambda r: r.name),
         Column("version", None, "text", lambda r: r.version),
-        Column("status", "STATUS", "text", lambda r: r.status),
+        Column("status", "STATUS", "word", lambda r: r.status),
         Column("event_count", "EVENTS", "number", lambda r: r.events),
         Column("history_bytes", "SIZE", "bytes", lambda r: r.history_bytes),
         Column("started_at", None, "time", lambda r: r.started_at_ms),

@@ -87,9 +87,10 @@ def _word_at(text: str, begin: int) -> int:
     return begin
 
 
-def column_widths(natural: Sequence[int], least: Sequence[int], width: int) -> list[int] | None:
-    """Widths that together fit into ``width``, the widest made narrower; None: not even the least ones fit."""
-    room = width - GAP * (len(natural) - 1)
+def column_widths(natural: Sequence[int], least: Sequence[int], width: int, gap: int = GAP) -> list[int] | None:
+    """Widths that together fit into ``width`` with ``gap`` spaces between two, the widest made narrower; None: not even
+    the least ones fit."""
+    room = width - gap * (len(natural) - 1)
     if sum(least) > room:
         return None
     widths = list(natural)
@@ -97,6 +98,12 @@ def column_widths(natural: Sequence[int], least: Sequence[int], width: int) -> l
         widest = max((each, at) for at, each in enumerate(widths) if each > least[at])[1]
         widths[widest] -= 1
     return widths
+
+
+def gap_between(natural: Sequence[int], width: int) -> int:
+    """Spaces between two columns: one where that spares the folding of any, else the usual."""
+    fits = sum(natural) + len(natural) - 1 <= width < sum(natural) + GAP * (len(natural) - 1)
+    return 1 if fits else GAP
 
 
 def least_width(natural: int, heading: str) -> int:

@@ -60,7 +60,7 @@ PLANNED: Final = View(
     (
         Column("instance_id", "INSTANCE", "id", lambda item: item.instance_id),
         Column("name", "NAME", "id", lambda item: item.name),
-        Column("status", "STATUS", "text", lambda item: item.status),
+        Column("status", "STATUS", "word", lambda item: item.status),
         Column("verdict", "VERDICT", "text", lambda item: "keep" if item.verdict.keep else "remove"),
         Column("reasons", "REASONS", "text", lambda item: " ".join(item.verdict.reasons)),
         Column("child_of", None, "id", lambda item: item.child_of),

@@ -46,7 +46,7 @@ RESULTS: Final = View(
     (
         Column("instance_id", "INSTANCE", "id", lambda r: r.instance_id),
         Column("execution_id", None, "number", lambda r: r.execution_id),
-        Column("status", "STATUS", "text", lambda r: r.status),
+        Column("status", "STATUS", "word", lambda r: r.status),
         Column("output", "OUTPUT", "text", lambda r: None if r.failure else encode(r.output)),
         Column("failure", "FAILURE", "text", lambda r: failure_line(r.failure) if r.failure else None),
     ),

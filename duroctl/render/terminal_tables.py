@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import accumulate, zip_longest
 from typing import Any, Final, NamedTuple
 
-from duroctl.render.layout import GAP, cells, column_widths, fold, is_word, least_width, wrap
+from duroctl.render.layout import GAP, cells, column_widths, fold, gap_between, is_word, least_width, wrap
 from duroctl.render.tables import Column, terminal_cell
 
 _STYLES: Final = {
@@ -82,10 +82,11 @@ def _places(columns: list[Column], headings: list[str], rows: list[list[_Cell]],
     """None: the columns do not fit beside each other."""
     of_columns = list(zip(map(_Cell, headings), *rows, strict=True))
     natural = [max(cells(each.text) for each in of) for of in of_columns]
+    gap = gap_between(natural, width)
     widths = None
     for whole in _SHORT_IDS:
         least = [_least(*each, whole) for each in zip(columns, of_columns, natural, strict=True)]
-        widths = widths or column_widths(natural, least, width)
+        widths = widths or column_widths(natural, least, width, gap)
     if widths is None:
         return None
     # Ids that will have a line to themselves need no room in their column: others have it.
@@ -93,8 +94,8 @@ def _places(columns: list[Column], headings: list[str], rows: list[list[_Cell]],
         max(cells(each.text) for each in of if cells(each.text) <= given or not each.whole)
         for given, of in zip(widths, of_columns, strict=True)
     ]
-    widths = column_widths(needed, [min(pair) for pair in zip(widths, needed, strict=True)], width) or widths
-    starts = accumulate((each + GAP for each in widths[:-1]), initial=0)
+    widths = column_widths(needed, [min(pair) for pair in zip(widths, needed, strict=True)], width, gap) or widths
+    starts = accumulate((each + gap for each in widths[:-1]), initial=0)
     right = [column.kind in ("number", "bytes", "share") for column in columns]
     return [_Place(*each) for each in zip(starts, widths, right, strict=True)]
 

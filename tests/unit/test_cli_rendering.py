@@ -265,6 +265,28 @@ def test_an_id_in_the_middle_that_is_too_wide_stands_where_it_ends_with_the_term
     ]
 
 
+def test_columns_stand_closer_where_that_spares_the_folding_of_any() -> None:
+    columns = (
+        Column("id", "INSTANCE", "id", lambda row: row[0]),
+        Column("rule", "RULE", "text", lambda row: row[1]),
+        Column("by", "BY", "text", lambda row: row[2]),
+    )
+    rows = [("eternal-1", "keep_last=3", "root")]
+    assert list(table_lines(columns, rows, 0, 28, colours=False)) == [
+        "INSTANCE   RULE         BY",
+        "eternal-1  keep_last=3  root",
+    ]
+    assert list(table_lines(columns, rows, 0, 27, colours=False)) == [
+        "INSTANCE  RULE        BY",
+        "eternal-1 keep_last=3 root",
+    ]
+    assert list(table_lines(columns, rows, 0, 25, colours=False)) == [
+        "INSTANCE   RULE      BY",
+        "eternal-1  keep_las  root",
+        "           t=3",
+    ]
+
+
 def test_a_known_word_is_folded_only_where_nothing_else_helps() -> None:
     columns = (
         Column("id", "INSTANCE", "id", lambda row: row[0]),
