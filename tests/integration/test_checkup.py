@@ -369,6 +369,8 @@ def test_a_store_that_cannot_be_asked_for_its_policies_is_checked_as_far_as_it_c
         connection.execute(statement)
     results = {result.name: result for result in duro.Client(store).checkup()}
     assert results["archives-unusable"].findings[0].text.startswith("this check could not be carried out: ")
+    differ = results["workers-differ"]
+    assert (differ.severity, differ.count) == ((Severity.ERROR, 1) if "workers" in statement else (Severity.WARNING, 0))
     assert (results["counters"].count, results["lineage-evidence"].count) == (statement.startswith("DELETE"), 0)
 
 
