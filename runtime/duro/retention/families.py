@@ -118,8 +118,9 @@ def is_wanted(orphan: Orphan, where: OrphanFilter) -> bool:
 
 
 def _parent_ended_before(child: ChildRecord, before_ms: int | None) -> bool:
-    """Whether the execution that spawned it, or its whole parent, was over before that."""
-    ended_ms = child.spawner_ended_at_ms if child.parent_status is not None else child.parent_removed_at_ms
+    """Whether the execution that spawned it was over before that; where nobody knows when it ended: whether its parent
+    was removed before."""
+    ended_ms = child.parent_removed_at_ms if child.spawner_ended_at_ms is None else child.spawner_ended_at_ms
     return before_ms is None or (ended_ms is not None and ended_ms < before_ms)
 
 

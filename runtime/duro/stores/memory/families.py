@@ -480,7 +480,7 @@ def _is_wanted(child: ChildRecord, where: OrphanSearch) -> bool:
         runs = not gone and child.parent_status in ("pending", "running")
         attached = runs and child.parent_execution_id == child.parent.execution_id
         concerned = child.spawner_ended_at_ms is not None or child.spawner_end is not None or not attached
-    ended_ms = child.parent_removed_at_ms if gone else child.spawner_ended_at_ms
+    ended_ms = child.parent_removed_at_ms if child.spawner_ended_at_ms is None else child.spawner_ended_at_ms
     before_ms = where.spawner_ended_before_ms
     return (
         concerned
