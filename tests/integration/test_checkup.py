@@ -204,6 +204,8 @@ def test_damage_is_found_by_the_check_that_is_for_it(
             ("UPDATE history SET data = '{}' WHERE incarnation = 4 AND event_id = 2",),
         ),
         ("status-against-history", "ended/1", ("UPDATE history SET data = '{oops' WHERE incarnation = 7",)),
+        ("status-against-history", "runs/1", ("UPDATE executions SET status = 'pending' WHERE incarnation = 3",)),
+        ("status-against-history", "runs/1", ("DELETE FROM history WHERE incarnation = 3",)),
         ("executions-out-of-order", "loop/2", ("UPDATE executions SET status = 'failed' WHERE execution_id = 2",)),
         ("counters", "store", ("INSERT INTO messages VALUES (1, 1000, '{}')",)),
         ("counters", "store", ("DELETE FROM store",)),
