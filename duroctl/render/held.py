@@ -4,14 +4,15 @@ from collections.abc import Sequence
 from typing import Any
 
 from duro.model.pruning import Hold
-from duro.retention.holds import concerns_instance, holds_in_force
+from duro.retention.holds import HoldsInForce, concerns_instance
 from duroctl.render.tables import Column, View
 
 
-def held_by(record: Any, holds: Sequence[Hold]) -> list[str]:
+def held_by(record: Any, holds: HoldsInForce) -> list[str]:
     """The ids of the holds that concern an instance, or cover an execution. ``record``: of either."""
     execution_id = getattr(record, "execution_id", None) if hasattr(record, "started_at_ms") else None
-    return [hold.hold_id for hold in holds if _concerns(hold, record, execution_id)]
+    may = holds.that_may_concern(record.instance_id)
+    return [hold.hold_id for hold in may if _concerns(hold, record, execution_id)]
 
 
 def _concerns(hold: Hold, record: Any, execution_id: int | None) -> bool:
@@ -25,7 +26,7 @@ def _concerns(hold: Hold, record: Any, execution_id: int | None) -> bool:
 
 def with_holds(view: View, holds: Sequence[Hold], now_ms: int) -> View:
     """``view`` with what is held; the same where no hold is in force."""
-    held = holds_in_force(holds, now_ms)
+    held = HoldsInForce(holds, now_ms)
     if not held:
         return view
     column = Column("held", "HELD", "id", lambda record: " ".join(held_by(record, held)))

@@ -30,6 +30,7 @@ from duro.model.pruning import Hold, HoldTarget
 from duro.model.records import ChildRecord
 from duro.model.retention import PolicyKind, PolicyOrigin
 from duro.model.status import ExecutionStatus, InstanceStatus
+from duro.retention import families
 from duro.retention.families import (
     as_orphan,
     is_kept,
@@ -44,6 +45,7 @@ from duro.retention.families import (
     sum_of_settled,
     verdict_on,
 )
+from duro.retention.holds import HoldsInForce
 from duro.retention.parents import why_ended
 from duro.retention.purging import (
     purge_interval_s,
@@ -234,6 +236,27 @@ def begins_at(incarnation: int) -> Callable[[str, int], int]:
 def held(**target: Any) -> Hold:
     until_ms = target.pop("until_ms", None)
     return Hold(hold_id="h", target=HoldTarget(**target), reason="", created_at_ms=0, until_ms=until_ms)
+
+
+def test_only_holds_that_may_concern_a_member_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    covers = families._covers
+
+    def noted(hold: Hold, of: FamilyMember) -> bool:
+        asked.append(hold.hold_id)
+        return covers(hold, of)
+
+    monkeypatch.setattr(families, "_covers", noted)
+    holds = HoldsInForce(
+        [
+            Hold(hold_id=f"h{n}", target=HoldTarget(instance_id=f"m{n}"), reason="r", created_at_ms=0)
+            for n in range(1, 99)
+        ],
+        NOW_MS,
+    )
+    whole = family(member(), member(1), member(2), of=child(**LEFT))
+    assert verdict_on(whole, OrphanRules(), holds, NOW_MS).reasons == ("held:h1", "held:h2")
+    assert asked == ["h1", "h2"]
 
 
 @pytest.mark.parametrize(

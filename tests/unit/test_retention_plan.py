@@ -18,7 +18,7 @@ from duro.model.pruning import (
 )
 from duro.model.retention import PolicyKind, PolicyOrigin, PruneOptions
 from duro.model.status import ChildrenPolicy, ExecutionStatus
-from duro.retention.holds import holds_on
+from duro.retention.holds import HoldsInForce, holds_on, in_force
 from duro.retention.names import by_precedence, matches
 from duro.retention.plan import instance_plan, oldest, plan_instance, prune_plan
 from tests.retention_facts import NOW_MS, current, ended
@@ -171,6 +171,19 @@ def test_a_hold_ends_at_its_time_and_holds_are_listed_by_id() -> None:
         hold("a", until_ms=NOW_MS + 1, version="1.0.0"),
     ]
     assert [held.hold_id for held in holds_on(ended(3), holds, NOW_MS)] == ["a", "z"]
+
+
+def test_holds_of_other_instances_are_not_gone_through() -> None:
+    """An undo puts one on each instance that it brings back."""
+    holds = [hold(f"on-{number}", instance_id=f"i{number}") for number in range(100)]
+    holds += [hold("y", name="Eternal"), hold("b", instance_id="i7"), hold("gone", instance_id="i7", until_ms=NOW_MS)]
+    found = HoldsInForce(holds, NOW_MS)
+    assert found
+    assert [each.hold_id for each in found.that_may_concern("i7")] == ["b", "on-7", "y"]
+    assert [each.hold_id for each in found.that_may_concern("i3", "i5")] == ["on-3", "on-5", "y"]
+    assert [each.hold_id for each in found.that_may_concern("else")] == ["y"]
+    assert in_force(found, NOW_MS) is found
+    assert not HoldsInForce([hold("gone", name="Eternal", until_ms=NOW_MS)], NOW_MS)
 
 
 def test_the_exact_name_comes_first_then_the_longest_pattern_then_the_text() -> None:

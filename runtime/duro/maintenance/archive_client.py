@@ -12,8 +12,9 @@ from duro.durations import format_duration
 from duro.errors import ArchiveUnavailableError, StoreError
 from duro.maintenance.client import archive_path, checked_by, source_of
 from duro.maintenance.family_client import Families
+from duro.maintenance.looking import looked
 from duro.model.archive import ArchivedHistory, ArchiveOutcome, RestoreResult, WaitingArchive
-from duro.model.checkup import FINDINGS_SHOWN, CheckResult, Finding, Severity
+from duro.model.checkup import CheckResult, Finding, Severity
 from duro.model.limits import UNDO_HOLD_S
 from duro.naming import check_instance_id
 
@@ -88,34 +89,34 @@ class Archives(Families):
             looks_for="archives that something waits for, in the store, and that cannot be used now",
             remedy="see to the directory; `duroctl archive write --to DIR` takes another one",
         )
-        try:
-            return (*timed, self._unusable_archives(unusable))
-        except StoreError as error:  # the file is so damaged that this cannot be told; the others can
-            found = Finding("store", f"this check could not be carried out: {error.message}")
-            ill = msgspec.structs.replace(unusable, severity=Severity.ERROR, count=1, findings=(found,))
-            return (*results, ill)
+        return (*timed, looked(unusable, self._unusable_archives))
 
     def _late_archives(self, result: CheckResult) -> CheckResult:
         """What the store found, by the interval that workers were told: it knows only its rows, and waits an hour."""
         from duro.maintenance.policies import ConfiguredPolicies
 
-        late_s = ConfiguredPolicies(self.store).archive_interval_s + _LATE_S
+        if result.severity is Severity.ERROR:  # it could not even look
+            return result
+        try:
+            late_s = ConfiguredPolicies(self.store).archive_interval_s + _LATE_S
+        except StoreError:  # then it is by the hour
+            return result
         now_ms = self.store.now_ms()
-        findings = [
-            Finding(
-                waiting.archive or "(configured)",
-                f"waits for {waiting.executions + waiting.instances:,}, the first for "
-                f"{(now_ms - waiting.since_ms) // 1000} s",
-            )
-            for waiting in self.waiting_archives()
-            if now_ms - waiting.since_ms > late_s * 1000
-        ]
         looks_for = f"histories that have waited for their archive for over {format_duration(round(late_s))}"
-        return msgspec.structs.replace(
-            result, looks_for=looks_for, count=len(findings), findings=tuple(findings[:FINDINGS_SHOWN])
+        return looked(
+            msgspec.structs.replace(result, looks_for=looks_for),
+            lambda: [
+                Finding(
+                    waiting.archive or "(configured)",
+                    f"waits for {waiting.executions + waiting.instances:,}, the first for "
+                    f"{(now_ms - waiting.since_ms) // 1000} s",
+                )
+                for waiting in self.waiting_archives()
+                if now_ms - waiting.since_ms > late_s * 1000
+            ],
         )
 
-    def _unusable_archives(self, result: CheckResult) -> CheckResult:
+    def _unusable_archives(self) -> list[Finding]:
         findings = []
         for waiting in self.waiting_archives():
             directory = waiting.archive or self.archive_directory()
@@ -127,7 +128,7 @@ class Archives(Families):
                 subject, why = directory, unusable(self.store, Path(directory))
             if why:
                 findings.append(Finding(subject, f"{waiting.executions + waiting.instances:,} wait: {why}"))
-        return msgspec.structs.replace(result, count=len(findings), findings=tuple(findings[:FINDINGS_SHOWN]))
+        return findings
 
     def write_archive(
         self,

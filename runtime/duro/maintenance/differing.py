@@ -6,8 +6,8 @@ from typing import Any, Final
 
 import msgspec
 
-from duro.errors import StoreError
-from duro.model.checkup import FINDINGS_SHOWN, CheckResult, Finding, Severity
+from duro.maintenance.looking import looked
+from duro.model.checkup import CheckResult, Finding, Severity
 from duro.model.policies import PolicySources
 from duro.retention.policy import policy_chain
 from duro.retention.purging import purge_policy
@@ -21,20 +21,16 @@ _Told = dict[str, list[str]]
 
 def workers_differ(store: Store) -> CheckResult:
     """Programs that have no orchestration in common may be told what they like."""
-    severity = Severity.WARNING
-    try:
-        findings = [Finding(f"{name} {version}".rstrip(), text) for name, version, text in _differences(_told(store))]
-    except StoreError as error:  # the file is so damaged that this cannot be told; the others can
-        severity = Severity.ERROR
-        findings = [Finding("store", f"this check could not be carried out: {error.message}")]
-    return CheckResult(
+    check = CheckResult(
         name="workers-differ",
-        severity=severity,
+        severity=Severity.WARNING,
         looks_for="orchestrations whose workers were told different things about retention (what any of them keeps is "
         "kept)",
         remedy="give those workers the same configuration; `duroctl policy explain --name` shows what each says",
-        count=len(findings),
-        findings=tuple(findings[:FINDINGS_SHOWN]),
+    )
+    return looked(
+        check,
+        lambda: [Finding(f"{name} {version}".rstrip(), text) for name, version, text in _differences(_told(store))],
     )
 
 

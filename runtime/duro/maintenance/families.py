@@ -62,6 +62,7 @@ from duro.retention.families import (
     running_member,
     verdict_on,
 )
+from duro.retention.holds import HoldsInForce
 from duro.retention.names import matches
 from duro.retention.purging import purge_overrides, united_purge
 from duro.stores.base import Store
@@ -183,7 +184,8 @@ def plan_cleanup(store: Store, where: OrphanFilter, min_age_s: float) -> Removal
     """What a clean-up of orphans would remove, and why the others stay. Reads no history and writes nothing."""
     rules = orphan_rules(where, min_age_s)
     policies = ConfiguredPolicies(store)
-    hold_revision, holds, now_ms = store.hold_revision(), store.list_holds(), store.now_ms()
+    hold_revision, now_ms = store.hold_revision(), store.now_ms()
+    holds = HoldsInForce(store.list_holds(), now_ms)
     asked = msgspec.structs.replace(where, kinds=rules.kinds, limit=0)
     items: list[RemovalItem] = []
     running: list[RunningOrphan] = []
@@ -395,7 +397,7 @@ def _purge_items(
     by_sweep: bool = False,
 ) -> Iterator[RemovalItem]:
     rules_of, overrides = purge_rules(policies, options, by_sweep=by_sweep)
-    holds, newest = store.list_holds(), cache(store.newest_finished)
+    holds, newest = HoldsInForce(store.list_holds(), now_ms), cache(store.newest_finished)
     taken: set[int] = set()
     found = finished(store, scope)
     while part := list(islice(found, _FAMILIES_A_READ)):

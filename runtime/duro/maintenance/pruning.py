@@ -16,7 +16,6 @@ from duro.model.ledger import RunSource
 from duro.model.limits import MARK_RECLAIM_EVENTS_MAX, RECLAIM_EVENTS_MAX, SKIPPED_HELD_MAX
 from duro.model.pruning import (
     ExecutionFacts,
-    Hold,
     InstancePlan,
     PlannedChild,
     PlanWarning,
@@ -39,6 +38,7 @@ from duro.model.removal import (
 from duro.model.retention import PolicyKind, PruneOptions
 from duro.model.status import ChildrenPolicy
 from duro.retention.families import settled_families, sum_of_settled
+from duro.retention.holds import Holds, HoldsInForce
 from duro.retention.names import matches
 from duro.retention.plan import instance_plan, prune_plan
 from duro.stores.base import Store
@@ -165,7 +165,8 @@ def plan(
         PolicyUnknownError: no options, and nobody says what to prune.
     """
     policies = ConfiguredPolicies(store)
-    hold_revision, holds, now_ms = store.hold_revision(), store.list_holds(), store.now_ms()
+    hold_revision, now_ms = store.hold_revision(), store.now_ms()
+    holds = HoldsInForce(store.list_holds(), now_ms)
     rules_of = _rules(options, policies)
     where = filter_of(store, scope, several=False)
     named = only or {}
@@ -224,7 +225,7 @@ def _only(planned: InstancePlan, executions: Collection[int] | None) -> Instance
     return msgspec.structs.replace(planned, items=items)
 
 
-def _with_children(store: Store, planned: InstancePlan, holds: Sequence[Hold], now_ms: int) -> InstancePlan:
+def _with_children(store: Store, planned: InstancePlan, holds: Holds, now_ms: int) -> InstancePlan:
     """``planned`` with the settled children that go with what it removes."""
     removed = {item.execution.execution_id for item in planned.items if not item.verdict.keep}
     if not removed:

@@ -40,7 +40,7 @@ from duro.model.records import ChildRecord
 from duro.model.removal import SettledCount
 from duro.model.retention import PolicyOrigin, format_seconds, format_time
 from duro.model.status import FINAL_INSTANCE_STATUSES, ExecutionStatus, InstanceStatus
-from duro.retention.holds import concerns_instance, holds_in_force
+from duro.retention.holds import Holds, concerns_instance, in_force
 from duro.retention.names import matches
 from duro.retention.purging import overrides_of
 
@@ -118,8 +118,9 @@ def is_wanted(orphan: Orphan, where: OrphanFilter) -> bool:
 
 
 def _parent_ended_before(child: ChildRecord, before_ms: int | None) -> bool:
-    """Whether the execution that spawned it, or its whole parent, was over before that."""
-    ended_ms = child.spawner_ended_at_ms if child.parent_status is not None else child.parent_removed_at_ms
+    """Whether the execution that spawned it was over before that; where nobody knows when it ended: whether its parent
+    was removed before."""
+    ended_ms = child.parent_removed_at_ms if child.spawner_ended_at_ms is None else child.spawner_ended_at_ms
     return before_ms is None or (ended_ms is not None and ended_ms < before_ms)
 
 
@@ -147,7 +148,7 @@ def _no_more(_name: str, _count: int) -> int | None:
 def verdict_on(
     family: Family,
     rules: RemovalRules | None,
-    holds: Iterable[Hold],
+    holds: Holds,
     now_ms: int,
     *,
     newest: Newest = _no_more,
@@ -197,15 +198,18 @@ def running_member(outcome: RemovalOutcome) -> str | None:
     return next((reason.removeprefix(_RUNNING) for reason in outcome.reasons if reason.startswith(_RUNNING)), None)
 
 
-def _protections(family: Family, rules: RemovalRules | None, holds: Iterable[Hold], now_ms: int) -> Iterator[str]:
+def _protections(family: Family, rules: RemovalRules | None, holds: Holds, now_ms: int) -> Iterator[str]:
     for member in family.members:
         if not member.is_finished:
             yield f"{_RUNNING}{member.instance_id}"
             break  # one says it; there may be thousands
-    held = holds_in_force(holds, now_ms) if holds else ()
-    for hold in held:
-        if any(_covers(hold, member) for member in family.members):
-            yield f"held:{hold.hold_id}"
+    if holds:
+        members = {member.instance_id: member for member in family.members}
+        for hold in in_force(holds, now_ms).that_may_concern(*members):
+            target = hold.target.instance_id
+            concerned = family.members if target is None else (members[target],)
+            if any(_covers(hold, member) for member in concerned):
+                yield f"held:{hold.hold_id}"
     if not isinstance(rules, OrphanRules):
         yield from _not_alone(family)
 
@@ -312,11 +316,11 @@ SETTLED: Final = "children"
 """Rule, origin and trigger, in the ledger, of children that go with the execution that spawned them."""
 
 
-def settled_families(families: Iterable[Family], holds: Iterable[Hold], now_ms: int) -> Iterator[Family]:
+def settled_families(families: Iterable[Family], holds: Holds, now_ms: int) -> Iterator[Family]:
     """Of the children of executions that are pruned: those that go with them (``ChildrenPolicy.SETTLED``). Their
     spawner has ended, so nobody will observe what is not observed yet: ended they must be, with all that depends on
     them, and not be held."""
-    held = tuple(holds)
+    held = in_force(holds, now_ms)
     for family in families:
         detached = family.child is not None and family.child.detached
         if not detached and not any(_protections(family, _NO_PARENT, held, now_ms)):

@@ -44,7 +44,7 @@ from duro.model.pruning import (
 from duro.model.refusal import InvalidRulesError
 from duro.model.retention import PolicyOrigin, PruneOptions, format_seconds, format_time
 from duro.model.status import ChildrenPolicy
-from duro.retention.holds import concerns_instance, covers, holds_in_force
+from duro.retention.holds import Holds, concerns_instance, covers, in_force
 
 Rules: TypeAlias = PruneOptions | Sequence[PruneOptions] | None
 """Options; several, united: what any of them keeps is kept; or None: never prune."""
@@ -55,7 +55,7 @@ _NO_NEWER = NewerExecutions()
 def plan_instance(
     executions: Sequence[ExecutionFacts],
     rules: Rules,
-    holds: Iterable[Hold],
+    holds: Holds,
     now_ms: int,
     *,
     starting: str | None = None,
@@ -79,10 +79,11 @@ def plan_instance(
     """
     _check_one_instance(executions)
     options = _as_tuple(rules)
-    held = holds_in_force(holds, now_ms) if holds else ()
-    if held and executions:
+    held: tuple[Hold, ...] = ()
+    if holds and executions:
         first = executions[0]
-        held = tuple(hold for hold in held if concerns_instance(hold, first.instance_id, first.name))
+        may = in_force(holds, now_ms).that_may_concern(first.instance_id)
+        held = tuple(hold for hold in may if concerns_instance(hold, first.instance_id, first.name))
     order = sorted(range(len(executions)), key=lambda index: executions[index].execution_id, reverse=True)
     by_version = options is not None and any(each.keep_last_per_version is not None for each in options)
     standings = _standings([executions[index] for index in order], newer, starting, by_version=by_version)
@@ -279,7 +280,7 @@ def instance_plan(
     executions: Iterable[ExecutionFacts],
     rules: Rules,
     origin: PolicyOrigin,
-    holds: Iterable[Hold],
+    holds: Holds,
     now_ms: int,
 ) -> InstancePlan:
     """The plan of one instance from all its live executions.

@@ -36,6 +36,7 @@ from duro.retention.families import (
     settled_families,
     verdict_on,
 )
+from duro.retention.holds import HoldsInForce
 from duro.retention.ledger import fold, removed_range
 from duro.stores.memory.instances import Execution, Instance, LedgerRow, Lineage, RunTotals, next_sequence, record_run
 
@@ -244,6 +245,7 @@ class Families:
             going: list[_Going] = []
             outcomes = []
             newest = cache(self._newest_finished)
+            holds = HoldsInForce(self._holds.values(), now)
             taken: set[int] = set()
             for order in batch.orders:
                 root = self._instances.get(order.incarnation)
@@ -256,7 +258,7 @@ class Families:
                 verdict = verdict_on(
                     family,
                     order.rules,
-                    self._holds.values(),
+                    holds,
                     now,
                     newest=newest_by(order, root.name, newest),
                     overrides=batch.overrides,
@@ -342,12 +344,13 @@ class Families:
             and not lineage.detached
             and lineage.parent.execution_id == execution.execution_id
         )
+        holds = HoldsInForce(self._holds.values(), now)
         taken: list[Family] = []
         instances = 0
         for first in range(0, len(mine) + 1, _CHILDREN_A_STEP):
             step = mine[first : first + _CHILDREN_A_STEP]
             found = self._families(number for _, number in step)
-            settled = list(settled_families(found, self._holds.values(), now))
+            settled = list(settled_families(found, holds, now))
             self._mark(
                 [_Going(family, SETTLED, SETTLED) for family in settled], SETTLED, now, archive=execution.archive
             )
@@ -477,7 +480,7 @@ def _is_wanted(child: ChildRecord, where: OrphanSearch) -> bool:
         runs = not gone and child.parent_status in ("pending", "running")
         attached = runs and child.parent_execution_id == child.parent.execution_id
         concerned = child.spawner_ended_at_ms is not None or child.spawner_end is not None or not attached
-    ended_ms = child.parent_removed_at_ms if gone else child.spawner_ended_at_ms
+    ended_ms = child.parent_removed_at_ms if child.spawner_ended_at_ms is None else child.spawner_ended_at_ms
     before_ms = where.spawner_ended_before_ms
     return (
         concerned

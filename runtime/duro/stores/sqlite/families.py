@@ -36,6 +36,7 @@ from duro.retention.families import (
     settled_families,
     verdict_on,
 )
+from duro.retention.holds import HoldsInForce
 from duro.retention.ledger import removed_range
 from duro.stores.sqlite import ledger, sql_archiving, sql_pruning
 from duro.stores.sqlite import sql_families as sql
@@ -214,7 +215,7 @@ def remove(transaction: Transaction, batch: RemovalBatch) -> list[RemovalOutcome
         )
     found = families(transaction.connection, [order.incarnation for order in batch.orders])
     by_root = {family.root.incarnation: family for family in found}
-    holds = _holds.decode(transaction.value(sql_pruning.LIST_HOLDS))
+    holds = _holds_on(transaction, found)
     newest = cache(partial(newest_finished, transaction.connection))
     taken: set[int] = set()
     going: list[_Going] = []
@@ -260,6 +261,14 @@ def remove(transaction: Transaction, batch: RemovalBatch) -> list[RemovalOutcome
     return outcomes
 
 
+def _holds_on(transaction: Transaction, found: Sequence[Family]) -> HoldsInForce:
+    """Those on members of these families, and those on no certain instance."""
+    if not found:
+        return HoldsInForce((), transaction.now_ms)
+    listed = as_json([member.instance_id for family in found for member in family.members])
+    return HoldsInForce(_holds.decode(transaction.value(sql_pruning.HOLDS_ON, (listed,))), transaction.now_ms)
+
+
 def _mark(
     transaction: Transaction,
     going: Sequence[_Going],
@@ -302,14 +311,12 @@ def take_children(
     instances are: their families, and whether there may be more."""
     taken: list[Family] = []
     instances = after = 0
-    holds: list[Hold] | None = None
     while True:
         scope = (incarnation, execution_id, after, _CHILDREN_A_STATEMENT)
         children = _pairs.decode(transaction.value(sql.CHILDREN_OF_EXECUTION, scope))
-        if children and holds is None:
-            holds = _holds.decode(transaction.value(sql_pruning.LIST_HOLDS))
         found = families(transaction.connection, [child for _, child in children])
-        settled = list(settled_families(found, holds or (), transaction.now_ms))
+        holds = _holds_on(transaction, found)
+        settled = list(settled_families(found, holds, transaction.now_ms))
         _mark(transaction, [_Going(family, SETTLED, SETTLED) for family in settled], trigger=SETTLED, archive=archive)
         taken += settled
         instances += sum(len(family.members) for family in settled)

@@ -153,7 +153,8 @@ SELECT instance_id || '/' || execution_id,
   'it is ' || status || ', and its history ends with ' || coalesce(last, 'nothing') FROM (
   SELECT i.instance_id, e.execution_id, e.status, {of.END_EVENT} AS expected, {of.LAST_EVENT} AS last
   FROM instances i CROSS JOIN executions e ON e.incarnation = i.incarnation AND e.removal <> 'reclaiming')
-WHERE CASE WHEN expected IS NULL THEN last IN {of.ENDS} ELSE last IS NOT expected END""",
+WHERE CASE WHEN expected IS NOT NULL THEN last IS NOT expected
+  ELSE last IN {of.ENDS} OR (status = 'running') <> (last IS NOT NULL) END""",
     ),
     Check(
         "events-against-count",

@@ -61,7 +61,7 @@ SELECT json_group_array({child}) FROM (
   WHERE l.child_incarnation > ?1 AND l.detached = 0 AND l.observed_at_ms IS NULL AND {condition}
     AND (?3 IS NULL OR i.name IN (SELECT value FROM json_each(?3)))
     AND (?4 IS NULL OR i.status IN (SELECT value FROM json_each(?4)))
-    AND (?5 IS NULL OR CASE WHEN p.incarnation IS NULL THEN l.parent_removed_at_ms ELSE l.spawner_ended_at_ms END < ?5)
+    AND (?5 IS NULL OR coalesce(l.spawner_ended_at_ms, l.parent_removed_at_ms) < ?5)
   ORDER BY l.child_incarnation LIMIT ?2) AS l {joins}
 """
 UNOBSERVED: Final = _UNOBSERVED.format(

@@ -9,6 +9,7 @@ from duro import codec
 from duro.errors import InstanceNotFoundError, NotAnOrphanError, StalePlanError
 from duro.model.families import (
     Family,
+    OrphanFilter,
     OrphanKind,
     OrphanRules,
     OrphanSearch,
@@ -24,7 +25,7 @@ from duro.model.removal import Backlog, ReclaimResult
 from duro.model.retention import AutoPrune
 from duro.model.status import ChildrenPolicy, ExecutionStatus, InstanceStatus, ParentPolicy
 from duro.model.turns import ChildTerms, LeasedInstance, PruneTerms, TurnOutcome
-from duro.retention.families import place_of
+from duro.retention.families import as_orphan, is_wanted, place_of
 from duro.stores.base import Store
 from duro.testing.builders import (
     activity_scheduled,
@@ -760,6 +761,12 @@ class FamilyRemovalContract(FamilyContract):
         back = self.child(store, "c")
         assert back.parent_removed_at_ms == (clock.now_ms() if reclaimed else removed_at_ms)
         assert place_of(back).kind is OrphanKind.PARENT_MISSING
+        orphan, ended_ms = as_orphan(back), back.spawner_ended_at_ms
+        assert orphan is not None
+        assert ended_ms is not None
+        for before_ms, found in ((ended_ms, ()), (ended_ms + 1, (back,))):  # not by when its parent was removed
+            assert store.list_unobserved(OrphanSearch(spawner_ended_before_ms=before_ms), 0, 0) == found
+            assert is_wanted(orphan, OrphanFilter(parent_completed_before=before_ms)) is bool(found)
         check_invariants(store)
         assert [each for each in store.checkup() if each.count and each.severity == "error"] == []
 
