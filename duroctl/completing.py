@@ -23,6 +23,12 @@ def instance_ids(ctx: typer.Context, incomplete: str) -> list[str]:
     return _proposed(ctx, lambda client: client.complete_instance_ids(incomplete, limit=WORDS_MAX))
 
 
+def instance_ids_or_undo(ctx: typer.Context, incomplete: str) -> list[str]:
+    """For ``prune``, of which a first argument can make another command."""
+    words = [] if ctx.params.get("instance") else ["undo"]
+    return [*_beginning(words, incomplete), *instance_ids(ctx, incomplete)]
+
+
 def instance_ids_or_runs(ctx: typer.Context, incomplete: str) -> list[str]:
     """For what has a ledger, and for what can be undone."""
 

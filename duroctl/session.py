@@ -112,8 +112,8 @@ class Session:
             note(text)
 
     def note_more(self, cursor: str | None) -> None:
-        """Say how to go on after a list that was cut; JSON says it itself."""
-        if cursor is not None and self.output.format in ("table", "csv"):
+        """Say how to go on after a list that was cut; a JSON document says it itself."""
+        if cursor is not None and self.output.format != "json":
             self.note(f"there are more: --cursor {cursor} goes on, --limit 0 shows all")
 
     def stdin_lines(self) -> Iterable[str]:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import typer
 
-from duroctl.completing import instance_ids, instance_ids_or_runs
+from duroctl.completing import instance_ids_or_runs, instance_ids_or_undo
 from duroctl.options import WordyCommand, command, new_command_app
 from duroctl.removal_options import (
     AllOption,
@@ -48,7 +48,7 @@ _IdsArgument = Annotated[
         help="The instances to prune, or the executions that may go; - reads ids from standard input (so an instance "
         "called undo can be named).",
         show_default=False,
-        autocompletion=instance_ids,
+        autocompletion=instance_ids_or_undo,
     ),
 ]
 _UndoneArgument = Annotated[

@@ -634,7 +634,7 @@ def test_where_an_archived_execution_is_can_be_shown(archived: Cli) -> None:
     for nothing in ("queue-1/8", "nobody", "nobody/1"):
         done = archived("archive", "show", nothing)
         assert (done.code, done.out) == (7, "")
-        assert f"has nothing of {nothing!r}; `duroctl archive list` shows what it has" in done.err
+        assert f"has nothing of {nothing!r}; `duroctl archive list --archive {directory}` shows what it has" in done.err
 
 
 def test_a_segment_can_be_shown(archived: Cli) -> None:

@@ -51,6 +51,11 @@ def test_instance_ids_are_proposed_where_an_instance_is_meant(store: Cli) -> Non
     assert proposed(store, "policy", "set", "--instance", "pat") == ["patient"]
 
 
+def test_a_word_that_makes_another_command_is_proposed_where_it_does(store: Cli) -> None:
+    assert proposed(store, "prune", "un") == ["undo"]
+    assert proposed(store, "prune", "greeting", "un") == []
+
+
 def test_a_hostile_id_never_reaches_the_shell(store: Cli) -> None:
     everything = proposed(store, "instances", "show", "")
     assert HOSTILE_ID not in everything

@@ -147,7 +147,7 @@ def test_it_asks_on_a_terminal_and_needs_yes_elsewhere(loops: Cli) -> None:
         (("prune", "undo"), "missing argument 'RUN|INSTANCE...'; see `duroctl prune undo --help`"),
         (("prune", "undo", "queue-1", "--keep-last", "1"), "no such option: --keep-last"),
         (("prune", "--keep-last", "1", "undo", "queue-1"), "prune undo takes runs or instances, and nothing else"),
-        (("prune", "queue-1"), "no rules were given"),
+        (("prune", "queue-1"), "give rules, such as keep_last (--keep-last 3), or start a worker"),
         (("holds", "add", "queue-1"), "a hold needs a reason"),
         (("holds", "add", "--reason", "x"), "names nothing to hold"),
         (("holds", "add", "queue-1", "--reason", "x", "--until", "2001-01-01T00:00:00Z"), "not in the future"),

@@ -82,9 +82,16 @@ def test_lists_are_paged_and_say_how_to_go_on(filled: Cli) -> None:
         assert len(page["executions"]) == 5
         cursor = ["--cursor", page["next"]]
     assert len(seen) == len(whole) == 12
-    hint = filled("executions", "list", "--limit", "5")
-    assert re.search(r"duroctl: there are more: --cursor \S+ goes on, --limit 0 shows all", hint.err)
     assert filled("executions", "list", "--limit", "5", "-q").err == ""
+
+
+@pytest.mark.parametrize("format", ["table", "csv", "jsonl", "ids"])
+def test_a_list_that_was_cut_says_so_where_its_format_does_not(filled: Cli, format: str) -> None:
+    """Ids go to other commands: what these are not given must not pass unnoticed."""
+    cut = filled("executions", "list", "--limit", "5", "-o", format)
+    assert re.fullmatch(r"duroctl: there are more: --cursor \S+ goes on, --limit 0 shows all\n", cut.err)
+    assert filled("executions", "list", "--limit", "0", "-o", format).err == ""
+    assert filled("executions", "list", "--limit", "5", "-o", "json").err == ""
 
 
 @pytest.mark.parametrize(

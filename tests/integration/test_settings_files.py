@@ -99,6 +99,14 @@ def test_a_file_that_was_changed_meanwhile_is_left_as_it_is(path: Path) -> None:
     assert _names(path.parent) == ["runtime_config.toml"]
 
 
+def test_a_file_that_may_not_be_written_is_not_replaced_either(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "access", lambda asked, how: (asked, how) != (path, os.W_OK))  # to root all is allowed
+    with pytest.raises(SettingsError, match="f: it may not be written; change its permissions, if it is yours to edit"):
+        edit_file(path, "f", lambda _: AFTER)
+    assert path.read_bytes() == BEFORE
+    assert _names(path.parent) == ["runtime_config.toml"]
+
+
 def test_of_many_edits_at_once_none_is_lost(path: Path) -> None:
     def add(name: str) -> None:
         for number in range(20):

@@ -483,7 +483,7 @@ def purge(
 def _nobody_says() -> PolicyUnknownError:
     return PolicyUnknownError(
         "no rules were given, and no worker of this store has published a policy for what is to be purged",
-        hint="give rules (keep_within, say), or start a worker whose configuration has [purge]",
+        hint="give rules, such as keep_within (--keep-within 30d), or start a worker whose configuration has [purge]",
     )
 
 

@@ -212,7 +212,7 @@ def nobody_says() -> PolicyUnknownError:
     """For a prune without rules of its own, where nothing is configured: nothing was pruned."""
     return PolicyUnknownError(
         "no rules were given, and no worker of this store has published a policy for what is to be pruned",
-        hint="give rules (keep_last, say), or start a worker that has a policy",
+        hint="give rules, such as keep_last (--keep-last 3), or start a worker that has a policy",
     )
 
 

@@ -51,11 +51,14 @@ def edit_file(path: Path, file: str, edit: Callable[[bytes], bytes]) -> bool:
     link stays one. What ``edit`` returns must have been checked. Two edits wait for each other.
 
     Raises:
-        SettingsError: the file cannot be read, or changed in the meantime.
+        SettingsError: the file cannot be read, may not be written, or changed in the meantime.
         OSError: the new file could not be written.
     """
     path = path.resolve()
     read_file(path, file)
+    if not os.access(path, os.W_OK):  # its directory would let it be replaced all the same
+        hint = "change its permissions, if it is yours to edit"
+        raise SettingsError([FileProblem(file, 0, 0, "it may not be written", hint)])
     with _alone(path, file):
         return _replace(path, file, edit)
 

@@ -2,6 +2,7 @@
 the store they came from."""
 
 import contextlib
+import shlex
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, groupby
 from operator import attrgetter
@@ -149,10 +150,11 @@ class Archive:
     def without(self, what: str) -> NotArchivedError:
         """The error ``what`` says, such as "has nothing of", as far as the archive can be read."""
         broken = len(self.problems) + len(self._place.lost())
-        said, hint = f"archive {str(self.path)!r} {what}", "`duroctl archive list` shows what it has"
+        where = f"--archive {shlex.quote(str(self.path))}"
+        said, hint = f"archive {str(self.path)!r} {what}", f"`duroctl archive list {where}` shows what it has"
         if broken:
             said += " in what can be read of it"
-            hint = f"`duroctl archive verify` says what cannot ({broken} of its files)"
+            hint = f"`duroctl archive verify {where}` says what cannot ({broken} of its files)"
         return NotArchivedError(said, hint=hint)
 
     def is_segment(self, name: str) -> bool:
