@@ -14,6 +14,7 @@ from unittest import mock
 import msgspec
 import pytest
 
+from duro.disk import Disk
 from duro.errors import ArchiveDamagedError, ArchiveUnavailableError, RestoreRefusedError
 from duro.maintenance.archive import archiver as archiver_module
 from duro.maintenance.archive import catalogue as catalogue_module
@@ -616,3 +617,30 @@ def test_an_event_that_is_not_text_is_kept_and_shown_and_not_put_into_a_file_of_
             file.restore(restoration)
         assert file.dump() == before
         check_invariants(file)
+
+
+class UnsyncedManifest(Disk):
+    """Once, a directory cannot be synced that has a manifest in it."""
+
+    failed = False
+
+    def sync_directory(self, path: Path) -> None:
+        if not self.failed and any(path.glob("*.manifest.json")):
+            self.failed = True
+            raise full()
+        super().sync_directory(path)
+
+
+def test_a_manifest_whose_directory_cannot_be_synced_is_taken_back_with_its_segment(
+    store: MemoryStore, place: Path
+) -> None:
+    """A cut of power could leave the one without the other."""
+    _, before = marked_loops(store, str(place))
+    disk = UnsyncedManifest()
+    (outcome,) = Archiver(store, None, disk=disk).write_all()
+    assert (disk.failed, outcome.segments, bool(outcome.problem)) == (True, 0, True)
+    assert (ArchivePlace(place).segments(), ArchivePlace(place).lost()) == ([], [])
+    assert [path.name for path in place.glob("*/*")] == []
+    (outcome,) = Archiver(store, None, disk=disk).write_all()
+    assert (outcome.segments, outcome.problem) == (1, "")
+    assert before["executions"]
