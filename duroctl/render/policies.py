@@ -159,7 +159,7 @@ PUBLISHED: Final = View(
         Column("worker_id", None, "id", lambda row: row.worker_id),
         Column("name", "NAME", "id", lambda row: row.stated.name or "(default)"),
         Column("version", "VERSION", "text", lambda row: row.stated.version),
-        Column("policy", "POLICY", "text", lambda row: str(row.stated.policy)),
+        Column("policy", "POLICY", "id", lambda row: str(row.stated.policy)),
         Column("kind", "SAID BY", "text", lambda row: _CALLED[row.stated.origin.kind]),
         Column("origin", "WHERE", "id", lambda row: row.stated.origin.text),
         Column("enabled", "ENABLED", "text", lambda row: "yes" if row.enabled else "no"),
@@ -197,7 +197,7 @@ EFFECTIVE: Final = View(
     (
         Column("name", "NAME", "id", lambda told: told.name),
         Column("version", "VERSION", "text", lambda told: told.version),
-        Column("policy", "POLICY", "text", _policy),
+        Column("policy", "POLICY", "id", _policy),
         Column("kind", "SAID BY", "text", lambda told: _CALLED[_origin(told).kind]),
         Column("origin", "WHERE", "id", lambda told: _origin(told).text),
         Column("why", None, "text", lambda told: "" if told.united is None else told.united.why),

@@ -16,10 +16,11 @@ from duro.model import events as ev
 from duro.model.failure import FailureDetails
 from duro.model.families import RemovalResult, SkippedInstance
 from duro.model.pruning import ExecutionFacts, InstancePlan, PlanItem, PruneResult, SkippedExecution, Verdict
+from duro.model.removal import PruneRun, UndoResult
 from duro.model.retention import PolicyKind, PolicyOrigin, PruneOptions
 from duro.model.status import ExecutionStatus
 from duro.retention.plan import prune_plan
-from duroctl.render import plans, removals
+from duroctl.render import ledger, plans, removals
 from duroctl.render.history import detail_lines, parse_event, summary
 from duroctl.render.layout import cells, is_word
 from duroctl.render.tables import Column, csv_line, exact_cell, terminal_cell
@@ -234,6 +235,25 @@ def test_short_ids_are_whole_as_long_as_other_texts_can_be_folded() -> None:
     ]
 
 
+def test_a_rule_is_not_shown_as_another_rule_where_the_terminal_is_narrow() -> None:
+    """``keep_last=15`` that is folded reads ``keep_last=1``."""
+    run = PruneRun(
+        run_id="run-aa17ac14",
+        trigger="manual",
+        rule="keep_last=15",
+        origin="call",
+        by="somebody",
+        reason="the disk was full again",
+        started_at_ms=0,
+        instances=3,
+        executions=14,
+        events=56,
+        history_bytes=6_104,
+    )
+    lines = list(table_lines(ledger.RUNS.columns, [run], 13_000, 80, colours=False))
+    assert any("keep_last=15" in line for line in lines)
+
+
 def test_an_id_that_is_too_wide_for_its_column_is_whole_and_the_rest_stands_below() -> None:
     rows = [("queue-1", "running", 7), ("550e8400-e29b-41d4-a716-446655440000", "failed", 1_000), ("x" * 50, "ok", 1)]
     assert table(40, rows) == [
@@ -405,6 +425,22 @@ def test_what_is_skipped_is_told_up_to_a_thousand_and_counted_whole() -> None:
     assert (len(told), told[-1]) == (22, "... and 2,480 more were skipped")
     told = list(plans.result_lines(PruneResult(skipped=executions[:21]), 0))
     assert told[-1] == "... and 1 more was skipped"
+
+
+@pytest.mark.parametrize(
+    ("instances", "where"),
+    [
+        (1, "q-0"),
+        (5, "q-0, q-1, q-2, q-3, q-4"),
+        (6, "q-0, q-1, q-2, q-3, q-4 and 1 more"),
+        (1_500, "q-0, q-1, q-2, q-3, q-4 and 1,495 more"),
+    ],
+)
+def test_of_many_instances_that_were_brought_back_some_are_named_and_the_others_counted(
+    instances: int, where: str
+) -> None:
+    undone = UndoResult(executions_restored=2_000, instances=tuple(f"q-{number}" for number in range(instances)))
+    assert list(plans.undo_lines(undone, "run-1")) == [f"brought back 2,000 executions of {where}"]
 
 
 def _left(instance_id: str, kind: PolicyKind, text: str, why: str) -> InstancePlan:
