@@ -445,6 +445,13 @@ def test_a_file_that_is_a_link_to_one_that_is_gone_is_named_and_nothing_is_done_
     assert configured.dump() == before
 
 
+def test_a_slip_of_the_pen_is_not_shown_as_an_orchestration_that_nothing_prunes(configured: Cli) -> None:
+    said = "no orchestration of this store, and none that a worker runs, is called"
+    assert f"{said} 'Ordre'" in configured("policy", "show", "Ordre").err
+    assert said not in configured("policy", "show", "Order").err
+    assert said not in configured("policy", "show").err
+
+
 def test_a_directory_where_the_file_should_be_is_named(configured: Cli) -> None:
     (configured.directory / FILE).unlink()
     (configured.directory / FILE).mkdir()
