@@ -14,8 +14,7 @@ from unittest import mock
 import msgspec
 import pytest
 
-from duro.disk import Disk
-from duro.errors import ArchiveDamagedError, ArchiveUnavailableError, RestoreRefusedError
+from duro.errors import ArchiveDamagedError, ArchiveUnavailableError
 from duro.maintenance.archive import archiver as archiver_module
 from duro.maintenance.archive import catalogue as catalogue_module
 from duro.maintenance.archive import place as place_module
@@ -28,7 +27,7 @@ from duro.maintenance.archive.place import ArchivePlace
 from duro.maintenance.archive.reader import Archive
 from duro.maintenance.archive.segments import Lines, read_segment, write_segment
 from duro.maintenance.pruning import reclaim_all
-from duro.model.archive import ArchivedHistory, Restoration, RestoreResult
+from duro.model.archive import ArchivedHistory, RestoreResult
 from duro.model.families import PurgeOptions
 from duro.model.ledger import RunSource
 from duro.model.records import InstanceFilter
@@ -38,7 +37,7 @@ from duro.testing.clock import ManualClock
 from duro.testing.invariants import check_invariants
 from duro.testing.scripted import ScriptedWorker
 from tests.support.archives import FailingDisk, full, histories, kept, marked_loops, read_only
-from tests.support.pruning import Loops, open_sqlite
+from tests.support.pruning import Loops
 
 ALL = InstanceFilter()
 
@@ -384,34 +383,6 @@ def test_in_small_pieces_everything_is_written_and_noted(
     assert {**read, **there} == histories(before)
 
 
-@pytest.mark.parametrize("taken_back", [False, True])
-def test_what_is_written_or_taken_back_while_an_archive_is_looked_through_is_not_lost(
-    store: MemoryStore, place: Path, monkeypatch: pytest.MonkeyPatch, taken_back: bool
-) -> None:
-    """A segment comes before its manifest, and goes after it."""
-    loops, _ = marked_loops(store, str(place))
-    Archiver(store, None).write_all()
-    segments = ArchivePlace.segments
-    looks: list[list[str]] = []
-
-    def meanwhile(of: ArchivePlace) -> list[str]:
-        found = segments(of)
-        looks.append(found)
-        if taken_back:
-            of.take_back(of.path_of(found[0]))
-            return []
-        if len(looks) == 1:
-            loops.go_on()
-            store.prune(prune_batch((loops.incarnation("a"), 1), archive=str(place)))
-            Archiver(store, None).write_all()
-        return found
-
-    with monkeypatch.context() as patched:
-        patched.setattr(ArchivePlace, "segments", meanwhile)
-        assert ArchivePlace(place).lost() == []
-    assert len(ArchivePlace(place).segments()) == (0 if taken_back else 2)
-
-
 def test_what_somebody_else_takes_between_two_looks_is_no_segment(
     store: MemoryStore, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -589,58 +560,3 @@ def test_a_manifest_that_says_another_size_of_the_content_is_found(store: Memory
     assert one_problem(place) != ""
     file.write_bytes(encode_manifest(manifest))
     assert one_problem(place) == ""
-
-
-def test_an_event_that_is_not_text_is_kept_and_shown_and_not_put_into_a_file_of_sqlite(
-    tmp_path: Path, place: Path
-) -> None:
-    with closing(open_sqlite(tmp_path / "duro.db", ManualClock())) as file:
-        marked_loops(file, str(place))
-        Archiver(file, None).write_all()
-        reclaim_all(file)
-        with Archive(place) as archive:
-            (first, *_) = [read.history for _, read in archive.read(archive.chosen("a"))]
-        odd = msgspec.structs.replace(first, events=("\ud800", *first.events[1:]))
-        before = file.dump()
-        restoration = Restoration(
-            run_id="r",
-            instance_id="a",
-            incarnation=first.execution.incarnation,
-            histories=(first, odd),
-            hold_until_ms=10**15,
-            by="me",
-            source=RunSource(),
-        )
-        with pytest.raises(
-            RestoreRefusedError, match=f"a/{first.execution.execution_id} has an event that is not text"
-        ):
-            file.restore(restoration)
-        assert file.dump() == before
-        check_invariants(file)
-
-
-class UnsyncedManifest(Disk):
-    """Once, a directory cannot be synced that has a manifest in it."""
-
-    failed = False
-
-    def sync_directory(self, path: Path) -> None:
-        if not self.failed and any(path.glob("*.manifest.json")):
-            self.failed = True
-            raise full()
-        super().sync_directory(path)
-
-
-def test_a_manifest_whose_directory_cannot_be_synced_is_taken_back_with_its_segment(
-    store: MemoryStore, place: Path
-) -> None:
-    """A cut of power could leave the one without the other."""
-    _, before = marked_loops(store, str(place))
-    disk = UnsyncedManifest()
-    (outcome,) = Archiver(store, None, disk=disk).write_all()
-    assert (disk.failed, outcome.segments, bool(outcome.problem)) == (True, 0, True)
-    assert (ArchivePlace(place).segments(), ArchivePlace(place).lost()) == ([], [])
-    assert [path.name for path in place.glob("*/*")] == []
-    (outcome,) = Archiver(store, None, disk=disk).write_all()
-    assert (outcome.segments, outcome.problem) == (1, "")
-    assert before["executions"]

@@ -422,6 +422,28 @@ def test_a_coroutine_cancelled_while_its_result_lies_ready_is_interrupted_once()
     assert engine.events[-1] == completed(4, [0, "x", "x done", "y interrupted", "z interrupted"])
 
 
+def test_a_coroutine_cancelled_while_its_result_lies_ready_goes_on_once_and_waits_for_its_cleanup() -> None:
+    seen: list[Any] = []
+
+    async def race(ctx: OrchestrationContext) -> list[Any]:
+        shared = ctx.schedule_activity("a")
+
+        async def wait(name: str) -> str:
+            try:
+                await shared
+            except OrchestrationCancelled:
+                seen.append(await ctx.schedule_activity("cleanup"))
+                raise
+            return name
+
+        return list(await ctx.select(wait("x"), wait("y")))
+
+    engine = drive(race, None, [activity_result(2)])
+    assert (seen, engine.kinds[-1], engine.last.end) == ([], "ActivityScheduled", None)
+    engine.turn(activity_result(4, "clean"))
+    assert (seen, engine.result) == (["clean"], [0, "x"])
+
+
 def test_a_loser_gets_its_interruption_where_it_waits_and_its_cleanup_is_finished_before_the_end() -> None:
     """Losers with durable cleanup finish it before the execution ends."""
 

@@ -14,7 +14,7 @@ _UNIT: Final = "tests/unit/test_"
 _MEMORY: Final = "tests/contract/test_memory_contract.py"
 _SQLITE: Final = "tests/contract/test_sqlite_contract.py"
 _STORE: Final = "tests/integration/test_sqlite_"
-_ARCHIVES: Final = ("tests/integration/test_archive.py", "tests/integration/test_archive_odds.py")
+_ARCHIVES: Final = tuple(f"tests/integration/test_archive{which}.py" for which in ("", "_odds", "_meanwhile"))
 _ENGINE: Final = tuple(
     f"{_UNIT}engine_{topic}.py"
     for topic in (
