@@ -48,7 +48,7 @@ def policy_table(
     table: dict[str, Any] = {}
     for key, text in counts.items():
         if text is not None:
-            table[key] = parse_count(text, _option(key))
+            table[key] = parse_count(text, _option(key), least=1)
     for key, text in durations.items():
         if text is not None:
             parse_duration(text, _option(key))

@@ -182,7 +182,9 @@ def show(session: Session, name: _OrchestrationArgument = None, published: _Publ
         raise UsageError("--published shows all; it takes no NAME", hint="leave one of them out")
     with session.client(read_only=True) as client:
         if not published:
-            told = [client.explain_policy(name=each, version=version) for each, version in _versions(client, name)]
+            told = [
+                client.explain_policy(name=each, version=version) for each, version in _versions(session, client, name)
+            ]
             session.output.listing(EFFECTIVE, told, client.store.now_ms)
         else:
             workers = [worker for worker in client.list_workers() if worker.published != "{}"]
@@ -202,15 +204,18 @@ def show(session: Session, name: _OrchestrationArgument = None, published: _Publ
             session.note("no worker has published what it was told; `duroctl policy simulate` reads a file instead")
 
 
-def _versions(client: "Client", name: str | None) -> "list[tuple[str, str]]":
+def _versions(session: Session, client: "Client", name: str | None) -> "list[tuple[str, str]]":
     """Every orchestration (or only ``name``) that workers run or the store has instances of, with each version that is
     run; "" where none is."""
     from duro.maintenance.policies import decode_sources
+    from duroctl.render.text import visible
 
     sources = decode_sources(client.store.published_policies().sources)
     run = {pair for each in sources for pair in each.orchestrations}
     known = {*client.store.orchestration_names(), *(each for each, _ in run)}
     if name is not None:
+        if name not in known:
+            session.note(visible(f"no orchestration of this store, and none that a worker runs, is called {name!r}"))
         known = {name}
     return sorted((each, version) for each in known for version in ({its for of, its in run if of == each} or {""}))
 

@@ -111,8 +111,9 @@ def test_saying_the_same_again_changes_nothing(configured: Cli) -> None:
         (("Order", "--default", "--keep-last", "3"), "whose policy?"),
         (("Order", "--instance", "queue-1", "--keep-last", "3"), "whose policy?"),
         (("Order", "--keep-last", "3", "--never"), "--never does not go with rules"),
-        (("Order", "--keep-last", "x"), "--keep-last must be a whole number"),
-        (("Order", "--keep-last", "0"), "keep_last must be a whole number"),
+        (("Order", "--keep-last", "x"), "--keep-last must be a whole number of at least 1, not 'x'"),
+        (("Order", "--keep-last", "0"), "--keep-last must be a whole number of at least 1, not '0'"),
+        (("--instance", "queue-1", "--every", "0"), "--every must be a whole number of at least 1, not '0'"),
         (("Order", "--keep-within", "7"), "--keep-within '7'"),
         (("--default", "--never"), "never is for overrides only"),
         (("Order", "--keep-versions", "2"), "keep_versions"),
@@ -443,6 +444,13 @@ def test_a_file_that_is_a_link_to_one_that_is_gone_is_named_and_nothing_is_done_
     )
     assert (done.code, (done.out + done.err).removeprefix("duroctl: error: ")) == (6, said)
     assert configured.dump() == before
+
+
+def test_a_slip_of_the_pen_is_not_shown_as_an_orchestration_that_nothing_prunes(configured: Cli) -> None:
+    said = "no orchestration of this store, and none that a worker runs, is called"
+    assert f"{said} 'Ordre'" in configured("policy", "show", "Ordre").err
+    assert said not in configured("policy", "show", "Order").err
+    assert said not in configured("policy", "show").err
 
 
 def test_a_directory_where_the_file_should_be_is_named(configured: Cli) -> None:

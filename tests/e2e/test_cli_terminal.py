@@ -55,7 +55,13 @@ PATIENCE_S: Final = 60.0
 _COLOURS: Final = re.compile(r"\x1b\[[0-9;]*m")
 _OURS: Final = re.compile(r"\x1b\[(?:[0-9;]*m|\?25[hl]|2K|1A)")
 """Colours, and what a progress bar needs: the cursor hidden and shown, a line erased, one line up."""
-_INTO_A_TERMINAL: Final = "import os, sys; os.login_tty(0); os.execv(sys.argv[1], sys.argv[1:])"
+_INTO_A_TERMINAL: Final = """
+import os, signal, sys
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+os.login_tty(0)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+"""What a terminal's own shell does; the tests may run in the background of another one, where SIGINT is ignored."""
 
 
 # --- terminals ---------------------------------------------------------------------------------------------------

@@ -132,6 +132,8 @@ def test_it_runs_to_its_end_and_prints_what_the_store_holds(tree: Path, tmp_path
         assert growth[-1][4] == f"{info.file_bytes} B"
         assert f"{records[-1].event_count} of {info.events} events" in done.stdout.replace("\n", " ")
         assert [int(row[1]) for row in growth] == sorted(int(row[1]) for row in growth)
+    flat = [row for row in shown["Its store stays flat"][1:] if row[0].isdigit()]
+    assert {len(row) for row in flat} == {6}, "the log stands beside the file: both are on the disk"
 
 
 def test_a_finished_demo_is_shown_again(tree: Path, tmp_path: Path) -> None:

@@ -4,11 +4,14 @@ import errno
 import fcntl
 import os
 import stat
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from duro.disk import unfinished
 from duro.errors import SettingsError
 from duro.settings import files
 from duro.settings.files import edit_file, load_settings, read_file
@@ -148,6 +151,29 @@ def test_the_new_file_is_on_disk_before_it_takes_the_name(path: Path, monkeypatc
     monkeypatch.setattr(Path, "replace", record)
     edit_file(path, "f", lambda _: AFTER)
     assert steps == ["file", "replace", "dir"]
+
+
+def test_what_an_edit_leaves_that_is_killed_is_found(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As ``duroctl doctor`` looks for it, when the process is gone."""
+    seen: list[Path] = []
+
+    def killed(self: Path, _: Path) -> Path:
+        seen.append(self)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "replace", killed)
+    with pytest.raises(KeyboardInterrupt):
+        edit_file(path, "f", lambda _: AFTER)
+    assert seen == [path.with_name(f".{path.name}.{os.getpid()}.part")]
+    monkeypatch.undo()
+    seen[0].write_bytes(b"of another process of that number")
+    assert edit_file(path, "f", lambda _: AFTER) is True
+    assert _names(path.parent) == ["runtime_config.toml"]
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        process.wait()
+    left = path.with_name(f".{path.name}.{process.pid}.part")
+    left.touch()
+    assert unfinished(path.parent) == [left]
 
 
 def test_a_failure_before_the_replacement_leaves_nothing_behind(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ import msgspec
 
 from duro.errors import UsageError
 from duro.model.retention import AutoPrune, AutoPruneConfig, as_auto_prune
+from duro.naming import check_name
 
 _CORES = os.cpu_count() or 1
 _PORT_MAX = 65_535
@@ -37,6 +38,7 @@ class RuntimeOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     Raises:
         UsageError: a number is out of range; the message names the field. InvalidRulesError: ``auto_prune`` is wrong.
+        InvalidNameError: it has an override for a name that no orchestration can have.
     """
 
     max_concurrent_activities: int = 1000
@@ -58,8 +60,11 @@ class RuntimeOptions(msgspec.Struct, frozen=True, kw_only=True):
             _whole(field, getattr(self, field), 1)
         _whole("cache_size", self.cache_size, 0)
         if self.auto_prune is not None and not isinstance(self.auto_prune, AutoPruneConfig):
-            default = as_auto_prune(self.auto_prune, "RuntimeOptions.auto_prune")
+            default = as_auto_prune(self.auto_prune, "RuntimeOptions.auto_prune", ", or AutoPruneConfig")
             msgspec.structs.force_setattr(self, "auto_prune", AutoPruneConfig(default=default))
+        if self.auto_prune_config is not None:
+            for name in self.auto_prune_config.overrides:
+                check_name(name, "orchestration name")
         if self.metrics_port is not None:
             _whole("metrics_port", self.metrics_port, 0)
             if self.metrics_port > _PORT_MAX:

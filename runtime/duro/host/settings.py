@@ -51,7 +51,9 @@ class WatchedSettings:
             said = "; ".join(problems)
             HOST_LOGGER.warning("%s is not applied, the settings before it stay in force: %s", self._shown, said)
         changed = self._state.settings is not before.settings
-        if changed:
+        if before_problems and not problems:
+            HOST_LOGGER.warning("%s can be used again and is applied", self._shown)
+        elif changed:
             HOST_LOGGER.info("%s is applied", self._shown)
         return changed or problems != before_problems
 

@@ -278,12 +278,14 @@ class SkippedExecution(msgspec.Struct, frozen=True):
 class PruneResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a prune did. Counts are of what was marked, whatever was planned.
 
-    ``remaining`` counts what was not looked at: of a turn, executions beyond those that one turn looks at; of a plan
+    ``remaining`` says what was not looked at. Of a turn, executions beyond those that one turn looks at and that may
+    have to go: as if nothing but ``keep_last`` kept any, and counted no further than 64, for no more is read. Of a plan
     whose application was stopped (``progress``), executions that it shows; of any other prune by hand that was stopped,
     *instances* that were not looked at to their end, of which nobody knows how many executions would go.
 
     ``skipped``: of a plan, what it shows and what is kept now; of a prune by rules, what the rules let go and only
-    holds keep, the first ``SKIPPED_HELD_MAX`` of them, and ``skipped_more`` how many more there are.
+    holds keep, the first ``SKIPPED_HELD_MAX`` of them, and ``skipped_more`` how many more there are. ``prune_history``
+    names none: what it answers is in the history, which is not to grow with holds.
 
     A prune that failed has ``error`` (a sentence) and zeros; it is not raised. ``run_id`` names a manual run that
     marked something, for ``undo_prune``. ``children_removed``: instances that went with executions this call reclaimed

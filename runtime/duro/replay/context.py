@@ -419,8 +419,9 @@ class OrchestrationContext:
         stands for ``keep_last``; this execution counts, and always stays.
 
         Awaiting it gives what was removed. A prune that failed gives a result with ``error``; it does not raise. It
-        cannot be stopped: one that loses a ``select``, or that nobody awaits, is carried out as well. ``remaining`` is
-        what one prune, which looks at the oldest ``TURN_PRUNE_EXECUTIONS_MAX`` executions, leaves for the next.
+        cannot be stopped: one that loses a ``select``, or that nobody awaits, is carried out as well. ``remaining``
+        above 0: one prune looks at the oldest ``TURN_PRUNE_EXECUTIONS_MAX`` executions, and so many more, counted up to
+        that, may have to go; a sweep sees to them.
 
         Raises:
             InvalidRulesError: the options name nothing to keep, or something that cannot be. Nothing was asked.

@@ -68,10 +68,9 @@ def _replace(path: Path, file: str, edit: Callable[[bytes], bytes]) -> bool:
     after = edit(before)
     if after == before:
         return False
-    import tempfile  # only who edits pays for it
-
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    temporary = Path(name)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")  # as in duro.disk, where what is left of it is found
+    temporary.unlink(missing_ok=True)
+    descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         with os.fdopen(descriptor, "wb") as opened:
             _make_alike(opened.fileno(), path.stat())

@@ -71,7 +71,7 @@ def prepare_file(path: Path, *, create: bool, for_writing: bool, busy_timeout_ms
     if not for_writing and inspection.version < SCHEMA_VERSION:
         raise SchemaTooOldError(
             f"{path} has schema {inspection.version}, and this duro reads {SCHEMA_VERSION}",
-            hint="open it once for writing, which migrates it",
+            hint="a worker migrates it, and so does a command that writes, such as `duroctl compact`",
         )
     return inspection
 
