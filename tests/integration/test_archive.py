@@ -444,7 +444,7 @@ def test_a_file_that_cannot_be_read_takes_no_other_segment_with_it(memory: Store
         assert {each.segment for each in archive.executions()} == {second.name}
         assert [str(path) in each.message for each in archive.problems] == [True]
         assert [bool(each.problem) for each in archive.verify()] == [True, False]
-        with pytest.raises(NotArchivedError, match="in what can be read of it; `duroctl archive verify`"):
+        with pytest.raises(NotArchivedError, match="in what can be read of it; `duroctl archive verify --archive"):
             archive.chosen(lost.instance_id, [lost.execution_id])
 
 
