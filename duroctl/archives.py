@@ -89,6 +89,9 @@ def opened(
         try:
             client = stack.enter_context(session.client(read_only=True))
             found = stack.enter_context(client.open_archive(directory, any_store=any_store or store_id is not None))
+        except ArchiveUnavailableError:
+            waiting_note(session, client)
+            raise
         except StoreError as error:
             if directory is None:
                 raise

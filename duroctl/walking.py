@@ -41,14 +41,18 @@ def walk_tree(client: "Client", instance_id: str, nodes_max: int, depth_max: int
         InstanceNotFoundError: there is no such instance.
     """
     nodes: list[Node] = []
-    waiting = [Node(0, client.get_instance(instance_id), client.get_lineage(instance_id).child, True)]
+    root = client.get_instance(instance_id)
+    waiting = [Node(0, root, client.get_lineage(instance_id).child, True)]
+    seen = {root.incarnation}
     cut = False
     while waiting:
         if nodes_max and len(nodes) == nodes_max:
             return nodes, True
         node = waiting.pop()
         nodes.append(node)
-        children = _children(client, node.record.instance_id)
+        found = _children(client, node.record.instance_id)
+        children = [each for each in found if each.incarnation not in seen]  # a circle there is in a damaged store only
+        seen.update(each.incarnation for each in children)
         if children and node.depth == depth_max > 0:
             cut = True
             continue

@@ -883,7 +883,7 @@ _REMOVE: Final = (
             "events": count("Their events"),
             "history_bytes": HISTORY_BYTES,
             "there": count("Executions that were there already, and are the same"),
-            "hold_id": maybe(text("What holds it for 7 days; null: nothing came back")),
+            "hold_ids": each(text("A hold"), "What holds it for 7 days"),
         },
     ),
     one(

@@ -8,7 +8,7 @@ from duro.model.archive import RestoreResult, WaitingArchive
 from duroctl.render.outcomes import CONFIGURED_WORDS, outcome_json
 from duroctl.render.tables import Column, View
 from duroctl.render.text import visible_field
-from duroctl.render.units import counted, iso, size
+from duroctl.render.units import counted, first_of, iso, size
 
 if TYPE_CHECKING:
     from duro.maintenance.archive.catalogue import ArchivedExecution
@@ -245,7 +245,7 @@ RESTORED: Final = View(
         Column("events", None, "number", lambda r: r.events),
         Column("history_bytes", None, "bytes", lambda r: r.history_bytes),
         Column("there", None, "number", lambda r: r.there),
-        Column("hold_id", None, "id", lambda r: r.hold_id),
+        Column("hold_ids", None, "id", lambda r: " ".join(r.hold_ids)),
     ),
     lambda r: {
         "instances": r.instances,
@@ -253,9 +253,9 @@ RESTORED: Final = View(
         "events": r.events,
         "history_bytes": r.history_bytes,
         "there": r.there,
-        "hold_id": r.hold_id or None,
+        "hold_ids": list(r.hold_ids),
     },
-    lambda r: r.hold_id,
+    lambda r: r.hold_ids,
 )
 
 
@@ -265,7 +265,7 @@ def restored_lines(result: RestoreResult) -> Iterator[str]:
         yield f"restored {counted(result.executions, 'execution')}{whole}: {counted(result.events, 'event')}, " + size(
             result.history_bytes
         )
-        yield visible_field(f"held by {result.hold_id} for 7 d, so that no prune takes them again meanwhile")
+        yield visible_field(f"held by {first_of(result.hold_ids)} for 7 d, so that no prune takes them again meanwhile")
     if result.there:
         yield f"{counted(result.there, 'execution')} {'was' if result.there == 1 else 'were'} there already"
 

@@ -1,6 +1,6 @@
 """Plans and results of prunes as lines, rows and documents. Pure."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import groupby
 from typing import Any, Final, NamedTuple
 
@@ -13,7 +13,7 @@ from duro.model.status import ChildrenPolicy
 from duroctl.render.outcomes import SKIPPED_MAX, PlanWritten, outcome_json, outcome_lines
 from duroctl.render.tables import Column, View
 from duroctl.render.text import visible_field
-from duroctl.render.units import counted, size, were
+from duroctl.render.units import counted, first_of, size, were
 
 PLAN_SCHEMA: Final = "duroctl.prune_plan/1"
 
@@ -219,15 +219,14 @@ def undo_lines(undone: UndoResult, asked: str, archived: str | None = None) -> I
     that has, or may have, what is gone; "": it needs none. None: no archive has it."""
     if undone.instances:
         whole = f" and {counted(undone.instances_restored, 'whole instance')}" if undone.instances_restored else ""
-        where = ", ".join(undone.instances[:5]) + _and_more(undone.instances)
+        where = first_of(undone.instances)
         yield visible_field(f"brought back {_executions(undone.executions_restored)}{whole} of {where}")
     elif undone.gone or undone.taken:
         yield "brought back nothing"
     else:
         yield visible_field(f"brought back nothing: nothing is removed of {asked}; it never was, or came back before")
     if undone.hold_ids:
-        holds = ", ".join(undone.hold_ids[:5]) + _and_more(undone.hold_ids)
-        yield visible_field(f"held by {holds} for 7 d, so that no prune takes them again meanwhile")
+        yield visible_field(f"held by {first_of(undone.hold_ids)} for 7 d, so that no prune takes them again meanwhile")
         yield "nothing else of them is pruned as long, either; `duroctl holds remove` ends it"
     for taken in undone.taken[:INSTANCES_SHOWN]:
         yield visible_field(f"{taken} stays removed: its id, or one below it, is used again")
@@ -238,10 +237,6 @@ def undo_lines(undone: UndoResult, asked: str, archived: str | None = None) -> I
         else:
             lists, restores = (f"`duroctl archive {how}{archived}`" for how in ("list", "restore ID"))
             yield visible_field(f"{which}; {lists} says which of them were archived, and {restores} brings one back")
-
-
-def _and_more(ids: Sequence[str]) -> str:
-    return f" and {len(ids) - 5:,} more" if len(ids) > 5 else ""
 
 
 def grace_text(seconds: float) -> str:

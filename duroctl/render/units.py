@@ -1,5 +1,6 @@
 """Times and sizes as text: exact for programs, relative and rounded for people."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -56,3 +57,9 @@ def were(number: int) -> str:
 def counted(number: int, noun: str, plural: str = "") -> str:
     """``1 event``, ``2 events``; ``plural`` where it is more than an s."""
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
+def first_of(ids: Sequence[str]) -> str:
+    """``a, b, c, d, e and 53 more``."""
+    more = f" and {len(ids) - 5:,} more" if len(ids) > 5 else ""
+    return ", ".join(ids[:5]) + more

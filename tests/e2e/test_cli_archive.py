@@ -809,7 +809,7 @@ def test_executions_come_back_as_they_were_under_a_hold_and_twice_is_once(loops:
     assert live(loops) == [2, 8, 9, 10]
     rest = loops("archive", "restore", "queue-1", "-o", "json")
     assert rest.code == 0
-    assert {key: value for key, value in rest.json.items() if key != "hold_id"} == {
+    assert {key: value for key, value in rest.json.items() if key != "hold_ids"} == {
         "schema": "duroctl.restore_result/1",
         "instances": 0,
         "executions": 6,
@@ -824,6 +824,24 @@ def test_executions_come_back_as_they_were_under_a_hold_and_twice_is_once(loops:
     assert (nothing, held.startswith("9 executions stay for nothing but restore-")) == ("nothing to prune", True)
     assert loops("ledger", "list", "-o", "json").json["runs"][0]["trigger"] == "undo"
     assert "error" not in {row["severity"] for row in loops("doctor").rows()}
+
+
+def test_every_hold_of_several_that_come_back_is_named(loops: Cli) -> None:
+    assert loops("prune", "queue-1", "other", "--keep-last", "8", "--yes", "--now", "--archive", "arch").code == 0
+    restored = loops("archive", "restore", "queue-1", "other", "-o", "json")
+    assert (restored.code, len(restored.json["hold_ids"])) == (0, 2)
+    assert sorted(restored.json["hold_ids"]) == sorted(row["hold_id"] for row in loops("holds", "list").rows())
+
+
+def test_a_list_of_an_archive_that_is_away_says_what_waits_for_it(archived: Cli) -> None:
+    configured(archived)
+    assert archived("prune", "other", "--keep-last", "8", "--yes", "--now").code == 0
+    with contextlib.closing(apsw.Connection(str(archived.store))) as connection:
+        connection.execute("UPDATE executions SET removal = 'pruned'")
+    (archived.directory / "arch").rename(archived.directory / "away")
+    listed = archived("archive", "list")
+    assert listed.code == 10
+    assert "there is no archive" in listed.err
 
 
 def refuses_nothing_and_changes_nothing(cli: Cli, *arguments: str) -> Ran:

@@ -1,5 +1,6 @@
 """duroctl orphans, instances purge and instances tree: what they print, what they change, and what they leave alone."""
 
+import contextlib
 import json
 
 import apsw
@@ -140,6 +141,19 @@ def test_orphans_are_cleaned_up_and_brought_back(families: Cli) -> None:
     assert there(families) == {"loop", "done", "bad", "below", "busy", "seen", "over", "late"}
     kept = families("orphans", "cleanup", "--all", "--min-age", "0s", "-y")
     assert "keep    held:hold-" in kept.out
+
+
+def test_a_lineage_that_damage_made_a_circle_is_drawn_once(families: Cli) -> None:
+    with contextlib.closing(apsw.Connection(str(families.store))) as connection:
+        (ours,) = connection.execute("SELECT incarnation FROM instances WHERE instance_id = 'done'").fetchall()
+        connection.execute(
+            "UPDATE lineage SET parent_incarnation = (SELECT incarnation FROM instances WHERE instance_id = 'below'), "
+            "parent_instance_id = 'below', parent_event_id = 99 WHERE child_incarnation = ?",
+            ours,
+        )
+    for limit in ("0", "1000"):
+        tree = families("instances", "tree", "done", "--limit", limit)
+        assert (tree.code, [row["instance_id"] for row in tree.rows()]) == (0, ["done", "below"])
 
 
 def test_a_tree_that_begins_with_an_orphan_says_so(families: Cli) -> None:

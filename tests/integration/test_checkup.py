@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 import duro
-from duro.errors import StoreCorruptError
+from duro.errors import StoreCorruptError, StoreError
 from duro.maintenance.differing import workers_differ
 from duro.model.checkup import CheckResult, Severity
 from duro.model.families import PurgeOptions
@@ -378,6 +378,16 @@ def test_a_store_that_cannot_be_asked_for_its_policies_is_checked_as_far_as_it_c
     unable = {name for name in ill if "could not be carried out" in results[name].findings[0].text}
     assert unable == (set() if statement.startswith("DELETE") else ill)
     assert results["lineage-evidence"].count == 0
+
+
+def test_what_a_worker_published_may_be_unreadable_and_the_checks_go_on(store: SqliteStore) -> None:
+    store.prune(prune_batch((4, 1), archive="arch"))
+    ScriptedWorker(store, "w1")
+    store.publish("w1", "zz")
+    client = duro.Client(store)
+    assert {each.name for each in client.checkup()} >= {"archives-waiting", "archives-unusable", "workers-differ"}
+    with pytest.raises(StoreError, match="is of another version of duro, or damaged"):
+        client.plan_purge()
 
 
 def test_a_policy_that_never_prunes_or_is_no_json_is_told_apart(store: SqliteStore, tmp_path: Path) -> None:

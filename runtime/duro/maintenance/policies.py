@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from duro.errors import PolicyUnknownError
+from duro.errors import PolicyUnknownError, StoreError
 from duro.model.archive import CONFIGURED
 from duro.model.policies import PolicySources, StatedPolicy, UnitedPolicy
 from duro.model.removal import PrunableInstance
@@ -39,8 +39,19 @@ def _readable(text: str) -> PolicySources | None:
 
 
 def decode_sources(texts: Iterable[str]) -> tuple[PolicySources, ...]:
-    """Sweeps read the same few again and again."""
-    return tuple(map(_decoded, texts))
+    """Sweeps read the same few again and again.
+
+    Raises:
+        StoreError: one cannot be read, so nobody can tell what that worker keeps.
+    """
+    try:
+        return tuple(map(_decoded, texts))
+    except msgspec.DecodeError as error:
+        raise StoreError(
+            f"what a worker has published about pruning cannot be read ({error}): it is of another version of duro, or "
+            "damaged",
+            hint="let all workers of a store run one version of duro, and restart them: they publish anew",
+        ) from error
 
 
 def decode_override(text: str | None) -> StatedPolicy | None:

@@ -154,22 +154,22 @@ class ArchiveOutcome(msgspec.Struct, frozen=True, kw_only=True):
 
 class RestoreResult(msgspec.Struct, frozen=True, kw_only=True):
     """What a restoration did. ``there``: executions that were there already, event by event the same; nothing was
-    changed about them. ``hold_id`` "": nothing was restored."""
+    changed about them. ``hold_ids``: what holds that which was restored, a hold for each instance."""
 
     instances: int = 0
     executions: int = 0
     events: int = 0
     history_bytes: int = 0
     there: int = 0
-    hold_id: str = ""
+    hold_ids: tuple[str, ...] = ()
 
     def plus(self, other: "RestoreResult") -> "RestoreResult":
-        """Both together; of their holds, that of the later one that restored something."""
+        """Both together."""
         return RestoreResult(
             instances=self.instances + other.instances,
             executions=self.executions + other.executions,
             events=self.events + other.events,
             history_bytes=self.history_bytes + other.history_bytes,
             there=self.there + other.there,
-            hold_id=other.hold_id or self.hold_id,
+            hold_ids=tuple(dict.fromkeys((*self.hold_ids, *other.hold_ids))),
         )

@@ -546,7 +546,7 @@ class Chronicle:
         self._changes.may_return = True
         if result.executions:
             self.count("an instance is restored" if result.instances else "executions are restored")
-            self._hold_all((result.hold_id,), (restoration.instance_id,), restoration.hold_until_ms)
+            self._hold_all(result.hold_ids, (restoration.instance_id,), restoration.hold_until_ms)
         return True
 
     def _intent(self) -> Intent:

@@ -618,8 +618,7 @@ class World:
                         self.count(f"an archive cannot be written: {outcome.problem[:20]}")
             case "restore", (instance_id,) if self.circumstances.configuration == "archive":
                 result = client.restore_archived(instance_id)
-                if result.hold_id:
-                    self._holds.append(result.hold_id)
+                self._holds += result.hold_ids
 
     def _means(self, actor: str, intent: Intent) -> None:
         self.chronicle.begins(actor, intent)

@@ -173,7 +173,7 @@ class Archives:
                 events=entry.events,
                 history_bytes=entry.history_bytes,
                 there=there,
-                hold_id=restoration.run_id,
+                hold_ids=(restoration.run_id,),
             )
 
     def _note_spawners(self, instance: Instance, made: bool, now: int) -> None:

@@ -145,7 +145,7 @@ def restore(transaction: Transaction, restoration: Restoration) -> RestoreResult
         events=entry.events,
         history_bytes=entry.history_bytes,
         there=there,
-        hold_id=restoration.run_id,
+        hold_ids=(restoration.run_id,),
     )
 
 

@@ -325,7 +325,7 @@ class ArchivesContract(FamilyContract):
         histories = self.archive(store)
         self.reclaim(store)
         result = store.restore(self.restoration(histories))
-        assert (result.instances, result.executions, result.there, result.hold_id) == (0, 3, 0, "restore-1")
+        assert (result.instances, result.executions, result.there, result.hold_ids) == (0, 3, 0, ("restore-1",))
         assert result.events == sum(len(each.events) for each in histories)
         assert _tables(store.dump()) == before
         (hold,) = store.list_holds()
@@ -343,7 +343,7 @@ class ArchivesContract(FamilyContract):
         store.restore(self.restoration(histories))
         before = store.dump()
         result = store.restore(self.restoration(histories, run_id="restore-2"))
-        assert (result.executions, result.there, result.hold_id) == (0, 2, "")
+        assert (result.executions, result.there, result.hold_ids) == (0, 2, ())
         assert store.dump() == before
 
     def test_a_restoration_in_parts_is_one_run_under_one_hold(self, store: Store, worker: ScriptedWorker) -> None:
