@@ -22,6 +22,16 @@ class Standing(NamedTuple):
     incarnation: int
     instance_id: str
     execution_id: int
+    created_at_ms: int
+
+
+def _is_of_another_time(restoration: Restoration, standing: Standing) -> bool:
+    """Whether the store was put back to a time before the instance, and gave its id and its number again: what is
+    archived was pruned before the one that is there was made, or is of one that was made at another time."""
+    if restoration.instance is not None and restoration.instance.created_at_ms != standing.created_at_ms:
+        return True
+    pruned = (history.execution.pruned_at_ms for history in restoration.histories)
+    return any(at_ms is not None and at_ms < standing.created_at_ms for at_ms in pruned)
 
 
 def makes_instance(
@@ -40,6 +50,11 @@ def makes_instance(
             raise RestoreRefusedError(
                 f"the id {shown} belongs to another instance now",
                 hint="`duroctl history show` reads it from the archive",
+            )
+        if _is_of_another_time(restoration, standing):
+            raise RestoreRefusedError(
+                f"what is archived of {shown} is of another time than the instance that is there",
+                hint="was a backup put in its place? `duroctl history show --archive` reads it",
             )
         for history in restoration.histories:
             if history.execution.execution_id >= standing.execution_id and restoration.instance is None:

@@ -201,7 +201,9 @@ class Archives:
 
     def _standing(self, restoration: Restoration) -> Standing | None:
         found = self._instances.get(restoration.incarnation) or self._by_id.get(restoration.instance_id)
-        return None if found is None else Standing(found.incarnation, found.instance_id, found.execution_id)
+        if found is None:
+            return None
+        return Standing(found.incarnation, found.instance_id, found.execution_id, found.created_at_ms)
 
     def _is_missing(self, restoration: Restoration, history: ArchivedHistory) -> bool:
         found = self._instances[restoration.incarnation].executions.get(history.execution.execution_id)

@@ -151,7 +151,7 @@ def restore(transaction: Transaction, restoration: Restoration) -> RestoreResult
 
 def _standing(transaction: Transaction, restoration: Restoration) -> Standing | None:
     row = transaction.connection.execute(sql.STANDING, (restoration.incarnation, restoration.instance_id)).fetchone()
-    return None if row is None else Standing(int(row[0]), str(row[1]), int(row[2]))
+    return None if row is None else Standing(int(row[0]), str(row[1]), int(row[2]), int(row[3]))
 
 
 def _is_missing(transaction: Transaction, restoration: Restoration, history: ArchivedHistory) -> bool:

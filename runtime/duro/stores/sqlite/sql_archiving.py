@@ -112,8 +112,9 @@ ON CONFLICT (directory) DO UPDATE SET archive_id = excluded.archive_id, last_use
 
 # Instance ?1 (an incarnation), or that of id ?2, as it is now: its incarnation, its id, its current execution.
 STANDING: Final = """
-SELECT incarnation, instance_id, execution_id FROM instances WHERE incarnation = ?1
-UNION ALL SELECT incarnation, instance_id, execution_id FROM instances WHERE instance_id = ?2 AND incarnation <> ?1
+SELECT incarnation, instance_id, execution_id, created_at_ms FROM instances WHERE incarnation = ?1
+UNION ALL SELECT incarnation, instance_id, execution_id, created_at_ms FROM instances
+WHERE instance_id = ?2 AND incarnation <> ?1
 """
 NEXT_INCARNATION: Final = "SELECT next_incarnation FROM store"
 IS_REMOVED: Final = "SELECT EXISTS (SELECT 1 FROM removed_instances WHERE incarnation = ?1)"

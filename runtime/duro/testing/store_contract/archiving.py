@@ -18,6 +18,7 @@ from duro.model.families import OrphanRules, PurgeOptions, Standing
 from duro.model.ledger import RunSource
 from duro.model.limits import MARK_RECLAIM_EVENTS_MAX
 from duro.model.policies import PolicyChain, PolicySources, StatedPolicy
+from duro.model.records import InstanceFilter
 from duro.model.removal import ReclaimResult
 from duro.model.retention import AutoPrune, PolicyKind, PolicyOrigin, PruneOptions
 from duro.model.status import ChildrenPolicy, ExecutionStatus
@@ -517,6 +518,23 @@ class ArchivesContract(FamilyContract):
         later = msgspec.structs.replace(history, execution=msgspec.structs.replace(history.execution, execution_id=3))
         with pytest.raises(RestoreRefusedError, match="has not come to execution 3 yet"):
             store.restore(self.restoration((later,)))
+
+    def test_what_was_pruned_before_the_instance_was_made_is_refused(
+        self, store: Store, worker: ScriptedWorker
+    ) -> None:
+        self.prune(store, self.loop(store, worker, 3))
+        histories = self.archive(store)
+        self.reclaim(store)
+        created_at_ms = store.list_instances(InstanceFilter(), 1, None).instances[0].created_at_ms
+        early = created_at_ms - 1
+        forged = tuple(
+            msgspec.structs.replace(each, execution=msgspec.structs.replace(each.execution, pruned_at_ms=early))
+            for each in histories
+        )
+        before = store.dump()
+        with pytest.raises(RestoreRefusedError, match="is of another time than the instance that is there"):
+            store.restore(self.restoration(forged))
+        assert store.dump() == before
 
     def test_an_instance_of_a_time_the_store_has_not_come_to_is_refused(
         self, store: Store, worker: ScriptedWorker, clock: ManualClock
