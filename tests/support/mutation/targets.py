@@ -77,7 +77,7 @@ TARGETS: Final[dict[str, Target]] = {
     "runtime/duro/replay/matching.py": Target(_ENGINE),
     "runtime/duro/replay/futures.py": Target(_ENGINE),
     "runtime/duro/stores/sqlite/committer.py": Target(
-        (f"{_STORE}commits.py", f"{_STORE}checkpoints.py", f"{_STORE}durability.py", f"{_STORE}prune_turns.py")
+        (f"{_STORE}committer.py", f"{_STORE}commits.py", f"{_STORE}checkpoints.py", f"{_STORE}durability.py", _SQLITE)
     ),
     "runtime/duro/stores/sqlite/turns.py": Target((_SQLITE, f"{_STORE}commits.py", f"{_STORE}prune_turns.py")),
     "runtime/duro/stores/sqlite/turn_pruning.py": Target((_SQLITE, f"{_STORE}prune_turns.py")),
