@@ -9,8 +9,9 @@ import apsw
 import pytest
 
 from duro.errors import CommitUnknownError, InstanceNotFoundError, StoreClosedError, StoreError, UsageError
-from duro.stores.sqlite import SqliteStore
+from duro.stores.sqlite import SqliteStore, sql
 from duro.stores.sqlite.committer import Committer, Transaction
+from duro.stores.sqlite.rows import Row
 from duro.testing.clock import ManualClock
 
 
@@ -242,6 +243,19 @@ def test_long_work_is_not_synced_from_its_first_transaction_on_and_durable_work_
     assert writer.run(synchronous, durable=False) == 1
     assert writer.run(synchronous) == 2
     assert writer.run(synchronous, durable=False) == 1
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 1000])
+def test_how_many_rows_a_statement_changed_is_told_however_many_there_are(writer: Committer, count: int) -> None:
+    rows: list[Row] = [("orchestration", f"{number}", "1") for number in range(count)]
+
+    def changed(transaction: Transaction) -> tuple[int, int, int]:
+        inserted = transaction.rows(sql.INSERT_CAPABILITIES, rows, ("w",))
+        deleted = transaction.run("DELETE FROM capabilities")
+        flat = [value for row in rows for value in row]
+        return inserted, deleted, transaction.flat_rows(sql.INSERT_CAPABILITIES, flat, ("w",))
+
+    assert writer.run(changed) == (count, count, count)
 
 
 def test_the_connection_is_closed_once(writer: Committer) -> None:
