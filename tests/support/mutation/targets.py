@@ -17,7 +17,7 @@ _MEMORY: Final = "tests/contract/test_memory_contract.py"
 _SQLITE: Final = "tests/contract/test_sqlite_contract.py"
 _STORE: Final = "tests/integration/test_sqlite_"
 _ARCHIVES: Final = (
-    *(f"tests/integration/test_archive{which}.py" for which in ("", "_odds", "_meanwhile", "_sweeps")),
+    *(f"tests/integration/test_archive{which}.py" for which in ("", "_odds", "_meanwhile", "_outcomes", "_sweeps")),
     # as long as all the others together, and about another module
     "--deselect=tests/integration/test_archive.py::test_every_flipped_bit_and_every_truncation_of_a_manifest_is_found",
 )
