@@ -253,6 +253,13 @@ def test_a_plan_counts_the_children_that_go_with_what_it_removes() -> None:
     assert (totals.executions_removed, totals.executions_kept) == (2, 1)
 
 
+def test_rules_that_are_given_twice_are_in_a_plan_once() -> None:
+    other = PruneOptions(keep_within=60)
+    for rules in ([ONE, ONE], [ONE, other, ONE], [ONE]):
+        planned = _plan((current(2), ended(1)), rules=rules).instances[0]
+        assert planned.rules == tuple(dict.fromkeys(rules))
+
+
 def test_a_plan_survives_a_file() -> None:
     plan = _plan((current(2), ended(1, version="0.9.0")), rules=[ONE, PruneOptions(keep_within=60)])
     assert msgspec.json.decode(msgspec.json.encode(plan), type=PrunePlan) == plan
