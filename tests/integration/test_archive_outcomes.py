@@ -1,18 +1,22 @@
 """What is said of archives: why one cannot be used, before anything is written to it, and what was written."""
 
 import os
-from collections.abc import Callable, Iterator
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Final
 
 import pytest
 
+from duro.maintenance.archive import archiver as archiver_module
 from duro.maintenance.archive import place as place_module
 from duro.maintenance.archive.archiver import Archiver, unusable, usable_place
+from duro.maintenance.archive.place import CATALOGUE
+from duro.maintenance.archive.reader import Archive
 from duro.model.families import PurgeOptions
 from duro.stores.memory import MemoryStore
-from duro.testing.builders import completed, prune_batch, removal_batch, start_request
+from duro.testing.builders import completed, continued_as_new, prune_batch, removal_batch, start_request
 from duro.testing.clock import ManualClock
 from duro.testing.invariants import check_invariants
 from duro.testing.scripted import ScriptedWorker
@@ -154,3 +158,79 @@ def test_executions_that_come_while_a_round_goes_on_are_left_to_the_next(store: 
     assert not writer.step().more
     assert writer.step().histories == 1
     writer.close()
+
+
+def an_instance_of(store: MemoryStore, place: Path, executions: int) -> None:
+    """One that has ended in its ``executions``-th, and waits for the archive as a whole."""
+    worker = ScriptedWorker(store)
+    store.start_instances([start_request("whole")])
+    for _ in range(executions - 1):
+        worker.run(worker.take("whole"), continued_as_new())
+    leased = worker.take("whole")
+    worker.run(leased, completed())
+    order = (leased.incarnation, PurgeOptions(completed_before=10**14))
+    assert all(each.removed for each in store.remove(removal_batch(order, archive=str(place))))
+
+
+def test_an_instance_that_fits_is_whole_in_one_segment(store: MemoryStore, place: Path) -> None:
+    an_instance_of(store, place, 3)
+    (outcome,) = Archiver(store, None).write_all()
+    assert (outcome.segments, outcome.histories) == (1, 3)
+
+
+def test_what_could_not_be_written_is_counted_executions_and_instances(store: MemoryStore, place: Path) -> None:
+    an_instance_of(store, place, 2)
+    marked_loops(store, str(place))
+    place.write_text("a file stands here")
+    (outcome,) = Archiver(store, None).write_all()
+    assert (outcome.segments, outcome.waiting) == (0, 7)
+    assert outcome.problem
+
+
+def test_whoever_has_written_all_writes_what_comes_later(store: MemoryStore, place: Path) -> None:
+    loops, _ = marked_loops(store, str(place))
+    writer = Archiver(store, None)
+    writer.write_all()
+    loops.go_on(1)
+    store.prune(prune_batch((loops.incarnation("a"), 1), archive=str(place)))
+    assert writer.step().histories == 1
+    writer.close()
+
+
+@pytest.mark.parametrize("bytes_a_read", [1, 10**9])
+def test_what_is_read_at_once_is_bounded_in_bytes(
+    store: MemoryStore, place: Path, monkeypatch: pytest.MonkeyPatch, bytes_a_read: int
+) -> None:
+    monkeypatch.setattr(archiver_module, "_BYTES_A_READ", bytes_a_read)
+    marked_loops(store, str(place))
+    asked: list[int] = []
+    load = store.load_histories
+
+    def counted(keys: Sequence[tuple[int, int]]) -> list[tuple[str, ...]]:
+        asked.append(len(keys))
+        return load(keys)
+
+    monkeypatch.setattr(store, "load_histories", counted)
+    Archiver(store, None).write_all()
+    assert asked == ([1] * 6 if bytes_a_read == 1 else [6])
+
+
+def contents(catalogue: Path) -> dict[str, list[tuple[object, ...]]]:
+    """All that is in a catalogue."""
+    with closing(sqlite3.connect(catalogue)) as connection:
+        tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")]
+        return {name: sorted(connection.execute(f"SELECT * FROM {name}"), key=repr) for name in tables}
+
+
+def test_what_a_writer_puts_into_the_catalogue_is_what_a_reader_finds_in_the_segments(
+    store: MemoryStore, place: Path
+) -> None:
+    an_instance_of(store, place, 2)
+    marked_loops(store, str(place))
+    Archiver(store, None).write_all()
+    written = contents(place / CATALOGUE)
+    for file in place.glob(f"{CATALOGUE}*"):
+        file.unlink()
+    with Archive(place) as archive:
+        assert len(archive.executions()) == 8
+    assert contents(place / CATALOGUE) == written
