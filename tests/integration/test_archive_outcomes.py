@@ -5,7 +5,7 @@ import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
@@ -234,3 +234,57 @@ def test_what_a_writer_puts_into_the_catalogue_is_what_a_reader_finds_in_the_seg
     with Archive(place) as archive:
         assert len(archive.executions()) == 8
     assert contents(place / CATALOGUE) == written
+
+
+@pytest.mark.parametrize(
+    ("limits", "segments"),
+    [
+        ({"events_max": 4}, [2, 2, 2]),  # each execution has two events
+        ({"events_max": 3}, [2, 2, 2]),
+        ({"events_max": 2}, [1] * 6),
+        ({"bytes_max": 1}, [1] * 6),
+        ({}, [6]),
+    ],
+)
+def test_a_segment_is_full_at_the_very_event_and_byte(
+    store: MemoryStore, place: Path, monkeypatch: pytest.MonkeyPatch, limits: dict[str, Any], segments: list[int]
+) -> None:
+    """What makes it full is still in it; nothing is read beyond."""
+    if "bytes_max" in limits:  # what is read at once may take it beyond
+        monkeypatch.setattr(archiver_module, "_BYTES_A_READ", 1)
+    _, before = marked_loops(store, str(place))
+    assert {len(events) for (_, number), events in histories(before).items() if number < 4} == {2}
+    writer = Archiver(store, None, **limits)
+    written = []
+    while (step := writer.step()).more:
+        written.append(step.histories)
+    writer.close()
+    assert sum(written) == 6
+    assert written == segments
+
+
+@pytest.mark.parametrize(
+    ("events_max", "notes_max", "batches"),
+    [(4, 100, [2, 2, 2]), (5, 100, [2, 2, 2]), (3, 100, [1] * 6), (1, 100, [1] * 6), (10**6, 4, [4, 2]), (12, 6, [6])],
+)
+def test_one_transaction_notes_so_many_executions_and_events_and_no_more(
+    store: MemoryStore,
+    place: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    events_max: int,
+    notes_max: int,
+    batches: list[int],
+) -> None:
+    monkeypatch.setattr(archiver_module, "MARK_RECLAIM_EVENTS_MAX", events_max)
+    monkeypatch.setattr(archiver_module, "_NOTES_A_BATCH", notes_max)
+    marked_loops(store, str(place))
+    noted: list[int] = []
+    note = store.note_archived
+
+    def counted(executions: Sequence[tuple[int, int]], incarnations: Sequence[int]) -> None:
+        noted.append(len(executions))
+        note(executions, incarnations)
+
+    monkeypatch.setattr(store, "note_archived", counted)
+    Archiver(store, None).write_all()
+    assert noted == batches
