@@ -124,15 +124,17 @@ def add(
 def remove(session: Session, hold: _HoldArgument) -> None:
     """Remove holds; what they held may be removed from now on. Exit status 3: some of several were not there."""
     from duroctl.parsing import expand_ids
-    from duroctl.render.text import visible_field
+    from duroctl.render.holds import removed_line
     from duroctl.several import check_refused, try_each
 
     ids = expand_ids(hold, session.stdin_lines, "hold")
     with session.client() as client:
 
-        def take_away(hold_id: str) -> None:
+        def take_away(hold_id: str) -> str:
             client.remove_hold(hold_id)
-            session.note(visible_field(f"removed {hold_id}"))
+            return hold_id
 
-        _, refused = try_each(ids, take_away)
+        removed, refused = try_each(ids, take_away)
+    if removed:
+        session.note(removed_line(removed))
     check_refused(session, refused, len(ids), "holds")

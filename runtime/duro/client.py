@@ -355,10 +355,13 @@ class Client(Space):
         """A page of instances, newest first. ``limit`` 0: all.
 
         Raises:
-            UsageError: the limit is negative, or the cursor is not one of a page of this kind.
+            UsageError: ``where`` is no filter, the limit is negative, or the cursor is not one of a page of this kind.
             InvalidNameError: no orchestration can have the name asked for.
         """
-        where = where or InstanceFilter()
+        if where is None:
+            where = InstanceFilter()
+        elif not isinstance(where, InstanceFilter):
+            raise UsageError(f"where must be an InstanceFilter, not {shown(where)}")
         if where.name is not None:
             check_name(where.name, "orchestration name")
         return self.store.list_instances(where, check_count(limit, "limit"), cursor)

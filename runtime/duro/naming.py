@@ -1,5 +1,7 @@
 """Ids, names and numbers, checked once, at the API, the same for every store."""
 
+import re
+
 from duro.errors import InvalidIdError, InvalidInputError, InvalidNameError, UsageError
 from duro.model.limits import INSTANCE_ID_BYTES_MAX, NAME_BYTES_MAX, NUMBER_MAX, REASON_BYTES_MAX
 
@@ -98,6 +100,24 @@ def check_execution_id(execution_id: int) -> int:
             f"execution_id must be a whole number from 1, not {shown(execution_id)}", hint="the first execution is 1"
         )
     return number
+
+
+def cursor_numbers(form: re.Pattern[str], cursor: str | None) -> tuple[int, ...] | None:
+    """The numbers that the groups of ``form`` find in ``cursor``; None: it is the first page that is asked for.
+
+    Raises:
+        UsageError: ``cursor`` is not of the listing with this form of cursors.
+    """
+    if cursor is None:
+        return None
+    match = form.fullmatch(cursor) if isinstance(cursor, str) else None
+    if match is None:
+        raise not_a_cursor(cursor)
+    return tuple(int(part) for part in match.groups())
+
+
+def not_a_cursor(given: object) -> UsageError:
+    return UsageError(f"{shown(given)} is not a cursor of this listing", hint="take it from the page before")
 
 
 def shown(value: object) -> str:

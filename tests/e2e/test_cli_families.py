@@ -125,6 +125,63 @@ def test_a_dry_run_says_what_would_go_and_why_and_changes_nothing(families: Cli)
     assert families.dump() == before
 
 
+def test_times_are_taken_as_the_help_writes_them(families: Cli) -> None:
+    ago = ("--parent-completed-before", "7d ago")
+    assert "7d ago" in families("orphans", "list", "--help").out
+    assert families("orphans", "list", *ago, "-o", "ids").lines == []
+    assert families("orphans", "cleanup", "--all", *ago, "--check").code == 0
+    for command in ("prune", ("instances", "purge")):
+        called = (command,) if isinstance(command, str) else command
+        assert "7d ago" in families(*called, "--help").out
+        assert families(*called, "--all", "--completed-before", "7d ago", "--check").code == 0
+    past = refused(families, "holds", "add", "loop", "--reason", "why", "--until", "7d ago", code=2)
+    assert "until is not in the future" in past.err
+
+
+@pytest.mark.parametrize("form", ["table", "csv", "jsonl", "ids"])
+def test_a_dry_run_in_a_pipe_says_who_would_be_asked_to_end(families: Cli, form: str) -> None:
+    cleanup = ("orphans", "cleanup", "--all", "--min-age", "0s")
+    told = families(*cleanup, "-n", "--cancel-running", "-o", form)
+    assert told.err == "duroctl: to ask to end: 1 running orphan: busy\n"
+    assert families(*cleanup, "-n", "-o", form).err.startswith("duroctl: running orphans: busy (--cancel-running")
+    assert families(*cleanup, "-n", "--cancel-running", "-o", form, "-q").err == ""
+
+
+def test_a_check_and_a_written_plan_say_who_would_be_asked_to_end(families: Cli) -> None:
+    cleanup = ("orphans", "cleanup", "--all", "--min-age", "0s", "--cancel-running")
+    check = families(*cleanup, "--check")
+    assert (check.code, check.lines[1:]) == (20, ["to ask to end: 1 running orphan: busy"])
+    assert families(*cleanup, "--check", "-o", "json").json["running_orphans"] == 1
+    shown = families.on_terminal(*cleanup, "-n", width=120).out
+    assert "to ask to end: 1 running orphan: busy" in shown
+    written = families(*cleanup, "--plan-out", "plan.json")
+    assert "to ask to end: 1 running orphan: busy" in written.err
+    assert "`duroctl orphans cleanup --cancel-running --apply plan.json` carries it out" in written.err
+
+
+def test_children_of_unknown_standing_are_counted_and_nobody_is_left_to_wonder(families: Cli) -> None:
+    """A clean-up looks past them: without a word the list shows what cleaning never removes."""
+    with contextlib.closing(apsw.Connection(str(families.store))) as connection:
+        connection.execute(
+            "UPDATE lineage SET spawner_end = 'failed' WHERE child_incarnation IN "
+            "(SELECT incarnation FROM instances WHERE instance_id IN ('done', 'bad'))"
+        )
+    listed = families("orphans", "list")
+    assert [row["kind"] for row in listed.rows()] == ["unknown", "unknown", "parent-continued"]
+    assert "of 2 children nobody can tell" in listed.err
+    assert "never cleaned up; `duroctl doctor` says more" in listed.err
+    assert families("orphans", "list", "--kind", "parent-continued").err == ""
+    cleanup = ("orphans", "cleanup", "--all", "--min-age", "0s")
+    for mode in ("-n", "--check", "-y"):
+        told = families(*cleanup, mode)
+        assert "of 2 children nobody can tell" in told.err, mode
+        assert "`duroctl orphans list --kind unknown` says more" in told.err, mode
+    assert "nobody can tell" not in families(*cleanup, "-n", "--kind", "parent-continued").err
+    failed_ones = families(*cleanup, "-n", "--status", "failed").err
+    assert failed_ones.startswith("duroctl: of 1 child nobody can tell")
+    assert "it is never cleaned up" in failed_ones
+
+
 def test_orphans_are_cleaned_up_and_brought_back(families: Cli) -> None:
     done = families("orphans", "cleanup", "--all", "--min-age", "0s", "--cancel-running", "-y", "-o", "json").json
     assert (done["families"], done["instances"], done["cancelled"]) == (2, 3, ["busy"])

@@ -3,6 +3,7 @@
 import msgspec
 
 from duro.model.events import ParentLink
+from duro.model.refusal import InvalidRulesError, settle_members
 from duro.model.status import BlockedKind, ExecutionStatus, InstanceStatus, RemovalState
 
 # --- written by clients ------------------------------------------------------------------------------------
@@ -151,11 +152,21 @@ class ChildRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 class InstanceFilter(msgspec.Struct, frozen=True, kw_only=True):
     """Which instances a listing shows: all given fields must match. ``name`` is exact. ``blocked`` True: only
-    blocked ones, those that wait for unregistered code included; False: only others."""
+    blocked ones, those that wait for unregistered code included; False: only others.
+
+    Raises:
+        InvalidRulesError: a field is not as described.
+    """
 
     statuses: tuple[InstanceStatus, ...] = ()
     name: str | None = None
     blocked: bool | None = None
+
+    def __post_init__(self) -> None:
+        if self.statuses != ():
+            settle_members(self, "statuses", InstanceStatus)
+        if self.blocked is not None and not isinstance(self.blocked, bool):
+            raise InvalidRulesError(f"InstanceFilter.blocked must be True, False or None, not {self.blocked!r}")
 
 
 class InstancePage(msgspec.Struct, frozen=True, kw_only=True):

@@ -11,7 +11,7 @@ import msgspec
 
 from duro.model.ledger import LedgerRange, RunSource
 from duro.model.pruning import ExecutionFacts, NewerExecutions, PruneResult, PruneTrigger
-from duro.model.refusal import InvalidRulesError, check_texts
+from duro.model.refusal import InvalidRulesError, check_texts, shown_value
 from duro.model.retention import PolicyOrigin, PruneOptions
 from duro.model.status import ChildrenPolicy, InstanceStatus, RemovalState
 
@@ -47,7 +47,7 @@ class PruneScope(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         if given is None or isinstance(given, tuple):
             return
         if not isinstance(given, list | set | frozenset):
-            raise InvalidRulesError(f"PruneScope.instance_ids must be several ids, not {given!r}")
+            raise InvalidRulesError(f"PruneScope.instance_ids must be several ids, not {shown_value(given)}")
         msgspec.structs.force_setattr(self, "instance_ids", tuple(given))
 
 

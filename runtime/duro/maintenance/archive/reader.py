@@ -20,6 +20,7 @@ from duro.maintenance.archive.place import ArchivePlace, linked
 from duro.maintenance.archive.segments import measure_segment, read_segment
 from duro.model.archive import ArchivableExecution, ArchivableInstance, ArchivedHistory, Restoration, RestoreResult
 from duro.model.ledger import RunSource
+from duro.naming import not_a_cursor
 from duro.stores.base import Store
 
 _RESTORE_EVENTS_MAX: Final = 2_000
@@ -346,8 +347,10 @@ def _cursor(place: ArchivedPlace) -> str:
 def _place(cursor: str | None) -> ArchivedPlace | None:
     if cursor is None:
         return None
+    if not isinstance(cursor, str):
+        raise not_a_cursor(cursor)
     kind, *numbers, segment = [*cursor.split(":", 4), *[""] * 5][:5]
     if kind != "a" or not all(each.isascii() and each.isdigit() and len(each) <= 18 for each in numbers):
-        raise UsageError(f"{cursor!a} is not a cursor of this listing", hint="take it from the page before")
+        raise not_a_cursor(cursor)
     archived_at_ms, incarnation, execution_id = map(int, numbers)
     return archived_at_ms, segment, incarnation, execution_id
