@@ -26,7 +26,10 @@ _InstanceArgument = Annotated[
 
 @command(app, "list", examples=("ledger list", "ledger list --limit 1000 --output json"))
 def list_runs(session: Session, limit: LimitOption = "100", cursor: CursorOption = None) -> None:
-    """List prunes by hand and undos, the newest first. What policies prune is in `ledger show INSTANCE`."""
+    """List what was done by hand, the newest first: prunes, purges, clean-ups of orphans, undos and restores.
+
+    What policies prune is in `ledger show INSTANCE`.
+    """
     from duroctl.output import Pages
     from duroctl.parsing import parse_count
     from duroctl.render.ledger import RUNS
