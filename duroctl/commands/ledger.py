@@ -55,11 +55,9 @@ def show(session: Session, instance: _InstanceArgument) -> None:
     """
     from duro.errors import InstanceNotFoundError, InstanceRemovedError
     from duroctl.archives import archive_told
-    from duroctl.parsing import expand_ids
     from duroctl.render.ledger import ENTRIES, RUN, run_lines
-    from duroctl.walking import one_id
 
-    instance_id = one_id(expand_ids([instance], session.stdin_lines))
+    instance_id = session.one_id(instance)
     with session.client(read_only=True) as client:
         run = client.get_prune_run(instance_id)
         if run is not None:
