@@ -211,14 +211,13 @@ def adopt(session: Session, instance: _IdsArgument, reason: _WhyOption = "") -> 
     What stands alone already is left as it is, and a note says so. Exit status 3: some of several are no orphans.
     """
     from duro.errors import UsageError
-    from duroctl.parsing import expand_ids
     from duroctl.render.removals import ADOPTED
     from duroctl.render.text import visible
     from duroctl.several import check_refused, try_each
 
     if not reason.strip():
         raise UsageError("an adoption needs a reason", hint="--reason 'it is on its own now'")
-    ids = list(dict.fromkeys(expand_ids(instance, session.stdin_lines)))
+    ids = list(dict.fromkeys(session.ids(instance)))
     with session.client() as client:
         lineages = [client.get_lineage(each) for each in ids]  # all of them are there, or none is adopted
         waiting = []

@@ -822,7 +822,7 @@ def test_executions_come_back_as_they_were_under_a_hold_and_twice_is_once(loops:
     assert again.out == "7 executions were there already\n"
     nothing, held = loops("prune", "queue-1", "--keep-last", "1", "--yes").lines
     assert (nothing, held.startswith("9 executions stay for nothing but restore-")) == ("nothing to prune", True)
-    assert loops("ledger", "list", "-o", "json").json["runs"][0]["trigger"] == "undo"
+    assert loops("ledger", "list", "-o", "json").json["runs"][0]["kind"] == "restore"
     assert "error" not in {row["severity"] for row in loops("doctor").rows()}
 
 

@@ -200,6 +200,15 @@ def test_orphans_are_cleaned_up_and_brought_back(families: Cli) -> None:
     assert "keep    held:hold-" in kept.out
 
 
+def test_the_ledger_says_what_each_run_was(families: Cli) -> None:
+    families("orphans", "cleanup", "--all", "--min-age", "0s", "-y", "--quiet")
+    purged = families("instances", "purge", "--name", "Ord*", "--completed-before", "now", "-y", "-o", "json").json
+    families("prune", "undo", purged["run_id"])
+    assert [run["kind"] for run in families("ledger", "list").rows()] == ["undo", "purge", "orphans"]
+    assert families("ledger", "show", purged["run_id"]).lines[0] == f"run      {purged['run_id']} (purge)"
+    assert families("ledger", "show", purged["run_id"], "-o", "json").json["kind"] == "purge"
+
+
 def test_a_lineage_that_damage_made_a_circle_is_drawn_once(families: Cli) -> None:
     with contextlib.closing(apsw.Connection(str(families.store))) as connection:
         (ours,) = connection.execute("SELECT incarnation FROM instances WHERE instance_id = 'done'").fetchall()

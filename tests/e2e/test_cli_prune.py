@@ -484,9 +484,6 @@ def test_ids_from_standard_input_are_held_let_go_and_brought_back(loops: Cli) ->
     assert sorted(undone.json["instances"]) == ["other", "queue-1"]
     assert len(undone.json["hold_ids"]) == 2
     assert live(loops) == live(loops, "other") == list(range(1, 11))
-    for command in (("prune", "undo", "-"), ("holds", "remove", "-"), ("holds", "add", "-", *reason)):
-        nothing = refused(loops, *command, code=2)
-        assert nothing.err.endswith(" was given; name one, or write - and send ids to standard input\n")
     assert refused(loops, "holds", "add", "queue-1", "other", "--execution", "1", *reason, code=2).err
     partly = loops("holds", "add", "queue-1", "nobody", *reason, "-o", "json")
     assert (partly.code, [each["instance_id"] for each in partly.json["holds"]]) == (3, ["queue-1"])

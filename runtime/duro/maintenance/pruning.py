@@ -468,6 +468,7 @@ class _Run:
 
     def _carry_out(self, orders: Sequence[PruneOrder]) -> bool:
         """The orders to their end, which for large instances takes several transactions. False: stop."""
+        begun: set[int] = set()  # something of these went
         while orders:
             batch = PruneBatch(
                 orders=tuple(orders),
@@ -494,13 +495,17 @@ class _Run:
                 for order, result in zip(orders, results, strict=True)
                 if result.next_after is not None and (order.only is None or max(order.only) > result.next_after)
             ]
+            sent = zip(orders, results, strict=True)
             there = sum(result.result.instances_processed for result in results)
             self._add(orders, results, ended=there - len(going_on))
             self._room.leave()
             self._events_max = MARK_RECLAIM_EVENTS_MAX // (POLITE_PART if self._room.polite else 1)
             orders = going_on
+            begun |= {order.incarnation for order, each in sent if each.result.executions_deleted}
             if self._progress(self._done) is False:
                 self._remaining += sum(_not_looked_at(order) for order in orders)
+                unended = sum(order.incarnation in begun for order in orders)
+                self._done = msgspec.structs.replace(self._done, instances=self._done.instances + unended)
                 return False
         return True
 

@@ -218,8 +218,9 @@ class UndoResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PruneRun(msgspec.Struct, frozen=True, kw_only=True):
-    """A manual prune, or an undo (``trigger`` says which: ``manual`` or ``undo``). ``rule`` and ``origin`` are
-    texts. ``archive`` is as in ``PruneBatch``."""
+    """A run by hand, or what came back (``trigger``: ``manual`` or ``undo``). ``kind``: a ``RunKind``, or ""
+    of a run from before kinds were recorded and of which nothing says so. ``rule`` and ``origin`` are texts.
+    ``archive`` is as in ``PruneBatch``."""
 
     run_id: str
     trigger: str
@@ -234,6 +235,7 @@ class PruneRun(msgspec.Struct, frozen=True, kw_only=True):
     history_bytes: int
     source: RunSource = RunSource()
     archive: str | None = None
+    kind: str = ""
 
 
 class LedgerEntry(msgspec.Struct, frozen=True, kw_only=True):

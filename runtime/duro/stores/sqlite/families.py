@@ -256,6 +256,7 @@ def remove(transaction: Transaction, batch: RemovalBatch) -> list[RemovalOutcome
             by=batch.by,
             reason=batch.reason,
             source=batch.source,
+            kind=batch.trigger,
             archive=batch.archive,
         )
     return outcomes

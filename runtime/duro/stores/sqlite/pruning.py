@@ -8,6 +8,7 @@ import apsw
 import msgspec
 
 from duro.errors import StalePlanError
+from duro.model.ledger import RunKind
 from duro.model.limits import ASKED_PRUNES_MAX, MARK_RECLAIM_EVENTS_MAX
 from duro.model.pruning import ExecutionFacts, Hold, NewerExecutions, NewerVersion, PruneResult
 from duro.model.removal import AskedPrune, OrderResult, PruneBatch, PruneOrder, PruneView
@@ -84,6 +85,7 @@ def prune(transaction: Transaction, batch: PruneBatch) -> list[OrderResult]:
             by=batch.by,
             reason=batch.reason,
             source=batch.source,
+            kind=RunKind.PRUNE,
             archive=batch.archive,
         )
     return results
