@@ -268,8 +268,8 @@ ARCHIVE: Final = Section(
             "directory",
             "text",
             "A directory of its own; a relative path starts at the directory of this file, and ~ is not\n"
-            "expanded. It is made if it is not there and the directory above it is: a volume that is not mounted is not\n"
-            "stood in for.",
+            "expanded. It is made if it is not there and the directory above it is: a volume that is not mounted is\n"
+            "not stood in for.",
             example="archive",
         ),
         Field("interval", "duration", "How long few histories may wait to become one segment.", default="10m"),
