@@ -13,6 +13,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from duro.durations import DURATION_HINT, parse_duration_s
 from duro.errors import UsageError
 from duro.maintenance.pruning import PruneProgress
 from duro.model.families import PurgeOptions
@@ -163,7 +164,10 @@ def parse_time_ms(text: str, option: str, now_ms: int, others: str = "now, or 7d
         return now_ms
     long_ago = _AGO.sub("", text)
     if long_ago != text or (text[:1].isdigit() and text[-1:] in "smhdw" and "-" not in text):
-        return now_ms - parse_duration(long_ago, option) * 1000
+        try:
+            return now_ms - parse_duration_s(long_ago) * 1000
+        except ValueError as error:
+            raise UsageError(f"{option} {text!r} {error}", hint=DURATION_HINT) from error
     try:
         moment = datetime.fromisoformat(text)
     except ValueError as error:
