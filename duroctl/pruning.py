@@ -152,7 +152,7 @@ def _kept_within_s(text: str | None, option: str) -> int | None:
     return seconds
 
 
-def parse_time_ms(text: str, option: str, now_ms: int, others: str = "now, or 7d ago") -> int:
+def parse_time_ms(text: str, option: str, now_ms: int, others: str = "now, or '7d ago'") -> int:
     """Unix milliseconds of a time with a zone in ISO-8601, of ``now``, or of a duration ago (``7d``, ``7d ago``).
 
     ``others``: what the error proposes beside a time.

@@ -41,7 +41,7 @@ _ParentOption = Annotated[
     typer.Option(
         "--parent-completed-before",
         metavar="TIME",
-        help="Only those whose spawning execution ended before (ISO-8601 with zone, now, 7d ago).",
+        help="Only those whose spawning execution ended before (ISO-8601 with zone, now, 7d or '7d ago').",
     ),
 ]
 _NameOption = Annotated[
