@@ -82,6 +82,23 @@ def test_what_a_worker_published_may_be_unreadable_and_the_checks_go_on(store: S
         client.plan_purge()
 
 
+@pytest.mark.parametrize("damaged", ["zz", "[]", '{"orchestrations":7}'])
+def test_nothing_is_planned_without_what_a_worker_said_that_nobody_can_read(
+    store: SqliteStore, tmp_path: Path, damaged: str
+) -> None:
+    """What another one said, or what was said last, may keep less."""
+    for worker_id in ("first", "second"):
+        told(store, worker_id, file_default=keeps(1 if worker_id == "first" else 9))
+    client = duro.Client(store)
+    assert client.plan_prune() is not None
+    with closing(apsw.Connection(str(tmp_path / "duro.db"))) as connection:
+        connection.execute("UPDATE workers SET published = ? WHERE worker_id = 'second'", (damaged,))
+    assert found(store)["published-unreadable"].findings[0].subject == "second"
+    for call in (client.plan_prune, client.plan_purge):
+        with pytest.raises(StoreError, match="what a worker has published about pruning cannot be read"):
+            call()
+
+
 def told(store: SqliteStore, worker_id: str, **said: object) -> None:
     sources = msgspec.structs.replace(PolicySources(orchestrations=(("Order", "1.0.0"), ("Mail", "2.0.0"))), **said)
     ScriptedWorker(store, worker_id)

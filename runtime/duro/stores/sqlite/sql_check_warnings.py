@@ -56,7 +56,7 @@ WHERE lease_until_ms > ?2""",
     Check(
         "published-unreadable",
         "warning",
-        "workers of which nobody can read what they were told to keep: plans go without it",
+        "workers of which nobody can read what they were told to keep: plans by policies fail beside them",
         "restart them: each says it again when it starts",
         """
 SELECT worker_id, 'it says ' || substr(published, 1, 100) FROM workers
