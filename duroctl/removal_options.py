@@ -36,7 +36,9 @@ YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 CompletedBeforeOption = Annotated[
     str | None,
     typer.Option(
-        "--completed-before", metavar="TIME", help="Keep what ended then or later (ISO-8601 with zone, now, 7d ago)."
+        "--completed-before",
+        metavar="TIME",
+        help="Keep what ended then or later (ISO-8601 with zone, now, 7d or '7d ago').",
     ),
 ]
 NameOption = Annotated[

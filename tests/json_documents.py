@@ -755,7 +755,9 @@ _REMOVE: Final = (
                 },
                 "Of the whole plan",
             ),
-            "running_orphans": each(text("An instance"), "Orphans that have not ended, for --cancel-running"),
+            "running_orphans": each(
+                text("An instance"), "Orphans that run and were not asked to end yet, for --cancel-running"
+            ),
             "running": each(
                 record({"instance_id": text("The instance"), "incarnation": INCARNATION}),
                 "The lives of these",
@@ -771,7 +773,7 @@ _REMOVE: Final = (
         ("instances purge --check", "orphans cleanup --check"),
         {
             "instances_removed": count("Instances that would go"),
-            "running_orphans": count("Orphans that have not ended"),
+            "running_orphans": count("Orphans that run and were not asked to end yet"),
         },
     ),
     one(

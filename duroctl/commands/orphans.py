@@ -41,7 +41,7 @@ _ParentOption = Annotated[
     typer.Option(
         "--parent-completed-before",
         metavar="TIME",
-        help="Only those whose spawning execution ended before (ISO-8601 with zone, now, 7d ago).",
+        help="Only those whose spawning execution ended before (ISO-8601 with zone, now, 7d or '7d ago').",
     ),
 ]
 _NameOption = Annotated[
@@ -94,6 +94,7 @@ def list_orphans(
     from duro.model.families import OrphanKind
     from duroctl.output import Pages
     from duroctl.parsing import parse_count
+    from duroctl.pruning import note_name
     from duroctl.render.removals import ORPHANS, unknown_line
 
     rows_max = parse_count(limit, "--limit")
@@ -111,6 +112,7 @@ def list_orphans(
         pages = Pages(fetch, rows_max, cursor)
         session.output.listing(ORPHANS, pages, client.store.now_ms)
         session.note_more(pages.next)
+        note_name(session, client, name)
         if unknown:
             session.note(unknown_line(unknown, "duroctl doctor"))
 

@@ -159,6 +159,27 @@ def test_a_check_and_a_written_plan_say_who_would_be_asked_to_end(families: Cli)
     assert "`duroctl orphans cleanup --cancel-running --apply plan.json` carries it out" in written.err
 
 
+def test_who_was_asked_to_end_is_not_to_be_asked_again(families: Cli) -> None:
+    """While no worker runs they go on, and every plan would promise to ask them once more."""
+    cleanup = ("orphans", "cleanup", "--all", "--min-age", "0s", "--cancel-running")
+    assert families(*cleanup, "-y", "-o", "json").json["cancelled"] == ["busy"]
+    assert families(*cleanup, "--check").lines == [
+        "to remove: 0 instances in 0 families, 0 executions, 0 events, 0 B",
+    ]
+    again = families(*cleanup, "-y")
+    assert again.lines[0] == "nothing to remove"
+    assert "running:busy" in again.out
+    assert "--cancel-running" not in again.err
+    assert families("orphans", "cleanup", "--all", "--min-age", "0s", "-n").err == ""
+
+
+def test_a_name_that_no_orchestration_has_is_told_beside_an_empty_list(families: Cli) -> None:
+    found = families("orphans", "list", "--name", "Nobody*")
+    assert (found.code, found.rows()) == (0, [])
+    assert "no orchestration of this store is called 'Nobody*' or matches it" in found.err
+    assert families("orphans", "list", "--name", "Child").err == ""
+
+
 def test_children_of_unknown_standing_are_counted_and_nobody_is_left_to_wonder(families: Cli) -> None:
     """A clean-up looks past them: without a word the list shows what cleaning never removes."""
     with contextlib.closing(apsw.Connection(str(families.store))) as connection:

@@ -134,7 +134,7 @@ def test_a_time_may_be_so_long_ago_as_the_help_writes_it(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["7 days ago", "ago", " ago", "yesterday ago", "7dago", "now ago"])
 def test_other_words_are_no_time_ago(text: str) -> None:
-    with pytest.raises(UsageError, match=r"--completed-before .* is (no time|not a duration); write it like"):
+    with pytest.raises(UsageError, match=rf"--completed-before '{text}' is (no time|not a duration); write it like"):
         parse_time_ms(text, "--completed-before", 0)
 
 

@@ -190,7 +190,7 @@ def plan_cleanup(store: Store, where: OrphanFilter, min_age_s: float) -> Removal
         running += [
             RunningOrphan(instance_id=orphan.child.instance_id, incarnation=orphan.child.incarnation)
             for orphan in part
-            if may_be_asked_to_end(orphan.child, rules, now_ms)
+            if orphan.child.cancel_requested_at_ms is None and may_be_asked_to_end(orphan.child, rules, now_ms)
         ]
         left = [orphan.child.incarnation for orphan in part if orphan.child.incarnation not in taken]
         items += [

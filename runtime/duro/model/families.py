@@ -393,7 +393,7 @@ class RemovalPlan(msgspec.Struct, frozen=True, kw_only=True):
     items: tuple[RemovalItem, ...]
     totals: RemovalTotals
     running_orphans: tuple[str, ...] = ()
-    """Ids of orphans that have not ended, which ``cancel_running`` asks to."""
+    """Ids of orphans that have not ended and were not asked to yet, which ``cancel_running`` does."""
     orphan_rules: OrphanRules | None = None
     """Of a clean-up: what it was asked for."""
     running: tuple[RunningOrphan, ...] = ()

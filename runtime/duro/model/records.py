@@ -123,7 +123,8 @@ class ChildRecord(msgspec.Struct, frozen=True, kw_only=True):
     ``completion`` says where the end of the child went: None (not ended, or detached), ``sent`` (in the parent's queue
     or history) or ``ignored`` (nobody was there). ``parent_status`` and ``parent_execution_id`` are the parent instance
     as it is now, None once it is not there; ``parent_removed_at_ms`` is when it was purged. ``adopted_at_ms``: when
-    somebody said on purpose that it stands alone; then it is ``detached``.
+    somebody said on purpose that it stands alone; then it is ``detached``. ``cancel_requested_at_ms``: when it was
+    first asked to end, whoever asked.
     """
 
     instance_id: str
@@ -148,6 +149,7 @@ class ChildRecord(msgspec.Struct, frozen=True, kw_only=True):
     adopted_by: str = ""
     adopted_reason: str = ""
     given_up_at_ms: int | None = None
+    cancel_requested_at_ms: int | None = None
 
 
 class InstanceFilter(msgspec.Struct, frozen=True, kw_only=True):

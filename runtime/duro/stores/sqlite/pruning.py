@@ -19,6 +19,7 @@ from duro.retention.transaction import Marks, check_rules, choose, live_from, ne
 from duro.stores.sqlite import ledger
 from duro.stores.sqlite import sql_pruning as sql
 from duro.stores.sqlite.committer import Transaction, as_json
+from duro.stores.sqlite.holds import holds_of
 
 
 class FactsRow(ExecutionFacts, frozen=True, kw_only=True, array_like=True, gc=False):
@@ -29,7 +30,6 @@ _reads = msgspec.json.Decoder(list[tuple[int, int, list[ExecutionFacts]]])
 """Place in what was asked, the number below which no execution is live, and the oldest of those that are."""
 _order_reads = msgspec.json.Decoder(list[tuple[int, int, list[FactsRow]]])
 _newer = msgspec.json.Decoder(list[tuple[int, int, int, list[NewerVersion]]])
-_holds = msgspec.json.Decoder(list[Hold])
 _asked = msgspec.json.Decoder(list[AskedPrune])
 _versions = msgspec.json.Decoder(list[tuple[str, int]])
 
@@ -220,7 +220,7 @@ def _count_newer(
 
 def holds_on(transaction: Transaction, instance_ids: Iterable[str]) -> tuple[Hold, ...]:
     """Those that may cover executions of these instances."""
-    return tuple(_holds.decode(transaction.value(sql.HOLDS_ON, (as_json(sorted(instance_ids)),))))
+    return holds_of(transaction.value(sql.HOLDS_ON, (as_json(sorted(instance_ids)),)))
 
 
 def versions_seen(transaction: Transaction, name: str) -> list[tuple[str, int]]:

@@ -366,10 +366,10 @@ VALUES (?1, (SELECT coalesce(max(sequence), 0) + 1 FROM publications), ?2)
 ON CONFLICT (published) DO UPDATE SET last_published_at_ms = excluded.last_published_at_ms,
   sequence = CASE WHEN ?3 THEN excluded.sequence ELSE sequence END
 """
-# What live workers (at ?1) publish ...
+# What live workers (at ?1) publish, damaged or not: who cannot read it must not go by what others say ...
 PUBLISHED: Final = """
 SELECT json_group_array(published) FROM (
-  SELECT DISTINCT w.published FROM workers w JOIN publications p ON p.published = w.published
+  SELECT DISTINCT w.published FROM workers w LEFT JOIN publications p ON p.published = w.published
   WHERE w.lease_until_ms > ?1 AND w.published <> '{}' ORDER BY p.sequence)
 """
 # ... and what was published last.
