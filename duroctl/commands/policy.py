@@ -346,7 +346,8 @@ def _set_of_instance(
             return
         more = simulated.then.executions - simulated.now.executions
         if more > 0 and not yes:
-            session.confirm("Set it?", [impact], f"this lets {counted(more, 'more execution')} go")
+            question = "Unset it?" if policy is None else "Set it?"
+            session.confirm(question, [impact], f"this lets {counted(more, 'more execution')} go")
         client.set_instance_policy(instance, policy)
     says = {"never": "is never pruned automatically", None: "has no policy of its own"}
     session.note(visible_field(f"{instance} {says.get(said, f'is pruned by {said}')}"))

@@ -127,3 +127,13 @@ def shown(value: object) -> str:
     except ValueError:  # a whole number of thousands of digits
         text = "a number of thousands of digits"
     return text if len(text) <= 60 else f"{text[:40]}...{text[-10:]}"
+
+
+def command_on(command: str, subject: str, options: str = "") -> str:
+    """``duroctl`` with ``command``, an id and ``options`` (text that begins with a space), in backquotes, as a shell
+    takes it: what a shell would read is quoted, and an id that begins like an option stands behind ``--``."""
+    import shlex  # nobody else is to pay for loading it
+
+    if subject.startswith("-"):
+        return f"`duroctl {command}{options} -- {shlex.quote(subject)}`"
+    return f"`duroctl {command} {shlex.quote(subject)}{options}`"

@@ -37,6 +37,7 @@ from duro.model.removal import (
 )
 from duro.model.retention import PolicyKind, PruneOptions
 from duro.model.status import ChildrenPolicy
+from duro.naming import command_on
 from duro.retention.families import settled_families, sum_of_settled
 from duro.retention.holds import Holds, HoldsInForce
 from duro.retention.names import matches
@@ -126,7 +127,7 @@ def _check_there_was(instance: PrunableInstance, executions: Collection[int]) ->
         if not 1 <= execution_id <= instance.execution_id:
             raise ExecutionNotFoundError(
                 f"instance {instance.instance_id!r} has no execution {execution_id}: it is in {instance.execution_id}",
-                hint=f"`duroctl executions list {instance.instance_id}` shows those there are",
+                hint=f"{command_on('executions list', instance.instance_id)} shows those there are",
             )
 
 

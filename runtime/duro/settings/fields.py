@@ -267,9 +267,8 @@ ARCHIVE: Final = Section(
         Field(
             "directory",
             "text",
-            "A directory of its own; a relative path starts at the directory of this file, and ~ is not\n"
-            "expanded. It is made if it is not there and the directory above it is: a volume that is not mounted is\n"
-            "not stood in for.",
+            "A directory of its own; a relative path starts at the directory of this file, and ~ is not expanded. It\n"
+            "is made if it is not there and the directory above it is: an unmounted volume is not stood in for.",
             example="archive",
         ),
         Field("interval", "duration", "How long few histories may wait to become one segment.", default="10m"),
