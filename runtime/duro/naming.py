@@ -1,5 +1,7 @@
 """Ids, names and numbers, checked once, at the API, the same for every store."""
 
+from collections.abc import Iterable
+
 from duro.errors import InvalidIdError, InvalidInputError, InvalidNameError, UsageError
 from duro.model.limits import INSTANCE_ID_BYTES_MAX, NAME_BYTES_MAX, NUMBER_MAX, REASON_BYTES_MAX
 
@@ -31,6 +33,32 @@ def check_instance_id(instance_id: str) -> str:
     if problem := _problem(instance_id, INSTANCE_ID_BYTES_MAX):
         raise InvalidIdError(f"instance id {shown(instance_id)} {problem}", hint="choose another id")
     return instance_id
+
+
+def check_instance_ids(instance_ids: Iterable[str]) -> list[str]:
+    """All of them, checked; an iterator is read once.
+
+    Raises:
+        UsageError: it is one string, or nothing that has several.
+        InvalidIdError: one of them is none.
+    """
+    if isinstance(instance_ids, str) or not isinstance(instance_ids, Iterable):
+        raise UsageError(
+            f"instance_ids must be several ids, not {shown(instance_ids)}", hint="wait_for_orchestration waits for one"
+        )
+    return [check_instance_id(each) for each in instance_ids]
+
+
+def check_timeout_s(timeout: float) -> float:
+    """``timeout`` itself: seconds to wait; less than 0 is none.
+
+    Raises:
+        UsageError: it is no number, or no time.
+    """
+    wrong = isinstance(timeout, bool) or not isinstance(timeout, int | float) or timeout != timeout
+    if wrong or (isinstance(timeout, int) and abs(timeout) > NUMBER_MAX):
+        raise UsageError(f"timeout must be seconds, not {shown(timeout)}", hint="None waits for ever")
+    return timeout
 
 
 def check_request_id(request_id: str) -> str:
