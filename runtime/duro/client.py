@@ -224,8 +224,7 @@ class Client(Space):
             InvalidNameError, InvalidInputError, PayloadTooLargeError: nothing was sent.
             InstanceNotFoundError, InstanceFinishedError, MailboxFullError: nothing was sent.
         """
-        check_instance_id(instance_id)
-        check_name(name, "event name")
+        instance_id, name = check_instance_id(instance_id), check_name(name, "event name")
         payload = encode_payload(data, f"data of event {name!r}")
         self.store.raise_event(instance_id, name, bytes(payload).decode(), self._request_id(request_id))
         self._after_write()
@@ -237,7 +236,7 @@ class Client(Space):
             InvalidInputError: the reason is too long or not storable. Nothing was changed.
             InstanceNotFoundError, InstanceFinishedError: nothing was changed.
         """
-        check_text(reason, "the reason")
+        reason = check_text(reason, "the reason")
         self.store.request_cancel(check_instance_id(instance_id), reason, self._request_id(request_id))
         self._after_write()
 
@@ -248,8 +247,9 @@ class Client(Space):
             InvalidInputError: the reason is too long or not storable. Nothing was changed.
             InstanceNotFoundError, InstanceFinishedError: nothing was changed.
         """
-        check_text(reason, "the reason")
-        self.store.terminate_instance(check_instance_id(instance_id), reason, self._request_id(request_id))
+        reason = check_text(reason, "the reason")
+        instance_id = check_instance_id(instance_id)
+        self.store.terminate_instance(instance_id, reason, self._request_id(request_id))
         if self._notifier.has_watchers:
             with suppress(StoreError):  # it is ended; who waits for it will ask
                 self._notifier.ended(list(self.store.read_ends([instance_id]).values()))

@@ -24,15 +24,20 @@ def _problem(text: object, bytes_max: int) -> str | None:
     return None
 
 
+def _plain(text: str) -> str:
+    """``text`` as a ``str`` and nothing derived from it: JSON knows no other, and ``str()`` may say something else."""
+    return text if type(text) is str else str.__str__(text)
+
+
 def check_instance_id(instance_id: str) -> str:
-    """``instance_id`` itself.
+    """``instance_id`` itself, as a plain ``str``.
 
     Raises:
         InvalidIdError: it is empty, over ``INSTANCE_ID_BYTES_MAX`` bytes, or has a NUL or a lone surrogate.
     """
     if problem := _problem(instance_id, INSTANCE_ID_BYTES_MAX):
         raise InvalidIdError(f"instance id {shown(instance_id)} {problem}", hint="choose another id")
-    return instance_id
+    return _plain(instance_id)
 
 
 def check_instance_ids(instance_ids: Iterable[str]) -> list[str]:
@@ -62,36 +67,36 @@ def check_timeout_s(timeout: float) -> float:
 
 
 def check_request_id(request_id: str) -> str:
-    """``request_id`` itself.
+    """``request_id`` itself, as a plain ``str``.
 
     Raises:
         InvalidIdError: it is empty, over ``INSTANCE_ID_BYTES_MAX`` bytes, or has a NUL or a lone surrogate.
     """
     if problem := _problem(request_id, INSTANCE_ID_BYTES_MAX):
         raise InvalidIdError(f"request id {shown(request_id)} {problem}", hint="choose another id")
-    return request_id
+    return _plain(request_id)
 
 
 def check_name(name: str, what: str) -> str:
-    """``name`` itself; ``what`` names its kind in the error ("activity name", "version").
+    """``name`` itself, as a plain ``str``; ``what`` names its kind in the error ("activity name", "version").
 
     Raises:
         InvalidNameError: it is empty, over ``NAME_BYTES_MAX`` bytes, or has a NUL or a lone surrogate.
     """
     if problem := _problem(name, NAME_BYTES_MAX):
         raise InvalidNameError(f"{what} {shown(name)} {problem}", hint="choose another one")
-    return name
+    return _plain(name)
 
 
 def check_text(text: str, what: str) -> str:
-    """``text`` itself: a reason, written by people, that may be empty.
+    """``text`` itself, as a plain ``str``: a reason, written by people, that may be empty.
 
     Raises:
         InvalidInputError: it is over ``REASON_BYTES_MAX`` bytes, or has a NUL or a lone surrogate.
     """
     if text != "" and (problem := _problem(text, REASON_BYTES_MAX)):
         raise InvalidInputError(f"{what} {shown(text)} {problem}", hint="write another one")
-    return text
+    return _plain(text)
 
 
 def path_problem(path: str) -> str | None:
