@@ -54,15 +54,15 @@ def check_instance_ids(instance_ids: Iterable[str]) -> list[str]:
     return [check_instance_id(each) for each in instance_ids]
 
 
-def check_timeout_s(timeout: float) -> float:
-    """``timeout`` itself: seconds to wait; less than 0 is none.
+def check_timeout_s(timeout: float, what: str = "timeout", hint: str = "None waits for ever") -> float:
+    """``timeout`` itself: seconds to wait; less than 0 is none. ``what`` names it in the error.
 
     Raises:
         UsageError: it is no number, or no time.
     """
     wrong = isinstance(timeout, bool) or not isinstance(timeout, int | float) or timeout != timeout
     if wrong or (isinstance(timeout, int) and abs(timeout) > NUMBER_MAX):
-        raise UsageError(f"timeout must be seconds, not {shown(timeout)}", hint="None waits for ever")
+        raise UsageError(f"{what} must be seconds, not {shown(timeout)}", hint=hint)
     return timeout
 
 
