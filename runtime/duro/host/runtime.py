@@ -207,7 +207,12 @@ class Runtime:
             self.store.close()
 
     def __enter__(self) -> "Runtime":
-        self.start()
+        try:
+            self.start()
+        except BaseException:
+            if self._worker is None:  # no block will end and close the store; one that runs already goes on
+                self.stop()
+            raise
         return self
 
     def __exit__(
@@ -216,7 +221,7 @@ class Runtime:
         self.stop()
 
     async def __aenter__(self) -> "Runtime":
-        await asyncio.to_thread(self.start)
+        await asyncio.to_thread(self.__enter__)
         return self
 
     async def __aexit__(
