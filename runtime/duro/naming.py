@@ -108,6 +108,17 @@ def path_problem(path: str) -> str | None:
     return None
 
 
+def check_cursor(cursor: str | None) -> str | None:
+    """``cursor`` itself; whether it is one of the listing is the store's to say.
+
+    Raises:
+        UsageError: it is no text.
+    """
+    if not isinstance(cursor, str | None):
+        raise UsageError(f"{shown(cursor)} is not a cursor of this listing", hint="take it from the page before")
+    return cursor
+
+
 def check_count(count: int, what: str) -> int:
     """``count`` itself; ``what`` names it in the error ("limit").
 

@@ -8,6 +8,7 @@ import pytest
 import duro
 from duro.errors import ExecutionNotFoundError, InvalidInputError, InvalidRulesError, UsageError
 from duro.model.families import OrphanFilter
+from duro.model.status import InstanceStatus
 from duro.stores.base import Store
 
 TOO_LARGE: Final = (2**63 - 1, 2**63, 10**5000)
@@ -71,3 +72,16 @@ def test_an_id_that_is_a_number_of_thousands_of_digits_is_refused(client: duro.C
     unprintable: Any = 10**5000
     with pytest.raises(UsageError, match="instance id a number of thousands of digits must be a string, not int"):
         client.get_instance(unprintable)
+
+
+@pytest.mark.parametrize("wrong", ["order", {}, 1, InstanceStatus.COMPLETED])
+def test_a_filter_that_is_none_is_refused(client: duro.Client, wrong: Any) -> None:
+    with pytest.raises(UsageError, match=r"where must be a duro\.InstanceFilter, not"):
+        client.list_instances(wrong)
+
+
+@pytest.mark.parametrize("wrong", [1, b"x", [], True])
+def test_a_cursor_that_is_no_text_is_refused(client: duro.Client, wrong: Any) -> None:
+    for call in (client.list_instances, client.list_executions):
+        with pytest.raises(UsageError, match="cursor"):
+            call(cursor=wrong)
