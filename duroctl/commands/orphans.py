@@ -41,7 +41,7 @@ _ParentOption = Annotated[
     typer.Option(
         "--parent-completed-before",
         metavar="TIME",
-        help="Only those whose spawning execution ended before (ISO-8601 with zone, now, or 7d ago).",
+        help="Only those whose spawning execution ended before (ISO-8601 with zone, now, 7d or '7d ago').",
     ),
 ]
 _NameOption = Annotated[
@@ -72,7 +72,7 @@ _WhyOption = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why, 
     "list",
     examples=(
         "orphans list",
-        "orphans list --status running --parent-completed-before 7d",
+        "orphans list --status running --parent-completed-before '7d ago'",
         "orphans list --output json",
     ),
 )
@@ -91,21 +91,30 @@ def list_orphans(
     """
     import msgspec
 
+    from duro.model.families import OrphanKind
     from duroctl.output import Pages
     from duroctl.parsing import parse_count
-    from duroctl.render.removals import ORPHANS
+    from duroctl.pruning import note_name
+    from duroctl.render.removals import ORPHANS, unknown_line
 
     rows_max = parse_count(limit, "--limit")
     with session.client(read_only=True) as client:
         where = _filter(kind, status, parent_completed_before, name, client.store.now_ms())
 
+        unknown = 0
+
         def fetch(size: int, after: str | None) -> tuple[tuple[Any, ...], str | None]:
+            nonlocal unknown
             page = client.list_orphaned_instances(msgspec.structs.replace(where, limit=size), cursor=after)
+            unknown += sum(each.kind is OrphanKind.UNKNOWN for each in page.orphans)
             return page.orphans, page.next
 
         pages = Pages(fetch, rows_max, cursor)
         session.output.listing(ORPHANS, pages, client.store.now_ms)
         session.note_more(pages.next)
+        note_name(session, client, name)
+        if unknown:
+            session.note(unknown_line(unknown, "duroctl doctor"))
 
 
 def _filter(
@@ -162,12 +171,15 @@ def cleanup(
     One that is held, or has a descendant that runs, stays. On a terminal the plan is shown and you are asked;
     elsewhere --yes is needed.
     """
+    import msgspec
+
     from duro.errors import UsageError
-    from duro.model.families import RemovalKind
+    from duro.model.families import OrphanKind, RemovalKind
     from duro.model.limits import ORPHAN_MIN_AGE_S
     from duroctl.parsing import parse_duration
     from duroctl.pruning import note_name
     from duroctl.removing import Modes, run
+    from duroctl.render.removals import unknown_line
 
     if all_orphans and name is not None:
         raise UsageError("--all does not go with --name", hint="choose one")
@@ -184,7 +196,12 @@ def cleanup(
     def plan(client: Any) -> Any:
         where = _filter(kind, status, parent_completed_before, name, client.store.now_ms())
         note_name(session, client, name)
-        return client.plan_orphan_cleanup(where, min_age=age_s)
+        made = client.plan_orphan_cleanup(where, min_age=age_s)
+        if where.kinds is None or OrphanKind.UNKNOWN in where.kinds:
+            asked = msgspec.structs.replace(where, kinds=(OrphanKind.UNKNOWN,), limit=0)
+            if unknown := len(client.list_orphaned_instances(asked).orphans):
+                session.note(unknown_line(unknown, "duroctl orphans list --kind unknown"))
+        return made
 
     run(session, modes, RemovalKind.ORPHANS, plan)
 
@@ -196,14 +213,13 @@ def adopt(session: Session, instance: _IdsArgument, reason: _WhyOption = "") -> 
     What stands alone already is left as it is, and a note says so. Exit status 3: some of several are no orphans.
     """
     from duro.errors import UsageError
-    from duroctl.parsing import expand_ids
     from duroctl.render.removals import ADOPTED
     from duroctl.render.text import visible
     from duroctl.several import check_refused, try_each
 
     if not reason.strip():
         raise UsageError("an adoption needs a reason", hint="--reason 'it is on its own now'")
-    ids = list(dict.fromkeys(expand_ids(instance, session.stdin_lines)))
+    ids = list(dict.fromkeys(session.ids(instance)))
     with session.client() as client:
         lineages = [client.get_lineage(each) for each in ids]  # all of them are there, or none is adopted
         waiting = []

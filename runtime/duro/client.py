@@ -50,7 +50,6 @@ from duro.model.records import (
 from duro.model.status import FINAL_INSTANCE_STATUSES, InstanceStatus
 from duro.naming import (
     check_count,
-    check_cursor,
     check_execution_id,
     check_instance_id,
     check_instance_ids,
@@ -361,15 +360,16 @@ class Client(Space):
         """A page of instances, newest first. ``limit`` 0: all.
 
         Raises:
-            UsageError: the limit is negative, ``where`` is no filter, or the cursor is not one of a page of this kind.
+            UsageError: ``where`` is no filter, the limit is negative, or the cursor is not one of a page of this kind.
             InvalidNameError: no orchestration can have the name asked for.
         """
-        where = InstanceFilter() if where is None else where
-        if not isinstance(where, InstanceFilter):
-            raise UsageError(f"where must be a duro.InstanceFilter, not {shown(where)}", hint="None lists all")
+        if where is None:
+            where = InstanceFilter()
+        elif not isinstance(where, InstanceFilter):
+            raise UsageError(f"where must be an InstanceFilter, not {shown(where)}")
         if where.name is not None:
             check_name(where.name, "orchestration name")
-        return self.store.list_instances(where, check_count(limit, "limit"), check_cursor(cursor))
+        return self.store.list_instances(where, check_count(limit, "limit"), cursor)
 
     def complete_instance_ids(self, prefix: str, *, limit: int = LIST_LIMIT_DEFAULT) -> tuple[str, ...]:
         """Ids of instances that begin with ``prefix``, in the order of their text, ``limit`` of them at most.
@@ -390,7 +390,7 @@ class Client(Space):
         """
         if instance_id is not None:
             self.get_instance(instance_id)
-        return self.store.list_executions(instance_id, check_count(limit, "limit"), check_cursor(cursor))
+        return self.store.list_executions(instance_id, check_count(limit, "limit"), cursor)
 
     def get_execution(self, instance_id: str, execution_id: int) -> ExecutionRecord:
         """Raises InstanceNotFoundError, ExecutionNotFoundError: there is no such thing; ExecutionPrunedError: there

@@ -1,5 +1,6 @@
 """Ids, names and numbers, checked once, at the API, the same for every store."""
 
+import re
 from collections.abc import Iterable
 
 from duro.errors import InvalidIdError, InvalidInputError, InvalidNameError, UsageError
@@ -108,17 +109,6 @@ def path_problem(path: str) -> str | None:
     return None
 
 
-def check_cursor(cursor: str | None) -> str | None:
-    """``cursor`` itself; whether it is one of the listing is the store's to say.
-
-    Raises:
-        UsageError: it is no text.
-    """
-    if not isinstance(cursor, str | None):
-        raise UsageError(f"{shown(cursor)} is not a cursor of this listing", hint="take it from the page before")
-    return cursor
-
-
 def check_count(count: int, what: str) -> int:
     """``count`` itself; ``what`` names it in the error ("limit").
 
@@ -144,6 +134,24 @@ def check_execution_id(execution_id: int) -> int:
     return number
 
 
+def cursor_numbers(form: re.Pattern[str], cursor: str | None) -> tuple[int, ...] | None:
+    """The numbers that the groups of ``form`` find in ``cursor``; None: it is the first page that is asked for.
+
+    Raises:
+        UsageError: ``cursor`` is not of the listing with this form of cursors.
+    """
+    if cursor is None:
+        return None
+    match = form.fullmatch(cursor) if isinstance(cursor, str) else None
+    if match is None:
+        raise not_a_cursor(cursor)
+    return tuple(int(part) for part in match.groups())
+
+
+def not_a_cursor(given: object) -> UsageError:
+    return UsageError(f"{shown(given)} is not a cursor of this listing", hint="take it from the page before")
+
+
 def shown(value: object) -> str:
     """``value`` as an error repeats it: in ASCII, and not at length."""
     try:
@@ -151,3 +159,13 @@ def shown(value: object) -> str:
     except ValueError:  # a whole number of thousands of digits
         text = "a number of thousands of digits"
     return text if len(text) <= 60 else f"{text[:40]}...{text[-10:]}"
+
+
+def command_on(command: str, subject: str, options: str = "") -> str:
+    """``duroctl`` with ``command``, an id and ``options`` (text that begins with a space), in backquotes, as a shell
+    takes it: what a shell would read is quoted, and an id that begins like an option stands behind ``--``."""
+    import shlex  # nobody else is to pay for loading it
+
+    if subject.startswith("-"):
+        return f"`duroctl {command}{options} -- {shlex.quote(subject)}`"
+    return f"`duroctl {command} {shlex.quote(subject)}{options}`"

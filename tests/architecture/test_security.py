@@ -89,6 +89,17 @@ def test_only_what_must_imports_modules_by_a_name_that_is_not_in_the_code() -> N
     assert found <= IMPORTS_BY_NAME
 
 
+STARTS: Final = re.compile(r"\b(subprocess|multiprocessing|ProcessPoolExecutor|posix_spawnp?|create_subprocess_\w+)\b")
+
+
+def test_no_process_is_started_but_the_editor_that_the_user_named() -> None:
+    """Whoever started one could put a secret on its command line (``tests/e2e/test_process_list.py``)."""
+    for planted in ("import subprocess", "from concurrent.futures import ProcessPoolExecutor", "os.posix_spawn(x)"):
+        assert STARTS.search(planted)
+    found = {str(path.relative_to(ROOT)) for path in SOURCES if STARTS.search(path.read_text(encoding="utf-8"))}
+    assert found == {"duroctl/policy_files.py"}
+
+
 def made_into_sql(source: str) -> list[str]:
     """Calls of ``execute`` whose statement is put together where it is called."""
     return [

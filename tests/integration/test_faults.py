@@ -1,5 +1,5 @@
 """The short form of ``make faults``: whichever call fails, nothing that was acknowledged is lost, whoever called is
-told of it with a documented error, and goes on when the fault has passed.
+told of it with a documented error, and goes on when the fault has passed, also one who is disturbed as he goes on.
 
 And the test of the test: each planted mistake is found, and a failure is what SQLite makes of it.
 """
@@ -33,10 +33,26 @@ RUNS_OF_A_MISTAKE: Final = 100
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_whichever_call_of_sqlite_fails_nothing_is_lost_and_work_goes_on(name: str) -> None:
     with workplace() as directory:
-        report = Campaign(SCENARIOS[name], directory, seed=2).run(RUNS)
+        report = Campaign(SCENARIOS[name], directory, seed=2).run(RUNS, again_one_in=1)
         assert report.wrong == []
         assert report.runs == RUNS
         assert report.calls > 100
+
+
+def test_a_second_failure_that_never_comes_is_no_success() -> None:
+    with workplace() as directory:
+        campaign = Campaign(SCENARIOS["prune by hand"], directory)
+        campaign._judge.begin()
+        with pytest.raises(AssertionError, match="the second call that was to fail was never made"):
+            campaign._run_again(Failure("pwrite64", 10_000, None, errno.EIO), 2)
+
+
+def test_all_who_go_on_are_disturbed_where_that_is_asked_for() -> None:
+    with workplace() as directory:
+        campaign = Campaign(SCENARIOS["prune by hand"], directory, seed=5)
+        report = campaign.run(10, only=lambda each: each.call == "pwrite64" and each.last is None, again_one_in=1)
+        assert report.wrong == []
+        assert report.twice == report.told > 5
 
 
 @pytest.mark.parametrize("name", PLANTED)
@@ -44,7 +60,7 @@ def test_a_mistake_in_what_is_made_of_a_failed_call_is_found(name: str) -> None:
     planted = PLANTED[name]
     with workplace() as directory:
         campaign = Campaign(SCENARIOS[planted.scenario], directory, seed=2, mistake=planted.mistake)
-        report = campaign.run(RUNS_OF_A_MISTAKE, wrong_max=1, only=planted.only)
+        report = campaign.run(RUNS_OF_A_MISTAKE, wrong_max=1, only=planted.only, again_one_in=1)
         assert report.wrong, str(report)
 
 

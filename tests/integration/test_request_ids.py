@@ -87,3 +87,18 @@ def test_what_is_no_start_is_refused_and_nothing_is_started(call: Call, store: S
     with pytest.raises(duro.UsageError, match=r"starts must be duro\.Start, not 'work'"):
         call("start_orchestrations", starts, allow_unregistered=True)
     assert store.dump() == before
+
+
+def test_a_start_that_is_repeated_after_its_instance_was_purged_starts_it_anew(call: Call, store: Store) -> None:
+    """As the guide says: what was asked for is remembered with the instance."""
+    start = {"instance_id": "a", "request_id": "r", "allow_unregistered": True}
+    call("start_orchestration", "work", **start)
+    first = store.get_instance("a")
+    call("terminate", "a", "over")
+    call("purge_instances", duro.PurgeOptions(completed_before=10**14), grace_s=0)
+    assert store.get_instance("a") is None
+    assert call("start_orchestration", "work", **start) == "a"
+    again = store.get_instance("a")
+    assert first is not None
+    assert again is not None
+    assert again.incarnation > first.incarnation

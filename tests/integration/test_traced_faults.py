@@ -41,10 +41,21 @@ def test_a_process_killed_or_failing_at_any_call_loses_nothing_and_is_gone_on_wi
     processes: Processes, name: str
 ) -> None:
     with workplace() as directory:
-        report = Traced(processes, SCENARIOS[name], directory, seed=3).run(RUNS)
+        report = Traced(processes, SCENARIOS[name], directory, seed=3).run(RUNS, again_one_in=1)
         assert report.wrong == []
         assert report.runs == RUNS
         assert report.calls > 100
+
+
+@pytest.mark.parametrize("name", ["prune and continue", "archive and prune", "settings"])
+def test_whoever_goes_on_after_a_kill_may_be_disturbed_at_a_call_he_really_makes(
+    processes: Processes, name: str
+) -> None:
+    with workplace() as directory:
+        traced = Traced(processes, SCENARIOS[name], directory, seed=4)
+        report = traced.run(RUNS, only=lambda fault: fault.error is None, again_one_in=1)
+        assert report.wrong == []
+        assert report.twice == report.runs == RUNS
 
 
 @pytest.mark.parametrize("name", PLANTED)
@@ -52,7 +63,7 @@ def test_a_mistake_of_a_process_is_found(processes: Processes, name: str) -> Non
     planted = PLANTED[name]
     with workplace() as directory:
         traced = Traced(processes, SCENARIOS[planted.scenario], directory, seed=3, mistake=name)
-        report = traced.run(RUNS_OF_A_MISTAKE, wrong_max=1, only=planted.only)
+        report = traced.run(RUNS_OF_A_MISTAKE, wrong_max=1, only=planted.only, again_one_in=1)
         assert report.wrong, str(report)
 
 

@@ -14,7 +14,7 @@ from duro.codec import decode_event
 from tests.support.workload import SENDERS
 
 _BATCH: Final = 8
-_ITEMS_PER_SENDER: Final = 6
+ITEMS_PER_SENDER: Final = 6
 _PAUSE_S: Final = 0.01
 
 
@@ -37,8 +37,18 @@ class Acknowledged:
     cancelled: list[str] = field(default_factory=list)
     reads: int = 0
 
+    def with_those_of(self, other: "Acknowledged") -> "Acknowledged":
+        """Of two clients, that have no instance in common."""
+        return Acknowledged(
+            {**self.instances, **other.instances},
+            {**self.items, **other.items},
+            [*self.cancelled, *other.cancelled],
+            self.reads + other.reads,
+        )
 
-def _random_start(choice: random.Random, instance_id: str) -> tuple[duro.Start, Expected]:
+
+def random_start(choice: random.Random, instance_id: str) -> tuple[duro.Start, Expected]:
+    """Of any kind, and how it has to end."""
     size = choice.randint(1, 6)
     kinds: list[tuple[str, Any, str, Any]] = [
         ("chain", size, "completed", size),
@@ -47,7 +57,7 @@ def _random_start(choice: random.Random, instance_id: str) -> tuple[duro.Start, 
         ("sleeper", size, "completed", size),
         ("loop", [size, 0], "completed", [size, size]),
         ("leaver", size, "completed", 1),
-        ("collector", {"wanted": _ITEMS_PER_SENDER * len(SENDERS), "got": []}, "completed", None),
+        ("collector", {"wanted": ITEMS_PER_SENDER * len(SENDERS), "got": []}, "completed", None),
         ("patient", choice.random() < 0.5, "cancelled", None),
     ]
     name, value, status, output = choice.choice(kinds)
@@ -98,7 +108,7 @@ class Traffic:
             raise error
         for sender in SENDERS:
             for instance_id in self._collectors[sender]:
-                for _ in range(_ITEMS_PER_SENDER - len(self._sent(instance_id, sender))):
+                for _ in range(ITEMS_PER_SENDER - len(self._sent(instance_id, sender))):
                     self._send_one(instance_id, sender)
         for instance_id in self._patients:
             self._cancel_one(instance_id)
@@ -129,7 +139,7 @@ class Traffic:
 
     def _start_batch(self, choice: random.Random) -> list[str]:
         first = len(self.acknowledged.instances)
-        pairs = [_random_start(choice, f"i{number}") for number in range(first, first + choice.randint(1, _BATCH))]
+        pairs = [random_start(choice, f"i{number}") for number in range(first, first + choice.randint(1, _BATCH))]
         starts = [start for start, _ in pairs]
         for _ in range(choice.choice((1, 1, 2))):  # a repeated request is applied once
             self._client.start_orchestrations(starts, request_id=f"start-{first}", allow_unregistered=True)
@@ -150,7 +160,7 @@ class Traffic:
             if self._collectors[sender]:
                 instance_id = choice.choice(self._collectors[sender])
                 self._send_one(instance_id, sender, times=choice.choice((1, 1, 2)))
-                if len(self._sent(instance_id, sender)) == _ITEMS_PER_SENDER:
+                if len(self._sent(instance_id, sender)) == ITEMS_PER_SENDER:
                     self._collectors[sender].remove(instance_id)
             time.sleep(_PAUSE_S)
 
@@ -160,7 +170,7 @@ class Traffic:
     def _send_one(self, instance_id: str, sender: str, times: int = 1) -> None:
         sent = self._sent(instance_id, sender)
         number = len(sent)
-        for _ in range(times if number < _ITEMS_PER_SENDER - 1 else 1):  # nothing comes back from a finished instance
+        for _ in range(times if number < ITEMS_PER_SENDER - 1 else 1):  # nothing comes back from a finished instance
             self._client.raise_event(instance_id, "item", [sender, number], request_id=f"{sender}-{number}")
         sent.append(number)
 

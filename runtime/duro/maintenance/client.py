@@ -46,7 +46,7 @@ from duro.model.retention import (
     as_auto_prune,
     as_prune_options,
 )
-from duro.naming import check_count, check_execution_id, check_instance_id, check_name, check_text
+from duro.naming import check_count, check_execution_id, check_instance_id, check_name, check_text, shown
 from duro.settings.values import RuntimeSettings
 from duro.stores.base import Store
 from duro.version import __version__
@@ -308,7 +308,7 @@ class Pruning:
         that could stands, and why that one does not apply.
 
         Raises:
-            UsageError: neither an instance nor a name is given, or both.
+            UsageError: neither an instance nor a name is given, or both; the name or version can be of none.
             InstanceNotFoundError: there is no such instance.
         """
         from duro.maintenance.explaining import explain
@@ -317,6 +317,8 @@ class Pruning:
             raise UsageError("explain_policy takes an instance id or an orchestration's name, one of them")
         if instance_id is not None:
             return explain(self.store, check_instance_id(instance_id), None, "")
+        if version != "":
+            check_name(version, "version")
         return explain(self.store, None, check_name(name or "", "orchestration name"), version)
 
     def simulate_policies(
@@ -458,7 +460,7 @@ def _options(options: PruneOptions | int | None) -> PruneOptions | None:
 
 def checked_scope(scope: PruneScope) -> PruneScope:
     if not isinstance(scope, PruneScope):
-        raise UsageError(f"scope must be a PruneScope, not {scope!r}")
+        raise UsageError(f"scope must be a PruneScope, not {shown(scope)}")
     for instance_id in scope.instance_ids or ():
         instance_id = check_instance_id(instance_id)
     return scope

@@ -9,7 +9,7 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 
 from tests.support.faults import campaign, traced
-from tests.support.faults.campaign import Report
+from tests.support.faults.campaign import AGAIN_ONE_IN, Report
 from tests.support.power.scenarios import SCENARIOS
 
 
@@ -20,6 +20,7 @@ def main() -> int:
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--scenario", action="append", choices=list(SCENARIOS), help="only this one; may be repeated")
     parser.add_argument("--only", choices=["SQLite", "processes"], help="the calls of one alone")
+    parser.add_argument("--again-one-in", type=int, default=AGAIN_ONE_IN, help="of what ended with an error: 1, all")
     arguments = parser.parse_args()
     names = arguments.scenario or list(SCENARIOS)
     ways = {"calls of SQLite": campaign.run_scenario, "calls of processes": traced.run_scenario}
@@ -34,7 +35,8 @@ def main() -> int:
         for way, run in ways.items():
             began_s = time.monotonic()
             total = Report(f"{way}, in all")
-            for part in [pool.submit(run, name, arguments.runs, seed=arguments.seed) for name in names]:
+            options = {"seed": arguments.seed, "again_one_in": arguments.again_one_in}
+            for part in [pool.submit(run, name, arguments.runs, **options) for name in names]:
                 report = part.result()
                 print(report, *report.wrong, sep="\n  ", flush=True)
                 total.add(report)

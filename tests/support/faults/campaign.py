@@ -29,8 +29,8 @@ _LOCK: Final = "fcntl"
 _ATTEMPTS: Final = 3
 """Of an operator after a fault that passes."""
 
-_ONE_IN: Final = 4
-"""Of so many runs that ended with an error, one is disturbed again as somebody goes on."""
+AGAIN_ONE_IN: Final = 4
+"""Of so many runs that ended with an error, one is disturbed again as somebody goes on, at a call that he makes."""
 
 Mistake = Callable[[], AbstractContextManager[Any]]
 
@@ -90,33 +90,40 @@ class Campaign:
         return calls.counts
 
     def run(
-        self, runs: int | None = None, *, wrong_max: int = 5, only: Callable[[Failure], bool] = lambda _: True
+        self,
+        runs: int | None = None,
+        *,
+        wrong_max: int = 5,
+        only: Callable[[Failure], bool] = lambda _: True,
+        again_one_in: int = AGAIN_ONE_IN,
     ) -> Report:
         """So many runs (None: all there are), spread by chance over those that are wanted (``only``), until so many
-        went wrong."""
+        went wrong. Of ``again_one_in`` that ended with an error, one is disturbed again."""
         counts = self.counts()
         report = Report(self.scenario.name, sum(counts.values()))
         chosen = [each for each in failures(counts) if only(each)]
         if runs is not None:
             chosen = self._choice.sample(chosen, min(runs, len(chosen)))
         for failure in chosen:
-            self._disturb(failure, counts, report)
+            self._disturb(failure, report, again_one_in)
             if len(report.wrong) >= wrong_max:
                 break
         return report
 
-    def _disturb(self, failure: Failure, counts: dict[str, int], report: Report) -> None:
+    def _disturb(self, failure: Failure, report: Report, again_one_in: int) -> None:
         reopens = failure.call == _LOCK or self._choice.random() < 0.5
         again: Failure | None = None
+        went_on: Seen | None = None
         self._judge.begin()
         try:
             seen = self._run(failure, reopens=reopens)
             report.told += bool(seen.errors)
-            if not seen.finished and self._choice.randrange(_ONE_IN) == 0:
-                again = self._choice.choice(list(failures(counts)))
+            if not seen.finished and self._choice.randrange(again_one_in) == 0:
+                again = self._choice.choice(list(failures(self._counts_from_here(seen.lives + 1))))
                 report.twice += 1
-                self._run_again(again, seen)
-            self._check(seen, failure, went_on=again is not None)
+                went_on = self._run_again(again, seen.lives + 1)
+                seen.lives = went_on.lives
+            self._check(seen, failure, went_on)
         except Exception as error:  # whatever nobody may meet
             where = f"{failure}, then {again}" if again else str(failure)
             store = "another" if reopens else "the same"
@@ -149,24 +156,39 @@ class Campaign:
             raise LostError("it was acknowledged, and the log could not be synced")
         return seen
 
-    def _run_again(self, failure: Failure, seen: Seen) -> None:
-        """Whoever goes on is disturbed, too, if he makes such a call."""
+    def _counts_from_here(self, life: int) -> dict[str, int]:
+        """The calls, by name, of one who goes on undisturbed, which is the ``life``-th life; nothing of it stays."""
+        calls = SqliteCalls(self._judge.place)
+        with self._judge.tried_out(), calls.watched(), self._mistake():
+            seen = operate(self.scenario, self._judge.place, first_life=life)
+        if not seen.finished:
+            raise LostError(f"it does not go on after the fault: {seen.errors[-1]!r}")
+        return calls.counts
+
+    def _run_again(self, failure: Failure, life: int) -> Seen:
+        """Whoever goes on is disturbed, too."""
         calls = SqliteCalls(self._judge.place, failure, endless=_ENDLESS)
         with calls.watched(), self._mistake():
-            seen.lives = operate(self.scenario, self._judge.place, first_life=seen.lives + 1).lives
+            seen = operate(self.scenario, self._judge.place, first_life=life)
+        if not calls.failed:
+            raise LostError("the second call that was to fail was never made")
         if calls.failed >= _ENDLESS:
             raise LostError("it tries again without an end")
+        return seen
 
-    def _check(self, seen: Seen, failure: Failure, *, went_on: bool) -> None:
+    def _check(self, seen: Seen, failure: Failure, went_on: Seen | None) -> None:
         if seen.finished:
             self._judge.check_end()
         elif failure.last is not None:
             raise LostError(f"it does not go on when the fault has passed: {seen.errors[-1]!r}")
+        elif went_on is not None and went_on.finished:
+            self._judge.check_end()
         else:
-            self._judge.check(seen.acknowledged, finish=True, tried_again=True, went_on=went_on, life=seen.lives + 1)
+            tried = {"tried_again": True, "went_on": went_on is not None}
+            self._judge.check(seen.acknowledged, finish=True, **tried, life=seen.lives + 1)
 
 
-def run_scenario(name: str, runs: int | None, *, seed: int = 0) -> Report:
+def run_scenario(name: str, runs: int | None, *, seed: int = 0, again_one_in: int = AGAIN_ONE_IN) -> Report:
     """Disturb one of ``SCENARIOS`` so many times (None: at each call, in each way)."""
     with workplace() as directory:
-        return Campaign(SCENARIOS[name], directory, seed=seed).run(runs)
+        return Campaign(SCENARIOS[name], directory, seed=seed).run(runs, again_one_in=again_one_in)

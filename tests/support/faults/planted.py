@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 from unittest.mock import patch
@@ -18,6 +19,7 @@ from duro.stores.sqlite.committer import Committer
 from tests.support.faults.calls import LOG_SYNC, Failure
 from tests.support.faults.campaign import Mistake
 from tests.support.power import planted as power
+from tests.support.power.stage import Stage
 
 
 @dataclass(frozen=True)
@@ -34,9 +36,23 @@ def _of(*calls: str) -> Callable[[Failure], bool]:
 
 
 @contextlib.contextmanager
-def _failed_commits_are_reported_as_done() -> Iterator[None]:
+def failed_commits_are_reported_as_done() -> Iterator[None]:
     with patch.object(Committer, "_give", staticmethod(lambda jobs, error: None)):
         yield
+
+
+@contextlib.contextmanager
+def while_somebody_goes_on(mistake: Mistake) -> Iterator[None]:
+    """It is made in every life but the first."""
+    real = Stage.begin_again
+    with contextlib.ExitStack() as made:
+
+        def begin_again(self: Stage, life: int = 2) -> None:
+            made.enter_context(mistake())
+            real(self, life)
+
+        with patch.object(Stage, "begin_again", begin_again):
+            yield
 
 
 @contextlib.contextmanager
@@ -100,7 +116,12 @@ def _a_backup_that_failed_is_kept() -> Iterator[None]:
 
 PLANTED: Final[dict[str, Planted]] = {
     "a failed commit is reported as done": Planted(
-        "prune by hand", _failed_commits_are_reported_as_done, _of("pwrite64", LOG_SYNC)
+        "prune by hand", failed_commits_are_reported_as_done, _of("pwrite64", LOG_SYNC)
+    ),
+    "a failed commit is reported as done to whoever goes on": Planted(
+        "prune by hand",
+        partial(while_somebody_goes_on, failed_commits_are_reported_as_done),
+        lambda each: each.call in ("pwrite64", LOG_SYNC) and each.last is None,
     ),
     "the sync at the end of a long prune may fail": Planted(
         "prune in bulk", _a_sync_that_failed_is_ignored, lambda each: each.call == LOG_SYNC and each.last is None

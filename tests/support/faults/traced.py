@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Final
 
-from tests.support.faults.campaign import ERRORS, INTERRUPTIONS, Report
+from tests.support.faults.campaign import AGAIN_ONE_IN, ERRORS, INTERRUPTIONS, Report
 from tests.support.power.checks import LostError
 from tests.support.power.judge import Judge, workplace
 from tests.support.power.scenarios import SCENARIOS, Scenario
@@ -31,9 +31,6 @@ _ANSWER_S: Final = 60.0
 """A process that has not ended by then hangs."""
 
 _ATTEMPTS: Final = 3
-_ONE_IN: Final = 4
-"""As in ``campaign``."""
-
 _NOT_MADE: Final = frozenset({"close"})
 """What ``strace`` makes fail is not done at all, and the descriptor of a ``close`` that fails is gone: it may fail in
 ``campaign`` alone."""
@@ -189,9 +186,15 @@ class Traced:
     def places(self) -> list[tuple[str, int]]:
         """The calls of the undisturbed run that touch the directory: name, and the how many-th of that name."""
         self._judge.begin()
-        outcome = self._start(["-e", "trace=all"])
-        assert outcome.finished, outcome
+        found = self._places_from_here(1)
         self._judge.clear()
+        return found
+
+    def _places_from_here(self, life: int) -> list[tuple[str, int]]:
+        """The same of one who goes on, which is the ``life``-th life."""
+        outcome = self._start(["-e", "trace=all"], first_life=life)
+        if not outcome.finished:
+            raise LostError(f"it does not go on: {outcome.errors[-1]}")
         counts: Counter[str] = Counter()
         found = []
         for line in self._trace.read_text(errors="replace").splitlines():
@@ -202,7 +205,12 @@ class Traced:
         return found
 
     def run(
-        self, runs: int | None = None, *, wrong_max: int = 5, only: Callable[[Fault], bool] = lambda _: True
+        self,
+        runs: int | None = None,
+        *,
+        wrong_max: int = 5,
+        only: Callable[[Fault], bool] = lambda _: True,
+        again_one_in: int = AGAIN_ONE_IN,
     ) -> Report:
         """As ``campaign.Campaign.run``."""
         places = self.places()
@@ -211,24 +219,27 @@ class Traced:
         if runs is not None:
             chosen = self._choice.sample(chosen, min(runs, len(chosen)))
         for fault in chosen:
-            self._disturb(fault, places, report)
+            self._disturb(fault, report, again_one_in)
             if len(report.wrong) >= wrong_max:
                 break
         return report
 
-    def _disturb(self, fault: Fault, places: list[tuple[str, int]], report: Report) -> None:
+    def _disturb(self, fault: Fault, report: Report, again_one_in: int) -> None:
         reopens = fault.call in _LOCKS or self._choice.random() < 0.5
         again: Fault | None = None
+        went_on: Outcome | None = None
         self._judge.begin()
         try:
             outcome = self._run(fault, reopens=reopens)
             report.told += bool(outcome.errors)
-            if not outcome.finished and self._choice.randrange(_ONE_IN) == 0:
+            if not outcome.finished and self._choice.randrange(again_one_in) == 0:
+                with self._judge.tried_out():
+                    places = self._places_from_here(outcome.lives + 1)
                 again = self._choice.choice(list(faults([self._choice.choice(places)])))
                 report.twice += 1
-                tracing = [*_traced(again), "-e", f"inject={again.injection}"]
-                outcome.lives = self._start(tracing, first_life=outcome.lives + 1, fault=again).lives
-            self._check(outcome, fault, went_on=again is not None)
+                went_on = self._run(again, first_life=outcome.lives + 1)
+                outcome.lives = went_on.lives
+            self._check(outcome, fault, went_on)
         except Exception as error:  # whatever nobody may meet
             where = f"{fault}, then {again}" if again else str(fault)
             store = "another" if reopens else "the same"
@@ -237,12 +248,13 @@ class Traced:
             report.runs += 1
             self._judge.clear()
 
-    def _run(self, fault: Fault, *, reopens: bool) -> Outcome:
+    def _run(self, fault: Fault, *, reopens: bool = False, first_life: int = 1) -> Outcome:
+        """One who is disturbed, and tries again if that may help; a later life does not."""
         attempts = 1
-        if fault.passes and fault.last is not None:
+        if first_life == 1 and fault.passes and fault.last is not None:
             attempts = _ATTEMPTS + fault.last - fault.number
         tracing = [*_traced(fault), "-e", f"inject={fault.injection}"]
-        outcome = self._start(tracing, attempts=attempts, reopens=reopens, fault=fault)
+        outcome = self._start(tracing, attempts=attempts, reopens=reopens, first_life=first_life, fault=fault)
         traced = self._trace.read_text(errors="replace")
         if fault.error is None:
             if not outcome.killed:
@@ -286,17 +298,19 @@ class Traced:
             answer.get("errors", []),
         )
 
-    def _check(self, outcome: Outcome, fault: Fault, *, went_on: bool) -> None:
+    def _check(self, outcome: Outcome, fault: Fault, went_on: Outcome | None) -> None:
         if outcome.finished:
             self._judge.check_end()
         elif fault.passes:
             raise LostError(f"it does not go on when the fault has passed: {outcome.errors[-1]}")
+        elif went_on is not None and went_on.finished:
+            self._judge.check_end()
         else:
             self._judge.check(
                 outcome.acknowledged,
                 finish=True,
                 tried_again=not outcome.killed,
-                went_on=went_on,
+                went_on=went_on is not None,
                 life=outcome.lives + 1,
             )
 
@@ -320,7 +334,7 @@ def _traced(fault: Fault) -> list[str]:
     return ["-e", f"trace={','.join((fault.call, *_NAMING)) if fault.call == _SYNC else fault.call}"]
 
 
-def run_scenario(name: str, runs: int | None, *, seed: int = 0) -> Report:
+def run_scenario(name: str, runs: int | None, *, seed: int = 0, again_one_in: int = AGAIN_ONE_IN) -> Report:
     """As ``campaign.run_scenario``, with real processes."""
     with Processes() as processes, workplace() as directory:
-        return Traced(processes, SCENARIOS[name], directory, seed=seed).run(runs)
+        return Traced(processes, SCENARIOS[name], directory, seed=seed).run(runs, again_one_in=again_one_in)

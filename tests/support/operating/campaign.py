@@ -14,6 +14,7 @@ from typing import Final
 import duro
 from duro.maintenance.archive.format import HistoryRead
 from duro.maintenance.archive.reader import Archive
+from tests.support.operating.calls import is_inside_a_call, journal_of, read_calls, settled
 from tests.support.operating.clock import SetClock
 from tests.support.operating.evidence import STATUSES, check_kept_evidence, command_of
 from tests.support.operating.process import BY_HAND, CLOCK, CONFIG, CONFIGURED, Told, read_journal
@@ -23,6 +24,7 @@ from tests.support.traffic import Traffic, wait_until_nothing_runs
 LEASE_S: Final = 1
 WORKERS: Final = 2
 DUTIES: Final = ("prune", "clean", "archive")
+CALLERS: Final = ("client-1", "client-2")
 CLOCK_MAX_S: Final = 5 * 24 * 3600
 """Forward in all: less than the 7 days for which what was brought back is held."""
 
@@ -66,6 +68,9 @@ class Report:
     commands: Counter[str] = field(default_factory=Counter)
     """By their words and how they ended; "cut off": the operator was killed inside."""
 
+    calls: Counter[str] = field(default_factory=Counter)
+    """Of clients that may be killed, by what came of them: "told" at once, or else what their next life made of it."""
+
     def __str__(self) -> str:
         lines = []
         for name, value in vars(self).items():
@@ -92,8 +97,8 @@ class Stage:
 
     def begin(self, name: str) -> None:
         self._begun += 1
-        if name in DUTIES:
-            module = "tests.support.operating.process"
+        if name in DUTIES or name in CALLERS:
+            module = f"tests.support.operating.{'process' if name in DUTIES else 'caller'}"
             program: tuple[str, ...] = ("-m", module, str(self.directory), name, f"{self._seed}-{self._begun}")
         else:
             module = "tests.support.operating.clock"
@@ -101,8 +106,12 @@ class Stage:
             program = ("-m", module, str(self.directory / CLOCK), *arguments)
         self.processes[name] = WorkerProcess(self.directory, name, LEASE_S, program)
 
-    def kill(self, name: str) -> None:
+    def kill(self, name: str, *, inside_a_call: bool = False) -> None:
+        """``inside_a_call``: of a client, as soon as it has asked for something (if it does within a second)."""
         self._stopped.pop(name, None)
+        until_s = time.monotonic() + 1.0
+        while inside_a_call and time.monotonic() < until_s and not is_inside_a_call(journal_of(self.directory, name)):
+            pass
         self.processes[name].kill()
         self.begin(name)
 
@@ -125,6 +134,14 @@ class Stage:
     def running(self) -> list[str]:
         return [name for name in self.processes if name not in self._stopped]
 
+    def end(self, *names: str) -> None:
+        """Ask them to, and wait until they have completed what they began."""
+        for name in names:
+            process = self.processes[name]
+            process.wait_until_ready()
+            assert process.stop() == 0, f"{name}: {process.said()}"
+            del self.processes[name]
+
     def check(self) -> None:
         """Nobody has ended by themselves."""
         for name, process in self.processes.items():
@@ -136,7 +153,7 @@ class Stage:
 def _stage(directory: Path, seed: int) -> Iterator[Stage]:
     stage = Stage(directory, seed)
     try:
-        for name in (*stage.workers, *DUTIES):
+        for name in (*stage.workers, *DUTIES, *CALLERS):
             stage.begin(name)
         for process in stage.processes.values():
             process.wait_until_ready()
@@ -175,17 +192,17 @@ def run_campaign(
                 stage.go_on(all_of_them=True)
                 clock.put_forward(clock.highest_ms - clock.offset_ms)
                 acknowledged = traffic.stop()
+            stage.end(*CALLERS)
             wait_until_nothing_runs(client, _FINISH_TIMEOUT_S)
-            for name, process in stage.processes.items():
-                process.wait_until_ready()
-                assert process.stop() == 0, f"{name}: {process.said()}"
+            stage.end(*stage.workers, *DUTIES)
         _finish(directory)
         dump = store.dump()
         assert store.waiting_archives() == ()
     kept = read_archives(directory)
     told = [each for file in sorted(directory.glob("journal-*.jsonl")) for each in read_journal(file)]
+    calls = {name: read_calls(journal_of(directory, name)) for name in CALLERS}
     effects = effects_log_of(directory).read_text().splitlines()
-    check_kept_evidence(dump, kept, effects, acknowledged, told)
+    check_kept_evidence(dump, kept, effects, acknowledged, told, list(calls.values()))
     in_archives = {(each.history.execution.incarnation, each.history.execution.execution_id) for each in kept}
     in_store = {(row["incarnation"], row["execution_id"]) for row in dump["executions"]}
     report.seconds = round(time.monotonic() - began_s, 1)
@@ -197,16 +214,17 @@ def run_campaign(
     report.in_both = len(in_store & in_archives)
     report.instances_removed = len({each.instance.incarnation for each in kept if each.instance is not None})
     report.commands = _counted(told)
+    report.calls = Counter(f"{each.what} {each.outcome}" for one in calls.values() for each in settled(one))
     return report
 
 
 def _fault(stage: Stage, clock: SetClock, choice: random.Random, report: Report) -> str:
-    kind = choice.choices(("kill", "past the lease", "anywhere", "clock"), (6, 2, 2, 2))[0]
+    kind = choice.choices(("kill", "kill client", "past the lease", "anywhere", "clock"), (5, 3, 2, 2, 2))[0]
     if kind == "clock":
         return _set_clock(clock, choice, report)
-    name = choice.choice(stage.running or list(stage.processes))
-    if kind == "kill" or name not in stage.running:
-        stage.kill(name)
+    name = choice.choice([each for each in stage.running if kind != "kill client" or each in CALLERS] or [CALLERS[0]])
+    if kind.startswith("kill") or name not in stage.running:
+        stage.kill(name, inside_a_call=name in stage.running and name in CALLERS and choice.random() < 0.8)
         if choice.random() < 0.7:  # sometimes the next one dies before it has begun
             stage.processes[name].wait_until_ready()
         return f"kill {name}"

@@ -9,6 +9,7 @@ import msgspec
 from duro.maintenance.archive.format import HistoryRead
 from duro.stores.base import StoreDump
 from tests.support.evidence import check_evidence
+from tests.support.operating.calls import Call, acknowledged_to, calls_cut_in_two
 from tests.support.operating.process import Told
 from tests.support.traffic import Acknowledged
 
@@ -31,12 +32,22 @@ STATUSES: Final = {
 
 
 def check_kept_evidence(
-    dump: StoreDump, kept: Sequence[HistoryRead], effects: Sequence[str], acknowledged: Acknowledged, told: list[Told]
+    dump: StoreDump,
+    kept: Sequence[HistoryRead],
+    effects: Sequence[str],
+    acknowledged: Acknowledged,
+    told: list[Told],
+    calls: Sequence[Sequence[Call]] = (),
 ) -> None:
     """Raises AssertionError with all that is wrong: a history that is in neither, copies that differ, a promise to a
     caller or to an operator that was not kept; and what ``check_evidence`` finds in the store and the archives as one.
+    ``calls``: the journals of clients that were killed.
     """
+    everything = whole(dump, kept)
+    for each in calls:
+        acknowledged = acknowledged.with_those_of(acknowledged_to(each, everything))
     findings = [
+        *(finding for each in calls for finding in calls_cut_in_two(each, everything)),
         *histories_in_neither(dump, kept, effects),
         *copies_that_differ(dump, kept),
         *gone_and_not_in_the_ledger(dump),
@@ -45,7 +56,7 @@ def check_kept_evidence(
         *brought_back_and_not_there(dump, told),
     ]
     assert not findings, "\n".join(findings[:50])
-    check_evidence(dump, effects, acknowledged, everything=whole(dump, kept))
+    check_evidence(dump, effects, acknowledged, everything=everything)
 
 
 def whole(dump: StoreDump, kept: Iterable[HistoryRead]) -> StoreDump:

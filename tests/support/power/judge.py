@@ -80,6 +80,17 @@ class Judge:
         shutil.copytree(self._template, self.place)
         return self.place
 
+    @contextlib.contextmanager
+    def tried_out(self) -> Iterator[None]:
+        """Whatever is done inside has not been done afterwards."""
+        halfway = self.place.with_name("halfway")
+        shutil.copytree(self.place, halfway)
+        try:
+            yield
+        finally:
+            shutil.rmtree(self.place)
+            halfway.rename(self.place)
+
     def clear(self) -> None:
         """Nothing is there any more."""
         shutil.rmtree(self.place)

@@ -441,9 +441,12 @@ _TEXTS: Final = [b"[pruning]\ndefault_keep_last = %d\n" % keep + b"# %d\n" % kee
 
 
 def edit_settings(stage: Stage) -> None:
-    for text in _TEXTS[1:]:
+    """Whoever goes on takes no edit back."""
+    path = stage.directory / CONFIG
+    for number, text in enumerate(_TEXTS[1:], 1):
         try:
-            edit_file(stage.directory / CONFIG, CONFIG, partial(_to, text))
+            if path.read_bytes() not in _TEXTS[number:]:
+                edit_file(path, CONFIG, partial(_to, text))
         except OSError as error:  # as it says
             raise DocumentedError(str(error)) from error
         stage.said()

@@ -17,7 +17,7 @@ from duro.model.archive import (
     RestoreResult,
     WaitingArchive,
 )
-from duro.model.ledger import UNDO, LedgerTotals
+from duro.model.ledger import UNDO, LedgerTotals, RunKind
 from duro.model.pruning import Hold, HoldTarget
 from duro.model.removal import PruneRun
 from duro.model.status import ExecutionStatus, RemovalState
@@ -234,7 +234,13 @@ class Archives:
 
     def _add_restoration(self, restoration: Restoration, totals: RunTotals, now: int) -> None:
         run = totals.run(
-            restoration.run_id, UNDO, by=restoration.by, reason="", source=restoration.source, started_at_ms=now
+            restoration.run_id,
+            UNDO,
+            kind=RunKind.RESTORE,
+            by=restoration.by,
+            reason="",
+            source=restoration.source,
+            started_at_ms=now,
         )
         before = self._runs.get(restoration.run_id)
         self._runs[restoration.run_id] = run if before is None else sum_of_runs(before, run)

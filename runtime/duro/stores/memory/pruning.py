@@ -17,7 +17,7 @@ from duro.errors import (
 )
 from duro.model.archive import CONFIGURED, KnownArchive
 from duro.model.families import Family, RemovalBatch
-from duro.model.ledger import NO_SOURCE, SEVERAL, UNDO, LedgerRange, LedgerTotals, RunSource
+from duro.model.ledger import NO_SOURCE, SEVERAL, UNDO, LedgerRange, LedgerTotals, RunKind, RunSource
 from duro.model.limits import MARK_RECLAIM_EVENTS_MAX, TURN_PRUNE_EXECUTIONS_MAX
 from duro.model.policies import PruneDecision, StatedPolicy
 from duro.model.pruning import (
@@ -240,6 +240,7 @@ class Pruning(Families):
         added = totals.run(
             run_id,
             PruneTrigger.MANUAL,
+            kind=batch.trigger if isinstance(batch, RemovalBatch) else RunKind.PRUNE,
             by=batch.by,
             reason=batch.reason,
             source=batch.source,
@@ -436,7 +437,9 @@ class Pruning(Families):
             restored = [each.instance.instance_id for each in back if each.depth == 0] + restored
             if not restored:
                 return UndoResult(gone=gone, taken=taken)
-            self._runs[hold_id] = totals.run(hold_id, UNDO, by=by, reason="", source=source, started_at_ms=now)
+            self._runs[hold_id] = totals.run(
+                hold_id, UNDO, kind=RunKind.UNDO, by=by, reason="", source=source, started_at_ms=now
+            )
             hold_ids = [hold_id if n == 1 else f"{hold_id}-{n}" for n in range(1, len(held) + 1)]
             for new_id, each_id in zip(hold_ids, held, strict=True):
                 self._holds[new_id] = Hold(

@@ -19,7 +19,7 @@ from duro.model.archive import (
     RestoreResult,
     WaitingArchive,
 )
-from duro.model.ledger import UNDO
+from duro.model.ledger import UNDO, RunKind
 from duro.model.limits import MARK_RECLAIM_EVENTS_MAX
 from duro.model.pruning import Hold, HoldTarget
 from duro.model.status import RemovalState
@@ -136,6 +136,7 @@ def restore(transaction: Transaction, restoration: Restoration) -> RestoreResult
         by=restoration.by,
         reason="",
         source=restoration.source,
+        kind=RunKind.RESTORE,
         trigger=UNDO,
     )
     _hold(transaction, restoration)

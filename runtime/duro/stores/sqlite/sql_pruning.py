@@ -211,8 +211,8 @@ RETURNING executions
 """
 ADD_TO_RUN: Final = """
 INSERT INTO prune_runs (run_id, trigger, rule, origin, run_by, reason, started_at_ms, instances, executions, events,
-  history_bytes, archive, host, duro_version, plan_hash)
-VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)
+  history_bytes, archive, kind, host, duro_version, plan_hash)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)
 ON CONFLICT (run_id) DO UPDATE SET instances = instances + excluded.instances,
   executions = executions + excluded.executions, events = events + excluded.events,
   history_bytes = history_bytes + excluded.history_bytes,
@@ -222,7 +222,7 @@ ON CONFLICT (run_id) DO UPDATE SET instances = instances + excluded.instances,
 _RUN: Final = """json_object('run_id', r.run_id, 'trigger', r.trigger, 'rule', r.rule, 'origin', r.origin,
     'by', r.run_by, 'reason', r.reason, 'started_at_ms', r.started_at_ms, 'instances', r.instances,
     'executions', r.executions, 'events', r.events, 'history_bytes', r.history_bytes, 'archive', r.archive,
-    'source', json_array(r.host, r.duro_version, r.plan_hash))"""
+    'kind', r.kind, 'source', json_array(r.host, r.duro_version, r.plan_hash))"""
 LEDGER_OF: Final = f"""
 SELECT json_group_array(json_object('range', {_RANGE_OBJECT},
   'run', CASE WHEN r.run_id IS NOT NULL THEN {_RUN} END))
@@ -366,10 +366,10 @@ VALUES (?1, (SELECT coalesce(max(sequence), 0) + 1 FROM publications), ?2)
 ON CONFLICT (published) DO UPDATE SET last_published_at_ms = excluded.last_published_at_ms,
   sequence = CASE WHEN ?3 THEN excluded.sequence ELSE sequence END
 """
-# What live workers (at ?1) publish ...
+# What live workers (at ?1) publish, damaged or not: who cannot read it must not go by what others say ...
 PUBLISHED: Final = """
 SELECT json_group_array(published) FROM (
-  SELECT DISTINCT w.published FROM workers w JOIN publications p ON p.published = w.published
+  SELECT DISTINCT w.published FROM workers w LEFT JOIN publications p ON p.published = w.published
   WHERE w.lease_until_ms > ?1 AND w.published <> '{}' ORDER BY p.sequence)
 """
 # ... and what was published last.

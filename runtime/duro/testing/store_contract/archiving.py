@@ -331,8 +331,8 @@ class ArchivesContract(FamilyContract):
         assert _tables(store.dump()) == before
         (hold,) = store.list_holds()
         assert (hold.hold_id, hold.target.instance_id, hold.until_ms, hold.by) == ("restore-1", "a", 10**15, "ann")
-        assert [(run.run_id, run.trigger, run.executions) for run in store.list_prune_runs(0)] == [
-            ("restore-1", "undo", 3)
+        assert [(run.run_id, run.kind, run.trigger, run.executions) for run in store.list_prune_runs(0)] == [
+            ("restore-1", "restore", "undo", 3)
         ]
         self.prune(store, incarnation)
         assert _tables(store.dump()) == before
