@@ -1,6 +1,7 @@
 """Ids, names and numbers, checked once, at the API, the same for every store."""
 
 import re
+from collections.abc import Iterable
 
 from duro.errors import InvalidIdError, InvalidInputError, InvalidNameError, UsageError
 from duro.model.limits import INSTANCE_ID_BYTES_MAX, NAME_BYTES_MAX, NUMBER_MAX, REASON_BYTES_MAX
@@ -24,48 +25,79 @@ def _problem(text: object, bytes_max: int) -> str | None:
     return None
 
 
+def _plain(text: str) -> str:
+    """``text`` as a ``str`` and nothing derived from it: JSON knows no other, and ``str()`` may say something else."""
+    return text if type(text) is str else str.__str__(text)
+
+
 def check_instance_id(instance_id: str) -> str:
-    """``instance_id`` itself.
+    """``instance_id`` itself, as a plain ``str``.
 
     Raises:
         InvalidIdError: it is empty, over ``INSTANCE_ID_BYTES_MAX`` bytes, or has a NUL or a lone surrogate.
     """
     if problem := _problem(instance_id, INSTANCE_ID_BYTES_MAX):
         raise InvalidIdError(f"instance id {shown(instance_id)} {problem}", hint="choose another id")
-    return instance_id
+    return _plain(instance_id)
+
+
+def check_instance_ids(instance_ids: Iterable[str]) -> list[str]:
+    """All of them, checked; an iterator is read once.
+
+    Raises:
+        UsageError: it is one string, or nothing that has several.
+        InvalidIdError: one of them is none.
+    """
+    if isinstance(instance_ids, str) or not isinstance(instance_ids, Iterable):
+        raise UsageError(
+            f"instance_ids must be several ids, not {shown(instance_ids)}", hint="wait_for_orchestration waits for one"
+        )
+    return [check_instance_id(each) for each in instance_ids]
+
+
+def check_timeout_s(timeout: float, what: str = "timeout", hint: str = "None waits for ever") -> float:
+    """``timeout`` itself: seconds to wait; less than 0 is none. ``what`` names it in the error.
+
+    Raises:
+        UsageError: it is no number, or no time.
+    """
+    wrong = isinstance(timeout, bool) or not isinstance(timeout, int | float) or timeout != timeout
+    if wrong or (isinstance(timeout, int) and abs(timeout) > NUMBER_MAX):
+        raise UsageError(f"{what} must be seconds, not {shown(timeout)}", hint=hint)
+    return timeout
 
 
 def check_request_id(request_id: str) -> str:
-    """``request_id`` itself.
+    """``request_id`` itself, as a plain ``str``.
 
     Raises:
         InvalidIdError: it is empty, over ``INSTANCE_ID_BYTES_MAX`` bytes, or has a NUL or a lone surrogate.
     """
     if problem := _problem(request_id, INSTANCE_ID_BYTES_MAX):
         raise InvalidIdError(f"request id {shown(request_id)} {problem}", hint="choose another id")
-    return request_id
+    return _plain(request_id)
 
 
 def check_name(name: str, what: str) -> str:
-    """``name`` itself; ``what`` names its kind in the error ("activity name", "version").
+    """``name`` itself, as a plain ``str``; ``what`` names its kind in the error ("activity name", "version").
 
     Raises:
         InvalidNameError: it is empty, over ``NAME_BYTES_MAX`` bytes, or has a NUL or a lone surrogate.
     """
     if problem := _problem(name, NAME_BYTES_MAX):
         raise InvalidNameError(f"{what} {shown(name)} {problem}", hint="choose another one")
-    return name
+    return _plain(name)
 
 
 def check_text(text: str, what: str) -> str:
-    """``text`` itself: a reason, written by people, that may be empty.
+    """``text`` itself, as a plain ``str``: a reason, written by people, that may be empty.
 
     Raises:
         InvalidInputError: it is over ``REASON_BYTES_MAX`` bytes, or has a NUL or a lone surrogate.
     """
     if text != "" and (problem := _problem(text, REASON_BYTES_MAX)):
         raise InvalidInputError(f"{what} {shown(text)} {problem}", hint="write another one")
-    return text
+    return _plain(text)
 
 
 def path_problem(path: str) -> str | None:

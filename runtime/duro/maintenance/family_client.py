@@ -102,8 +102,8 @@ class Families(Pruning):
             NotAnOrphanError: its spawning execution runs, its parent has observed it, or it has none.
             UsageError: no reason is given.
         """
-        check_instance_id(instance_id)
-        check_text(reason, "the reason")
+        instance_id = check_instance_id(instance_id)
+        reason = check_text(reason, "the reason")
         if not reason.strip():
             raise UsageError("an adoption needs a reason", hint="say why, for whoever finds it in a year")
         return self.store.adopt(instance_id, checked_by(by), reason)
