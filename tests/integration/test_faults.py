@@ -62,6 +62,7 @@ def test_a_mistake_in_what_is_made_of_a_failed_call_is_found(name: str) -> None:
         campaign = Campaign(SCENARIOS[planted.scenario], directory, seed=2, mistake=planted.mistake)
         report = campaign.run(RUNS_OF_A_MISTAKE, wrong_max=1, only=planted.only, again_one_in=1)
         assert report.wrong, str(report)
+        assert "TypeError" not in report.wrong[0], "it is the mistake that does not fit the code any more"
 
 
 @pytest.mark.parametrize(

@@ -45,6 +45,7 @@ def test_a_mistake_in_what_is_synced_and_when_is_found(name: str) -> None:
         recording = campaign.record(planted.lies, planted.mistake)
         report = campaign.run(recording, STATES_OF_A_MISTAKE, lost_max=1)
         assert report.lost, str(report)
+        assert "TypeError" not in report.lost[0], "it is the mistake that does not fit the code any more"
 
 
 def test_a_cut_may_leave_what_is_renamed_into_another_directory_under_either_name_both_or_none(tmp_path: Path) -> None:

@@ -40,7 +40,9 @@ def test_whatever_happens_in_whatever_order_is_as_it_must_be(campaign: Campaign)
 def test_a_mistake_is_found(name: str, campaign: Campaign) -> None:
     recipe = recipe_of(FOUND_WITH[name], store="memory")
     with PLANTED[name]():
-        assert campaign.run(recipe).finding, "`make simulate-planted` says which seeds find it now"
+        finding = campaign.run(recipe).finding
+    assert finding, "`make simulate-planted` says which seeds find it now"
+    assert "TypeError" not in finding, "it is the mistake that does not fit the code any more"
     assert campaign.run(recipe).finding == "", "without it there is nothing to find"
 
 

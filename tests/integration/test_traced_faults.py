@@ -65,6 +65,7 @@ def test_a_mistake_of_a_process_is_found(processes: Processes, name: str) -> Non
         traced = Traced(processes, SCENARIOS[planted.scenario], directory, seed=3, mistake=name)
         report = traced.run(RUNS_OF_A_MISTAKE, wrong_max=1, only=planted.only, again_one_in=1)
         assert report.wrong, str(report)
+        assert "TypeError" not in report.wrong[0], "it is the mistake that does not fit the code any more"
 
 
 @pytest.mark.parametrize("fault", [Fault("unlink", 1_000, 1_000, None), Fault("unlink", 1_000, None, 5)])

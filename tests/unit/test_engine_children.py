@@ -109,6 +109,27 @@ def test_a_registered_child_is_asked_by_function_and_its_result_typed() -> None:
     assert engine.events[-1] == completed(4, True)
 
 
+def test_the_result_of_a_child_is_typed_by_the_version_that_was_asked_for() -> None:
+    registry = Registry()
+
+    @registry.orchestration(name="child", version="1.0.0")
+    async def older(ctx: OrchestrationContext) -> tuple[int, ...]:
+        return (1, 2)
+
+    @registry.orchestration(name="child", version="2.0.0")
+    async def newer(ctx: OrchestrationContext) -> list[int]:
+        return [1, 2]
+
+    @registry.orchestration
+    async def asks(ctx: OrchestrationContext, version: str | None) -> bool:
+        result: Any = await ctx.schedule_sub_orchestration("child", version=version)
+        return isinstance(result, tuple)
+
+    for version, is_older in (("1.0.0", True), ("2.0.0", False), (None, False)):
+        engine = drive(asks, version, [child_result(2, [1, 2])], registry=registry)
+        assert engine.events[-1] == completed(4, is_older)
+
+
 def test_an_automatic_id_begins_with_the_name_and_fits_every_store_whatever_the_alphabet() -> None:
     name = "\N{GRINNING FACE}" * 60
 

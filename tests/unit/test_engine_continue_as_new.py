@@ -48,6 +48,31 @@ def test_executions_follow_each_other_with_histories_of_their_own() -> None:
     assert engine.kinds == ["OrchestrationStarted", "OrchestrationCompleted"]
 
 
+def test_the_input_has_to_be_one_of_the_version_that_is_to_come() -> None:
+    registry = Registry()
+
+    @registry.orchestration(name="eternal", version="1.0.0")
+    async def older(ctx: OrchestrationContext, asked: tuple[str | None, Any]) -> str:
+        try:
+            await ctx.continue_as_new(asked[1], version=asked[0])
+        except InvalidInputError:
+            return "refused"
+        return "not reached"
+
+    @registry.orchestration(name="eternal", version="2.0.0")
+    async def newer(ctx: OrchestrationContext, number: int) -> None: ...
+
+    for version, input, refused in (
+        (None, 5, False),
+        (None, ["1.0.0", 5], True),
+        ("1.0.0", 5, True),
+        ("1.0.0", ["1.0.0", 5], False),
+    ):
+        engine = drive("eternal", (version, input), registry=registry, version="1.0.0")
+        assert engine.last.end is not None
+        assert (engine.last.end.status is ExecutionStatus.COMPLETED) is refused
+
+
 def test_it_moves_to_the_newest_version_unless_told_otherwise() -> None:
     registry = Registry()
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from duro.model.limits import CONTINUE_AS_NEW_BYTES, CONTINUE_AS_NEW_EVENTS
+from duro.replay import context as context_module
 from duro.replay.context import OrchestrationContext
 from duro.testing.histories import NOW_MS, Engine, activity_result, drive
 
@@ -157,6 +158,23 @@ def test_continue_as_new_is_suggested_for_long_and_for_heavy_histories() -> None
     assert drive(ask).result is False
     assert finish(drive(long), forget=False) is True
     assert finish(drive(heavy), forget=False) is True
+
+
+def test_continue_as_new_is_suggested_from_the_very_event_and_the_very_byte_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def ask(ctx: OrchestrationContext) -> list[Any]:
+        seen = []
+        for limit, exact in (("EVENTS", ctx.history_event_count), ("BYTES", ctx.history_bytes)):
+            for beyond in (0, 1):
+                with monkeypatch.context() as patched:
+                    patched.setattr(context_module, "CONTINUE_AS_NEW_EVENTS", 10**6)
+                    patched.setattr(context_module, "CONTINUE_AS_NEW_BYTES", 10**9)
+                    patched.setattr(context_module, f"CONTINUE_AS_NEW_{limit}", exact + beyond)
+                    seen.append(ctx.continue_as_new_suggested)
+        return seen
+
+    assert drive(ask).result == [True, False, True, False]
 
 
 def test_what_an_execution_is_called_is_known_to_its_code() -> None:

@@ -31,8 +31,12 @@ async def asks_for_everything(ctx: OrchestrationContext) -> None:
         lambda: ctx.schedule_timer_at(datetime.max),  # noqa: DTZ901 - it gets no further than the seal
         lambda: ctx.wait_for_event("n"),
         lambda: ctx.schedule_sub_orchestration("c"),
+        lambda: ctx.schedule_sub_orchestration("c", version=""),
         lambda: ctx.schedule_orchestration("c"),
         lambda: ctx.continue_as_new(),
+        lambda: ctx.continue_as_new(prune=0),  # the seal comes before what is wrong with it
+        lambda: ctx.prune_history(1),
+        lambda: ctx.prune_history(0),
         lambda: ctx.join(helper(), helper()),
         lambda: ctx.select(helper()),
         lambda: ctx.set_custom_status("x"),
@@ -157,7 +161,7 @@ def test_a_sealed_coroutine_leaves_no_trace_and_comes_to_rest(code: Callable[...
 
 def test_everything_a_sealed_context_is_asked_for_is_refused() -> None:
     drive(asks_in_finally).execution.seal()
-    assert log == ["sealed"] * 14
+    assert log == ["sealed"] * 18
 
 
 def test_a_sealed_coroutine_that_returned_or_raised_is_gone() -> None:

@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.support.mutation.mutants import mutants_of
+from tests.support.mutation.mutants import mutants_of, original_code
 from tests.support.mutation.session import exchange
 
 ROOT = Path(__file__).parents[2]
@@ -81,6 +81,34 @@ def test_a_mutant_is_the_function_with_one_mistake() -> None:
     for mutant in mutants_of(SOURCE, "box.py"):
         assert mutant.code.co_qualname == mutant.outer
         assert mutant.code.co_filename == "box.py"
+
+
+OVERLOADED = """\
+class Box:
+    @overload
+    def size(self, of: int) -> int: ...
+    @overload
+    def size(self, of: str) -> str: ...
+    def size(self, of):
+        return of + 1
+
+    @property
+    def full(self):
+        return 1
+
+    @full.setter
+    def full(self, value):
+        self.value = value + 2
+"""
+
+
+def test_the_function_that_was_changed_is_exchanged_and_not_another_one_of_its_name() -> None:
+    found = {}
+    for mutant in mutants_of(OVERLOADED, "box.py"):
+        original = original_code(OVERLOADED, "box.py", mutant)
+        assert original is not None
+        found[mutant.line] = original.co_firstlineno
+    assert found == {7: 6, 11: 9, 15: 13}
 
 
 def test_a_function_that_would_need_another_closure_is_not_exchanged() -> None:

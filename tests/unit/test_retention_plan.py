@@ -11,6 +11,7 @@ from duro.model.pruning import (
     HoldTarget,
     NewerExecutions,
     NewerVersion,
+    PlannedChild,
     PlanTotals,
     PrunePlan,
     Verdict,
@@ -231,6 +232,32 @@ def test_a_plan_counts_what_it_keeps_and_removes() -> None:
     first = plan.instances[0]
     assert (first.instance_id, first.incarnation, first.name, first.rules) == ("queue-1", 1, "Eternal", (ONE,))
     assert (plan.policy_revision, plan.hold_revision, plan.warnings) == (3, 4, ())
+
+
+def test_a_plan_counts_the_children_that_go_with_what_it_removes() -> None:
+    child = PlannedChild(
+        instance_id="c", incarnation=9, execution_id=1, instances=2, executions=5, events=7, history_bytes=70
+    )
+    planned = _plan((current(3), ended(1), ended(2))).instances[0]
+    other = msgspec.structs.replace(child, instance_id="d", incarnation=11, instances=1, events=3, history_bytes=30)
+    made = prune_plan(
+        [msgspec.structs.replace(planned, children=(child, other))],
+        store_id="s",
+        policy_revision=3,
+        hold_revision=4,
+        made_at_ms=NOW_MS,
+        children=ChildrenPolicy.SETTLED,
+    )
+    totals = made.totals
+    assert (totals.children_removed, totals.child_events_removed, totals.child_bytes_removed) == (3, 10, 100)
+    assert (totals.executions_removed, totals.executions_kept) == (2, 1)
+
+
+def test_rules_that_are_given_twice_are_in_a_plan_once() -> None:
+    other = PruneOptions(keep_within=60)
+    for rules in ([ONE, ONE], [ONE, other, ONE], [ONE]):
+        planned = _plan((current(2), ended(1)), rules=rules).instances[0]
+        assert planned.rules == tuple(dict.fromkeys(rules))
 
 
 def test_a_plan_survives_a_file() -> None:

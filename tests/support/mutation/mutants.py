@@ -2,7 +2,7 @@
 
 import ast
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import CodeType
 from typing import Final, NamedTuple
 
@@ -53,7 +53,7 @@ def mutants_of(source: str, file: str) -> Iterator[Mutant]:
     for classes, function in _functions(ast.parse(source), ()):
         outer = ".".join((*classes, function.name))
         for site in _sites(function):
-            found = _code_of(_alone(classes, _with(function, site), file), outer, function.lineno)
+            found = _code_of(_alone(classes, _with(function, site), file), outer, lambda _: True)
             if found is not None:
                 before, after = (ast.unparse(each) for each in (site.node, site.replacement))
                 what = f"{site.operator}: {_short(before)} -> {_short(after)}"
@@ -61,7 +61,9 @@ def mutants_of(source: str, file: str) -> Iterator[Mutant]:
 
 
 def original_code(source: str, file: str, mutant: Mutant) -> CodeType | None:
-    return _code_of(compile(source, file, "exec"), mutant.outer, mutant.code.co_firstlineno)
+    """Of the very function that was changed: its overloads, or the other half of a property, have the same name."""
+    first_line = mutant.code.co_firstlineno
+    return _code_of(compile(source, file, "exec"), mutant.outer, lambda code: code.co_firstlineno == first_line)
 
 
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
@@ -86,19 +88,14 @@ def _alone(classes: tuple[str, ...], function: _Function, file: str) -> CodeType
     return compile(ast.fix_missing_locations(ast.Module([node], [])), file, "exec")
 
 
-def _code_of(code: CodeType, qualified_name: str, line: int) -> CodeType | None:
+def _code_of(code: CodeType, qualified_name: str, is_wanted: Callable[[CodeType], bool]) -> CodeType | None:
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
-            if constant.co_qualname == qualified_name and _is_near(constant, line):
+            if constant.co_qualname == qualified_name and is_wanted(constant):
                 return constant
-            if found := _code_of(constant, qualified_name, line):
+            if found := _code_of(constant, qualified_name, is_wanted):
                 return found
     return None
-
-
-def _is_near(code: CodeType, line: int) -> bool:
-    """Decorators stand before the ``def``: the first line of the code may be theirs."""
-    return code.co_firstlineno <= line <= code.co_firstlineno + 20
 
 
 def _sites(function: _Function) -> Iterator[_Site]:

@@ -26,6 +26,9 @@ _TESTS_MAX: Final = 1_000
 """Of those that reach a line, the fastest."""
 
 _SECONDS_MIN: Final = 5
+_TIMES_MAX: Final = 10
+"""So many times as long as without a mistake, and ``_SECONDS_MIN``, a test may take."""
+
 _RUNTIME: Final = Path(__file__).parents[3] / "runtime"
 _FAILED, _PASSED = 1, 0
 
@@ -73,8 +76,7 @@ class MutationSession:
             reaching = sorted(tests_of_line.get(mutant.line, ()), key=lambda each: seconds[each])[:_TESTS_MAX]
             verdict = "not reached"
             if reaching:
-                limit_s = round(_SECONDS_MIN + 5 * sum(seconds[each] for each in reaching))
-                verdict = self._judge(mutant, [items[each] for each in reaching], limit_s)
+                verdict = self._judge(mutant, [items[each] for each in reaching], seconds)
             self.judged.append(Judged(mutant, verdict, len(reaching)))
             if verdict not in ("killed", "timeout"):
                 print(f"{verdict}: {self._file.name}:{mutant.line} {mutant.what}", file=sys.__stderr__, flush=True)
@@ -120,20 +122,20 @@ class MutationSession:
         assert original is not None, "it was found a moment ago"
         itself = mutants[0]._replace(code=original)
         ordered = sorted(items, key=lambda item: seconds[item.nodeid])
-        verdict = self._judge(itself, ordered, round(_SECONDS_MIN + 5 * sum(seconds.values())))
+        verdict = self._judge(itself, ordered, seconds)
         if verdict != "survived":
             raise pytest.UsageError(f"without a mistake, in forks, the tests were {verdict}")
 
-    def _judge(self, mutant: Mutant, items: Sequence[pytest.Item], limit_s: int) -> str:
+    def _judge(self, mutant: Mutant, items: Sequence[pytest.Item], seconds: dict[str, float]) -> str:
+        """``seconds`` of each test: one that takes many times as long does not end."""
         child = os.fork()
         if child == 0:
             _silence()
             signal.signal(signal.SIGALRM, signal.SIG_DFL)
-            signal.alarm(limit_s)
             original = original_code(self._source, str(self._file), mutant)
             if original is None or not exchange(original, mutant.code):
                 os._exit(3)
-            _run(items)
+            _run(items, seconds)
         _, status = os.waitpid(child, 0)
         if os.WIFSIGNALED(status):
             return "timeout" if os.WTERMSIG(status) == signal.SIGALRM else "killed"
@@ -158,10 +160,21 @@ class _Contexts:
         self.seconds[report.nodeid] += report.duration
 
 
-def _run(items: Sequence[pytest.Item]) -> None:
+class _Limits:
+    """Ends the process inside a test that does not end: at once, not when all others might have been over."""
+
+    def __init__(self, seconds: dict[str, float]) -> None:
+        self._seconds = seconds
+
+    def pytest_runtest_logstart(self, nodeid: str) -> None:
+        signal.alarm(round(_SECONDS_MIN + _TIMES_MAX * self._seconds[nodeid]))
+
+
+def _run(items: Sequence[pytest.Item], seconds: dict[str, float]) -> None:
     """In a fork: the status says whether one failed."""
     manager = items[0].config.pluginmanager
     manager.register(_StopAtFailure())
+    manager.register(_Limits(seconds))
     with contextlib.suppress(BaseException):
         _run_all(items)
         os._exit(_PASSED)

@@ -7,6 +7,8 @@ class Target(NamedTuple):
     """``share``: of the mutants, where all of them would take too long."""
 
     tests: tuple[str, ...]
+    """Or other arguments of pytest."""
+
     share: float = 1.0
 
 
@@ -14,7 +16,11 @@ _UNIT: Final = "tests/unit/test_"
 _MEMORY: Final = "tests/contract/test_memory_contract.py"
 _SQLITE: Final = "tests/contract/test_sqlite_contract.py"
 _STORE: Final = "tests/integration/test_sqlite_"
-_ARCHIVES: Final = tuple(f"tests/integration/test_archive{which}.py" for which in ("", "_odds", "_meanwhile"))
+_ARCHIVES: Final = (
+    *(f"tests/integration/test_archive{which}.py" for which in ("", "_odds", "_meanwhile", "_outcomes", "_sweeps")),
+    # as long as all the others together, and about another module
+    "--deselect=tests/integration/test_archive.py::test_every_flipped_bit_and_every_truncation_of_a_manifest_is_found",
+)
 _ENGINE: Final = tuple(
     f"{_UNIT}engine_{topic}.py"
     for topic in (
@@ -67,8 +73,12 @@ TARGETS: Final[dict[str, Target]] = {
     "runtime/duro/model/retention.py": Target(_POLICIES),
     "runtime/duro/model/families.py": Target((f"{_UNIT}families.py", *_POLICIES)),
     "runtime/duro/replay/engine.py": Target(_ENGINE),
+    "runtime/duro/replay/context.py": Target(_ENGINE),
     "runtime/duro/replay/matching.py": Target(_ENGINE),
     "runtime/duro/replay/futures.py": Target(_ENGINE),
+    "runtime/duro/stores/sqlite/committer.py": Target(
+        (f"{_STORE}committer.py", f"{_STORE}commits.py", f"{_STORE}checkpoints.py", f"{_STORE}durability.py", _SQLITE)
+    ),
     "runtime/duro/stores/sqlite/turns.py": Target((_SQLITE, f"{_STORE}commits.py", f"{_STORE}prune_turns.py")),
     "runtime/duro/stores/sqlite/turn_pruning.py": Target((_SQLITE, f"{_STORE}prune_turns.py")),
     "runtime/duro/stores/sqlite/pruning.py": Target((_SQLITE, f"{_STORE}prune_turns.py")),

@@ -32,7 +32,7 @@ def lasting(dump: StoreDump) -> StoreDump:
     """What is the same when a part of it was done a second time, later and by somebody else."""
 
     def kept(row: dict[str, Any]) -> dict[str, Any]:
-        return {key: value for key, value in row.items() if not key.endswith("_at_ms") and key not in _PASSES}
+        return {key: value for key, value in row.items() if not key.endswith("at_ms") and key not in _PASSES}
 
     return {name: [kept(row) for row in rows] for name, rows in dump.items() if name not in _PASSING}
 

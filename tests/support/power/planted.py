@@ -36,6 +36,7 @@ from duro.stores.sqlite import (
     space,
     sql,
     sql_pruning,
+    turn_pruning,
     turns,
 )
 from duro.stores.sqlite.committer import Committer, Transaction
@@ -323,6 +324,12 @@ PLANTED: Final[dict[str, Planted]] = {
     "a purge does not sync at its end": Planted("purge of a tree", lambda: patch.object(Committer, "sync")),
     "the prune of a turn has a transaction of its own": Planted(
         "prune and continue", lambda: _in_a_transaction_of_its_own(turns, "prune_turns")
+    ),
+    "what a turn leaves is noted in a transaction of its own": Planted(
+        "prune of what a turn leaves", lambda: _in_a_transaction_of_its_own(turn_pruning, "ask")
+    ),
+    "what code asked for is done in a transaction of its own": Planted(
+        "prune of what a turn leaves", lambda: _in_a_transaction_of_its_own(pruning, "_note_done")
     ),
     "histories are deleted before they are marked": Planted("prune by hand", _deletes_before_it_marks),
     "the hold of an undo has a transaction of its own": Planted(

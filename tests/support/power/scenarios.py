@@ -29,10 +29,10 @@ from duro.maintenance.pruning import RunTerms
 from duro.model.archive import CONFIGURED
 from duro.model.families import OrphanFilter, PurgeOptions
 from duro.model.ledger import RunSource
-from duro.model.removal import PruneScope
+from duro.model.removal import PruneOrder, PruneScope
 from duro.model.status import ParentPolicy
 from duro.settings.files import edit_file, load_settings
-from duro.stores.sqlite import SqliteStore
+from duro.stores.sqlite import SqliteStore, turn_pruning
 from duro.testing.builders import (
     child_completed,
     child_scheduled,
@@ -180,6 +180,24 @@ def prune_and_continue(stage: Stage) -> None:
     for execution in (7, 8):
         stage.go_on("b", execution, policies=automatic(3, duro.PruneOptions(keep_last=2)))
         stage.said()
+
+
+def prune_what_a_turn_leaves(stage: Stage) -> None:
+    """Code asks for more than a turn looks at; a sweep goes on with it, a few executions at a time."""
+    with patch.object(turn_pruning, "TURN_PRUNE_EXECUTIONS_MAX", 2):
+        for instance_id in ("a", "b"):
+            stage.go_on(instance_id, 7, policies=automatic(3, duro.PruneOptions(keep_last=1)))
+            stage.said()
+    while asked := stage.store.asked_prunes(0, 0):
+        orders = tuple(
+            PruneOrder(incarnation=each.incarnation, rules=(each.options,), origin=each.origin, asked=each)
+            for each in asked
+        )
+        batch = prune_batch(swept=True)
+        stage.store.prune(msgspec.structs.replace(batch, orders=orders, executions_max=2))
+        stage.said()
+    stage.go_on("a", 8)
+    stage.said()
 
 
 def prune_in_bulk(stage: Stage) -> None:
@@ -557,6 +575,7 @@ SCENARIOS: Final = {
         Scenario("prune= of a program", partial(a_loop, "tidier")),
         Scenario("prune by hand", prune_by_hand, two_loops),
         Scenario("prune and continue", prune_and_continue, two_loops),
+        Scenario("prune of what a turn leaves", prune_what_a_turn_leaves, two_loops),
         Scenario("prune in bulk", prune_in_bulk, two_loops),
         Scenario("undo", undo, two_loops_pruned),
         Scenario("reclaim", reclaim, two_loops_pruned),

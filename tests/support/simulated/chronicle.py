@@ -1,7 +1,7 @@
 """What somebody remembers who saw every commit: who lives, who waits for whom, what was promised. It shares nothing
 with ``duro.retention`` or the stores, and says of every change whether it may be."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
@@ -10,6 +10,7 @@ import msgspec
 from duro.codec import decode_event
 from duro.model import events as ev
 from duro.model.pruning import Hold, HoldTarget
+from duro.model.removal import AskedPrune
 from duro.model.status import ExecutionStatus
 from duro.model.turns import CommitBatch, CommitResult, LeasedInstance, StartInstance, TurnCommit, TurnOutcome
 
@@ -39,6 +40,13 @@ class Sight(NamedTuple):
 
     there: dict[int, Seen]
     removed: dict[int, Seen]
+
+
+class Asked(NamedTuple):
+    """A prune that code asked for: as if ``through`` were the newest execution."""
+
+    keep_last: int
+    through: int
 
 
 @dataclass(eq=False)
@@ -90,6 +98,9 @@ class Life:
     marks: dict[int, Mark] = field(default_factory=dict)
     policy: int | str | None = None
     """Its own: how many executions are kept, or "never"."""
+    asked: set[Asked] = field(default_factory=set)
+    came_back: bool = False
+    """It, or an execution of it."""
     histories: dict[int, list[str]] = field(default_factory=lambda: {1: []})
     ended_at_ms: dict[int, int] = field(default_factory=dict)
     events: list[str] = field(default_factory=list)
@@ -166,7 +177,7 @@ class _Changes:
     spawned: list[tuple[TurnCommit, StartInstance]] = field(default_factory=list)
     ended: list[tuple[Life, int, ExecutionStatus]] = field(default_factory=list)
     leased: tuple[str, tuple[LeasedInstance, ...]] = ("", ())
-    keeps: dict[int, list[int | None]] = field(default_factory=dict)
+    keeps: dict[int, list[int | Asked | None]] = field(default_factory=dict)
     """By incarnation: how many executions its prunes keep, None: what is configured."""
     may_prune: bool = False
     may_remove: str = ""
@@ -187,6 +198,7 @@ class Chronicle:
         self.lives: dict[int, Life] = {}
         self.by_id: dict[str, Life] = {}
         self.holds: dict[str, Hold] = {}
+        self.holds_ever: list[Hold] = []
         self.worker_until_ms: dict[str, int] = {}
         self.requests: set[tuple[int, str]] = set()
         self.intents: dict[str, Intent] = {}
@@ -345,10 +357,13 @@ class Chronicle:
         changes.spawned += [(turn, start) for start in turn.starts]
         for request in turn.prune_requests:
             changes.keeps.setdefault(turn.incarnation, []).append(request.options.keep_last)
+            life.asked.add(Asked(request.options.keep_last or 0, turn.execution_id))
         if (end := turn.end) is not None:
             if end.status is ExecutionStatus.CONTINUED_AS_NEW:
                 keep = None if end.prune is None else end.prune.keep_last
                 changes.keeps.setdefault(turn.incarnation, []).append(keep)
+                if keep is not None:
+                    life.asked.add(Asked(keep, turn.execution_id + 1))
             changes.ended.append((life, turn.execution_id, end.status))
             self._over(life, end.status, turn.at_ms)
 
@@ -446,6 +461,7 @@ class Chronicle:
 
     def _add_hold(self, hold: Hold, _: Any) -> None:
         self.holds[hold.hold_id] = hold
+        self.holds_ever.append(hold)
 
     def _remove_hold(self, hold_id: str, _: Any) -> None:
         self.holds.pop(hold_id, None)
@@ -465,10 +481,16 @@ class Chronicle:
             self._changes.may_remove = "settled"
         keep_last = self._intent().keep_last
         for order, result in zip(batch.orders, results, strict=True):
-            self._changes.keeps[order.incarnation] = [keep_last]
+            self._changes.keeps[order.incarnation] = [keep_last if order.asked is None else self._asked(order.asked)]
             if result.result.skipped and order.only is not None:
                 self.count("what was planned is skipped")
         return True
+
+    def _asked(self, order: AskedPrune) -> Asked:
+        asked = Asked(order.options.keep_last or 0, order.through)
+        if asked not in self.lives[order.incarnation].asked:
+            self.broken(f"a sweep goes on with {asked} of {order.name}, for which nobody asked")
+        return asked
 
     def _remove(self, batch: Any, outcomes: Any, **_: Any) -> bool:
         self._changes.may_remove = batch.trigger
@@ -507,13 +529,14 @@ class Chronicle:
         if len(hold_ids) != len(instance_ids):
             self.broken(f"{instance_ids} came back under the holds {hold_ids}")
         for hold_id, instance_id in zip(hold_ids, instance_ids, strict=False):
-            self.holds[hold_id] = Hold(
+            hold = Hold(
                 hold_id=hold_id,
                 target=HoldTarget(instance_id=instance_id),
                 reason="it came back",
                 created_at_ms=self._now_ms,
                 until_ms=until_ms,
             )
+            self._add_hold(hold, None)
 
     def _note_archived(self, executions: Any, incarnations: Any, _: Any) -> bool:
         self._changes.may_go = True
@@ -619,7 +642,7 @@ class Chronicle:
         if life.removed is not None:
             if not self._changes.may_return:
                 self.broken(f"{life.instance_id} was removed and is there again")
-            life.removed = None
+            life.removed, life.came_back = None, True
             self.by_id[life.instance_id] = life
             self._find_parent(life)
             for child in life.children:
@@ -643,6 +666,7 @@ class Chronicle:
             if not self._changes.may_return:
                 self.broken(f"execution {number} of {life.instance_id} was pruned and is there again")
             self.count("a pruned execution comes back")
+            life.came_back = True
             life.marks.pop(number, None)
         life.live = live
         self._marks_gone(life, seen.executions)
@@ -666,10 +690,27 @@ class Chronicle:
                 self.broken(f"{name} was pruned of {newest}, and kept by {keeps}")
             grace_ms = round(1000 * intent.grace_s)
             life.marks[number] = Mark(self._now_ms + grace_ms, self.configured.archive)
+            if isinstance(keeps[0] if keeps else None, Asked):
+                self.count("a sweep goes on with what code asked for")
         self.count("executions are pruned")
 
-    def _lets_go(self, life: Life, number: int, newest: Sequence[int], keep_last: int | None) -> bool:
+    def asked_for_and_not_done(self) -> Iterator[str]:
+        """When all is at rest: what code let go is gone, unless somebody held it or brought it back."""
+        for life in self.around.values():
+            if life.removed is not None or life.came_back or any(_targets(hold, life) for hold in self.holds_ever):
+                continue
+            for asked in life.asked:
+                if left := self._left_by(asked, life.live):
+                    yield f"executions {left} of {life.instance_id} are there, and code asked for {asked}"
+
+    def _left_by(self, asked: Asked, live: Iterable[int]) -> list[int]:
+        """Of these executions, those that it lets go."""
+        return sorted((number for number in live if number <= asked.through), reverse=True)[asked.keep_last :]
+
+    def _lets_go(self, life: Life, number: int, newest: Sequence[int], keep_last: int | Asked | None) -> bool:
         """Whether a prune that keeps so many (None: as is configured) may take this execution."""
+        if isinstance(keep_last, Asked):
+            return number in self._left_by(keep_last, newest)
         if keep_last is not None:
             return number not in newest[:keep_last]
         if life.policy is not None:
@@ -688,8 +729,7 @@ class Chronicle:
             target = hold.target
             if (
                 (hold.until_ms is None or hold.until_ms > self._now_ms)
-                and target.instance_id in (None, life.instance_id)
-                and target.name in (None, life.name)
+                and _targets(hold, life)
                 and (execution is None or target.execution_id in (None, execution))
             ):
                 return hold.hold_id
@@ -807,7 +847,7 @@ class Chronicle:
 
     def _restored(self, life: Life, seen: Seen) -> None:
         """An instance that was gone is there again, out of an archive."""
-        life.gone, life.removed = False, None
+        life.gone, life.removed, life.came_back = False, None, True
         life.live = set(seen.executions)
         life.marks = {}
         self.around[life.incarnation] = self.by_id[life.instance_id] = life
@@ -821,3 +861,9 @@ class Chronicle:
             life.parent_gone_at_ms = None
         elif life.parent_gone_at_ms is None:
             life.parent_gone_at_ms = self._now_ms
+
+
+def _targets(hold: Hold, life: Life) -> bool:
+    """Anything of it."""
+    target = hold.target
+    return target.instance_id in (None, life.instance_id) and target.name in (None, life.name)

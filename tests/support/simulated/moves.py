@@ -389,8 +389,8 @@ class _Drawing:
             case "collector":
                 return {"wanted": choice.choice((2, 3, 5)), "got": [], "prune": choice.choice((None, None, 1, 2))}
             case "loop":
-                asks, prune = choice.choice(((0, None), (0, None), (0, 2), (1, None), (2, 3)))
-                return {"left": choice.choice((2, 3, 5)), "done": 0, "asks": asks, "prune": prune}
+                asks, prune = choice.choice(((0, None), (2, None), (0, 2), (1, None), (2, 3)))
+                return {"left": choice.choice((2, 3, 7)), "done": 0, "asks": asks, "prune": prune}
         kinds = ("chain", "naps", "patient", "broken", "loop", "family")
         spawns = []
         for _ in range(choice.choice((1, 1, 2, 3) if depth == 0 else (1, 1, 2))):

@@ -8,6 +8,7 @@ from duro.model.status import InstanceStatus
 Input = Any
 
 SHORT_S: Final = 0.05
+LONG: Final = 6
 RETRY: Final = duro.RetryPolicy(max_attempts=4, delay_s=0.01)
 
 
@@ -65,10 +66,12 @@ async def collector(ctx: duro.OrchestrationContext, state: dict[str, Any]) -> li
 
 
 async def loop(ctx: duro.OrchestrationContext, state: dict[str, Any]) -> list[int]:
-    """``left`` executions with an activity each; asks for prunes in its own code where it is told to."""
+    """``left`` executions with an activity each; asks for prunes in its own code where it is told to: in every other
+    execution, and a long one in its last but one, when there is more to prune than a turn looks at."""
     left, done = state["left"], state["done"] + 1
+    is_long = left + done > LONG
     await ctx.schedule_activity(work, done % 2, retry=RETRY)
-    if state["asks"] and left % 2:
+    if state["asks"] and (left == 2 if is_long else left % 2):
         result = await ctx.prune_history(state["asks"])
         assert result.error is None, result
     if left > 1:

@@ -314,12 +314,21 @@ def _settled_or_not(families: Any, _holds: Any, _now_ms: int) -> Any:
 
 
 def _one_spawner_for_all(
-    real: Any, store: MemoryStore, parent: Instance, execution_id: int, status: Any, now: int
+    real: Any, store: MemoryStore, ended: list[tuple[Instance, int, ExecutionStatus]], now: int
 ) -> None:
     """Continuing as new is taken for the end of the instance."""
-    if status is ExecutionStatus.CONTINUED_AS_NEW:
-        status = ExecutionStatus.COMPLETED
-    real(store, parent, execution_id, status, now)
+    continued, over = ExecutionStatus.CONTINUED_AS_NEW, ExecutionStatus.COMPLETED
+    real(store, [(each, number, over if status is continued else status) for each, number, status in ended], now)
+
+
+def _goes_on_with_all(real: Any, instance: Instance, after: int, limit: int, newer_max: int, _: Any = None) -> Any:
+    """An execution that began after code asked is taken for one that it let go."""
+    return real(instance, after, limit, newer_max)
+
+
+def _never_done(real: Any, instance: Instance, asked: Any, now: int) -> None:
+    if asked is None:
+        real(instance, asked, now)
 
 
 FOUND_WITH: Final[dict[str, int]] = {
@@ -337,7 +346,7 @@ FOUND_WITH: Final[dict[str, int]] = {
     "a delivered event stays": 2,
     "a repeated event counts again": 57,
     "what arrived is not looked at": 4,
-    "a cancel ends with its execution": 230,
+    "a cancel ends with its execution": 15,
     "timers outlive their execution": 33,
     "a parent is not told": 0,
     "a failed attempt is not counted": 0,
@@ -345,6 +354,9 @@ FOUND_WITH: Final[dict[str, int]] = {
     "continuing as new ends the children": 1,
     "the plan is made outside the transaction": 50,
     "one execution too few is kept": 3,
+    "what a turn leaves of what code asked for is forgotten": 60,
+    "what code asked for takes what came later": 60,
+    "what code asked for is never done": 60,
     "a hold does not count for executions": 2,
     "a prune is in no ledger": 1,
     "an undo holds nothing": 3,
@@ -393,6 +405,9 @@ PLANTED: Final[dict[str, Mistake]] = {
     "continuing as new ends the children": _around(MemoryStore, "_end_children", _one_spawner_for_all),
     "the plan is made outside the transaction": _around(memory_pruning, "choose", _believes_the_plan),
     "one execution too few is kept": _around(memory_pruning, "choose", _keeps_one_too_few),
+    "what a turn leaves of what code asked for is forgotten": _instead(Instance, "ask", lambda *_: None),
+    "what code asked for takes what came later": _around(memory_pruning, "_view", _goes_on_with_all),
+    "what code asked for is never done": _around(memory_pruning, "_note_done", _never_done),
     "a hold does not count for executions": _instead(plan, "covers", lambda *_: False),
     "a prune is in no ledger": _instead(memory_pruning, "_recorded", _no_ledger),
     "an undo holds nothing": _around(MemoryStore, "undo_prune", _holds_nothing_again),

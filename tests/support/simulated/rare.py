@@ -43,6 +43,7 @@ RARE: Final = (
     "what was planned is skipped",
     "refused: StalePlanError",
     "a sweep plans again",
+    "a sweep goes on with what code asked for",
     "a pruned execution comes back",
     "an undo finds that a part is gone",
     "an undo finds that an id is taken",

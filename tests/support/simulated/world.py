@@ -720,6 +720,8 @@ class World:
         if self.chronicle.archived:
             self._check_archive()
         self._check_ledger(dump)
+        for left in self.chronicle.asked_for_and_not_done():
+            self.chronicle.broken(left)
         errors = [each for each in self._first[0].checkup(deep=True) if each.count and each.severity == "error"]
         if errors:
             self.chronicle.broken(f"a checkup finds {errors}")
