@@ -91,30 +91,37 @@ def list_orphans(
     """
     import msgspec
 
-    from duro.model.families import OrphanKind
     from duroctl.output import Pages
     from duroctl.parsing import parse_count
     from duroctl.pruning import note_name
-    from duroctl.render.removals import ORPHANS, unknown_line
+    from duroctl.render.removals import ORPHANS
 
     rows_max = parse_count(limit, "--limit")
     with session.client(read_only=True) as client:
         where = _filter(kind, status, parent_completed_before, name, client.store.now_ms())
 
-        unknown = 0
-
         def fetch(size: int, after: str | None) -> tuple[tuple[Any, ...], str | None]:
-            nonlocal unknown
             page = client.list_orphaned_instances(msgspec.structs.replace(where, limit=size), cursor=after)
-            unknown += sum(each.kind is OrphanKind.UNKNOWN for each in page.orphans)
             return page.orphans, page.next
 
         pages = Pages(fetch, rows_max, cursor)
         session.output.listing(ORPHANS, pages, client.store.now_ms)
         session.note_more(pages.next)
         note_name(session, client, name)
-        if unknown:
-            session.note(unknown_line(unknown, "duroctl doctor"))
+        _note_unknown(session, client, where, "duroctl doctor")
+
+
+def _note_unknown(session: Session, client: Any, where: "OrphanFilter", command: str) -> None:
+    """How many children of unknown standing there are in all among those that were asked for, on whatever page."""
+    import msgspec
+
+    from duro.model.families import OrphanKind
+    from duroctl.render.removals import unknown_line
+
+    if where.kinds is None or OrphanKind.UNKNOWN in where.kinds:
+        asked = msgspec.structs.replace(where, kinds=(OrphanKind.UNKNOWN,), limit=0)
+        if unknown := len(client.list_orphaned_instances(asked).orphans):
+            session.note(unknown_line(unknown, command))
 
 
 def _filter(
@@ -171,15 +178,12 @@ def cleanup(
     One that is held, or has a descendant that runs, stays. On a terminal the plan is shown and you are asked;
     elsewhere --yes is needed.
     """
-    import msgspec
-
     from duro.errors import UsageError
-    from duro.model.families import OrphanKind, RemovalKind
+    from duro.model.families import RemovalKind
     from duro.model.limits import ORPHAN_MIN_AGE_S
     from duroctl.parsing import parse_duration
     from duroctl.pruning import note_name
     from duroctl.removing import Modes, run
-    from duroctl.render.removals import unknown_line
 
     if all_orphans and name is not None:
         raise UsageError("--all does not go with --name", hint="choose one")
@@ -197,10 +201,7 @@ def cleanup(
         where = _filter(kind, status, parent_completed_before, name, client.store.now_ms())
         note_name(session, client, name)
         made = client.plan_orphan_cleanup(where, min_age=age_s)
-        if where.kinds is None or OrphanKind.UNKNOWN in where.kinds:
-            asked = msgspec.structs.replace(where, kinds=(OrphanKind.UNKNOWN,), limit=0)
-            if unknown := len(client.list_orphaned_instances(asked).orphans):
-                session.note(unknown_line(unknown, "duroctl orphans list --kind unknown"))
+        _note_unknown(session, client, where, "duroctl orphans list --kind unknown")
         return made
 
     run(session, modes, RemovalKind.ORPHANS, plan)

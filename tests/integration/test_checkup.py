@@ -352,7 +352,11 @@ def test_a_check_that_cannot_be_carried_out_says_so_and_the_others_go_on(store: 
 
 @pytest.mark.parametrize(
     ("statement", "expected"),
-    [("DELETE FROM store", {"counters"}), ("DROP TABLE workers", {"workers-differ", "nobody-works", "durability"})],
+    [
+        ("DELETE FROM store", {"counters"}),
+        ("DROP TABLE workers", {"workers-differ", "nobody-works", "durability"}),
+        ("ALTER TABLE workers RENAME COLUMN host TO name", {"workers-differ"}),
+    ],
 )
 def test_a_store_that_cannot_be_asked_for_its_policies_is_checked_as_far_as_it_can_be(
     statement: str, expected: set[str], store: SqliteStore, tmp_path: Path

@@ -10,6 +10,7 @@ import pytest
 import duro
 from duro.errors import StoreCorruptError, StoreError
 from duro.maintenance.differing import workers_differ
+from duro.model.checkup import Finding
 from duro.model.families import PurgeOptions
 from duro.model.policies import OrphanTerms, PolicySources, StatedPolicy
 from duro.model.pruning import Hold, HoldTarget, PruneTrigger
@@ -97,6 +98,27 @@ def test_nothing_is_planned_without_what_a_worker_said_that_nobody_can_read(
     for call in (client.plan_prune, client.plan_purge):
         with pytest.raises(StoreError, match="what a worker has published about pruning cannot be read"):
             call()
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_what_a_worker_of_another_version_said_is_found_where_plans_fail_beside_it(
+    store: SqliteStore, tmp_path: Path, damaged: bool
+) -> None:
+    told(store, "app", file_default=keeps(3))
+    ScriptedWorker(store, "newer")
+    store.publish("newer", '{"children":"sometimes"}')
+    if damaged:
+        with closing(apsw.Connection(str(tmp_path / "duro.db"))) as connection:
+            connection.execute("UPDATE workers SET published = 'zz' WHERE worker_id = 'newer'")
+    client = duro.Client(store)
+    with pytest.raises(StoreError, match="what a worker has published about pruning cannot be read"):
+        client.plan_prune()
+    (result,) = [each for each in client.checkup() if each.name == "published-unreadable"]
+    text = "zz" if damaged else '{"children":"sometimes"}'
+    assert (result.count, result.severity) == (1, "warning")
+    assert result.findings == (Finding("newer", f"it says {text}"),)
+    store.release_worker("newer")
+    assert [each.count for each in client.checkup() if each.name == "published-unreadable"] == [0]
 
 
 def told(store: SqliteStore, worker_id: str, **said: object) -> None:

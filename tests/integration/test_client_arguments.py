@@ -81,6 +81,12 @@ def test_a_filter_takes_statuses_by_their_text_and_no_other_word_for_blocked(cli
         InstanceFilter(blocked=blocked)
 
 
+@pytest.mark.parametrize("none", [(), [], set(), frozenset(), None], ids=lambda none: type(none).__name__)
+def test_a_filter_without_statuses_shows_instances_of_any_however_that_is_said(client: duro.Client, none: Any) -> None:
+    assert [each.instance_id for each in client.list_instances(InstanceFilter(statuses=none)).instances] == ["a"]
+    assert InstanceFilter(statuses=none) == InstanceFilter()
+
+
 @pytest.mark.parametrize("version", [5, b"x", ["a"], "a\0"])
 def test_a_policy_is_explained_of_no_version_that_cannot_be(client: duro.Client, version: Any) -> None:
     with pytest.raises(InvalidNameError, match="version"):

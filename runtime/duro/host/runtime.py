@@ -20,7 +20,7 @@ from duro.host.policies import WorkerPolicies, child_terms, sources_of
 from duro.host.scheduler import FINISHED, Loop, Scheduler, ThreadScheduler
 from duro.host.settings import WatchedSettings
 from duro.host.worker import Worker
-from duro.maintenance.policies import decode_sources
+from duro.maintenance.policies import readable_sources
 from duro.model.policies import PolicySources
 from duro.model.records import WorkerRecord
 from duro.naming import check_timeout_s
@@ -96,6 +96,7 @@ class Runtime:
         self.store: Store = store if isinstance(store, Store) else self._open(store)
         self._others: tuple[PolicySources, ...] = ()
         self._others_published: tuple[str, ...] = ()
+        self._others_readable = True
         self._seen: tuple[int, ...] = ()
         self._policies = self._current_policies()
         self._ids = ids
@@ -318,11 +319,11 @@ class Runtime:
         sources = sources_of(settings, self.options.auto_prune_config, self.registry)
         problems = () if self._watched is None else self._watched.problems
         sources = msgspec.structs.replace(sources, weakened=self.store.weakened, problems=problems)
-        return WorkerPolicies(sources, child_terms(settings), self._others)
+        return WorkerPolicies(sources, child_terms(settings), self._others, unreadable=not self._others_readable)
 
     def _look_at_others(self) -> None:
         """Take notice of what other workers were told, if anything was committed since the last look: turns keep what
-        any worker keeps."""
+        any worker keeps, and what was said before counts, too, while something cannot be read."""
         try:
             counter = self.store.change_counter()
             if counter == self._seen:
@@ -330,9 +331,17 @@ class Runtime:
             published = self.store.published_policies().sources
             others = tuple(text for text in published if text != self._policies.published)
             if others != self._others_published:
-                self._others = decode_sources(others)
+                said, self._others_readable = readable_sources(others)
+                before = () if self._others_readable else (each for each in self._others if each not in said)
+                self._others = (*said, *before)
                 self._others_published = others
                 self._policies = self._current_policies()
+                if not self._others_readable:
+                    HOST_LOGGER.warning(
+                        "what another worker says about pruning cannot be read: it is of another version of duro, or "
+                        "damaged; turns prune only what code asks for while it is there; let all workers of a store "
+                        "run one version of duro, and restart them"
+                    )
             self._seen = counter
         except (StoreError, msgspec.MsgspecError) as error:
             HOST_LOGGER.warning("what other workers say about pruning could not be read, trying again: %s", error)

@@ -113,9 +113,12 @@ class Families(Pruning):
     def checkup(self, *, deep: bool = False) -> tuple[CheckResult, ...]:
         """Named checks of the whole store, each with what it found and what to do about it. Changes nothing, and runs
         beside workers. ``deep`` reads everything there is, and may take long."""
-        from duro.maintenance.differing import workers_differ
+        from duro.maintenance.differing import with_unreadable, workers_differ
 
-        found = tuple(self.store.checkup(deep=deep))
+        found = [
+            with_unreadable(self.store, each) if each.name == "published-unreadable" else each
+            for each in self.store.checkup(deep=deep)
+        ]
         return (*found, workers_differ(self.store)) if found else ()
 
     def repair(self, names: Sequence[str]) -> list[Repair]:

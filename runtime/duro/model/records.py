@@ -153,8 +153,8 @@ class ChildRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class InstanceFilter(msgspec.Struct, frozen=True, kw_only=True):
-    """Which instances a listing shows: all given fields must match. ``name`` is exact. ``blocked`` True: only
-    blocked ones, those that wait for unregistered code included; False: only others.
+    """Which instances a listing shows: all given fields must match. ``statuses``: none, or None, is any. ``name`` is
+    exact. ``blocked`` True: only blocked ones, those that wait for unregistered code included; False: only others.
 
     Raises:
         InvalidRulesError: a field is not as described.
@@ -165,7 +165,9 @@ class InstanceFilter(msgspec.Struct, frozen=True, kw_only=True):
     blocked: bool | None = None
 
     def __post_init__(self) -> None:
-        if self.statuses != ():
+        if self.statuses is None or self.statuses in ((), [], set()):
+            msgspec.structs.force_setattr(self, "statuses", ())
+        else:
             settle_members(self, "statuses", InstanceStatus)
         if self.blocked is not None and not isinstance(self.blocked, bool):
             raise InvalidRulesError(f"InstanceFilter.blocked must be True, False or None, not {self.blocked!r}")

@@ -123,7 +123,8 @@ def restore(transaction: Transaction, restoration: Restoration) -> RestoreResult
         _insert_history(transaction, history.execution, rows)
     transaction.run(sql.NOTE_SPAWNERS, (restoration.incarnation,))
     if made:
-        transaction.run(sql.NOTE_SPAWNER_GONE, (restoration.incarnation, transaction.now_ms))
+        transaction.run(sql.NOTE_SPAWNERS_GONE, (restoration.incarnation, transaction.now_ms))
+        transaction.run(sql.NOTE_PARENT_GONE, (restoration.incarnation,))
     first = min(history.execution.execution_id for history in missing)
     transaction.run(sql_pruning.RESTORED, (restoration.incarnation, first))
     entry = restored_range(missing, transaction.now_ms)

@@ -56,8 +56,8 @@ WHERE lease_until_ms > ?2""",
     Check(
         "published-unreadable",
         "warning",
-        "workers of which nobody can read what they were told to keep: plans by policies fail beside them",
-        "restart them: each says it again when it starts",
+        "workers of which nobody can read what they were told to keep: nothing is pruned or purged beside them",
+        "let all workers run one version of duro, and restart these: each says it again when it starts",
         """
 SELECT worker_id, 'it says ' || substr(published, 1, 100) FROM workers
 WHERE lease_until_ms > ?2 AND CASE WHEN json_valid(published) THEN json_type(published) <> 'object'
