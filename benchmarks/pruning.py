@@ -5,7 +5,7 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Final, NamedTuple
@@ -14,6 +14,9 @@ from benchmarks.report import put_into, shown
 from benchmarks.run import HERE, PEERS_PYTHON, machine
 
 TIMEOUT_S: Final = 900.0
+LOOPS_PER_ROUND: Final = 3
+"""How often a round runs the loop in each way, one way after the other: their shares are closer to each other than two
+runs of the same way some seconds apart are on many machines."""
 WAYS: Final = ("none", "activity", "prune_history", "continue_as_new", "registration", "configuration")
 CALLED: Final = {
     "none": "no pruning",
@@ -47,6 +50,13 @@ def plan(quick: bool) -> list[Run]:
     runs += [Run("duro", "plan", "default", instances)]
     runs += [Run("duro", "kept_loop", "default", growth // 2)]
     return [*runs, Run("duro", "growth", "registration", growth)]
+
+
+def in_round(runs: Sequence[Run], number: int) -> list[Run]:
+    """What round ``number`` (from 1) runs, in order."""
+    loops = [run for run in runs if run.workload == "eternal"]
+    others = [run for run in runs if run.workload != "eternal" and (number == 1 or run.workload != "growth")]
+    return loops * LOOPS_PER_ROUND + others
 
 
 def measure(run: Run) -> Mapping[str, float] | None:
@@ -151,9 +161,7 @@ def main() -> None:
     results: dict[Run, list[Mapping[str, float]]] = {}
     runs = [run for run in plan(asked.quick) if not only or run.workload in only]
     for number in range(1, asked.rounds + 1):
-        for run in runs:
-            if run.workload == "growth" and number > 1:
-                continue
+        for run in in_round(runs, number):
             figures = measure(run)
             if figures is None:
                 print(f"round {number}  {run.system} {run.workload}: it failed", flush=True)

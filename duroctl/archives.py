@@ -256,14 +256,13 @@ def archive_told(session: "Session", client: "Client", instance_id: str) -> Iter
         found, _ = _found(session, client, instance_id)
         if found is None:
             raise
-        import shlex
-
+        from duro.naming import command_on
         from duroctl.render.units import counted
 
-        id_, where = shlex.quote(instance_id), shlex.quote(found.directory)
-        lists = f"`duroctl archive show {id_} --archive {where}` lists them"
+        where = _option(found.directory)
+        lists = f"{command_on('archive show', instance_id, where)} lists them"
         whole = any(each.with_instance for each in found.executions)
-        then = f"`duroctl archive restore {id_} --archive {where}` brings it back" if whole else _READS
+        then = f"{command_on('archive restore', instance_id, where)} brings it back" if whole else _READS
         raise InstanceRemovedError(
             f"instance {instance_id!r} was removed, and archive {found.directory!r} has "
             f"{counted(len(found.executions), 'execution')} of it",

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import shlex
 import signal
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from duro.durations import DURATION_HINT, parse_duration_s
 from duro.errors import UsageError
 from duro.maintenance.pruning import PruneProgress
 from duro.model.families import PurgeOptions
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 
 WORK_FOUND: Final = 20
 """The exit code of ``--check`` that says so."""
+_AGO: Final = re.compile(r" +ago\Z")
 _STDERR: Final = 2
 _LEFT_MAX: Final = 5
 """Files left behind that are told one by one."""
@@ -149,8 +152,8 @@ def _kept_within_s(text: str | None, option: str) -> int | None:
     return seconds
 
 
-def parse_time_ms(text: str, option: str, now_ms: int, others: str = "now, or 7d (ago)") -> int:
-    """Unix milliseconds of a time with a zone in ISO-8601, of ``now``, or of a duration ago (``7d``).
+def parse_time_ms(text: str, option: str, now_ms: int, others: str = "now, or '7d ago'") -> int:
+    """Unix milliseconds of a time with a zone in ISO-8601, of ``now``, or of a duration ago (``7d``, ``7d ago``).
 
     ``others``: what the error proposes beside a time.
 
@@ -159,8 +162,12 @@ def parse_time_ms(text: str, option: str, now_ms: int, others: str = "now, or 7d
     """
     if text == "now":
         return now_ms
-    if text[:1].isdigit() and text[-1:] in "smhdw" and "-" not in text:
-        return now_ms - parse_duration(text, option) * 1000
+    long_ago = _AGO.sub("", text)
+    if long_ago != text or (text[:1].isdigit() and text[-1:] in "smhdw" and "-" not in text):
+        try:
+            return now_ms - parse_duration_s(long_ago) * 1000
+        except ValueError as error:
+            raise UsageError(f"{option} {text!r} {error}", hint=DURATION_HINT) from error
     try:
         moment = datetime.fromisoformat(text)
     except ValueError as error:

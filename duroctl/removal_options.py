@@ -35,7 +35,11 @@ WholeOption = Annotated[
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 CompletedBeforeOption = Annotated[
     str | None,
-    typer.Option("--completed-before", metavar="TIME", help="Keep what ended then or later (ISO-8601 with zone, now)."),
+    typer.Option(
+        "--completed-before",
+        metavar="TIME",
+        help="Keep what ended then or later (ISO-8601 with zone, now, 7d or '7d ago').",
+    ),
 ]
 NameOption = Annotated[
     str | None,

@@ -20,6 +20,7 @@ from duroctl.render.removals import (
     plan_lines,
     removed_only,
     result_lines,
+    running_lines,
     totals_lines,
     written,
 )
@@ -73,12 +74,14 @@ def run(session: "Session", modes: Modes, kind: RemovalKind, make_plan: "Callabl
     with session.client(read_only=modes.only_reads) as client:
         plan = make_plan(client) if modes.apply_file is None else _read(modes.apply_file, kind)
         if modes.check:
-            _check(session, plan)
+            _check(session, plan, modes)
         elif modes.plan_out is not None:
             write_removal_plan(modes.plan_out, plan)
-            print_written(session, written(modes.plan_out, plan), totals_lines(plan), f"duroctl {COMMANDS[kind]}")
+            totals = [*totals_lines(plan), *running_lines(plan, asked=modes.cancel_running)]
+            cancel = " --cancel-running" if modes.cancel_running else ""
+            print_written(session, written(modes.plan_out, plan), totals, f"duroctl {COMMANDS[kind]}{cancel}")
         elif modes.dry_run:
-            _show(session, plan)
+            _show(session, plan, modes)
         else:
             _carry_out(session, client, plan, modes, grace_s)
 
@@ -97,18 +100,23 @@ def _read(file: str, kind: RemovalKind) -> RemovalPlan:
     return plan
 
 
-def _check(session: "Session", plan: RemovalPlan) -> None:
-    session.output.result(CHECKED, plan, totals_lines(plan)[:1])
+def _check(session: "Session", plan: RemovalPlan, modes: Modes) -> None:
+    running = running_lines(plan, asked=modes.cancel_running)
+    session.output.result(CHECKED, plan, [totals_lines(plan)[0], *running])
     if plan.totals.instances_removed:
         raise typer.Exit(WORK_FOUND)
 
 
-def _show(session: "Session", plan: RemovalPlan) -> None:
-    match session.output.format:
+def _show(session: "Session", plan: RemovalPlan, modes: Modes) -> None:
+    form = session.output.format
+    if form != "json" and not (form == "table" and session.output.terminal):  # those two say it themselves
+        for line in running_lines(plan, asked=modes.cancel_running):
+            session.note(line)
+    match form:
         case "json":
             session.output.json(removal_document(plan))
         case "table" if session.output.terminal:
-            session.output.lines(plan_lines(plan, kept=True))
+            session.output.lines(plan_lines(plan, kept=True, asked=modes.cancel_running))
         case "ids":
             session.output.listing(PLANNED, removed_only(plan), lambda: 0)
         case _:
@@ -128,7 +136,7 @@ def _carry_out(session: "Session", client: "Client", plan: RemovalPlan, modes: M
         undo = "" if grace_s else " It cannot be undone."
         why = f"this removes {counted(plan.totals.instances_removed, 'instance')}"
         cancels = f" and ask {len(to_cancel):,} to end" if to_cancel else ""
-        session.confirm(f"Remove them{cancels}?{undo}", plan_lines(plan), why)
+        session.confirm(f"Remove them{cancels}?{undo}", plan_lines(plan, asked=modes.cancel_running), why)
     with interruptible() as interrupted, progress_bar(session, plan.totals.executions_removed, "removing") as advance:
 
         def progress(done: PruneProgress) -> bool:

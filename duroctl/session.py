@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -115,6 +115,35 @@ class Session:
         """Say how to go on after a list that was cut; a JSON document says it itself."""
         if cursor is not None and self.output.format != "json":
             self.note(f"there are more: --cursor {cursor} goes on, --limit 0 shows all")
+
+    def ids(self, given: Sequence[str], what: str = "instance id") -> list[str]:
+        """The ids given (``parsing.expand_ids``). Where standard input alone is to give them and is empty, as after a
+        list that found nothing, there is nothing to do: that is told, and the command ends with success."""
+        from duroctl.parsing import expand_ids
+
+        if set(given) != {"-"}:
+            return expand_ids(given, self.stdin_lines, what)
+        lines = list(self.stdin_lines())
+        if not any(line.strip() for line in lines):
+            import typer
+
+            self.note(f"no {what} came from standard input: nothing to do")
+            raise typer.Exit
+        return expand_ids(["-"], lambda: lines, what)
+
+    def one_id(self, given: str) -> str:
+        """The id given, or the only one on standard input.
+
+        Raises:
+            UsageError: there are several, or none.
+        """
+        from duro.errors import UsageError
+        from duroctl.parsing import expand_ids
+
+        ids = expand_ids([given], self.stdin_lines)
+        if len(ids) > 1:
+            raise UsageError(f"{len(ids)} ids were given, and one is taken", hint="send one line")
+        return ids[0]
 
     def stdin_lines(self) -> Iterable[str]:
         """The lines of standard input; bytes that are no UTF-8 come as lone surrogates, which no store accepts."""

@@ -1,10 +1,10 @@
 """Reading that takes several calls of the client: a tree of instances, a history while it grows."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from duro.errors import ExecutionNotFoundError, ExecutionPrunedError, InstanceNotFoundError, UsageError
+from duro.errors import ExecutionNotFoundError, ExecutionPrunedError, InstanceNotFoundError
 from duro.model.records import ChildRecord, ExecutionRecord, InstanceRecord
 from duro.model.status import FINAL_INSTANCE_STATUSES
 
@@ -24,13 +24,6 @@ class Node(NamedTuple):
     record: InstanceRecord | ChildRecord
     child: ChildRecord | None
     is_last: bool
-
-
-def one_id(ids: Sequence[str]) -> str:
-    """Raises UsageError: there are several."""
-    if len(ids) > 1:
-        raise UsageError(f"{len(ids)} ids were given, and one is taken", hint="send one line")
-    return ids[0]
 
 
 def walk_tree(client: "Client", instance_id: str, nodes_max: int, depth_max: int = 0) -> tuple[list[Node], bool]:

@@ -18,7 +18,8 @@ _TOP: Final = """\
 What every command says with `--help`. Options may stand before or after the command. Results go to standard output, in
 the format of `--output` (`table`: for people on a terminal, tab-separated and whole elsewhere); everything else goes to
 standard error. JSON is one document with a `schema`, `jsonl` one a line ([schemas/](schemas/README.md) describes them
-all), `ids` ids alone: `-` in place of ids reads them from standard input, so commands can be joined:
+all), `ids` ids alone: `-` in place of ids reads them from standard input, so commands can be joined
+(none there: nothing to do, exit status 0; 2 of a command that shows one thing):
 
 ```console
 $ duroctl instances list --status failed -o ids | duroctl instances purge - --dry-run

@@ -5,7 +5,7 @@ from typing import Final
 from duro.model.checkup import Severity
 from duro.model.events import AnyEvent
 from duro.model.families import OrphanKind, RemovalKind, Standing
-from duro.model.ledger import MANUAL, SEVERAL, UNDO
+from duro.model.ledger import MANUAL, SEVERAL, UNDO, RunKind
 from duro.model.pruning import PruneTrigger, WarningCode
 from duro.model.retention import PolicyKind
 from duro.model.status import (
@@ -135,6 +135,7 @@ HOLD: Final[Fields] = {
 }
 RUN: Final[Fields] = {
     "run_id": text("The run, for `prune undo`"),
+    "kind": text('What it was (orphans: a clean-up of these); "": a run from before this was recorded', (*RunKind, "")),
     "trigger": text("Something was removed by hand, or brought back", (MANUAL, UNDO)),
     "rule": text(f'The rules, such as keep_last=3; "{SEVERAL}": different ones'),
     "origin": text(f'Who said the rules, KIND or KIND: WHERE; "{SEVERAL}": different ones'),
@@ -754,7 +755,9 @@ _REMOVE: Final = (
                 },
                 "Of the whole plan",
             ),
-            "running_orphans": each(text("An instance"), "Orphans that have not ended, for --cancel-running"),
+            "running_orphans": each(
+                text("An instance"), "Orphans that run and were not asked to end yet, for --cancel-running"
+            ),
             "running": each(
                 record({"instance_id": text("The instance"), "incarnation": INCARNATION}),
                 "The lives of these",
@@ -770,7 +773,7 @@ _REMOVE: Final = (
         ("instances purge --check", "orphans cleanup --check"),
         {
             "instances_removed": count("Instances that would go"),
-            "running_orphans": count("Orphans that have not ended"),
+            "running_orphans": count("Orphans that run and were not asked to end yet"),
         },
     ),
     one(

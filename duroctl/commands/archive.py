@@ -124,7 +124,6 @@ def show(
     Its events are shown by `history show`, which looks into the archive by itself.
     """
     from duroctl.archives import mixed_stores, opened, reference_in
-    from duroctl.parsing import expand_ids
     from duroctl.render.archives import (
         ARCHIVED,
         ONE,
@@ -133,9 +132,8 @@ def show(
         instance_lines,
         segment_lines,
     )
-    from duroctl.walking import one_id
 
-    text = one_id(expand_ids([what], session.stdin_lines))
+    text = session.one_id(what)
     with opened(session, archive, any_store=any_store, store_id=store_id) as (found, _):
         mixed = mixed_stores(found)
         if found.is_segment(text):
@@ -209,7 +207,6 @@ def restore(
     from duro.errors import StateError
     from duro.model.archive import RestoreResult
     from duroctl.archives import directory_of, opened, reference_in
-    from duroctl.parsing import expand_ids
     from duroctl.pruning import interruptible, progress_bar
     from duroctl.render.archives import RESTORED, restored_lines
     from duroctl.several import check_refused, tell_refused
@@ -218,8 +215,9 @@ def restore(
     total = 0
     with session.open_store(read_only=True):  # without one there is nothing to bring anything back into
         pass
+    texts = session.ids(what)
     with opened(session, archive) as (found, _):
-        for text in expand_ids(what, session.stdin_lines):
+        for text in texts:
             instance_id, execution_id = reference_in(found, text, listed="-" in what)
             executions = wanted.setdefault(instance_id, set())
             if execution_id is None:

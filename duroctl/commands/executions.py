@@ -32,13 +32,12 @@ def list_executions(
 ) -> None:
     """List the executions of an instance, or of all, the newest first."""
     from duroctl.output import Pages
-    from duroctl.parsing import expand_ids, parse_count
+    from duroctl.parsing import parse_count
     from duroctl.render.held import with_holds
     from duroctl.render.records import EXECUTIONS
-    from duroctl.walking import one_id
 
     rows_max = parse_count(limit, "--limit")
-    instance_id = None if instance is None else one_id(expand_ids([instance], session.stdin_lines))
+    instance_id = None if instance is None else session.one_id(instance)
     with session.client(read_only=True) as client:
 
         def fetch(size: int, after: str | None) -> tuple[tuple[Any, ...], str | None]:

@@ -66,15 +66,14 @@ def show(
     from duro.errors import UsageError
     from duroctl.archives import clock_ms
     from duroctl.history_output import HistoryPrinter
-    from duroctl.parsing import expand_ids
-    from duroctl.walking import follow_history, one_id
+    from duroctl.walking import follow_history
 
     if follow and session.output.format in ("json", "ids"):
         raise UsageError(f"--follow does not go with -o {session.output.format}", hint="use -o jsonl")
     from_archive = archive is not None or store_id is not None
     if follow and from_archive:
         raise UsageError("--follow does not go with --archive", hint="what is archived does not grow")
-    text = one_id(expand_ids([reference], session.stdin_lines))
+    text = session.one_id(reference)
     if from_archive:
         history = _read_archived(session, archive, store_id, text, execution, listed=reference == "-")
         _print(session, HistoryPrinter(session.output, detailed=detailed, now_ms=clock_ms()), history)
@@ -126,12 +125,11 @@ def export(
 
     from duro.disk import new_file
     from duro.errors import UsageError
-    from duroctl.parsing import check_new_file, expand_ids
+    from duroctl.parsing import check_new_file
     from duroctl.render.history import EXPORTED, as_line, exported_line
-    from duroctl.walking import one_id
 
     check_new_file(to, "--to")
-    text = one_id(expand_ids([reference], session.stdin_lines))
+    text = session.one_id(reference)
     if archive is not None or store_id is not None:
         history = _read_archived(session, archive, store_id, text, execution, listed=reference == "-")
     else:

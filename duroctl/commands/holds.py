@@ -77,7 +77,7 @@ def add(
     from datetime import UTC, datetime, timedelta
 
     from duro.errors import UsageError
-    from duroctl.parsing import Reference, expand_ids, parse_duration
+    from duroctl.parsing import Reference, parse_duration
     from duroctl.pruning import note_name, parse_time_ms
     from duroctl.references import resolve_target
     from duroctl.render.holds import HOLD, HOLDS, hold_line
@@ -85,7 +85,7 @@ def add(
 
     if not reason.strip():
         raise UsageError("a hold needs a reason", hint="--reason 'incident 42'")
-    texts = expand_ids(target, session.stdin_lines) if target else []
+    texts = session.ids(target) if target else []
     if execution is not None and len(texts) > 1:
         raise UsageError("--execution goes with one instance", hint="write INSTANCE/EXECUTION for each")
     with session.client() as client:
@@ -123,16 +123,17 @@ def add(
 )
 def remove(session: Session, hold: _HoldArgument) -> None:
     """Remove holds; what they held may be removed from now on. Exit status 3: some of several were not there."""
-    from duroctl.parsing import expand_ids
-    from duroctl.render.text import visible_field
+    from duroctl.render.holds import removed_line
     from duroctl.several import check_refused, try_each
 
-    ids = expand_ids(hold, session.stdin_lines, "hold")
+    ids = session.ids(hold, "hold")
     with session.client() as client:
 
-        def take_away(hold_id: str) -> None:
+        def take_away(hold_id: str) -> str:
             client.remove_hold(hold_id)
-            session.note(visible_field(f"removed {hold_id}"))
+            return hold_id
 
-        _, refused = try_each(ids, take_away)
+        removed, refused = try_each(ids, take_away)
+    if removed:
+        session.note(removed_line(removed))
     check_refused(session, refused, len(ids), "holds")

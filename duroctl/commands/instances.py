@@ -153,10 +153,9 @@ def show(session: Session, instance: IdsArgument) -> None:
     With -o json one id gives one document, several (or -) a list.
     """
     from duroctl.archives import archive_told
-    from duroctl.parsing import expand_ids
     from duroctl.render.details import INSTANCE, INSTANCE_DETAILS, Detailed, detail_lines
 
-    ids = expand_ids(instance, session.stdin_lines)
+    ids = session.ids(instance)
     found = []
     with session.client(read_only=True) as client:
         for each in ids:
@@ -198,12 +197,12 @@ def tree(session: Session, instance: IdArgument, limit: LimitOption = "1000", de
     Children of all its executions, also of pruned ones, and detached ones; orphans are marked.
     """
     from duroctl.archives import archive_told
-    from duroctl.parsing import expand_ids, parse_count
+    from duroctl.parsing import parse_count
     from duroctl.render.tree import TREE, tree_lines
-    from duroctl.walking import one_id, walk_tree
+    from duroctl.walking import walk_tree
 
     nodes_max, depth_max = parse_count(limit, "--limit"), parse_count(depth, "--depth")
-    instance_id = one_id(expand_ids([instance], session.stdin_lines))
+    instance_id = session.one_id(instance)
     with session.client(read_only=True) as client, archive_told(session, client, instance_id):
         nodes, cut = walk_tree(client, instance_id, nodes_max, depth_max)
     if cut:
@@ -231,10 +230,9 @@ def cancel(session: Session, instance: IdsArgument, reason: ReasonOption = "") -
     The request is durable when this returns, also for an instance that is blocked or that no worker runs. A second
     request changes nothing. Exit status 3: some had ended before.
     """
-    from duroctl.parsing import expand_ids
     from duroctl.render.details import CANCELLED
 
-    ids = expand_ids(instance, session.stdin_lines)
+    ids = session.ids(instance)
     with session.client() as client:
         records = [client.get_instance(each) for each in ids]
         _to_each(session, records, lambda each: client.cancel(each, reason), CANCELLED)
@@ -254,10 +252,9 @@ def resume(session: Session, instance: IdsArgument) -> None:
     What is not blocked, or only waits for a worker that has its code, is left as it is. Exit status 3: some had ended
     before.
     """
-    from duroctl.parsing import expand_ids
     from duroctl.render.details import RESUMED
 
-    ids = expand_ids(instance, session.stdin_lines)
+    ids = session.ids(instance)
     with session.client() as client:
         records = [client.get_instance(each) for each in ids]
         left = _to_each(session, records, client.resume, RESUMED)
@@ -279,11 +276,10 @@ def terminate(session: Session, instance: IdsArgument, reason: ReasonOption = ""
     Shows what it would end and asks; without a terminal it needs --yes. Exit status 3: some had ended before.
     """
     from duro.model.status import FINAL_INSTANCE_STATUSES
-    from duroctl.parsing import expand_ids
     from duroctl.render.details import TERMINATED
     from duroctl.render.text import visible_field
 
-    ids = expand_ids(instance, session.stdin_lines)
+    ids = session.ids(instance)
     with session.client() as client:
         records = [client.get_instance(each) for each in ids]
         unfinished = [record for record in records if record.status not in FINAL_INSTANCE_STATUSES]
@@ -334,7 +330,6 @@ def purge(
     from duro.errors import UsageError
     from duro.model.families import RemovalKind
     from duro.model.removal import PruneScope
-    from duroctl.parsing import expand_ids
     from duroctl.pruning import PurgeRules, note_name, parse_purge_rules
     from duroctl.removing import Modes, run
 
@@ -348,7 +343,7 @@ def purge(
         raise UsageError("which instances?", hint="name some, or give --name GLOB or --all")
 
     def plan(client: "Client") -> "RemovalPlan":
-        ids = tuple(expand_ids(instance, session.stdin_lines)) if instance else None
+        ids = tuple(session.ids(instance)) if instance else None
         options = parse_purge_rules(rules, client.store.now_ms())
         note_name(session, client, name)
         return client.plan_purge(options, scope=PruneScope(instance_ids=ids, name=name))

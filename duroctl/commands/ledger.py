@@ -26,7 +26,10 @@ _InstanceArgument = Annotated[
 
 @command(app, "list", examples=("ledger list", "ledger list --limit 1000 --output json"))
 def list_runs(session: Session, limit: LimitOption = "100", cursor: CursorOption = None) -> None:
-    """List prunes by hand and undos, the newest first. What policies prune is in `ledger show INSTANCE`."""
+    """List what was done by hand, the newest first: prunes, purges, clean-ups of orphans, undos and restores.
+
+    What policies prune is in `ledger show INSTANCE`.
+    """
     from duroctl.output import Pages
     from duroctl.parsing import parse_count
     from duroctl.render.ledger import RUNS
@@ -52,11 +55,9 @@ def show(session: Session, instance: _InstanceArgument) -> None:
     """
     from duro.errors import InstanceNotFoundError, InstanceRemovedError
     from duroctl.archives import archive_told
-    from duroctl.parsing import expand_ids
     from duroctl.render.ledger import ENTRIES, RUN, run_lines
-    from duroctl.walking import one_id
 
-    instance_id = one_id(expand_ids([instance], session.stdin_lines))
+    instance_id = session.one_id(instance)
     with session.client(read_only=True) as client:
         run = client.get_prune_run(instance_id)
         if run is not None:

@@ -41,7 +41,7 @@ _ParentOption = Annotated[
     typer.Option(
         "--parent-completed-before",
         metavar="TIME",
-        help="Only those whose spawning execution ended before (ISO-8601 with zone, now, or 7d ago).",
+        help="Only those whose spawning execution ended before (ISO-8601 with zone, now, 7d or '7d ago').",
     ),
 ]
 _NameOption = Annotated[
@@ -72,7 +72,7 @@ _WhyOption = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why, 
     "list",
     examples=(
         "orphans list",
-        "orphans list --status running --parent-completed-before 7d",
+        "orphans list --status running --parent-completed-before '7d ago'",
         "orphans list --output json",
     ),
 )
@@ -93,6 +93,7 @@ def list_orphans(
 
     from duroctl.output import Pages
     from duroctl.parsing import parse_count
+    from duroctl.pruning import note_name
     from duroctl.render.removals import ORPHANS
 
     rows_max = parse_count(limit, "--limit")
@@ -106,6 +107,21 @@ def list_orphans(
         pages = Pages(fetch, rows_max, cursor)
         session.output.listing(ORPHANS, pages, client.store.now_ms)
         session.note_more(pages.next)
+        note_name(session, client, name)
+        _note_unknown(session, client, where, "duroctl doctor")
+
+
+def _note_unknown(session: Session, client: Any, where: "OrphanFilter", command: str) -> None:
+    """How many children of unknown standing there are in all among those that were asked for, on whatever page."""
+    import msgspec
+
+    from duro.model.families import OrphanKind
+    from duroctl.render.removals import unknown_line
+
+    if where.kinds is None or OrphanKind.UNKNOWN in where.kinds:
+        asked = msgspec.structs.replace(where, kinds=(OrphanKind.UNKNOWN,), limit=0)
+        if unknown := len(client.list_orphaned_instances(asked).orphans):
+            session.note(unknown_line(unknown, command))
 
 
 def _filter(
@@ -184,7 +200,9 @@ def cleanup(
     def plan(client: Any) -> Any:
         where = _filter(kind, status, parent_completed_before, name, client.store.now_ms())
         note_name(session, client, name)
-        return client.plan_orphan_cleanup(where, min_age=age_s)
+        made = client.plan_orphan_cleanup(where, min_age=age_s)
+        _note_unknown(session, client, where, "duroctl orphans list --kind unknown")
+        return made
 
     run(session, modes, RemovalKind.ORPHANS, plan)
 
@@ -196,14 +214,13 @@ def adopt(session: Session, instance: _IdsArgument, reason: _WhyOption = "") -> 
     What stands alone already is left as it is, and a note says so. Exit status 3: some of several are no orphans.
     """
     from duro.errors import UsageError
-    from duroctl.parsing import expand_ids
     from duroctl.render.removals import ADOPTED
     from duroctl.render.text import visible
     from duroctl.several import check_refused, try_each
 
     if not reason.strip():
         raise UsageError("an adoption needs a reason", hint="--reason 'it is on its own now'")
-    ids = list(dict.fromkeys(expand_ids(instance, session.stdin_lines)))
+    ids = list(dict.fromkeys(session.ids(instance)))
     with session.client() as client:
         lineages = [client.get_lineage(each) for each in ids]  # all of them are there, or none is adopted
         waiting = []

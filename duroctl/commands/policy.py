@@ -111,14 +111,13 @@ def explain(
     Workers publish what they were told; this needs none of their files. With -o json one id gives one document, several
     (or -) a list.
     """
-    from duroctl.parsing import expand_ids
     from duroctl.policy_files import unread_text
     from duroctl.render.policies import EXPLANATION, EXPLANATIONS, LINKS, explained_json, links
 
     session.output.only("table", "json", "jsonl", "csv", what="an explanation")
     ids: list[str | None] = [None]
     if instance:
-        ids = [*expand_ids(instance, session.stdin_lines)]
+        ids = [*session.ids(instance)]
     with session.client(read_only=True) as client:
         for asked in ids if len(ids) > 1 else ():
             client.get_instance(asked or "")  # before anything is printed: half a list would be no document
@@ -347,7 +346,8 @@ def _set_of_instance(
             return
         more = simulated.then.executions - simulated.now.executions
         if more > 0 and not yes:
-            session.confirm("Set it?", [impact], f"this lets {counted(more, 'more execution')} go")
+            question = "Unset it?" if policy is None else "Set it?"
+            session.confirm(question, [impact], f"this lets {counted(more, 'more execution')} go")
         client.set_instance_policy(instance, policy)
     says = {"never": "is never pruned automatically", None: "has no policy of its own"}
     session.note(visible_field(f"{instance} {says.get(said, f'is pruned by {said}')}"))

@@ -166,10 +166,9 @@ def _named(
 ) -> dict[str, set[int] | None]:
     """Instances, each with the executions of it that were named, or None where it was named itself."""
     from duro.errors import UsageError
-    from duroctl.parsing import expand_ids
     from duroctl.references import resolve_target
 
-    texts = expand_ids(given, session.stdin_lines) if given else []
+    texts = session.ids(given) if given else []
     if (execution is not None and len(texts) != 1) or (whole and not texts):
         raise UsageError("--execution goes with one instance, and --whole with one or more", hint="name it")
     named: dict[str, set[int] | None] = {}
@@ -308,11 +307,10 @@ def undo(session: Session, run_or_instance: _UndoneArgument) -> None:
     """
     from duro.model.removal import UndoResult
     from duroctl.archives import kept_in
-    from duroctl.parsing import expand_ids
     from duroctl.render.plans import UNDONE, undo_lines
     from duroctl.several import check_refused, try_each
 
-    ids = expand_ids(run_or_instance, session.stdin_lines, "run or instance")
+    ids = session.ids(run_or_instance, "run or instance")
     with session.client() as client:
         done, refused = try_each(ids, lambda each: (each, client.undo_prune(each)))
         total = UndoResult()

@@ -49,14 +49,13 @@ def raise_event(
     event of that name. An instance that is not there or has ended takes none.
     """
     from duro.errors import UsageError
-    from duroctl.parsing import expand_ids
     from duroctl.payloads import payload_argument
     from duroctl.render.tables import Column, View
 
     if instance == "-" and data_file == "-":
         raise UsageError("INSTANCE and --data-file cannot both be read from standard input", hint="use --data")
     payload = payload_argument(data, data_file, ("--data", "--data-file"), f"data of event {event!r}")
-    ids = expand_ids([instance], session.stdin_lines)
+    ids = session.ids([instance])
     with session.client() as client:
         for instance_id in ids:
             client.get_instance(instance_id)

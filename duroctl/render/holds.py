@@ -1,11 +1,15 @@
 """Holds as rows and documents. Pure."""
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 from duro.model.pruning import Hold
 from duroctl.render.tables import Column, View
 from duroctl.render.text import visible_field
-from duroctl.render.units import iso
+from duroctl.render.units import counted, iso
+
+_IDS_SHOWN: Final = 5
+"""Holds that one line names."""
 
 
 def hold_json(hold: Hold) -> dict[str, Any]:
@@ -25,6 +29,15 @@ def hold_json(hold: Hold) -> dict[str, Any]:
 def hold_line(hold: Hold) -> str:
     until = "until it is removed" if hold.until_ms is None else f"until {iso(hold.until_ms)}"
     return visible_field(f"{hold.hold_id} holds {hold.target} {until}: {hold.reason}")
+
+
+def removed_line(hold_ids: Sequence[str]) -> str:
+    """``removed hold-a``, ``removed 7 holds: hold-a, ... and 2 more``."""
+    shown = ", ".join(hold_ids[:_IDS_SHOWN])
+    if len(hold_ids) == 1:
+        return visible_field(f"removed {shown}")
+    more = f" and {len(hold_ids) - _IDS_SHOWN:,} more" if len(hold_ids) > _IDS_SHOWN else ""
+    return visible_field(f"removed {counted(len(hold_ids), 'hold')}: {shown}{more}")
 
 
 _COLUMNS: Final = (

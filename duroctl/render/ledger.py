@@ -6,6 +6,7 @@ from typing import Any, Final
 from duro.model.archive import CONFIGURED
 from duro.model.ledger import UNDO
 from duro.model.removal import LedgerEntry, PruneRun
+from duroctl.render.outcomes import CONFIGURED_WORDS
 from duroctl.render.tables import Column, View
 from duroctl.render.text import visible_field
 from duroctl.render.units import counted, iso, size
@@ -14,6 +15,7 @@ from duroctl.render.units import counted, iso, size
 def run_json(run: PruneRun) -> dict[str, Any]:
     return {
         "run_id": run.run_id,
+        "kind": run.kind,
         "trigger": run.trigger,
         "rule": run.rule,
         "origin": run.origin,
@@ -51,18 +53,28 @@ def _span(entry: LedgerEntry) -> str:
     return str(first) if first == last else f"{first}..{last}"
 
 
+def kind_of(run: PruneRun) -> str:
+    """What it was; of a run from before kinds were recorded, whether it removed or brought back."""
+    return run.kind or run.trigger
+
+
+def _archive_of(run: PruneRun) -> str | None:
+    return CONFIGURED_WORDS if run.archive == CONFIGURED else run.archive
+
+
 RUNS: Final = View(
     "duroctl.prune_runs/1",
     "runs",
     (
         Column("run_id", "RUN", "id", lambda run: run.run_id),
-        Column("trigger", "WHAT", "text", lambda run: run.trigger),
+        Column("kind", "WHAT", "text", kind_of),
+        Column("trigger", None, "text", lambda run: run.trigger),
         Column("started_at", "WHEN", "time", lambda run: run.started_at_ms),
         Column("by", "BY", "text", lambda run: run.by),
         Column("host", None, "text", lambda run: run.source.host),
         Column("duro_version", None, "text", lambda run: run.source.duro_version),
         Column("plan_hash", None, "text", lambda run: run.source.plan_hash),
-        Column("archive", None, "text", lambda run: run.archive),
+        Column("archive", None, "text", _archive_of),
         Column("instances", "INST", "number", lambda run: run.instances),
         Column("executions", "EXECS", "number", lambda run: run.executions),
         Column("events", None, "number", lambda run: run.events),
@@ -80,7 +92,7 @@ def run_lines(run: PruneRun) -> Iterator[str]:
     """A run in words: what it was, who made it, where and why, and what it removed or brought back."""
     done = "returned" if run.trigger == UNDO else "removed"
     said = {
-        "run": f"{run.run_id} ({run.trigger})",
+        "run": f"{run.run_id} ({kind_of(run)})",
         "when": iso(run.started_at_ms),
         "by": run.by + (f" on {run.source.host}" if run.source.host else ""),
         "duro": run.source.duro_version,
@@ -88,7 +100,7 @@ def run_lines(run: PruneRun) -> Iterator[str]:
         "rules": run.rule,
         "said by": run.origin,
         "plan": run.source.plan_hash,
-        "archive": "the configured one" if run.archive == CONFIGURED else run.archive,
+        "archive": _archive_of(run),
         done: f"{counted(run.executions, 'execution')} of {counted(run.instances, 'instance')}, "
         f"{counted(run.events, 'event')}, "
         f"{size(run.history_bytes)}",

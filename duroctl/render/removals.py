@@ -17,6 +17,8 @@ PLAN_SCHEMA: Final = "duroctl.removal_plan/1"
 
 FAMILIES_SHOWN: Final = 20
 """Families a person is shown of a plan; the totals are of all."""
+_IDS_SHOWN: Final = 5
+"""Running orphans a person is shown by their ids."""
 
 
 def _orphan_json(orphan: Orphan) -> dict[str, Any]:
@@ -78,17 +80,38 @@ PLANNED: Final = View(
 # --- for people --------------------------------------------------------------------------------------------------
 
 
-def plan_lines(plan: RemovalPlan, *, families_max: int = FAMILIES_SHOWN, kept: bool = False) -> Iterator[str]:
-    """What goes, with ``kept`` also what stays; then the totals."""
+def plan_lines(
+    plan: RemovalPlan, *, families_max: int = FAMILIES_SHOWN, kept: bool = False, asked: bool = False
+) -> Iterator[str]:
+    """What goes, with ``kept`` also what stays; then which orphans run (``asked``: to end), and the totals."""
     going = [item for item in plan.items if not item.verdict.keep]
     staying = [item for item in plan.items if item.verdict.keep] if kept or not going else []
     yield from _item_lines(going, families_max)
     yield from _item_lines(staying, families_max)
-    if plan.running_orphans:
-        ids = ", ".join(plan.running_orphans[:5])
-        more = f" and {len(plan.running_orphans) - 5:,} more" if len(plan.running_orphans) > 5 else ""
-        yield visible_field(f"running orphans: {ids}{more} (--cancel-running asks them to end)")
+    yield from running_lines(plan, asked=asked)
     yield from totals_lines(plan)
+
+
+def running_lines(plan: RemovalPlan, *, asked: bool) -> Iterator[str]:
+    """Which orphans run. ``asked``: they are to be asked to end."""
+    ids = plan.running_orphans
+    if not ids:
+        return
+    more = f" and {len(ids) - _IDS_SHOWN:,} more" if len(ids) > _IDS_SHOWN else ""
+    named = f"{', '.join(ids[:_IDS_SHOWN])}{more}"
+    if asked:
+        yield visible_field(f"to ask to end: {counted(len(ids), 'running orphan')}: {named}")
+    else:
+        yield visible_field(f"running orphans: {named} (--cancel-running asks them to end)")
+
+
+def unknown_line(number: int, command: str) -> str:
+    """That of so many children nobody can tell, and the ``command`` that tells more."""
+    of, they = ("1 child", "it is") if number == 1 else (f"{number:,} children", "they are")
+    return (
+        f"of {of} nobody can tell whether a parent may still observe the end (kind unknown): {they} never cleaned up; "
+        f"`{command}` says more"
+    )
 
 
 def kept_lines(plan: RemovalPlan, *, families_max: int = FAMILIES_SHOWN) -> Iterator[str]:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_DAY_MS = 86_400_000
 _STEPS = ((1_000, 60, "s"), (60_000, 60, "m"), (3_600_000, 48, "h"))
 
 
@@ -17,12 +18,11 @@ def iso(at_ms: int) -> str:
 
 
 def relative(at_ms: int, now_ms: int) -> str:
-    """``3 m ago``, ``in 2 h``, ``now``."""
+    """``3 m ago``, ``in 2 h``, ``now``. What is to come is rounded: a hold of 7 d that was just made ends in 7 d."""
     distance = abs(now_ms - at_ms)
     if distance < 1_000:
         return "now"
-    text = _span(distance)
-    return f"{text} ago" if at_ms < now_ms else f"in {text}"
+    return f"{_span(distance)} ago" if at_ms < now_ms else f"in {_span(distance, rounded=True)}"
 
 
 def offset(milliseconds: int) -> str:
@@ -42,11 +42,13 @@ def size(count: int) -> str:
     return f"{amount / 1024:.1f} TiB"
 
 
-def _span(milliseconds: int) -> str:
+def _span(milliseconds: int, *, rounded: bool = False) -> str:
+    """In whole units: those that are over, or the nearest number of them."""
     for unit_ms, count_max, name in _STEPS:
-        if milliseconds < unit_ms * count_max:
-            return f"{milliseconds // unit_ms} {name}"
-    return f"{milliseconds // 86_400_000} d"
+        count = (milliseconds + rounded * unit_ms // 2) // unit_ms
+        if count < count_max:
+            return f"{count} {name}"
+    return f"{(milliseconds + rounded * _DAY_MS // 2) // _DAY_MS} d"
 
 
 def were(number: int) -> str:

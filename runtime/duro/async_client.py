@@ -1,7 +1,7 @@
 """The client for asyncio programs; apart from ``duro.client``, so that only its users pay for importing asyncio."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, TypeVar
@@ -9,6 +9,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from duro.client import Client, OrchestrationResult
 from duro.errors import UsageError
 from duro.model.records import InstanceEnd
+from duro.naming import check_instance_ids, check_timeout_s
 from duro.waiting import POLL_INTERVAL_S, Waiting
 
 P = ParamSpec("P")
@@ -118,11 +119,12 @@ class AsyncClient:
         return (await self.wait_for_orchestrations([instance_id], timeout))[0]
 
     async def wait_for_orchestrations(
-        self, instance_ids: Sequence[str], timeout: float | None = None
+        self, instance_ids: Iterable[str], timeout: float | None = None
     ) -> list[OrchestrationResult]:
         """See ``Client.wait_for_orchestrations``; any number of waits hold no thread."""
         loop = asyncio.get_running_loop()
-        deadline_s = None if timeout is None else loop.time() + timeout
+        deadline_s = None if timeout is None else loop.time() + check_timeout_s(timeout)
+        instance_ids = check_instance_ids(instance_ids)
         waiting, results = Waiting(instance_ids), dict[str, OrchestrationResult]()
         awake = asyncio.Event()
 

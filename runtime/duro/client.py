@@ -33,7 +33,7 @@ from duro.model.events import (
     OrchestrationTerminated,
 )
 from duro.model.failure import CANCELLED, TERMINATED, FailureDetails
-from duro.model.limits import LIST_LIMIT_DEFAULT, NUMBER_MAX
+from duro.model.limits import LIST_LIMIT_DEFAULT
 from duro.model.records import (
     ChildRecord,
     ExecutionPage,
@@ -52,9 +52,11 @@ from duro.naming import (
     check_count,
     check_execution_id,
     check_instance_id,
+    check_instance_ids,
     check_name,
     check_request_id,
     check_text,
+    check_timeout_s,
     shown,
 )
 from duro.registry import Registry
@@ -176,7 +178,7 @@ class Client(Space):
 
     def start_orchestrations(
         self,
-        starts: Sequence[Start],
+        starts: Iterable[Start],
         *,
         if_exists: IfExists = "error",
         request_id: str | None = None,
@@ -189,6 +191,9 @@ class Client(Space):
         """
         if if_exists not in ("error", "return"):
             raise UsageError(f'if_exists must be "error" or "return", not {if_exists!r}')
+        if not isinstance(starts, Iterable):
+            raise UsageError(f"starts must be several duro.Start, not {shown(starts)}", hint="put one into a list")
+        starts = list(starts)
         request_id = self._request_id(request_id)
         automatic_id = _automatic_id(request_id)
         requests = []
@@ -219,8 +224,7 @@ class Client(Space):
             InvalidNameError, InvalidInputError, PayloadTooLargeError: nothing was sent.
             InstanceNotFoundError, InstanceFinishedError, MailboxFullError: nothing was sent.
         """
-        check_instance_id(instance_id)
-        check_name(name, "event name")
+        instance_id, name = check_instance_id(instance_id), check_name(name, "event name")
         payload = encode_payload(data, f"data of event {name!r}")
         self.store.raise_event(instance_id, name, bytes(payload).decode(), self._request_id(request_id))
         self._after_write()
@@ -232,7 +236,7 @@ class Client(Space):
             InvalidInputError: the reason is too long or not storable. Nothing was changed.
             InstanceNotFoundError, InstanceFinishedError: nothing was changed.
         """
-        check_text(reason, "the reason")
+        reason = check_text(reason, "the reason")
         self.store.request_cancel(check_instance_id(instance_id), reason, self._request_id(request_id))
         self._after_write()
 
@@ -243,8 +247,9 @@ class Client(Space):
             InvalidInputError: the reason is too long or not storable. Nothing was changed.
             InstanceNotFoundError, InstanceFinishedError: nothing was changed.
         """
-        check_text(reason, "the reason")
-        self.store.terminate_instance(check_instance_id(instance_id), reason, self._request_id(request_id))
+        reason = check_text(reason, "the reason")
+        instance_id = check_instance_id(instance_id)
+        self.store.terminate_instance(instance_id, reason, self._request_id(request_id))
         if self._notifier.has_watchers:
             with suppress(StoreError):  # it is ended; who waits for it will ask
                 self._notifier.ended(list(self.store.read_ends([instance_id]).values()))
@@ -272,17 +277,17 @@ class Client(Space):
         return self.wait_for_orchestrations([instance_id], timeout)[0]
 
     def wait_for_orchestrations(
-        self, instance_ids: Sequence[str], timeout: float | None = None
+        self, instance_ids: Iterable[str], timeout: float | None = None
     ) -> list[OrchestrationResult]:
         """Wait until all of the instances have ended, at most ``timeout`` seconds; their results in the order given.
 
         Raises:
+            UsageError: ``instance_ids`` are not several ids, or ``timeout`` is no time.
             WaitTimeoutError: some have not ended yet (the message names the first); they go on.
             InstanceNotFoundError: one of them does not exist.
         """
-        deadline_s = None if timeout is None else time.monotonic() + _checked_timeout(timeout)
-        for each in instance_ids:
-            check_instance_id(each)
+        deadline_s = None if timeout is None else time.monotonic() + check_timeout_s(timeout)
+        instance_ids = check_instance_ids(instance_ids)
         waiting, results = Waiting(instance_ids), dict[str, OrchestrationResult]()
         awake = Event()
 
@@ -355,10 +360,13 @@ class Client(Space):
         """A page of instances, newest first. ``limit`` 0: all.
 
         Raises:
-            UsageError: the limit is negative, or the cursor is not one of a page of this kind.
+            UsageError: ``where`` is no filter, the limit is negative, or the cursor is not one of a page of this kind.
             InvalidNameError: no orchestration can have the name asked for.
         """
-        where = where or InstanceFilter()
+        if where is None:
+            where = InstanceFilter()
+        elif not isinstance(where, InstanceFilter):
+            raise UsageError(f"where must be an InstanceFilter, not {shown(where)}")
         if where.name is not None:
             check_name(where.name, "orchestration name")
         return self.store.list_instances(where, check_count(limit, "limit"), cursor)
@@ -495,13 +503,6 @@ def _automatic_id(request_id: str) -> str:
 def _as_json(value: Any, what: str) -> Json:
     """``msgspec.Raw`` is JSON text already (from a command line); everything else is encoded."""
     return payload_from_text(bytes(value), what) if isinstance(value, msgspec.Raw) else encode_payload(value, what)
-
-
-def _checked_timeout(timeout: float) -> float:
-    wrong = isinstance(timeout, bool) or not isinstance(timeout, int | float) or timeout != timeout
-    if wrong or (isinstance(timeout, int) and abs(timeout) > NUMBER_MAX):
-        raise UsageError(f"timeout must be seconds, not {shown(timeout)}", hint="None waits for ever")
-    return timeout
 
 
 def _no_execution(instance_id: str, execution_id: int) -> ExecutionNotFoundError:

@@ -1,11 +1,13 @@
 """The public surface is ``duro.__init__`` and nothing else."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import duro
+from duro import errors
 
 
 def test_every_public_name_is_there_and_listed_once() -> None:
@@ -41,3 +43,15 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
     code = "import duro\ntry:\n    duro.nothing\nexcept AttributeError as error:\n    print(error)"
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert printed.strip() == "module 'duro' has no attribute 'nothing'"
+
+
+def test_every_error_is_public() -> None:
+    named = {name: each for name, each in vars(errors).items() if isinstance(each, type)}
+    assert {name for name, each in named.items() if issubclass(each, duro.DuroError)} <= set(duro.__all__)
+
+
+def test_what_the_documents_name_is_there() -> None:
+    root = Path(__file__).parents[2]
+    documents = [root / "README.md", *(root / "docs").glob("*.md")]
+    named = {name for each in documents for name in re.findall(r"\bduro\.([A-Z]\w+)", each.read_text())}
+    assert named - set(duro.__all__) == set()

@@ -55,7 +55,7 @@ BAD = [
         1,
         "instance 'ended' is terminated; what has ended takes no events, and cannot be ended or resumed",
     ),
-    Bad(("raise", "-", "go"), 2, "no instance id was given"),
+    Bad(("history", "show", "-"), 2, "no instance id was given"),
     Bad(("raise", "-", "go"), 2, "contains a NUL character", b"a\0b\n"),
     Bad(("raise", "-", "go"), 2, "contains a lone surrogate", b"a\xff\n"),
     Bad(("raise", "-", "go"), 2, "is not a JSON string", b'"half\n'),

@@ -125,6 +125,85 @@ def test_a_dry_run_says_what_would_go_and_why_and_changes_nothing(families: Cli)
     assert families.dump() == before
 
 
+def test_times_are_taken_as_the_help_writes_them(families: Cli) -> None:
+    ago = ("--parent-completed-before", "7d ago")
+    assert "7d ago" in families("orphans", "list", "--help").out
+    assert families("orphans", "list", *ago, "-o", "ids").lines == []
+    assert families("orphans", "cleanup", "--all", *ago, "--check").code == 0
+    for command in ("prune", ("instances", "purge")):
+        called = (command,) if isinstance(command, str) else command
+        assert "7d ago" in families(*called, "--help").out
+        assert families(*called, "--all", "--completed-before", "7d ago", "--check").code == 0
+    past = refused(families, "holds", "add", "loop", "--reason", "why", "--until", "7d ago", code=2)
+    assert "until is not in the future" in past.err
+
+
+@pytest.mark.parametrize("form", ["table", "csv", "jsonl", "ids"])
+def test_a_dry_run_in_a_pipe_says_who_would_be_asked_to_end(families: Cli, form: str) -> None:
+    cleanup = ("orphans", "cleanup", "--all", "--min-age", "0s")
+    told = families(*cleanup, "-n", "--cancel-running", "-o", form)
+    assert told.err == "duroctl: to ask to end: 1 running orphan: busy\n"
+    assert families(*cleanup, "-n", "-o", form).err.startswith("duroctl: running orphans: busy (--cancel-running")
+    assert families(*cleanup, "-n", "--cancel-running", "-o", form, "-q").err == ""
+
+
+def test_a_check_and_a_written_plan_say_who_would_be_asked_to_end(families: Cli) -> None:
+    cleanup = ("orphans", "cleanup", "--all", "--min-age", "0s", "--cancel-running")
+    check = families(*cleanup, "--check")
+    assert (check.code, check.lines[1:]) == (20, ["to ask to end: 1 running orphan: busy"])
+    assert families(*cleanup, "--check", "-o", "json").json["running_orphans"] == 1
+    shown = families.on_terminal(*cleanup, "-n", width=120).out
+    assert "to ask to end: 1 running orphan: busy" in shown
+    written = families(*cleanup, "--plan-out", "plan.json")
+    assert "to ask to end: 1 running orphan: busy" in written.err
+    assert "`duroctl orphans cleanup --cancel-running --apply plan.json` carries it out" in written.err
+
+
+def test_who_was_asked_to_end_is_not_to_be_asked_again(families: Cli) -> None:
+    """While no worker runs they go on, and every plan would promise to ask them once more."""
+    cleanup = ("orphans", "cleanup", "--all", "--min-age", "0s", "--cancel-running")
+    assert families(*cleanup, "-y", "-o", "json").json["cancelled"] == ["busy"]
+    assert families(*cleanup, "--check").lines == [
+        "to remove: 0 instances in 0 families, 0 executions, 0 events, 0 B",
+    ]
+    again = families(*cleanup, "-y")
+    assert again.lines[0] == "nothing to remove"
+    assert "running:busy" in again.out
+    assert "--cancel-running" not in again.err
+    assert families("orphans", "cleanup", "--all", "--min-age", "0s", "-n").err == ""
+
+
+def test_a_name_that_no_orchestration_has_is_told_beside_an_empty_list(families: Cli) -> None:
+    found = families("orphans", "list", "--name", "Nobody*")
+    assert (found.code, found.rows()) == (0, [])
+    assert "no orchestration of this store is called 'Nobody*' or matches it" in found.err
+    assert families("orphans", "list", "--name", "Child").err == ""
+
+
+def test_children_of_unknown_standing_are_counted_and_nobody_is_left_to_wonder(families: Cli) -> None:
+    """A clean-up looks past them: without a word the list shows what cleaning never removes."""
+    with contextlib.closing(apsw.Connection(str(families.store))) as connection:
+        connection.execute(
+            "UPDATE lineage SET spawner_end = 'failed' WHERE child_incarnation IN "
+            "(SELECT incarnation FROM instances WHERE instance_id IN ('done', 'bad'))"
+        )
+    listed = families("orphans", "list")
+    assert [row["kind"] for row in listed.rows()] == ["unknown", "unknown", "parent-continued"]
+    assert "of 2 children nobody can tell" in listed.err
+    assert "never cleaned up; `duroctl doctor` says more" in listed.err
+    assert "of 2 children nobody can tell" in families("orphans", "list", "--limit", "1").err, "on whatever page"
+    assert families("orphans", "list", "--kind", "parent-continued").err == ""
+    cleanup = ("orphans", "cleanup", "--all", "--min-age", "0s")
+    for mode in ("-n", "--check", "-y"):
+        told = families(*cleanup, mode)
+        assert "of 2 children nobody can tell" in told.err, mode
+        assert "`duroctl orphans list --kind unknown` says more" in told.err, mode
+    assert "nobody can tell" not in families(*cleanup, "-n", "--kind", "parent-continued").err
+    failed_ones = families(*cleanup, "-n", "--status", "failed").err
+    assert failed_ones.startswith("duroctl: of 1 child nobody can tell")
+    assert "it is never cleaned up" in failed_ones
+
+
 def test_orphans_are_cleaned_up_and_brought_back(families: Cli) -> None:
     done = families("orphans", "cleanup", "--all", "--min-age", "0s", "--cancel-running", "-y", "-o", "json").json
     assert (done["families"], done["instances"], done["cancelled"]) == (2, 3, ["busy"])
@@ -141,6 +220,15 @@ def test_orphans_are_cleaned_up_and_brought_back(families: Cli) -> None:
     assert there(families) == {"loop", "done", "bad", "below", "busy", "seen", "over", "late"}
     kept = families("orphans", "cleanup", "--all", "--min-age", "0s", "-y")
     assert "keep    held:hold-" in kept.out
+
+
+def test_the_ledger_says_what_each_run_was(families: Cli) -> None:
+    families("orphans", "cleanup", "--all", "--min-age", "0s", "-y", "--quiet")
+    purged = families("instances", "purge", "--name", "Ord*", "--completed-before", "now", "-y", "-o", "json").json
+    families("prune", "undo", purged["run_id"])
+    assert [run["kind"] for run in families("ledger", "list").rows()] == ["undo", "purge", "orphans"]
+    assert families("ledger", "show", purged["run_id"]).lines[0] == f"run      {purged['run_id']} (purge)"
+    assert families("ledger", "show", purged["run_id"], "-o", "json").json["kind"] == "purge"
 
 
 def test_a_lineage_that_damage_made_a_circle_is_drawn_once(families: Cli) -> None:

@@ -189,3 +189,11 @@ def test_shells_complete_commands(cli: Cli) -> None:
     assert ran.out.split() == ["tree", "terminate"]
     script = cli("--show-completion", "bash", _TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION="1")
     assert "_DUROCTL_COMPLETE=complete_bash" in script.out
+
+
+def test_nothing_is_loaded_before_the_entry_point_can_catch_an_interrupt() -> None:
+    """Ctrl-C in the first tenth of a second ended with a traceback."""
+    script = "import sys; there = set(sys.modules); import duroctl.__main__; print(sorted(set(sys.modules) - there))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    loaded = done.stdout.replace("'", '"')
+    assert [name for name in json.loads(loaded) if name.startswith("duro")] == ["duroctl", "duroctl.__main__"]

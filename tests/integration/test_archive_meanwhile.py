@@ -4,12 +4,13 @@ put back."""
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 
 from duro.disk import Disk
-from duro.errors import RestoreRefusedError
+from duro.errors import RestoreRefusedError, UsageError
 from duro.maintenance.archive.archiver import Archiver
 from duro.maintenance.archive.place import ArchivePlace
 from duro.maintenance.archive.reader import Archive
@@ -117,3 +118,21 @@ def test_an_event_that_is_not_text_is_kept_and_shown_and_not_put_into_a_file_of_
             file.restore(restoration)
         assert file.dump() == before
         check_invariants(file)
+
+
+@pytest.mark.parametrize(
+    "wrong", [5, -1, True, b"x", ["a"], {}, "x", "e:1:2", "a:1:2", 10**5000], ids=lambda wrong: type(wrong).__name__
+)
+def test_a_cursor_and_a_limit_that_are_none_are_refused(store: MemoryStore, place: Path, wrong: Any) -> None:
+    marked_loops(store, str(place))
+    Archiver(store, None).write_all()
+    with Archive(place, store_id=store.store_id()) as archive:
+        with pytest.raises(UsageError, match="is not a cursor of this listing"):
+            archive.list_executions(10, wrong)
+        if wrong != 5:
+            for call in (lambda: archive.list_executions(wrong, None), lambda: archive.executions(limit=wrong)):
+                with pytest.raises(UsageError, match="limit must be a whole number"):
+                    call()
+        assert archive.list_executions(2, archive.list_executions(1, None).next).executions == archive.executions()[1:3]
+        everything = archive.list_executions(0, None)
+        assert (everything.executions, everything.next) == (archive.executions(), None)

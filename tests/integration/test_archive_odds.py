@@ -62,11 +62,20 @@ def manifest_of(place: Path) -> Path:
 # --- the directory ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("marker", ["{", '{"schema": "duro.archive/9"}', "[]"])
-def test_an_archive_of_another_version_is_not_used(place: Path, marker: str) -> None:
+@pytest.mark.parametrize(
+    ("marker", "said"),
+    [
+        ('{"schema": "duro.archive/9"}', "is an archive of another version"),
+        ("", "archive.json of archive .* is damaged"),
+        ("{", "archive.json of archive .* is damaged"),
+        ("[]", "archive.json of archive .* is damaged"),
+        ("{}", "archive.json of archive .* is damaged"),
+    ],
+)
+def test_an_archive_of_another_version_or_damaged_is_not_used(place: Path, marker: str, said: str) -> None:
     ArchivePlace(place).prepare()
     (place / "archive.json").write_text(marker)
-    with pytest.raises(ArchiveUnavailableError, match="is an archive of another version"):
+    with pytest.raises(ArchiveUnavailableError, match=said):
         Archive(place)
 
 

@@ -7,35 +7,16 @@ from pathlib import Path
 from typing import Final
 
 import apsw
-import msgspec
 import pytest
 
 import duro
-from duro.errors import StoreCorruptError, StoreError
-from duro.maintenance.differing import workers_differ
-from duro.model.checkup import CheckResult, Severity
-from duro.model.families import PurgeOptions
-from duro.model.policies import OrphanTerms, PolicySources, StatedPolicy
-from duro.model.pruning import Hold, HoldTarget, PruneTrigger
-from duro.model.retention import AutoPrune, PolicyKind, PolicyOrigin
-from duro.model.status import ChildrenPolicy
+from duro.errors import StoreCorruptError
+from duro.model.checkup import Severity
+from duro.model.pruning import Hold, HoldTarget
 from duro.stores.sqlite import SqliteStore
 from duro.stores.sqlite.sql_checks import CHECKS
 from duro.testing import ManualClock, check_invariants
-from duro.testing.builders import (
-    activity_scheduled,
-    child_completed,
-    child_scheduled,
-    completed,
-    continued_as_new,
-    next_lease,
-    prune_batch,
-    removal_batch,
-    start_request,
-    timer_created,
-    wait_started,
-)
-from duro.testing.scripted import ScriptedWorker
+from tests.support.damage import damage, found, healthy_store
 from tests.support.pruning import open_sqlite
 
 
@@ -46,48 +27,7 @@ def clock() -> ManualClock:
 
 @pytest.fixture
 def store(tmp_path: Path, clock: ManualClock) -> SqliteStore:
-    """A parent (1) that waits for a running child (3) and has observed another (2); a loop (4) with a pruned execution;
-    a removed parent (5) with its child (6)."""
-    store = open_sqlite(tmp_path / "duro.db", clock)
-    worker = ScriptedWorker(store)
-    store.start_instances([start_request("parent")])
-    leased = worker.take("parent")
-    kept = next_lease(leased, worker.run(leased, child_scheduled("seen"), child_scheduled("runs"), keep_lease=True))
-    children = {each.instance_id: each for each in worker.lease().instances}
-    worker.run(children["seen"], completed())
-    waiting = (child_completed(2), timer_created(10**14), activity_scheduled(), wait_started("go"))
-    worker.run(worker.take("parent"), *waiting, waits=["go"])
-    worker.run(children["runs"], wait_started("go"), waits=["go"])
-    assert kept.instance_id == "parent"
-    store.start_instances([start_request("loop")])
-    for _ in range(2):
-        worker.run(worker.take("loop"), continued_as_new())
-    worker.run(worker.take("loop"), wait_started("go"), waits=["go"])
-    store.prune(prune_batch((4, 2)))
-    store.start_instances([start_request("gone")])
-    leased = worker.take("gone")
-    kept = next_lease(leased, worker.run(leased, child_scheduled("too"), keep_lease=True))
-    worker.run(worker.take("too"), completed())
-    worker.run(worker.take("gone"), child_completed(2), completed())
-    store.start_instances([start_request("ended")])
-    worker.run(worker.take("ended"), completed())
-    rules = PurgeOptions(completed_before=10**14)
-    assert store.remove(removal_batch((5, rules), grace_ms=10**9))[0].removed
-    return store
-
-
-def found(store: SqliteStore, *, deep: bool = False) -> dict[str, CheckResult]:
-    return {result.name: result for result in store.checkup(deep=deep) if result.count}
-
-
-def damage(*statements: str) -> Callable[[apsw.Connection], None]:
-    def do(connection: apsw.Connection) -> None:
-        connection.execute("PRAGMA ignore_check_constraints = 1")
-        for statement in statements:
-            connection.execute(statement)
-            assert connection.changes(), statement
-
-    return do
+    return healthy_store(tmp_path, clock)
 
 
 LEFT: Final = "UPDATE instances SET execution_id = 2, live_from = 1 WHERE incarnation = 1"
@@ -122,20 +62,24 @@ DAMAGES: Final[dict[str, Callable[[apsw.Connection], None]]] = {
     "pruned-ahead": damage("UPDATE instances SET pruned_through = execution_id WHERE incarnation = 4"),
     "policy-unreadable": damage("UPDATE instances SET prune_policy = '{\"policy\":7}' WHERE incarnation = 4"),
     "ledger-against-executions": damage("UPDATE ledger SET executions = 5 WHERE incarnation = 4"),
+    "lineage-parent": damage("UPDATE lineage SET parent_instance_id = 'loop' WHERE child_incarnation = 3"),
     "lineage-circle": damage("UPDATE lineage SET parent_incarnation = 3 WHERE child_incarnation = 3"),
     "lineage-evidence": damage("UPDATE lineage SET spawner_end = 'failed' WHERE child_incarnation = 3"),
     "observed-without-end": damage("UPDATE lineage SET observed_at_ms = 5 WHERE child_incarnation = 3"),
     "ended-untold": damage("UPDATE lineage SET completion = NULL WHERE child_incarnation = 2"),
     "never-woken": damage("UPDATE instances SET ready_at_ms = NULL WHERE incarnation = 1"),
     "work-lost": damage("DELETE FROM activities"),
+    "activities-against-history": damage("UPDATE activities SET name = 'refund'"),
     "observed-unrecorded": damage("UPDATE lineage SET given_up_at_ms = 5 WHERE child_incarnation = 3"),
     "family-removed-in-part": damage("UPDATE lineage SET parent_incarnation = 5 WHERE child_incarnation = 3"),
     "counters": damage("UPDATE store SET next_incarnation = 3"),
+    "holds-unreadable": damage("UPDATE holds SET instance_id = NULL"),
     "capabilities-of-nobody": damage("INSERT INTO capabilities VALUES ('w9', 'activity', 'pay', '')"),
     "leases-of-the-dead": damage("UPDATE instances SET lease_worker_id = 'w9', lease_epoch = 1 WHERE incarnation = 3"),
     "blocked": damage("UPDATE instances SET blocked = 'poison', blocked_reason = 'dies' WHERE incarnation = 3"),
     "durability": damage('UPDATE workers SET published = \'{"weakened":"synchronous=NORMAL"}\''),
     "settings-refused": damage('UPDATE workers SET published = \'{"problems":["a.toml:1:1: it is wrong"]}\''),
+    "published-unreadable": damage("UPDATE workers SET published = 'zz'"),
     "nobody-works": damage(
         "UPDATE instances SET ready_at_ms = 5 WHERE incarnation = 3", "UPDATE workers SET lease_until_ms = 5"
     ),
@@ -207,6 +151,18 @@ def test_damage_is_found_by_the_check_that_is_for_it(
         ("status-against-history", "runs/1", ("UPDATE executions SET status = 'pending' WHERE incarnation = 3",)),
         ("status-against-history", "runs/1", ("DELETE FROM history WHERE incarnation = 3",)),
         ("executions-out-of-order", "loop/2", ("UPDATE executions SET status = 'failed' WHERE execution_id = 2",)),
+        ("status-against-execution", "ended", ("UPDATE instances SET completed_at_ms = 5 WHERE incarnation = 7",)),
+        ("status-against-execution", "ended", ("UPDATE executions SET completed_at_ms = 5 WHERE incarnation = 7",)),
+        ("lineage-parent", "seen", ("UPDATE lineage SET parent_instance_id = 'x' WHERE child_incarnation = 2",)),
+        ("activities-against-history", "parent/1", ("UPDATE activities SET event_id = 5",)),
+        ("activities-against-history", "parent/1", ("DELETE FROM history WHERE incarnation = 1 AND event_id = 6",)),
+        (
+            "activities-against-history",
+            "parent/1",
+            ("UPDATE history SET data = '{' WHERE incarnation = 1 AND event_id = 6",),
+        ),
+        ("published-unreadable", "w1", ("UPDATE workers SET published = '[]'",)),
+        ("published-unreadable", "w1", ("UPDATE workers SET published = '{\"keep\":3}'",)),
         ("counters", "store", ("INSERT INTO messages VALUES (1, 1000, '{}')",)),
         ("counters", "store", ("DELETE FROM store",)),
         ("messages-unreadable", "runs", ("INSERT INTO mailbox VALUES (3, 'other', 9, '{')",)),
@@ -279,6 +235,38 @@ def test_an_answer_on_its_way_or_a_wish_withdrawn_is_no_lost_work(store: SqliteS
         withdrawn = '{"type":"ActivityCancelRequested","event_id":8,"at_ms":1,"scheduled_event_id":6}'
         damage(f"INSERT INTO history VALUES (1, 1, 8, '{withdrawn}')")(connection)
     assert "work-lost" not in found(store)
+
+
+@pytest.mark.parametrize("event_id", [1, 3, 6])
+def test_an_event_that_a_running_execution_lacks_is_found_without_reading_everything(
+    event_id: int, store: SqliteStore, tmp_path: Path
+) -> None:
+    with closing(apsw.Connection(str(tmp_path / "duro.db"))) as connection:
+        damage(f"DELETE FROM history WHERE incarnation = 1 AND event_id = {event_id}")(connection)
+    (finding,) = found(store)["history-with-gaps"].findings
+    first = 2 if event_id == 1 else 1
+    assert finding.subject == "parent/1"
+    assert finding.text == f"it counts 7 events, and 6 are there, from {first} on"
+
+
+@pytest.mark.parametrize(
+    "statements",
+    [
+        ("DELETE FROM history WHERE incarnation = 7 AND event_id = 1",),
+        (
+            "DELETE FROM history WHERE incarnation = 1 AND event_id = 3",
+            "UPDATE executions SET event_count = 1001 WHERE incarnation = 1",
+        ),
+    ],
+    ids=["it has ended", "it is long"],
+)
+def test_an_event_that_another_execution_lacks_is_found_when_everything_is_read(
+    statements: tuple[str, ...], store: SqliteStore, tmp_path: Path
+) -> None:
+    with closing(apsw.Connection(str(tmp_path / "duro.db"))) as connection:
+        damage(*statements)(connection)
+    assert "history-with-gaps" not in found(store)
+    assert found(store, deep=True)["history-with-gaps"].count == 1
 
 
 def test_a_long_history_that_goes_on_is_read_as_a_whole_only_when_all_is(store: SqliteStore, tmp_path: Path) -> None:
@@ -354,7 +342,6 @@ def test_pages_that_cannot_be_looked_at_are_what_was_found(store: SqliteStore, t
 
 def test_a_check_that_cannot_be_carried_out_says_so_and_the_others_go_on(store: SqliteStore, tmp_path: Path) -> None:
     with closing(apsw.Connection(str(tmp_path / "duro.db"))) as connection:
-        connection.execute("UPDATE workers SET published = '{'")
         connection.execute("ALTER TABLE holds RENAME COLUMN until_ms TO until")
     result = duro.Client(store).checkup()
     (ill,) = [each for each in result if each.count]
@@ -365,7 +352,11 @@ def test_a_check_that_cannot_be_carried_out_says_so_and_the_others_go_on(store: 
 
 @pytest.mark.parametrize(
     ("statement", "expected"),
-    [("DELETE FROM store", {"counters"}), ("DROP TABLE workers", {"workers-differ", "nobody-works", "durability"})],
+    [
+        ("DELETE FROM store", {"counters"}),
+        ("DROP TABLE workers", {"workers-differ", "nobody-works", "durability"}),
+        ("ALTER TABLE workers RENAME COLUMN host TO name", {"workers-differ"}),
+    ],
 )
 def test_a_store_that_cannot_be_asked_for_its_policies_is_checked_as_far_as_it_can_be(
     statement: str, expected: set[str], store: SqliteStore, tmp_path: Path
@@ -378,16 +369,6 @@ def test_a_store_that_cannot_be_asked_for_its_policies_is_checked_as_far_as_it_c
     unable = {name for name in ill if "could not be carried out" in results[name].findings[0].text}
     assert unable == (set() if statement.startswith("DELETE") else ill)
     assert results["lineage-evidence"].count == 0
-
-
-def test_what_a_worker_published_may_be_unreadable_and_the_checks_go_on(store: SqliteStore) -> None:
-    store.prune(prune_batch((4, 1), archive="arch"))
-    ScriptedWorker(store, "w1")
-    store.publish("w1", "zz")
-    client = duro.Client(store)
-    assert {each.name for each in client.checkup()} >= {"archives-waiting", "archives-unusable", "workers-differ"}
-    with pytest.raises(StoreError, match="is of another version of duro, or damaged"):
-        client.plan_purge()
 
 
 def test_a_policy_that_never_prunes_or_is_no_json_is_told_apart(store: SqliteStore, tmp_path: Path) -> None:
@@ -408,64 +389,6 @@ def test_a_prune_that_code_asked_for_long_ago_is_overdue(store: SqliteStore, tmp
     connection.close()
     (finding,) = found(store)["prunes-overdue"].findings
     assert (finding.subject, finding.text) == ("loop", 'it asked for it 3600 s ago: {"keep_last":2}')
-
-
-def told(store: SqliteStore, worker_id: str, **said: object) -> None:
-    sources = msgspec.structs.replace(PolicySources(orchestrations=(("Order", "1.0.0"), ("Mail", "2.0.0"))), **said)
-    ScriptedWorker(store, worker_id)
-    store.publish(worker_id, msgspec.json.encode(sources).decode())
-
-
-def differing(store: SqliteStore) -> list[tuple[str, str]]:
-    (result,) = [each for each in duro.Client(store).checkup() if each.name == "workers-differ"]
-    return [(each.subject, each.text) for each in result.findings]
-
-
-def keeps(count: int, kind: PolicyKind = PolicyKind.FILE_DEFAULT) -> StatedPolicy:
-    return StatedPolicy(policy=AutoPrune(keep_last=count), origin=PolicyOrigin(kind, "app.toml:3"))
-
-
-def test_programs_that_have_no_orchestration_in_common_do_not_differ(store: SqliteStore) -> None:
-    told(store, "app", file_default=keeps(3))
-    told(store, "mail", orchestrations=(("Order", "2.0.0"), ("Post", "1.0.0")), purge_enabled=False)
-    assert differing(store) == []
-    told(
-        store, "twin", file_default=keeps(3), settings_hash="other", file="b.toml", orchestrations=(("Order", "1.0.0"),)
-    )
-    assert differing(store) == [], "it says the same of what both run"
-    told(store, "told-in-code", code_default=keeps(3, PolicyKind.CODE_DEFAULT))
-    assert differing(store) == [], "wherever it stands"
-
-
-def test_workers_of_an_orchestration_that_were_told_different_things_are_named(store: SqliteStore) -> None:
-    told(store, "app", file_default=keeps(3))
-    told(store, "app-2", file_default=keeps(3), settings_hash="2")
-    only = (("Order", "1.0.0"),)
-    told(store, "late", file_default=keeps(5), orchestrations=only, children=ChildrenPolicy.SETTLED)
-    assert differing(store) == [("Order 1.0.0", "app app-2 | late differ in the policy, children")]
-    store.publish("late", '{"orchestrations":[["Order","1.0.0"]],"file_default":"of another version"}')
-    assert workers_differ(store).count == 0
-    told(store, "late", file_default=keeps(3), file_enabled=False)
-    assert [subject for subject, _ in differing(store)] == ["Mail 2.0.0", "Order 1.0.0"]
-    store.release_worker("late")
-    assert differing(store) == []
-
-
-@pytest.mark.parametrize(
-    ("said", "subject"),
-    [
-        ({"triggers": (PruneTrigger.INTERVAL,)}, "its triggers"),
-        ({"rollout_pause_s": 5.0}, "[pruning.rollout]"),
-        ({"purge_enabled": False}, "[purge]"),
-        ({"orphans": OrphanTerms(enabled=True)}, "[orphans]"),
-        ({"archive_enabled": True, "archive_directory": "/var/a"}, "[archive]"),
-    ],
-)
-def test_it_is_said_in_what_workers_differ(store: SqliteStore, said: dict[str, object], subject: str) -> None:
-    only = {"orchestrations": (("Order", "1.0.0"),)}
-    told(store, "app", **only)
-    told(store, "late", **only, **said)
-    assert differing(store) == [("Order 1.0.0", f"app | late differ in {subject}")]
 
 
 def test_every_check_is_shown_to_find_something() -> None:

@@ -1,4 +1,5 @@
-"""Numbers that no store can hold, and those that are none: refused the same by every store, and nothing changed."""
+"""Numbers that no store can hold, and cursors, filters and names that are none: refused the same by every store, and
+nothing changed."""
 
 from collections.abc import Callable
 from typing import Any, Final
@@ -6,8 +7,9 @@ from typing import Any, Final
 import pytest
 
 import duro
-from duro.errors import ExecutionNotFoundError, InvalidInputError, InvalidRulesError, UsageError
+from duro.errors import ExecutionNotFoundError, InvalidInputError, InvalidNameError, InvalidRulesError, UsageError
 from duro.model.families import OrphanFilter
+from duro.model.records import InstanceFilter
 from duro.stores.base import Store
 
 TOO_LARGE: Final = (2**63 - 1, 2**63, 10**5000)
@@ -25,6 +27,26 @@ CALLS: Final[dict[str, Callable[[duro.Client, Any], object]]] = {
     "find_pruned": lambda client, number: client.find_pruned("a", number),
 }
 
+WRONG: Final[tuple[Any, ...]] = (5, 1.5, b"x", ["a"], {}, {"a": 1}, object(), True, "", "x", "\ud800", 10**5000)
+LISTINGS: Final[dict[str, Callable[[duro.Client, Any], object]]] = {
+    "list_instances where": lambda client, wrong: client.list_instances(wrong),
+    "list_instances cursor": lambda client, wrong: client.list_instances(cursor=wrong),
+    "list_executions cursor": lambda client, wrong: client.list_executions(cursor=wrong),
+    "list_executions of one, cursor": lambda client, wrong: client.list_executions("a", cursor=wrong),
+    "list_orphaned_instances where": lambda client, wrong: client.list_orphaned_instances(wrong),
+    "list_orphaned_instances cursor": lambda client, wrong: client.list_orphaned_instances(cursor=wrong),
+    "list_prune_runs before": lambda client, wrong: client.list_prune_runs(before=wrong),
+    "plan_orphan_cleanup where": lambda client, wrong: client.plan_orphan_cleanup(wrong),
+    "plan_purge scope": lambda client, wrong: client.plan_purge(duro.PurgeOptions(keep_last=1), scope=wrong),
+    "InstanceFilter statuses": lambda _, wrong: InstanceFilter(statuses=wrong),
+    "InstanceFilter one status": lambda _, wrong: InstanceFilter(statuses=(wrong,)),
+    "OrphanFilter kinds": lambda _, wrong: OrphanFilter(kinds=wrong),
+    "OrphanFilter child_status": lambda _, wrong: OrphanFilter(child_status=(wrong,)),
+    "explain_policy name": lambda client, wrong: client.explain_policy(name=wrong if wrong != "x" else ""),
+    "repair": lambda client, wrong: client.repair(wrong),
+    "repair one": lambda client, wrong: client.repair([wrong]),
+}
+
 
 @pytest.fixture
 def client(store: Store) -> duro.Client:
@@ -39,6 +61,36 @@ def test_a_number_that_no_store_can_hold_is_refused(client: duro.Client, name: s
     with pytest.raises(UsageError, match=r"must be a whole number .*, not .{1,60}$") as caught:
         CALLS[name](client, number)
     assert caught.value.hint
+
+
+@pytest.mark.parametrize("name", LISTINGS)
+@pytest.mark.parametrize("wrong", WRONG, ids=lambda wrong: type(wrong).__name__)
+def test_a_cursor_a_filter_and_a_name_of_the_wrong_kind_are_refused_as_what_they_are(
+    client: duro.Client, name: str, wrong: Any
+) -> None:
+    with pytest.raises(UsageError) as caught:
+        LISTINGS[name](client, wrong)
+    assert len(caught.value.message) < 400
+
+
+@pytest.mark.parametrize("blocked", [0, 1, "yes", []])
+def test_a_filter_takes_statuses_by_their_text_and_no_other_word_for_blocked(client: duro.Client, blocked: Any) -> None:
+    by_text: Any = ["pending", "failed"]
+    assert [each.instance_id for each in client.list_instances(InstanceFilter(statuses=by_text)).instances] == ["a"]
+    with pytest.raises(InvalidRulesError, match=r"InstanceFilter\.blocked must be True, False or None, not"):
+        InstanceFilter(blocked=blocked)
+
+
+@pytest.mark.parametrize("none", [(), [], set(), frozenset(), None], ids=lambda none: type(none).__name__)
+def test_a_filter_without_statuses_shows_instances_of_any_however_that_is_said(client: duro.Client, none: Any) -> None:
+    assert [each.instance_id for each in client.list_instances(InstanceFilter(statuses=none)).instances] == ["a"]
+    assert InstanceFilter(statuses=none) == InstanceFilter()
+
+
+@pytest.mark.parametrize("version", [5, b"x", ["a"], "a\0"])
+def test_a_policy_is_explained_of_no_version_that_cannot_be(client: duro.Client, version: Any) -> None:
+    with pytest.raises(InvalidNameError, match="version"):
+        client.explain_policy(name="Order", version=version)
 
 
 @pytest.mark.parametrize("text", ["\ud800", "a\0b", "a" * 10_000, 1])

@@ -195,6 +195,33 @@ def test_what_does_not_exist_is_refused(call: Caller) -> None:
         call("start_orchestration", "nothing")
 
 
+def test_ids_and_starts_may_come_from_an_iterator(call: Caller) -> None:
+    started = call("start_orchestrations", (duro.Start(orchestration="fans_out", input=width) for width in range(3)))
+    results = call("wait_for_orchestrations", iter(started), WAIT_S)
+    assert [result.output for result in results] == [[], [0], [0, 2]]
+
+
+def test_a_wait_for_what_cannot_be_is_refused(call: Caller) -> None:
+    for ids, timeout, refusal in (
+        (["a"], float("nan"), "timeout must be seconds, not nan"),
+        (["a"], "1", "timeout must be seconds, not '1'"),
+        (["a"], True, "timeout must be seconds, not True"),
+        ([b"a"], 0, "instance id b'a' must be a string"),
+        (["\ud800"], 0, "contains a lone surrogate"),
+        ([[]], 0, r"instance id \[\] must be a string"),
+        ("order-1", 0, "instance_ids must be several ids, not 'order-1'; wait_for_orchestration waits for one"),
+        (None, 0, "instance_ids must be several ids, not None"),
+    ):
+        with pytest.raises(duro.UsageError, match=refusal):
+            call("wait_for_orchestrations", ids, timeout)
+
+
+def test_a_batch_that_is_none_is_refused(call: Caller) -> None:
+    for starts in (None, duro.Start(orchestration="fans_out", input=1), "fans_out"):
+        with pytest.raises(duro.UsageError, match=r"starts must be .*duro\.Start, not"):
+            call("start_orchestrations", starts)
+
+
 @pytest.mark.parametrize("kind", LOOPS)
 def test_async_activities_run_on_the_loop_the_runtime_was_given(store: Store, kind: str) -> None:
     with duro.Runtime(store, registry_with("async"), new_event_loop=new_loop(kind)) as runtime:

@@ -45,6 +45,14 @@ def make_registry() -> duro.Registry:
         await ctx.wait_for_event("end")
         return "waited"
 
+    @registry.orchestration(name="breaks")
+    async def breaks(ctx: duro.OrchestrationContext) -> None:
+        """Fails when it is told to end, and when it is cancelled."""
+        try:
+            await ctx.wait_for_event("end")
+        finally:
+            raise ValueError("it broke")
+
     @registry.orchestration(name="races")
     async def races(ctx: duro.OrchestrationContext, first: bool) -> None:
         """Scenario 1: the loser of a select, in the turn that continues as new."""
@@ -77,6 +85,15 @@ def make_registry() -> duro.Registry:
             await ctx.continue_as_new(words)
         await ctx.wait_for_event("end")
 
+    @registry.orchestration(name="forgets what breaks")
+    async def forgets_what_breaks(ctx: duro.OrchestrationContext, words: dict[str, Any]) -> int:
+        if ctx.execution_id == 1:
+            ctx.schedule_sub_orchestration("breaks", instance_id=f"{ctx.instance_id}.broken", **words)
+            await ctx.wait_for_event("go")
+            await ctx.continue_as_new(words)
+        await ctx.wait_for_event("end")
+        return ctx.execution_id
+
     return registry
 
 
@@ -99,6 +116,11 @@ def in_execution(client: duro.Client, instance_id: str, number: int) -> Callable
         return record.execution_id == number and record.status == "running"
 
     return reached
+
+
+def has_begun(client: duro.Client, instance_id: str) -> bool:
+    record = client.store.get_instance(instance_id)
+    return record is not None and record.status == "running"
 
 
 def forget(client: duro.Client, **words: str) -> None:
@@ -178,6 +200,44 @@ def test_a_future_that_is_never_awaited(
         assert "p.awaited" in {each.instance_id for each in client.list_children("p")}
         client.raise_event("p", "end")
         assert client.wait_for_orchestration("p", WAIT_S).status == "completed"
+
+
+@pytest.mark.parametrize("pruned", ["before it ended", "after it ended"])
+@pytest.mark.parametrize(("word", "ends"), [("abandon", "failed"), ("cancel", "failed"), ("terminate", "terminated")])
+@pytest.mark.parametrize("where", ["spawn", "settings"])
+def test_a_failure_that_nobody_waits_for(
+    options: duro.RuntimeOptions, store: Store, tmp_path: Path, where: str, word: str, ends: str, pruned: str
+) -> None:
+    """The last two rows of the proposal's table: by itself where it is left alone, in its clean-up where it is
+    cancelled; only what is terminated has no chance to fail. Its parent, pruned or not, never learns of it."""
+    words = {"on_parent_continue": word} if where == "spawn" else {}
+    config = tmp_path / "runtime_config.toml"
+    config.write_text("" if where == "spawn" else f'[orphans]\non_parent_continue = "{word}"\n')
+    with duro.Runtime(store, make_registry(), options, config=config) as runtime:
+        client, child = runtime.client, "p.broken"
+        client.start_orchestration("forgets what breaks", words, instance_id="p")
+        until(lambda: has_begun(client, child), "it never began")
+        client.raise_event("p", "go")
+        until(in_execution(client, "p", 2), "it never continued")
+        if pruned == "before it ended":
+            client.prune_executions("p", 1, grace_s=0)
+        if word == "abandon":
+            assert orphans(client) == {child: ("parent-continued", "running", pruned == "before it ended")}
+            client.raise_event(child, "end")
+        until(has_status(client, child, FINAL_INSTANCE_STATUSES), "it runs")
+        assert orphans(client) == {child: ("parent-continued", ends, pruned == "before it ended")}
+        client.prune_executions("p", 1, grace_s=0)
+        assert orphans(client) == {child: ("parent-continued", ends, True)}
+        lineage = client.get_lineage(child).child
+        assert lineage is not None
+        assert (lineage.completion, lineage.observed_at_ms) == ("ignored", None)
+        done = client.cleanup_orphaned_instances(
+            duro.OrphanFilter(child_status=(duro.InstanceStatus(ends),)), min_age=0, grace_s=0
+        )
+        assert (done.families, done.instances) == (1, 1)
+        assert client.list_children("p") == ()
+        client.raise_event("p", "end")
+        assert client.wait_for_orchestration("p", WAIT_S).output == 2
 
 
 @pytest.mark.parametrize("word", ["abandon", "cancel", "terminate"])

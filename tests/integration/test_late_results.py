@@ -39,7 +39,7 @@ def test_a_result_of_an_activity_that_its_turn_cancelled_does_not_disturb_the_wo
         with monkeypatch.context() as trouble:
             trouble.setattr(store, "commit", _locked)
             simulation.make(Step(0))
-        cast(InlineExecutor, worker.executor).run_all()
+        cast(InlineExecutor, worker._holdings.executor).run_all()
         for _ in range(3):
             simulation.make(Step(0))
         if goes_on:

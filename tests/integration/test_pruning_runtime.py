@@ -13,6 +13,7 @@ from duro.model.events import HistoryPruned, HistoryPruneRequested
 from duro.model.pruning import PruneTrigger
 from duro.model.removal import Backlog
 from duro.stores.base import Store
+from duro.testing.scripted import ScriptedWorker
 from tests.integration.conftest import MakeRuntime
 
 WAIT_S = 20.0
@@ -269,6 +270,29 @@ def test_where_workers_differ_their_turns_keep_what_any_of_them_keeps(
     until(lambda: not one._policies.others, "what a worker said that is gone still counts")
     run_to(one.client, "loop", 5, "c")
     assert live(one.client, "c") == [5]
+
+
+def test_beside_a_worker_whose_word_nobody_can_read_turns_prune_only_what_code_asks_for(
+    make_runtime: MakeRuntime, options: duro.RuntimeOptions, store: Store
+) -> None:
+    """It may have said to keep everything; what it said before that still counts, too."""
+    one = make_runtime(make_registry(), msgspec.structs.replace(options, auto_prune=1))
+    run_to(one.client, "loop", 3)
+    assert live(one.client, "a") == [3]
+    ScriptedWorker(store, "other")
+    store.publish("other", '{"archive_enabled":true,"children":"settled"}')
+    until(lambda: one._policies.terms.archive, "the first worker never took notice")
+    store.publish("other", "of another version")
+    until(lambda: one._policies.terms.stopped_by != "", "the first worker never took notice")
+    assert (one._policies.terms.archive, one._policies.terms.children) == (True, "keep")
+    run_to(one.client, "loop", 4, "b")
+    assert live(one.client, "b") == [1, 2, 3, 4]
+    run_to(one.client, "by_parameter", 5, "asks")
+    assert live(one.client, "asks") == [3, 4, 5]
+    store.release_worker("other")
+    until(lambda: one._policies.terms.stopped_by == "", "what a worker said that is gone still counts")
+    run_to(one.client, "loop", 4, "c")
+    assert live(one.client, "c") == [4]
 
 
 def test_nobody_says_what_to_prune(make_runtime: MakeRuntime) -> None:

@@ -677,6 +677,7 @@ def test_what_remains_of_a_plan_is_what_it_shows_and_nobody_looked_at(
     done = client.apply_plan(plan, progress=stop)
     assert 0 < done.executions_deleted < 449
     assert done.remaining == 759 - done.executions_deleted
+    assert done.instances_processed == 1, "it was not pruned to its end, and pruned"
     again = client.apply_plan(client.plan_prune(1))
     assert (again.executions_deleted, again.remaining) == (done.remaining, 0)
 

@@ -66,6 +66,37 @@ def test_a_file_of_the_first_schema_is_not_touched_by_a_reader(path: Path) -> No
     assert path.read_bytes() == contents_before
 
 
+def test_runs_from_before_kinds_were_recorded_have_the_kind_that_their_rows_tell(path: Path) -> None:
+    """What removed something that is gone is told by nothing: that stays unknown, and can be read."""
+    plain = apsw.Connection(str(path))
+    for number, script in enumerate(migrations.scripts()[1:8], start=2):
+        plain.execute(f"{script}; {sql.SET_USER_VERSION[number - 1]}")
+    runs = {
+        "prune": ("manual", "call", "manual"),
+        "purge": ("manual", "call", "purge"),
+        "orphans": ("manual", "call", "orphans"),
+        "undo": ("undo", "run-prune", "undo"),
+        "restore": ("undo", "archive", "undo"),
+        "": ("manual", "call", None),
+    }
+    for kind, (trigger, origin, ledger) in runs.items():
+        run_id = f"run-{kind}"
+        plain.execute(
+            "INSERT INTO prune_runs (run_id, trigger, rule, origin, run_by, reason, started_at_ms, instances,"
+            " executions, events, history_bytes) VALUES (?, ?, 'keep_last=1', ?, 'ada', '', 5, 1, 1, 1, 1)",
+            (run_id, trigger, origin),
+        )
+        if ledger is not None:
+            plain.execute(
+                "INSERT INTO ledger SELECT 1, count(*) + 1, 1, 1, 1, 1, 1, '', '', ?, 5, 5, ? FROM ledger",
+                (ledger, run_id),
+            )
+    plain.close()
+    store = open_sqlite(path, ManualClock())
+    assert {run.run_id: run.kind for run in store.list_prune_runs(0)} == {f"run-{kind}": kind for kind in runs}
+    store.close()
+
+
 def test_a_migration_that_fails_leaves_the_file_as_it_was(path: Path) -> None:
     plain = apsw.Connection(str(path))
     plain.execute("CREATE TABLE publications (in_the_way)")

@@ -279,14 +279,17 @@ def test_no_statement_sorts_what_an_index_has_sorted(database: apsw.Connection, 
             ["i USING INTEGER PRIMARY KEY (rowid<?)", f"e USING PRIMARY KEY ({BETWEEN_EXECUTIONS})"],
         ),
         ("LIST_EXECUTIONS_OF", [f"e USING PRIMARY KEY ({BETWEEN_EXECUTIONS})"]),
-        (
-            "PRUNING_TURN_VIEWS",
-            [
-                "i USING INTEGER PRIMARY KEY (rowid=?)",
-                f"executions USING PRIMARY KEY ({BETWEEN_EXECUTIONS})",
-                f"lineage {OF_PARENT}=? AND parent_execution_id>? AND parent_execution_id<?)",
-                "l USING PRIMARY KEY (incarnation=?)",
-            ],
+        *(
+            (
+                name,
+                [
+                    "i USING INTEGER PRIMARY KEY (rowid=?)",
+                    f"executions USING PRIMARY KEY ({BETWEEN_EXECUTIONS})",
+                    f"lineage {OF_PARENT}=? AND parent_execution_id>? AND parent_execution_id<?)",
+                    "l USING PRIMARY KEY (incarnation=?)",
+                ],
+            )
+            for name in ("PRUNING_TURN_VIEWS", "PRUNING_TURN_VIEW")
         ),
         (
             "PRUNING_VIEWS",

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -27,8 +27,16 @@ _READY_TIMEOUT_S: Final = 60.0
 class WorkerProcess:
     """``duroctl worker`` on the store in ``directory``; what it says goes to a log file there."""
 
-    def __init__(self, directory: Path, name: str, lease_s: int, program: Sequence[str] | None = None) -> None:
-        """``program``: arguments of Python for another program than ``duroctl``; it prints "worker ID" when ready."""
+    def __init__(
+        self,
+        directory: Path,
+        name: str,
+        lease_s: int,
+        program: Sequence[str] | None = None,
+        variables: Mapping[str, str] | None = None,
+    ) -> None:
+        """``program``: arguments of Python for another program than ``duroctl``; it prints "worker ID" when ready.
+        ``variables``: further ones of its environment."""
         self.log = directory / f"{name}.log"
         duroctl = ("-m", "duroctl", "worker", REGISTRY, "--lease", f"{lease_s}s", "--store", store_url_of(directory))
         environment = {
@@ -36,6 +44,7 @@ class WorkerProcess:
             "PYTHONPATH": f"{ROOT / 'runtime'}{os.pathsep}{ROOT}",
             "PYTHONPYCACHEPREFIX": str(_BYTECODE),
             EFFECTS_LOG_VARIABLE: str(effects_log_of(directory)),
+            **(variables or {}),
         }
         environment.pop("PYTHONDONTWRITEBYTECODE", None)
         self._said_before = self.log.stat().st_size if self.log.exists() else 0
@@ -95,11 +104,16 @@ class WorkerProcess:
 
 
 @contextlib.contextmanager
-def worker_processes(directory: Path, count: int, lease_s: int) -> Iterator[list[WorkerProcess]]:
-    """``count`` running workers. Whoever is in the list at the end is killed, also those put there meanwhile."""
+def worker_processes(
+    directory: Path, count: int, lease_s: int, variables: Mapping[str, str] | None = None
+) -> Iterator[list[WorkerProcess]]:
+    """``count`` running workers, with ``variables`` in their environment. Whoever is in the list at the end is killed,
+    also those put there meanwhile."""
     workers: list[WorkerProcess] = []
     try:
-        workers += [WorkerProcess(directory, f"worker-{number}", lease_s) for number in range(count)]
+        workers += [
+            WorkerProcess(directory, f"worker-{number}", lease_s, variables=variables) for number in range(count)
+        ]
         for worker in workers:
             worker.wait_until_ready()
         yield workers

@@ -228,7 +228,7 @@ class Simulation:
                 self.workers[number].step()
                 self._check_health(number)
             case RunActivities(worker=number):
-                cast(InlineExecutor, self.workers[number].executor).run_all()
+                cast(InlineExecutor, self.workers[number]._holdings.executor).run_all()
             case Renew(worker=number):
                 self.workers[number].renew_step()
             case Kill(worker=number):
@@ -251,9 +251,7 @@ class Simulation:
         """What the death of its process would take with it: its offer to the store and its coroutines."""
         worker = self.workers[number]
         self.stores[number].withdraw_offer(worker.worker_id)
-        for held in list(worker._held.values()):
-            worker._drop(held)
-        worker._cache.clear()
+        worker._holdings.forget_all()
 
     def _send(self, sender: str, instance_id: str) -> None:
         sent = self.sent[instance_id][sender]

@@ -1,6 +1,9 @@
 """Two workers under mixed work for long: memory, file descriptors, threads and the WAL stay flat, and all is true at
 the end.
 
+The memory of SQLite is taken apart: its cache of pages grows with the file, up to a bound, and how fast depends on how
+often the other worker's writes empty it. So what is beside it has to stay flat, and it has to stay within its bound.
+
 ``python -m tests.support.soak --seconds 1800`` is the long form (``make soak``); a test runs a short one. The file
 itself grows with the histories in it.
 """
@@ -24,9 +27,12 @@ from tests.support.evidence import check_evidence
 from tests.support.flatness import Line, judge, table
 from tests.support.processes import WorkerProcess, effects_log_of, make_store, worker_processes
 from tests.support.traffic import Expected, Traffic, wait_until_nothing_runs
+from tests.support.workload import CACHE_LOG_VARIABLE, cache_log_of
 
 LEASE_S: Final = 15
 ETERNALS: Final = 4
+CACHES_MAX_BYTES: Final = (64 + 8 * 8 + 8) * 1024 * 1024
+"""What SQLite may hold in a worker: the pages of the connection that writes and of eight that read, and a little."""
 _FINISH_TIMEOUT_S: Final = 120.0
 
 
@@ -60,7 +66,10 @@ def run_soak(
         AssertionError: a promise was broken; see ``evidence``. (Growth is in the report.)
     """
     url = make_store(directory)
-    with duro.Client(url) as client, worker_processes(directory, 2, LEASE_S) as workers:
+    with (
+        duro.Client(url) as client,
+        worker_processes(directory, 2, LEASE_S, {CACHE_LOG_VARIABLE: str(directory)}) as workers,
+    ):
         eternal_ids = [f"eternal-{number}" for number in range(ETERNALS)]
         starts = [duro.Start(orchestration="eternal", input=0, instance_id=each) for each in eternal_ids]
         client.start_orchestrations(starts)
@@ -99,7 +108,10 @@ def _measure(directory: Path, workers: Sequence[WorkerProcess], measured_s: floa
     for number in range(samples):
         time.sleep(max(0.0, began_s + measured_s * (number + 1) / samples - time.monotonic()))
         for position, process in enumerate(processes):
-            values[f"worker {position} memory", "rss_bytes"].append(process.memory_info().rss)
+            cache_bytes = int(cache_log_of(directory, process.pid).read_text())
+            assert cache_bytes <= CACHES_MAX_BYTES, f"SQLite holds {cache_bytes:,} bytes in worker {position}"
+            values[f"worker {position} cache", "cache_bytes"].append(cache_bytes)
+            values[f"worker {position} memory", "rss_bytes"].append(process.memory_info().rss - cache_bytes)
             values[f"worker {position} descriptors", "descriptors"].append(process.num_fds())
             values[f"worker {position} threads", "threads"].append(process.num_threads())
         values["write-ahead log", "wal_bytes"].append((directory / "duro.db-wal").stat().st_size)

@@ -5,17 +5,45 @@ happened can be compared with what histories say. Run by ``duroctl worker tests.
 """
 
 import os
+import threading
+import time
+from pathlib import Path
 from typing import Any, Final
+
+import apsw
 
 import duro
 
 EFFECTS_LOG_VARIABLE: Final = "DURO_EFFECTS_LOG"
 """The environment variable that names the effects log; without it no effect is logged."""
 
+CACHE_LOG_VARIABLE: Final = "DURO_CACHE_LOG"
+"""The environment variable that names the directory in which a worker notes, in a file called by its process id, the
+bytes that SQLite holds in it; without it none does."""
+
+_CACHE_LOG_INTERVAL_S: Final = 0.2
+
 SENDERS: Final = ("ann", "bob")
 """Who raises events; the events of each have an order."""
 
 registry = duro.Registry()
+
+
+def cache_log_of(directory: Path, process_id: int) -> Path:
+    return directory / f"cache-{process_id}"
+
+
+def _note_cache(directory: Path) -> None:
+    path = cache_log_of(directory, os.getpid())
+    while True:
+        part = path.with_suffix(".part")
+        part.write_text(str(apsw.memory_used()))
+        part.replace(path)
+        time.sleep(_CACHE_LOG_INTERVAL_S)
+
+
+if CACHE_LOG_VARIABLE in os.environ:
+    threading.Thread(target=_note_cache, args=(Path(os.environ[CACHE_LOG_VARIABLE]),), daemon=True).start()
 
 
 def log_effect(idempotency_key: str) -> None:

@@ -127,6 +127,17 @@ def test_a_line_that_begins_with_a_quote_is_json_or_refused(line: str) -> None:
         assert isinstance(id_from_line(line), str)
 
 
+@pytest.mark.parametrize("text", ["7d", "7d ago", "168h ago", "1w  ago"])
+def test_a_time_may_be_so_long_ago_as_the_help_writes_it(text: str) -> None:
+    assert parse_time_ms(text, "--completed-before", 700_000_000) == 700_000_000 - 604_800_000
+
+
+@pytest.mark.parametrize("text", ["7 days ago", "ago", " ago", "yesterday ago", "7dago", "now ago"])
+def test_other_words_are_no_time_ago(text: str) -> None:
+    with pytest.raises(UsageError, match=rf"--completed-before '{text}' is (no time|not a duration); write it like"):
+        parse_time_ms(text, "--completed-before", 0)
+
+
 @pytest.mark.parametrize("text", ["2026-01-01", "20260101", "2026-W01-1", "2026-01-01 10:00", "2026-01-01T10:00:00.5"])
 def test_a_time_without_a_zone_is_refused_with_a_hint_that_works(text: str) -> None:
     with pytest.raises(UsageError, match="has no time zone") as caught:

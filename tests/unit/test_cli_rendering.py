@@ -254,6 +254,25 @@ def test_a_rule_is_not_shown_as_another_rule_where_the_terminal_is_narrow() -> N
     assert any("keep_last=15" in line for line in lines)
 
 
+def test_the_list_of_runs_tells_the_configured_archive_from_none() -> None:
+    run = PruneRun(
+        run_id="run-1",
+        trigger="manual",
+        rule="keep_last=1",
+        origin="call",
+        by="ann",
+        reason="",
+        started_at_ms=0,
+        instances=1,
+        executions=1,
+        events=1,
+        history_bytes=1,
+    )
+    (archive,) = (column for column in ledger.RUNS.columns if column.name == "archive")
+    shown = [archive.value(msgspec.structs.replace(run, archive=kept)) for kept in (None, "", "/srv/kept")]
+    assert shown == [None, "the configured archive", "/srv/kept"]
+
+
 def test_an_id_that_is_too_wide_for_its_column_is_whole_and_the_rest_stands_below() -> None:
     rows = [("queue-1", "running", 7), ("550e8400-e29b-41d4-a716-446655440000", "failed", 1_000), ("x" * 50, "ok", 1)]
     assert table(40, rows) == [

@@ -31,6 +31,9 @@ def test_iso_is_utc_with_milliseconds(at_ms: int, expected: str) -> None:
         (47 * 3_600_000, "47 h ago"),
         (48 * 3_600_000, "2 d ago"),
         (-180_000, "in 3 m"),
+        (-(7 * 86_400_000 - 1_500), "in 7 d"),
+        (-(6 * 86_400_000 + 3_600_000), "in 6 d"),
+        (-(3_600_000 - 20), "in 1 h"),
     ],
 )
 def test_relative_times(ago_ms: int, expected: str) -> None:

@@ -9,6 +9,7 @@ import pytest
 from duro.errors import InvalidRulesError, UsageError
 from duro.model.limits import KEEP_COUNT_MAX, RETENTION_S_MAX
 from duro.model.pruning import HoldTarget
+from duro.model.refusal import shown_value
 from duro.model.removal import PruneScope
 from duro.model.retention import (
     AutoPrune,
@@ -20,7 +21,6 @@ from duro.model.retention import (
     as_prune_options,
     format_seconds,
     format_time,
-    shown_value,
 )
 
 WEEK = timedelta(days=7)

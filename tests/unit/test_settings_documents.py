@@ -83,6 +83,7 @@ GOOD = [
     "[archive]\nenabled = true\ndirectory = 'archive'\ninterval = '1h'\nlevel = 19",
     "[archive]\nenabled = false",
     "[archive]\ndirectory = '/var/archive'",
+    "[archive]\ndirectory = './~archive'",
 ]
 BAD = [
     "x = 1",
@@ -124,6 +125,8 @@ BAD = [
     "orphans.child_status = []",
     "archive.enabled = true",
     "archive.directory = ''",
+    "archive.directory = '~/archive'",
+    "store.url = 'sqlite:///~/duro.db'",
     "archive.level = 0",
     "archive.level = 20",
     "archive.interval = '0s'",

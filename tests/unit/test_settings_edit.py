@@ -180,3 +180,17 @@ def test_a_policy_that_was_added_and_removed_again_leaves_the_file_as_it_was(new
     added = _edited(before, "New", {"keep_last": 3})
     assert added != before
     assert _edited(added, "New", None) == before
+
+
+@pytest.mark.parametrize(
+    ("below", "left"),
+    [
+        ("  # indented\n\t# and more\n\n# later\n", "\n# later\n"),
+        ("# at the margin\n", "# at the margin\n"),
+        ('  # about b\n  [pruning.overrides."b"]\n  keep_last = 2\n', None),
+        ("", ""),
+    ],
+)
+def test_a_policy_that_is_removed_takes_the_comments_that_are_indented_below_it(below: str, left: str | None) -> None:
+    text = '[pruning]\nenabled = true\n[pruning.overrides."a"]\nkeep_last = 3\n' + below
+    assert _edited(text, "a", None) == "[pruning]\nenabled = true\n" + (below if left is None else left)

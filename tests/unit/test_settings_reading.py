@@ -320,6 +320,7 @@ COUNT = "must be a whole number from 1 to 1000000000, not"
             ),
         ),
         ("kep_last = 3", '4:1: unknown key "kep_last" in [pruning.overrides.x]; did you mean keep_last?'),
+        ("archive = 3", '4:1: unknown key "archive" in [pruning.overrides.x]; it is a table of its own: [archive]'),
         ("children = 3", '4:1: unknown key "children" in [pruning.overrides.x]; it belongs in [pruning]'),
         (
             "zzz = 3",
@@ -473,6 +474,14 @@ def test_an_archive_that_is_in_use_changes_the_hash_and_one_that_is_not_does_not
     assert _read(enabled).effective_hash != _read("").effective_hash
     assert _read(enabled.replace('"a"', '"b"')).effective_hash != _read(enabled).effective_hash
     assert _read('[archive]\ndirectory = "a"\n').effective_hash == _read("").effective_hash
+
+
+def test_a_path_that_only_a_shell_expands_is_refused_at_its_place() -> None:
+    text = b'[store]\nurl = "sqlite:///~/duro.db"\n[archive]\ndirectory = "~ann/kept"\n'
+    assert _problems(text) == [
+        'f:2:7: [store] url begins with ~, which only a shell expands: "sqlite:///~/duro.db"; write the whole path',
+        'f:4:13: [archive] directory begins with ~, which only a shell expands: "~ann/kept"; write the whole path',
+    ]
 
 
 def test_an_archive_needs_a_directory() -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import msgspec
 
 from duro.codec import encode_payload
-from duro.errors import ActivityCancelled, InvalidInputError, PayloadTooLargeError
+from duro.errors import ActivityCancelled, InvalidInputError, PayloadTooLargeError, UsageError
 from duro.failures import failure_of
 from duro.host.shared_tasks import SharedTasks
 from duro.model.events import Json
@@ -186,6 +186,10 @@ class ThreadedActivityExecutor:
         self._ended: list[ActivityOutcome] = []
         """Outcomes of this round of the event loop, reported together."""
         self._loop = new_event_loop()
+        if not isinstance(self._loop, asyncio.AbstractEventLoop):
+            raise UsageError(
+                f"new_event_loop must make an event loop, not {self._loop!r}", hint="for example uvloop.new_event_loop"
+            )
         self._contexts: dict[ActivityKey, ActivityContext] = {}
         """Of the ``async def`` ones that have not ended."""
         self._tasks = SharedTasks(self._loop, self._run_async)

@@ -9,13 +9,15 @@ from duro.maintenance.file_sources import with_file
 from duro.maintenance.policies import children_of
 from duro.model.policies import PolicyChain, PolicySources, UnitedChain
 from duro.model.retention import AutoPruneConfig, PolicyKind, PruneOptions
-from duro.model.status import ParentPolicy
+from duro.model.status import ChildrenPolicy, ParentPolicy
 from duro.model.turns import ChildTerms, PruneTerms
 from duro.registry import Registry
 from duro.retention.policy import beside, policy_chain, stated_in_code, stopped_by
 from duro.settings.values import RuntimeSettings
 
 _CODE: Final = "RuntimeOptions(auto_prune=)"
+
+_UNREADABLE: Final = "what another worker says about pruning cannot be read"
 
 _DEFAULT_TERMS: Final = ChildTerms()
 
@@ -50,13 +52,16 @@ def child_terms(settings: RuntimeSettings | None) -> ChildTerms:
 class WorkerPolicies:
     """``sources`` as a worker needs them: ``published`` for its row, ``terms`` and ``child_terms`` for its batches,
     chains for its turns. ``others``: what the other workers of the store publish; what those of them keep that run the
-    same, its turns keep, too."""
+    same, its turns keep, too. ``unreadable``: one of them says what nobody can read, and may keep anything: then turns
+    prune only what code asks for, and no children with it."""
 
     def __init__(
         self,
         sources: PolicySources,
         child_terms: ChildTerms = _DEFAULT_TERMS,
         others: Sequence[PolicySources] = (),
+        *,
+        unreadable: bool = False,
     ) -> None:
         self.sources = sources
         self.others = tuple(others)
@@ -64,10 +69,10 @@ class WorkerPolicies:
         self.published = msgspec.json.encode(sources).decode()
         pausing = [each for each in (sources, *others) if each.rollout_pause_s > 0]
         self.terms = PruneTerms(
-            children=children_of((sources, *others)),
+            children=ChildrenPolicy.KEEP if unreadable else children_of((sources, *others)),
             rollout_pause_s=max((each.rollout_pause_s for each in pausing), default=0.0),
             rollout_cap_s=max((each.rollout_cap_s for each in pausing), default=sources.rollout_cap_s),
-            stopped_by=stopped_by(sources),
+            stopped_by=stopped_by(sources) or (_UNREADABLE if unreadable else ""),
             triggers=sources.triggers,
             archive=any(each.archive_enabled for each in (sources, *others)),
         )
@@ -84,6 +89,7 @@ class WorkerPolicies:
                 policy_chain(self.sources, name, version, turn_options=prune),
                 [policy_chain(each, name, version) for each in running],
             )
+            chain = msgspec.structs.replace(chain, stopped_by=self.terms.stopped_by)
             if len(self._chains) >= _CHAINS_KEPT:
                 self._chains.clear()
             silent = chain.applied.origin.kind is PolicyKind.NONE and not isinstance(chain, UnitedChain)

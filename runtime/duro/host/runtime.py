@@ -20,9 +20,10 @@ from duro.host.policies import WorkerPolicies, child_terms, sources_of
 from duro.host.scheduler import FINISHED, Loop, Scheduler, ThreadScheduler
 from duro.host.settings import WatchedSettings
 from duro.host.worker import Worker
-from duro.maintenance.policies import decode_sources
+from duro.maintenance.policies import readable_sources
 from duro.model.policies import PolicySources
 from duro.model.records import WorkerRecord
+from duro.naming import check_timeout_s
 from duro.registry import Registry
 from duro.settings.places_of_stores import anchored
 from duro.stores.base import Store
@@ -67,8 +68,8 @@ class Runtime:
     ``config`` names a runtime_config.toml: it is read now, and watched while the runtime runs. ``store`` None takes the
     store that the file names.
 
-    Raises (the constructor): StoreUrlError, StoreError; UsageError: ``registry`` is none, or no store is named;
-        SettingsError: the file is not there or cannot be used (all its problems at once).
+    Raises (the constructor): StoreUrlError, StoreError; UsageError: ``registry`` or ``options`` is none, or no store is
+        named; SettingsError: the file is not there or cannot be used (all its problems at once).
     """
 
     def __init__(
@@ -85,6 +86,8 @@ class Runtime:
     ) -> None:
         if not isinstance(registry, Registry):
             raise UsageError(f"registry must be a duro.Registry, not {registry!r}", hint="make one: duro.Registry()")
+        if not isinstance(options, RuntimeOptions | None):
+            raise UsageError(f"options must be duro.RuntimeOptions, not {options!r}", hint="None takes the defaults")
         self._owned = not isinstance(store, Store)
         self._scheduler = scheduler or ThreadScheduler()
         self.registry = registry
@@ -93,6 +96,7 @@ class Runtime:
         self.store: Store = store if isinstance(store, Store) else self._open(store)
         self._others: tuple[PolicySources, ...] = ()
         self._others_published: tuple[str, ...] = ()
+        self._others_readable = True
         self._seen: tuple[int, ...] = ()
         self._policies = self._current_policies()
         self._ids = ids
@@ -131,7 +135,7 @@ class Runtime:
         """Register as a worker and begin to work.
 
         Raises:
-            UsageError: it runs already, or was stopped.
+            UsageError: it runs already, or was stopped; or ``new_event_loop`` made no event loop.
             StoreError: the store does not answer.
         """
         if self._worker is not None:
@@ -147,8 +151,8 @@ class Runtime:
             policies=lambda: self._policies,
             prune_counters=self._prune_counters,
         )
-        self._worker = worker
         self._executor = self._new_executor(self._of_activities, worker.report)
+        self._worker = worker
         try:
             self._metrics = self._serve_metrics(worker)
             worker.begin(self._executor, self._wake)
@@ -175,7 +179,12 @@ class Runtime:
 
     def stop(self, drain_s: float = _DRAIN_DEFAULT_S) -> None:
         """Take no more work, give running activities up to ``drain_s`` seconds, commit what is finished, give the
-        rest back to the store, and close the store if this runtime opened it. Idempotent."""
+        rest back to the store, and close the store if this runtime opened it. Idempotent.
+
+        Raises:
+            UsageError: ``drain_s`` is no time; nothing was stopped.
+        """
+        check_timeout_s(drain_s, "drain_s", "0 waits for nothing")
         self._stopping = True
         self._close_metrics()
         if self._maintenance is not None:
@@ -199,7 +208,12 @@ class Runtime:
             self.store.close()
 
     def __enter__(self) -> "Runtime":
-        self.start()
+        try:
+            self.start()
+        except BaseException:
+            if self._worker is None:  # no block will end and close the store; one that runs already goes on
+                self.stop()
+            raise
         return self
 
     def __exit__(
@@ -208,7 +222,7 @@ class Runtime:
         self.stop()
 
     async def __aenter__(self) -> "Runtime":
-        await asyncio.to_thread(self.start)
+        await asyncio.to_thread(self.__enter__)
         return self
 
     async def __aexit__(
@@ -305,11 +319,11 @@ class Runtime:
         sources = sources_of(settings, self.options.auto_prune_config, self.registry)
         problems = () if self._watched is None else self._watched.problems
         sources = msgspec.structs.replace(sources, weakened=self.store.weakened, problems=problems)
-        return WorkerPolicies(sources, child_terms(settings), self._others)
+        return WorkerPolicies(sources, child_terms(settings), self._others, unreadable=not self._others_readable)
 
     def _look_at_others(self) -> None:
         """Take notice of what other workers were told, if anything was committed since the last look: turns keep what
-        any worker keeps."""
+        any worker keeps, and what was said before counts, too, while something cannot be read."""
         try:
             counter = self.store.change_counter()
             if counter == self._seen:
@@ -317,9 +331,17 @@ class Runtime:
             published = self.store.published_policies().sources
             others = tuple(text for text in published if text != self._policies.published)
             if others != self._others_published:
-                self._others = decode_sources(others)
+                said, self._others_readable = readable_sources(others)
+                before = () if self._others_readable else (each for each in self._others if each not in said)
+                self._others = (*said, *before)
                 self._others_published = others
                 self._policies = self._current_policies()
+                if not self._others_readable:
+                    HOST_LOGGER.warning(
+                        "what another worker says about pruning cannot be read: it is of another version of duro, or "
+                        "damaged; turns prune only what code asks for while it is there; let all workers of a store "
+                        "run one version of duro, and restart them"
+                    )
             self._seen = counter
         except (StoreError, msgspec.MsgspecError) as error:
             HOST_LOGGER.warning("what other workers say about pruning could not be read, trying again: %s", error)

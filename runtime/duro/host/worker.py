@@ -22,17 +22,17 @@ import msgspec
 
 from duro.clock import Clock
 from duro.errors import CommitUnknownError, HistoryFormatError, NondeterminismError, StoreError
-from duro.host.activities import ActivityAttempt, ActivityExecutor, ActivityKey, ActivityOutcome, attempt_of, timed_out
+from duro.host.activities import ActivityAttempt, ActivityExecutor, ActivityOutcome
 from duro.host.cache import ExecutionCache
 from duro.host.held import Held
+from duro.host.holdings import Holdings
 from duro.host.lookout import Lookout
 from duro.host.options import RuntimeOptions
 from duro.host.policies import WorkerPolicies
-from duro.host.reports import end_message, finish, key_and_epoch, reported, retry, retry_delay_s
+from duro.host.reports import reported
 from duro.host.room import ActivityRoom
 from duro.host.scheduler import FINISHED
 from duro.host.turns import SUSPICIOUS_ATTEMPTS, TurnRunner, leased_next
-from duro.model.limits import ATTEMPTS_MAX
 from duro.model.records import InstanceEnd, WorkerRecord
 from duro.model.removal import PruneReport
 from duro.model.status import BlockedKind, ExecutionStatus, InstanceStatus
@@ -40,13 +40,11 @@ from duro.model.turns import (
     CommitBatch,
     CommitResult,
     ExecutionEnd,
-    FinishActivity,
     LastCommit,
     LeasedInstance,
     LeaseRequest,
     LeaseResult,
     ReleaseInstance,
-    RetryActivity,
     TurnCommit,
     TurnOutcome,
 )
@@ -107,13 +105,10 @@ class Worker:
         self._prune_counters = prune_counters
         self.counters = Counters()
         self.worker_id = ids()
-        self.executor: ActivityExecutor
         self._wake: Callable[[], None] = lambda: None
         self._cache = ExecutionCache(options.cache_size)
-        self._held: dict[int, Held] = {}
-        self._runnable: dict[int, None] = {}
-        self._in_hand: dict[ActivityKey, ActivityAttempt] = {}
         self._room = ActivityRoom(registry, options)
+        self._holdings = Holdings(store, registry, room=self._room, cache=self._cache, counters=self.counters)
         self._turns = TurnRunner(
             store, registry, ids=ids, cache=self._cache, room=self._room, policies=policies, counters=self.counters
         )
@@ -128,9 +123,6 @@ class Worker:
         self._store_failures = 0
         self._turn_began_s: float | None = None
         self._lease_lost = False
-        self._finished: list[FinishActivity] = []
-        self._retries: list[RetryActivity] = []
-        self._releases: list[ReleaseInstance] = []
         self._lookout = Lookout(store, options.poll_interval_s)
         self._delivered: deque[tuple[str, LeaseResult | None]] = deque()
         """What writes of clients leased for a worker id of ours, as ``Store.offer_lease`` says."""
@@ -148,7 +140,7 @@ class Worker:
 
     def begin(self, executor: ActivityExecutor, wake: Callable[[], None]) -> None:
         """Register with the store; the loop may step from here on."""
-        self.executor = executor
+        self._holdings.executor = executor
         self._wake = wake
         self._be_registered()
 
@@ -175,7 +167,7 @@ class Worker:
 
     @property
     def activities_in_hand(self) -> int:
-        return len(self._in_hand)
+        return len(self._holdings.in_hand)
 
     @property
     def executions_cached(self) -> int:
@@ -266,20 +258,19 @@ class Worker:
     def _prepare(self) -> CommitBatch | None:
         """Run the turns and gather everything for one commit; None if there is nothing."""
         turns = self._run_turns()
-        if not (turns or self._finished or self._retries or self._releases):
+        if not (turns or self._holdings.owes):
             return None
-        batch = CommitBatch(
+        owed = self._holdings.take_owed()
+        return CommitBatch(
             worker_id=self.worker_id,
             token=self._ids(),
             turns=turns,
-            releases=self._releases,
-            finished=self._finished,
-            retries=self._retries,
+            releases=owed.releases,
+            finished=owed.finished,
+            retries=owed.retries,
             prune_terms=self._policies().terms,
             child_terms=self._policies().child_terms,
         )
-        self._releases, self._finished, self._retries = [], [], []
-        return batch
 
     def _lease_request(self) -> LeaseRequest:
         room = self._room.to_lease()
@@ -299,7 +290,7 @@ class Worker:
         return CommitResult(store_time_ms=self._store.now_ms(), leased=leased)
 
     def _delay_s(self, now_s: float) -> float:
-        if self._runnable or self._inbox or self._delivered or self._releases or self._retries or self._finished:
+        if self._holdings.runnable or self._inbox or self._delivered or self._holdings.owes:
             return 0.0
         delay_s = self._lookout.delay_s(now_s)
         if delay_s:
@@ -325,12 +316,12 @@ class Worker:
                 continue
             for instance in leased.instances:
                 if not self._is_of_the_past(instance):
-                    self._take_instance(instance)
+                    self._holdings.take_instance(instance)
 
     def _is_of_the_past(self, leased: LeasedInstance) -> bool:
         """Whether it was leased before a turn of the same instance was committed, or is to be: that commit looks again
         at what is there for the instance, and brings it."""
-        held = self._held.get(leased.incarnation)
+        held = self._holdings.held.get(leased.incarnation)
         if held is None:
             return False
         known = held.leased
@@ -340,62 +331,13 @@ class Worker:
     # --- 1: collect ------------------------------------------------------------------------------------------
 
     def _collect(self) -> None:
-        while self._inbox:
-            outcome = self._inbox.popleft()
-            attempt = outcome.attempt
-            key = attempt.key
-            if self._in_hand.get(key) is not attempt:
-                continue  # cancelled, or of a lease that was lost
-            del self._in_hand[key]
-            self._room.give_back(attempt.definition)
-            if self._short_of_room:
-                self._lookout.is_due = True  # there is room for another one
-            if outcome.result is not None:
-                self.counters.activities_succeeded += 1
-                self._ended(outcome)
-            elif outcome.failure is None:
-                self._cancelled(outcome)
-            elif not self._retry(outcome):
-                self.counters.activities_failed += 1
-                self._ended(outcome)
-
-    def _cancelled(self, outcome: ActivityOutcome) -> None:
-        """It stopped because it was asked to: by a turn (its row is gone), or by a shutdown (give it back)."""
-        self.counters.activities_cancelled += 1
-        self._give_back(outcome.attempt, failed=False, delay_s=0.0)
-
-    def _retry(self, outcome: ActivityOutcome) -> bool:
-        delay_s = retry_delay_s(outcome, self._store.now_ms())
-        if delay_s is None:
-            return False
-        self.counters.activities_retried += 1
-        self._give_back(outcome.attempt, failed=True, delay_s=delay_s)
-        return True
-
-    def _give_back(self, attempt: ActivityAttempt, *, failed: bool, delay_s: float) -> None:
-        leased = attempt.leased
-        held = self._held.get(leased.incarnation)
-        if held is not None and leased.event_id in held.running:
-            held.running.pop(leased.event_id, None)
-            self._release_if_idle(held)
-        visible_at_ms = self._store.now_ms() + round(delay_s * 1000)
-        self._retries.append(retry(key_and_epoch(leased), visible_at_ms, failed=failed))
-
-    def _ended(self, outcome: ActivityOutcome) -> None:
-        leased = outcome.attempt.leased
-        message = end_message(outcome)
-        held = self._held.get(leased.incarnation)
-        if held is not None and held.leased.execution_id == leased.execution_id:
-            held.running.pop(leased.event_id, None)
-            held.add_result(message, leased)
-            self._runnable[leased.incarnation] = None
-            return
-        self._finished.append(finish(message, leased))
+        if self._holdings.collect(self._inbox) and self._short_of_room:
+            self._lookout.is_due = True  # there is room for another one
 
     # --- 2: turns --------------------------------------------------------------------------------------------
 
     def _run_turns(self) -> list[TurnCommit]:
-        if not self._runnable:
+        if not self._holdings.runnable:
             self._leases_nothing = False
             return []
         chosen = self._choose()
@@ -409,7 +351,7 @@ class Worker:
                     self._turn_began_s = self._clock.monotonic_s()
                     if turns and self._turn_began_s > until_s:
                         return turns
-                    self._runnable.pop(held.leased.incarnation, None)
+                    self._holdings.runnable.pop(held.leased.incarnation, None)
                     turns += self._run_turn(held, histories.get(held.leased.incarnation))
         except StoreError:
             if not turns:
@@ -422,7 +364,7 @@ class Worker:
     def _choose(self) -> list[Held]:
         """Whose turn it is: all that have something, except those whose turns may have killed workers. Each of these
         runs alone, in an order that changes with every lease, when the others have been given back."""
-        runnable = [self._held[incarnation] for incarnation in self._runnable]
+        runnable = [self._holdings.held[incarnation] for incarnation in self._holdings.runnable]
         safe = [held for held in runnable if held.leased.attempt_count < SUSPICIOUS_ATTEMPTS]
         others_given_back, self._leases_nothing = self._leases_nothing, False
         if len(safe) == len(runnable):
@@ -445,8 +387,8 @@ class Worker:
         back one after the other."""
         now_ms = self._store.now_ms()
         for place, held in enumerate(innocent, 1):
-            self._drop(held)
-            self._releases.append(
+            self._holdings.drop(held)
+            self._holdings.release(
                 ReleaseInstance(
                     incarnation=held.leased.incarnation,
                     lease_epoch=held.leased.lease_epoch,
@@ -462,7 +404,7 @@ class Worker:
             self._turn_failed(held, error)
             return []
         if turn is None:
-            self._release_if_idle(held)
+            self._holdings.release_if_idle(held)
             return []
         return self._turns.committable(held, turn)
 
@@ -478,8 +420,8 @@ class Worker:
         else:
             self.counters.turns_failed += 1
             HOST_LOGGER.error("a turn of instance %r failed", leased.instance_id, exc_info=error)
-        self._drop(held)
-        self._releases.append(
+        self._holdings.drop(held)
+        self._holdings.release(
             ReleaseInstance(
                 incarnation=leased.incarnation,
                 lease_epoch=leased.lease_epoch,
@@ -497,7 +439,7 @@ class Worker:
         ready: list[ActivityAttempt] = []
         ends: list[InstanceEnd] = []
         for turn, outcome in zip(batch.turns, result.turns, strict=True):
-            held = self._held.get(turn.incarnation)
+            held = self._holdings.held.get(turn.incarnation)
             if held is None or held.turn_of is None:
                 continue  # the first turn of an execution that did not come to be
             if outcome is TurnOutcome.COMMITTED:
@@ -529,37 +471,27 @@ class Worker:
             ORCHESTRATION_LOGGER.log(TRACE_LEVELS[level], "%s: %s", turn.instance_id, text)
         execution.turn_sequence = turn.turn_sequence + 1
         for event_id in turn.cancelled_activities:
-            self._cancel_activity((turn.incarnation, turn.execution_id, event_id), held)
-        for attempt in held.claims:
-            held.running[attempt.leased.event_id] = None
-            self._in_hand[attempt.key] = attempt
-        ready += held.claims
-        held.claims = ()
+            self._holdings.cancel((turn.incarnation, turn.execution_id, event_id), held)
+        ready += self._holdings.take_claims(held)
         if turn.end is None:
             self._cache.put(execution)
             self._settled(held, turn)
             return
         execution.seal()
         for event_id in list(held.running):
-            self._cancel_activity((turn.incarnation, turn.execution_id, event_id), held)
+            self._holdings.cancel((turn.incarnation, turn.execution_id, event_id), held)
         if turn.end.status is not ExecutionStatus.CONTINUED_AS_NEW:
             self.counters.instances_finished += 1
             if self._notifier.has_watchers:
                 ends.append(_end_of(turn, turn.end))
-            self._let_go(turn.incarnation)
+            self._holdings.let_go(turn.incarnation)
         else:
             self.counters.executions_continued += 1
             self._next_execution(held, turn)
 
-    def _let_go(self, incarnation: int) -> None:
-        """The lease ended with a committed turn. What activities reported since that turn ran (its commit was tried
-        more than once) is of activities that it cancelled: nothing is left to run a turn for."""
-        del self._held[incarnation]
-        self._runnable.pop(incarnation, None)
-
     def _settled(self, held: Held, turn: TurnCommit) -> None:
         if not turn.keep_lease:
-            self._let_go(turn.incarnation)
+            self._holdings.let_go(turn.incarnation)
             return
         leased = held.leased
         leased.version = turn.version
@@ -572,21 +504,21 @@ class Worker:
     def _next_execution(self, held: Held, turn: TurnCommit) -> None:
         """The next execution of a held instance begins at once; its start needs no queue."""
         if not turn.keep_lease or turn.end is None:
-            self._let_go(turn.incarnation)
+            self._holdings.let_go(turn.incarnation)
             return
         if held.successor is not None:  # its first turn is in the same transaction
-            self._held[turn.incarnation] = held.successor
+            self._holdings.held[turn.incarnation] = held.successor
             return
-        self._held[turn.incarnation] = Held(leased_next(held.leased, turn, turn.end), waiting=True)
-        self._runnable[turn.incarnation] = None
+        self._holdings.held[turn.incarnation] = Held(leased_next(held.leased, turn, turn.end), waiting=True)
+        self._holdings.runnable[turn.incarnation] = None
 
     def _not_committed(self, held: Held, turn: TurnCommit, outcome: TurnOutcome, now_ms: int) -> None:
         """Another worker has the instance, or it is gone: forget everything about it."""
         self.counters.turns_fenced += 1
         HOST_LOGGER.info("a turn of instance %r was not committed: %s", turn.instance_id, outcome)
-        self._drop(held)
+        self._holdings.drop(held)
         if outcome is TurnOutcome.REJECTED:
-            self._releases.append(
+            self._holdings.release(
                 ReleaseInstance(
                     incarnation=turn.incarnation,
                     lease_epoch=turn.lease_epoch,
@@ -612,141 +544,32 @@ class Worker:
                 self._settle(batch, CommitResult(store_time_ms=self._store.now_ms(), turns=turns))
         self._in_doubt = False
         self._lookout.is_due = True
-        self._give_back_strangers(instances, activities)
-
-    def _give_back_strangers(
-        self, instances: frozenset[tuple[int, int]], activities: frozenset[tuple[int, int, int, int]]
-    ) -> None:
-        """Whatever the store says this worker holds and it does not know of."""
-        ours = {(held.leased.incarnation, held.leased.lease_epoch) for held in self._held.values()}
-        known = {(*key, attempt.leased.lease_epoch) for key, attempt in self._in_hand.items()}
-        for held in self._held.values():
-            known.update(key_and_epoch(activity) for _, activity in (*held.in_turn, *held.results))
-        if (batch := self._unsent) is not None:
-            ours.update((each.incarnation, each.lease_epoch) for each in batch.releases)
-            known |= reported(batch.finished, batch.retries)
-        ours.update((each.incarnation, each.lease_epoch) for each in self._releases)
-        known |= reported(self._finished, self._retries)
-        self._releases += [ReleaseInstance(incarnation=one, lease_epoch=epoch) for one, epoch in instances - ours]
-        now_ms = self._store.now_ms()
-        self._retries += [retry(key, now_ms, failed=False) for key in activities - known]
+        self._holdings.give_back_strangers(self._unsent, instances, activities)
 
     # --- leases ----------------------------------------------------------------------------------------------
 
     def _take(self, leased: LeaseResult) -> None:
         for instance in leased.instances:
-            self._take_instance(instance)
-        attempts = []
-        for activity in leased.activities:
-            definition = self._registry.find_activity(activity.name)
-            if definition is None:
-                raise RuntimeError(f"leased activity {activity.name}, which is not registered here")
-            attempt = attempt_of(activity, definition)
-            self._room.take(definition)
-            self._in_hand[attempt.key] = attempt
-            held = self._held.get(activity.incarnation)
-            if held is not None and held.leased.execution_id == activity.execution_id:
-                held.running[activity.event_id] = None
-            attempts.append(attempt)
-        if attempts:
+            self._holdings.take_instance(instance)
+        if attempts := self._holdings.take_activities(leased.activities):
             self._submit(attempts)
-
-    def _take_instance(self, leased: LeasedInstance) -> None:
-        held = self._held.get(leased.incarnation)
-        if held is not None and held.leased.lease_epoch == leased.lease_epoch:
-            held.leased = leased
-        else:
-            held = self._held[leased.incarnation] = Held(leased, waiting=True)
-        held.waiting = True
-        if leased.attempt_count > ATTEMPTS_MAX:
-            self._drop(held)
-            self._releases.append(
-                ReleaseInstance(
-                    incarnation=leased.incarnation,
-                    lease_epoch=leased.lease_epoch,
-                    count_attempt=True,
-                    blocked=BlockedKind.POISON,
-                    reason=f"{leased.attempt_count - 1} turns in a row ended without a commit",
-                )
-            )
-            return
-        self._runnable[leased.incarnation] = None
-
-    def _release_if_idle(self, held: Held) -> None:
-        """Give the lease back when nothing of the instance is in hand and nothing waits for a turn."""
-        if held.running or held.results or held.waiting:
-            return
-        leased = held.leased
-        if self._held.get(leased.incarnation) is held:
-            del self._held[leased.incarnation]
-            self._releases.append(ReleaseInstance(incarnation=leased.incarnation, lease_epoch=leased.lease_epoch))
-
-    def _drop(self, held: Held) -> None:
-        """Forget an instance: its coroutine and its activities. Those that run are given back, the ends of others go
-        to its queue; the store refuses both if they are no longer this worker's."""
-        incarnation = held.leased.incarnation
-        if (successor := held.successor) is not None:
-            held.successor = None
-            self._drop(successor)
-        for execution in (held.execution, held.turn_of):
-            if execution is not None:
-                execution.seal()
-        held.execution = held.turn_of = None
-        for claim in held.claims:
-            self._room.give_back(claim.definition)
-        held.claims = ()
-        self._cache.drop(incarnation)
-        for event_id in list(held.running):
-            attempt = self._cancel_activity((incarnation, held.leased.execution_id, event_id), held)
-            if attempt is not None:
-                self._give_back(attempt, failed=False, delay_s=0.0)
-        self._finished += [finish(message, activity) for message, activity in (*held.in_turn, *held.results)]
-        self._runnable.pop(incarnation, None)
-        if self._held.get(incarnation) is held:
-            del self._held[incarnation]
 
     # --- activities ------------------------------------------------------------------------------------------
 
     def _submit(self, attempts: Sequence[ActivityAttempt]) -> None:
-        timed = [self._in_time(attempt) for attempt in attempts]
-        self.executor.submit([attempt for attempt in timed if attempt is not None])
-
-    def _in_time(self, attempt: ActivityAttempt) -> ActivityAttempt | None:
-        """The attempt with what is left of its total time; None (and reported as timed out) when that is over."""
-        leased = attempt.leased
-        if leased.total_timeout_s is None:
-            return attempt
-        left_s = leased.total_timeout_s - (self._store.now_ms() - leased.scheduled_at_ms) / 1000
-        timed = self._in_hand[attempt.key] = msgspec.structs.replace(attempt, total_left_s=left_s)
-        if left_s <= 0:
-            self.report([timed_out(timed, in_total=True)])
-            return None
-        return timed
-
-    def _cancel_activity(self, key: ActivityKey, held: Held | None) -> ActivityAttempt | None:
-        """Ask an attempt in hand to stop and forget it; its outcome no longer counts."""
-        if held is not None:
-            held.running.pop(key[2], None)
-        attempt = self._in_hand.pop(key, None)
-        if attempt is not None:
-            self._room.give_back(attempt.definition)
-            self.counters.activities_cancelled += 1
-            self.executor.cancel(key)
-        return attempt
+        if over := self._holdings.hand_out(attempts):
+            self.report(over)
 
     def _check_cancels(self, now_s: float) -> None:
         """Cancel running activities that the store no longer knows as ours."""
-        if not self._in_hand or now_s < self._check_cancels_at_s:
+        if not self._holdings.in_hand or now_s < self._check_cancels_at_s:
             return
         self._check_cancels_at_s = now_s + self._options.cancel_check_s
         change = self._store.change_counter()
         if change == self._cancels_seen:
             return
         self._cancels_seen = change
-        ours = self._store.held_activities(self.worker_id)
-        for key, attempt in list(self._in_hand.items()):
-            if (*key, attempt.leased.lease_epoch) not in ours:
-                self._cancel_activity(key, self._held.get(key[0]))
+        self._holdings.cancel_all_but(self._store.held_activities(self.worker_id))
 
     # --- life ------------------------------------------------------------------------------------------------
 
@@ -774,27 +597,19 @@ class Worker:
         self._unsent = None
         self._offered = self._leases_nothing = False
         self._store.withdraw_offer(self._former_ids[-1])
-        for held in list(self._held.values()):
-            self._drop(held)
-        for key in list(self._in_hand):
-            self._cancel_activity(key, None)
-        self._cache.clear()
-        self._runnable.clear()
-        self._finished, self._retries, self._releases = [], [], []
+        self._holdings.forget_all()
+        self._holdings.take_owed()  # the store takes all of it back
         self._lookout.is_due = True
 
     def _continue_stop(self, now_s: float) -> float:
         """Wait for what runs until the deadline, then give everything back."""
         deadline_s = self._stop_deadline_s or now_s
-        busy = bool(self._in_hand) or bool(self._runnable) or bool(self._inbox)
-        if (busy and now_s < deadline_s) or self._finished or self._retries or self._releases:
-            nothing_to_do = not (self._runnable or self._inbox or self._finished or self._retries or self._releases)
+        holdings = self._holdings
+        busy = bool(holdings.in_hand) or bool(holdings.runnable) or bool(self._inbox)
+        if (busy and now_s < deadline_s) or holdings.owes:
+            nothing_to_do = not (holdings.runnable or self._inbox or holdings.owes)
             return max(0.001, min(0.05, deadline_s - now_s)) if nothing_to_do else 0.0
-        for key in list(self._in_hand):
-            self._cancel_activity(key, None)
-        for held in list(self._held.values()):
-            self._drop(held)
-        self._cache.clear()
+        holdings.forget_all()
         self._store.release_worker(self.worker_id)
         self._stopped = True
         return FINISHED

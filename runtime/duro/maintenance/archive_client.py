@@ -205,7 +205,7 @@ class Archives(Families):
         """The first archive that has it, open, and where it has it."""
         from duro.maintenance.archive.reader import Archive
 
-        check_instance_id(instance_id)
+        instance_id = check_instance_id(instance_id)
         standing = self.store.get_instance(instance_id) or self.store.find_removed(instance_id)
         tried = [*(archive_path(each) for each in directories), self.archive_directory()]
         tried += [each.directory for each in self.store.known_archives()]
@@ -243,7 +243,7 @@ class Archives(Families):
             RestoreRefusedError, InstanceNotFoundError: something else is in its place, or its instance is gone.
             ArchiveUnavailableError, ArchiveDamagedError: the archive cannot be read. What was restored by then stays.
         """
-        check_instance_id(instance_id)
+        instance_id = check_instance_id(instance_id)
         with self.open_archive(directory) as archive:
             return archive.restore(
                 self.store,

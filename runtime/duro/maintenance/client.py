@@ -46,7 +46,7 @@ from duro.model.retention import (
     as_auto_prune,
     as_prune_options,
 )
-from duro.naming import check_count, check_execution_id, check_instance_id, check_name, check_text
+from duro.naming import check_count, check_execution_id, check_instance_id, check_name, check_text, shown
 from duro.settings.values import RuntimeSettings
 from duro.stores.base import Store
 from duro.version import __version__
@@ -189,7 +189,7 @@ class Pruning:
         )
 
     def _run_or_instance(self, asked: str) -> tuple[str, str]:
-        check_instance_id(asked)
+        asked = check_instance_id(asked)
         if self.store.get_prune_run(asked) is not None:
             return asked, ""
         if self.store.get_instance(asked) is None and self.store.find_removed(asked) is None:
@@ -230,7 +230,7 @@ class Pruning:
             InstanceNotFoundError, ExecutionNotFoundError: it names something that is not there. InstanceRemovedError,
                 ExecutionPrunedError: that was there, and may be brought back (and then it can be held).
         """
-        check_text(reason, "the reason")
+        reason = check_text(reason, "the reason")
         if not reason.strip():
             raise UsageError("a hold needs a reason", hint="say why, for whoever finds it in a year")
         if instance_id is not None:
@@ -277,7 +277,7 @@ class Pruning:
         Raises:
             InvalidRulesError: it is no policy. InstanceNotFoundError: there is no such instance.
         """
-        check_instance_id(instance_id)
+        instance_id = check_instance_id(instance_id)
         text = _policy_text(instance_id, policy)
         try:
             self.store.set_instance_policy(instance_id, text)
@@ -294,7 +294,7 @@ class Pruning:
         """
         from duro.maintenance.simulating import simulate_instance
 
-        check_instance_id(instance_id)
+        instance_id = check_instance_id(instance_id)
         text = _policy_text(instance_id, policy)
         found = self.store.prunable_instances(PruneFilter(instance_ids=(instance_id,)), 1, 0)
         if not found:
@@ -308,7 +308,7 @@ class Pruning:
         that could stands, and why that one does not apply.
 
         Raises:
-            UsageError: neither an instance nor a name is given, or both.
+            UsageError: neither an instance nor a name is given, or both; the name or version can be of none.
             InstanceNotFoundError: there is no such instance.
         """
         from duro.maintenance.explaining import explain
@@ -317,6 +317,8 @@ class Pruning:
             raise UsageError("explain_policy takes an instance id or an orchestration's name, one of them")
         if instance_id is not None:
             return explain(self.store, check_instance_id(instance_id), None, "")
+        if version != "":
+            check_name(version, "version")
         return explain(self.store, None, check_name(name or "", "orchestration name"), version)
 
     def simulate_policies(
@@ -406,7 +408,7 @@ class Pruning:
 
         if isinstance(grace_s, bool) or not isinstance(grace_s, int | float) or not 0 <= grace_s <= RETENTION_S_MAX:
             raise UsageError(f"grace_s must be seconds, 0 or more, not {grace_s!r}")
-        check_text(reason, "the reason")
+        reason = check_text(reason, "the reason")
         return RunTerms(
             run_id=self._short_id("run") if self._by_hand else "",
             grace_ms=math.ceil(grace_s * 1000),
@@ -458,9 +460,9 @@ def _options(options: PruneOptions | int | None) -> PruneOptions | None:
 
 def checked_scope(scope: PruneScope) -> PruneScope:
     if not isinstance(scope, PruneScope):
-        raise UsageError(f"scope must be a PruneScope, not {scope!r}")
+        raise UsageError(f"scope must be a PruneScope, not {shown(scope)}")
     for instance_id in scope.instance_ids or ():
-        check_instance_id(instance_id)
+        instance_id = check_instance_id(instance_id)
     return scope
 
 
@@ -472,7 +474,7 @@ def _checked_only(only: Mapping[str, Collection[int]] | None) -> Mapping[str, Co
             f"only must be numbers of executions by instance, not {only!r}", hint='write {"queue-1": [3, 4]}'
         )
     for instance_id in only:
-        check_instance_id(instance_id)
+        instance_id = check_instance_id(instance_id)
     return only
 
 

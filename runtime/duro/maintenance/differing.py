@@ -1,4 +1,5 @@
-"""Whether workers that run the same orchestration were told different things about what may go."""
+"""What workers were told about what may go: whether it can be read, and whether those that run the same orchestration
+were told different things."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -6,8 +7,9 @@ from typing import Any, Final
 
 import msgspec
 
+from duro.errors import StoreError
 from duro.maintenance.looking import looked
-from duro.model.checkup import CheckResult, Finding, Severity
+from duro.model.checkup import FINDINGS_SHOWN, CheckResult, Finding, Severity
 from duro.model.policies import PolicySources
 from duro.retention.policy import policy_chain
 from duro.retention.purging import purge_policy
@@ -34,6 +36,34 @@ def workers_differ(store: Store) -> CheckResult:
     )
 
 
+def with_unreadable(store: Store, found: CheckResult) -> CheckResult:
+    """What a store found of publications that are damaged, with those that another version of duro made: it knows
+    nothing of what they say."""
+    if found.severity is Severity.ERROR or found.count > FINDINGS_SHOWN:  # it could not look, or names not all of them
+        return found
+    try:
+        told = _told(store)
+    except StoreError:  # `workers_differ` says so
+        return found
+    known = {finding.subject for finding in found.findings}
+    unreadable = [
+        Finding(worker_id, f"it says {text[:100]}")
+        for text, workers in told.items()
+        if _readable(text) is None
+        for worker_id in workers
+        if worker_id not in known
+    ]
+    every = (*found.findings, *unreadable)
+    return msgspec.structs.replace(found, count=len(every), findings=every[:FINDINGS_SHOWN])
+
+
+def _readable(text: str) -> PolicySources | None:
+    try:
+        return _sources.decode(text)
+    except msgspec.DecodeError:
+        return None
+
+
 def _told(store: Store) -> _Told:
     now_ms, told = store.now_ms(), defaultdict[str, list[str]](list)
     for worker in store.list_workers():
@@ -46,9 +76,7 @@ def _differences(told: _Told) -> Iterator[tuple[str, str, str]]:
     """Orchestration, version, and what is told of whom."""
     running = defaultdict[tuple[str, str], list[tuple[PolicySources, list[str]]]](list)
     for text, workers in told.items():
-        try:
-            sources = _sources.decode(text)
-        except msgspec.DecodeError:  # of another version of duro
+        if (sources := _readable(text)) is None:
             continue
         for orchestration in sources.orchestrations:
             running[orchestration].append((sources, workers))

@@ -178,6 +178,7 @@ TABLES: Final[dict[str, tuple[dict[str, type], Any, list[Any]]]] = {
     "runs": (
         {
             "run_id": str,
+            "kind": str,
             "trigger": str,
             "rule": str,
             "origin": str,

@@ -1,5 +1,6 @@
 """Whole instances from outside: which are orphans, which may be purged, and the removal of both, family by family."""
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache, partial
 from itertools import islice
@@ -50,6 +51,7 @@ from duro.model.records import ChildRecord
 from duro.model.removal import PruneScope
 from duro.model.retention import PolicyKind, PolicyOrigin
 from duro.model.status import FINAL_INSTANCE_STATUSES
+from duro.naming import cursor_numbers
 from duro.retention.families import (
     as_orphan,
     is_kept,
@@ -67,6 +69,7 @@ from duro.retention.names import matches
 from duro.retention.purging import purge_overrides, united_purge
 from duro.stores.base import Store
 
+_CURSOR: Final = re.compile(r"o:([0-9]{1,18})", re.ASCII)
 _CHILDREN_A_READ: Final = 500
 _FAMILIES_A_READ: Final = 200
 _INSTANCES_A_PAGE: Final = 1_000
@@ -125,19 +128,11 @@ def list_orphans(store: Store, where: OrphanFilter, cursor: str | None) -> Orpha
     Raises:
         UsageError: the cursor is not one this function returned.
     """
-    found = list(islice(orphans(store, where, after=_position(cursor)), where.limit + 1 if where.limit else None))
+    (after,) = cursor_numbers(_CURSOR, cursor) or (0,)
+    found = list(islice(orphans(store, where, after=after), where.limit + 1 if where.limit else None))
     page = found[: where.limit] if where.limit else found
     more = len(page) < len(found)
     return OrphanPage(orphans=tuple(page), next=f"o:{page[-1].child.incarnation}" if more else None)
-
-
-def _position(cursor: str | None) -> int:
-    if cursor is None:
-        return 0
-    kind, _, number = cursor.partition(":")
-    if kind != "o" or not (number.isascii() and number.isdigit() and len(number) <= 18):
-        raise UsageError(f"{cursor!a} is not a cursor of this listing", hint="take it from the page before")
-    return int(number)
 
 
 def orphans(store: Store, where: OrphanFilter, *, after: int = 0) -> Iterator[Orphan]:
@@ -195,7 +190,7 @@ def plan_cleanup(store: Store, where: OrphanFilter, min_age_s: float) -> Removal
         running += [
             RunningOrphan(instance_id=orphan.child.instance_id, incarnation=orphan.child.incarnation)
             for orphan in part
-            if may_be_asked_to_end(orphan.child, rules, now_ms)
+            if orphan.child.cancel_requested_at_ms is None and may_be_asked_to_end(orphan.child, rules, now_ms)
         ]
         left = [orphan.child.incarnation for orphan in part if orphan.child.incarnation not in taken]
         items += [

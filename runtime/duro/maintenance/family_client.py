@@ -21,7 +21,7 @@ from duro.model.families import (
 from duro.model.limits import ORPHAN_MIN_AGE_S, PRUNE_GRACE_S, RETENTION_S_MAX
 from duro.model.records import ChildRecord
 from duro.model.removal import PruneScope
-from duro.naming import check_instance_id, check_text
+from duro.naming import check_instance_id, check_text, shown
 
 if TYPE_CHECKING:
     from duro.maintenance.pruning import Progress
@@ -51,7 +51,7 @@ class Families(Pruning):
         (``OrphanKind.UNKNOWN``), oldest first, a page at a time. Reads no history.
 
         Raises:
-            UsageError: the cursor is not one this method returned.
+            UsageError: ``where`` is no filter, or the cursor is not one this method returned.
         """
         from duro.maintenance import families
 
@@ -102,8 +102,8 @@ class Families(Pruning):
             NotAnOrphanError: its spawning execution runs, its parent has observed it, or it has none.
             UsageError: no reason is given.
         """
-        check_instance_id(instance_id)
-        check_text(reason, "the reason")
+        instance_id = check_instance_id(instance_id)
+        reason = check_text(reason, "the reason")
         if not reason.strip():
             raise UsageError("an adoption needs a reason", hint="say why, for whoever finds it in a year")
         return self.store.adopt(instance_id, checked_by(by), reason)
@@ -113,9 +113,12 @@ class Families(Pruning):
     def checkup(self, *, deep: bool = False) -> tuple[CheckResult, ...]:
         """Named checks of the whole store, each with what it found and what to do about it. Changes nothing, and runs
         beside workers. ``deep`` reads everything there is, and may take long."""
-        from duro.maintenance.differing import workers_differ
+        from duro.maintenance.differing import with_unreadable, workers_differ
 
-        found = tuple(self.store.checkup(deep=deep))
+        found = [
+            with_unreadable(self.store, each) if each.name == "published-unreadable" else each
+            for each in self.store.checkup(deep=deep)
+        ]
         return (*found, workers_differ(self.store)) if found else ()
 
     def repair(self, names: Sequence[str]) -> list[Repair]:
@@ -125,9 +128,13 @@ class Families(Pruning):
             UsageError: one of the names is no check, or nothing that could be repaired.
             StoreError: the file itself is damaged, so that nobody can tell what is unreachable. Nothing was deleted.
         """
-        repairable = {result.name for result in self.store.checkup() if result.repairable}
+        if isinstance(names, str) or not isinstance(names, Sequence):
+            raise UsageError(f"names must be several checks, not {shown(names)}", hint="client.checkup() has them")
+        repairable = [result.name for result in self.store.checkup() if result.repairable]
         if wrong := [name for name in names if name not in repairable]:
-            raise UsageError(f"{wrong[0]!r} cannot be repaired", hint=f"these can: {', '.join(sorted(repairable))}")
+            raise UsageError(
+                f"{shown(wrong[0])} cannot be repaired", hint=f"these can: {', '.join(sorted(repairable))}"
+            )
         return self.store.repair(names)
 
     # --- purge -------------------------------------------------------------------------------------------------
@@ -201,7 +208,7 @@ class Families(Pruning):
 
 def _filter(where: OrphanFilter) -> OrphanFilter:
     if not isinstance(where, OrphanFilter):
-        raise UsageError(f"where must be an OrphanFilter, not {where!r}")
+        raise UsageError(f"where must be an OrphanFilter, not {shown(where)}")
     return where
 
 

@@ -31,11 +31,17 @@ def _decoded(text: str) -> PolicySources:
 
 
 def _readable(text: str) -> PolicySources | None:
-    """None: it is of another version of duro, and said by nobody who is there."""
+    """None: it is of another version of duro, or damaged."""
     try:
         return _decoded(text)
     except msgspec.DecodeError:
         return None
+
+
+def readable_sources(texts: Iterable[str]) -> tuple[tuple[PolicySources, ...], bool]:
+    """Those that can be read, and whether that is all of them."""
+    found = [_readable(text) for text in texts]
+    return tuple(each for each in found if each is not None), None not in found
 
 
 def decode_sources(texts: Iterable[str]) -> tuple[PolicySources, ...]:

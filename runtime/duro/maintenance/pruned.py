@@ -9,6 +9,7 @@ from duro.model.ledger import LedgerRange
 from duro.model.removal import LedgerEntry, PrunedExecution
 from duro.model.retention import format_time
 from duro.model.status import RemovalState
+from duro.naming import command_on
 from duro.stores.base import Store
 
 _TOLD_MAX: Final = 3
@@ -31,7 +32,7 @@ def was_removed(removed: RemovedInstance, now_ms: int) -> InstanceRemovedError:
     message = f"instance {removed.instance_id!r} was removed at {format_time(removed.removed_at_ms)}{run}"
     if removed.reclaiming:
         return InstanceRemovedError(message, hint="it is being deleted and cannot come back")
-    again = f"`duroctl prune undo {removed.run_id or removed.instance_id}`"
+    again = command_on("prune undo", removed.run_id or removed.instance_id)
     if removed.reclaim_at_ms > now_ms:
         return InstanceRemovedError(message, hint=f"until {format_time(removed.reclaim_at_ms)}, {again} brings it back")
     return InstanceRemovedError(message, hint=f"{again} may still bring it back")
@@ -63,17 +64,18 @@ def _how(entry: LedgerEntry) -> str:
 
 
 def _hint(pruned: PrunedExecution, now_ms: int) -> str:
+    undo = command_on("prune undo", pruned.instance_id)
     if pruned.removal is RemovalState.PRUNED and (pruned.reclaim_at_ms or 0) > now_ms:
         until = format_time(pruned.reclaim_at_ms or 0)
-        return f"until {until}, `duroctl prune undo {pruned.instance_id}` brings it back"
+        return f"until {until}, {undo} brings it back"
     if pruned.removal is RemovalState.PRUNED:
-        return f"`duroctl prune undo {pruned.instance_id}` may still bring it back"
+        return f"{undo} may still bring it back"
     for entry in reversed(pruned.entries):
         if entry.run is not None and entry.run.archive is not None:
             import shlex  # nobody else is to pay for loading it
 
             where = "" if entry.run.archive == CONFIGURED else f" --archive {shlex.quote(entry.run.archive)}"
-            again = f"`duroctl archive restore {pruned.instance_id}/{pruned.execution_id}{where}`"
+            again = command_on("archive restore", f"{pruned.instance_id}/{pruned.execution_id}", where)
             unread = f"`duroctl archive verify{where}` says why if not"
             return f"its history went into an archive, and {again} brings it back; {unread}"
     return "its history is gone from the store"

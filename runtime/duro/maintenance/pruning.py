@@ -37,6 +37,7 @@ from duro.model.removal import (
 )
 from duro.model.retention import PolicyKind, PruneOptions
 from duro.model.status import ChildrenPolicy
+from duro.naming import command_on
 from duro.retention.families import settled_families, sum_of_settled
 from duro.retention.holds import Holds, HoldsInForce
 from duro.retention.names import matches
@@ -126,7 +127,7 @@ def _check_there_was(instance: PrunableInstance, executions: Collection[int]) ->
         if not 1 <= execution_id <= instance.execution_id:
             raise ExecutionNotFoundError(
                 f"instance {instance.instance_id!r} has no execution {execution_id}: it is in {instance.execution_id}",
-                hint=f"`duroctl executions list {instance.instance_id}` shows those there are",
+                hint=f"{command_on('executions list', instance.instance_id)} shows those there are",
             )
 
 
@@ -468,6 +469,7 @@ class _Run:
 
     def _carry_out(self, orders: Sequence[PruneOrder]) -> bool:
         """The orders to their end, which for large instances takes several transactions. False: stop."""
+        begun: set[int] = set()  # something of these went
         while orders:
             batch = PruneBatch(
                 orders=tuple(orders),
@@ -494,13 +496,17 @@ class _Run:
                 for order, result in zip(orders, results, strict=True)
                 if result.next_after is not None and (order.only is None or max(order.only) > result.next_after)
             ]
+            sent = zip(orders, results, strict=True)
             there = sum(result.result.instances_processed for result in results)
             self._add(orders, results, ended=there - len(going_on))
             self._room.leave()
             self._events_max = MARK_RECLAIM_EVENTS_MAX // (POLITE_PART if self._room.polite else 1)
             orders = going_on
+            begun |= {order.incarnation for order, each in sent if each.result.executions_deleted}
             if self._progress(self._done) is False:
                 self._remaining += sum(_not_looked_at(order) for order in orders)
+                unended = sum(order.incarnation in begun for order in orders)
+                self._done = msgspec.structs.replace(self._done, instances=self._done.instances + unended)
                 return False
         return True
 

@@ -38,7 +38,7 @@ from duro.model.ledger import RunSource
 from duro.model.limits import NUMBER_MAX
 from duro.model.pruning import Verdict
 from duro.model.records import ChildRecord
-from duro.model.refusal import InvalidRulesError, check_texts
+from duro.model.refusal import InvalidRulesError, check_texts, settle_members, shown_value
 from duro.model.retention import (
     PolicyOrigin,
     check_keep_count,
@@ -46,7 +46,6 @@ from duro.model.retention import (
     format_seconds,
     format_time,
     seconds_of,
-    shown_value,
     unix_ms,
 )
 from duro.model.status import FINAL_INSTANCE_STATUSES, InstanceStatus
@@ -124,8 +123,8 @@ class OrphanFilter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     limit: int = 100
 
     def __post_init__(self) -> None:
-        _settle_members(self, "kinds", OrphanKind)
-        _settle_members(self, "child_status", InstanceStatus)
+        settle_members(self, "kinds", OrphanKind)
+        settle_members(self, "child_status", InstanceStatus)
         if self.parent_completed_before is not None:
             time_ms = unix_ms("OrphanFilter.parent_completed_before", self.parent_completed_before)
             msgspec.structs.force_setattr(self, "parent_completed_before", time_ms)
@@ -259,7 +258,7 @@ class PurgeOptions(
             msgspec.structs.force_setattr(self, "completed_before", time_ms)
         if self.keep_last is not None:
             check_keep_count("PurgeOptions.keep_last", self.keep_last)
-        _settle_members(self, "statuses", InstanceStatus)
+        settle_members(self, "statuses", InstanceStatus)
         if unfinished := [each for each in self.statuses or () if each not in FINAL_INSTANCE_STATUSES]:
             raise InvalidRulesError(
                 f"PurgeOptions.statuses has {unfinished[0].value!r}, which is no end",
@@ -394,7 +393,7 @@ class RemovalPlan(msgspec.Struct, frozen=True, kw_only=True):
     items: tuple[RemovalItem, ...]
     totals: RemovalTotals
     running_orphans: tuple[str, ...] = ()
-    """Ids of orphans that have not ended, which ``cancel_running`` asks to."""
+    """Ids of orphans that have not ended and were not asked to yet, which ``cancel_running`` does."""
     orphan_rules: OrphanRules | None = None
     """Of a clean-up: what it was asked for."""
     running: tuple[RunningOrphan, ...] = ()
@@ -494,18 +493,3 @@ class RemovedInstance(msgspec.Struct, frozen=True, kw_only=True):
     reclaim_at_ms: int
     run_id: str
     reclaiming: bool
-
-
-def _settle_members(owner: msgspec.Struct, field: str, kind: type[StrEnum]) -> None:
-    """A field that takes some of an enumeration, by member or by text; None: all."""
-    given = getattr(owner, field)
-    if given is None:
-        return
-    what = f"{type(owner).__name__}.{field}"
-    if isinstance(given, str) or not isinstance(given, tuple | list | set | frozenset) or not given:
-        raise InvalidRulesError(f"{what} must be several of {', '.join(kind)}, not {given!r}")
-    try:
-        chosen = tuple(dict.fromkeys(kind(each) for each in given))
-    except ValueError as error:
-        raise InvalidRulesError(f"{what}: {error}", hint=f"known: {', '.join(kind)}") from error
-    msgspec.structs.force_setattr(owner, field, tuple(sorted(chosen, key=list(kind).index)))

@@ -1,5 +1,6 @@
 """The ledger: what was pruned, when, why and by which rule, in a bounded number of rows."""
 
+from enum import StrEnum
 from typing import Final, NamedTuple
 
 import msgspec
@@ -10,6 +11,19 @@ SEVERAL = "several"
 UNDO = "undo"
 MANUAL = "manual"
 """The trigger of a row that says what came back."""
+
+
+class RunKind(StrEnum):
+    """What a run by hand did."""
+
+    PRUNE = "prune"
+    PURGE = "purge"
+    ORPHANS = "orphans"
+    """A clean-up of orphans."""
+    UNDO = "undo"
+    """A removal was taken back."""
+    RESTORE = "restore"
+    """Something came back from an archive."""
 
 
 class LedgerRange(msgspec.Struct, frozen=True, kw_only=True):

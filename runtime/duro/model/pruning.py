@@ -40,8 +40,8 @@ import msgspec
 
 from duro.model.archive import ArchiveOutcome
 from duro.model.limits import NUMBER_MAX
-from duro.model.refusal import InvalidRulesError, check_texts
-from duro.model.retention import PolicyOrigin, PruneOptions, shown_value
+from duro.model.refusal import InvalidRulesError, check_texts, shown_value
+from duro.model.retention import PolicyOrigin, PruneOptions
 from duro.model.status import UNFINISHED_EXECUTION_STATUSES, ChildrenPolicy, ExecutionStatus
 
 # --- facts --------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 import msgspec
 
 from duro.model.events import ParentLink
+from duro.model.refusal import InvalidRulesError, settle_members
 from duro.model.status import BlockedKind, ExecutionStatus, InstanceStatus, RemovalState
 
 # --- written by clients ------------------------------------------------------------------------------------
@@ -122,7 +123,8 @@ class ChildRecord(msgspec.Struct, frozen=True, kw_only=True):
     ``completion`` says where the end of the child went: None (not ended, or detached), ``sent`` (in the parent's queue
     or history) or ``ignored`` (nobody was there). ``parent_status`` and ``parent_execution_id`` are the parent instance
     as it is now, None once it is not there; ``parent_removed_at_ms`` is when it was purged. ``adopted_at_ms``: when
-    somebody said on purpose that it stands alone; then it is ``detached``.
+    somebody said on purpose that it stands alone; then it is ``detached``. ``cancel_requested_at_ms``: when it was
+    first asked to end, whoever asked.
     """
 
     instance_id: str
@@ -147,15 +149,28 @@ class ChildRecord(msgspec.Struct, frozen=True, kw_only=True):
     adopted_by: str = ""
     adopted_reason: str = ""
     given_up_at_ms: int | None = None
+    cancel_requested_at_ms: int | None = None
 
 
 class InstanceFilter(msgspec.Struct, frozen=True, kw_only=True):
-    """Which instances a listing shows: all given fields must match. ``name`` is exact. ``blocked`` True: only
-    blocked ones, those that wait for unregistered code included; False: only others."""
+    """Which instances a listing shows: all given fields must match. ``statuses``: none, or None, is any. ``name`` is
+    exact. ``blocked`` True: only blocked ones, those that wait for unregistered code included; False: only others.
+
+    Raises:
+        InvalidRulesError: a field is not as described.
+    """
 
     statuses: tuple[InstanceStatus, ...] = ()
     name: str | None = None
     blocked: bool | None = None
+
+    def __post_init__(self) -> None:
+        if self.statuses is None or self.statuses in ((), [], set()):
+            msgspec.structs.force_setattr(self, "statuses", ())
+        else:
+            settle_members(self, "statuses", InstanceStatus)
+        if self.blocked is not None and not isinstance(self.blocked, bool):
+            raise InvalidRulesError(f"InstanceFilter.blocked must be True, False or None, not {self.blocked!r}")
 
 
 class InstancePage(msgspec.Struct, frozen=True, kw_only=True):

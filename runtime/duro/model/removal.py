@@ -11,7 +11,7 @@ import msgspec
 
 from duro.model.ledger import LedgerRange, RunSource
 from duro.model.pruning import ExecutionFacts, NewerExecutions, PruneResult, PruneTrigger
-from duro.model.refusal import InvalidRulesError, check_texts
+from duro.model.refusal import InvalidRulesError, check_texts, shown_value
 from duro.model.retention import PolicyOrigin, PruneOptions
 from duro.model.status import ChildrenPolicy, InstanceStatus, RemovalState
 
@@ -47,7 +47,7 @@ class PruneScope(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         if given is None or isinstance(given, tuple):
             return
         if not isinstance(given, list | set | frozenset):
-            raise InvalidRulesError(f"PruneScope.instance_ids must be several ids, not {given!r}")
+            raise InvalidRulesError(f"PruneScope.instance_ids must be several ids, not {shown_value(given)}")
         msgspec.structs.force_setattr(self, "instance_ids", tuple(given))
 
 
@@ -218,8 +218,9 @@ class UndoResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PruneRun(msgspec.Struct, frozen=True, kw_only=True):
-    """A manual prune, or an undo (``trigger`` says which: ``manual`` or ``undo``). ``rule`` and ``origin`` are
-    texts. ``archive`` is as in ``PruneBatch``."""
+    """A run by hand, or what came back (``trigger``: ``manual`` or ``undo``). ``kind``: a ``RunKind``, or ""
+    of a run from before kinds were recorded and of which nothing says so. ``rule`` and ``origin`` are texts.
+    ``archive`` is as in ``PruneBatch``."""
 
     run_id: str
     trigger: str
@@ -234,6 +235,7 @@ class PruneRun(msgspec.Struct, frozen=True, kw_only=True):
     history_bytes: int
     source: RunSource = RunSource()
     archive: str | None = None
+    kind: str = ""
 
 
 class LedgerEntry(msgspec.Struct, frozen=True, kw_only=True):

@@ -14,7 +14,7 @@ from typing import Final, Literal, TypeAlias
 import msgspec
 
 from duro.model.limits import KEEP_COUNT_MAX, RETENTION_S_MAX
-from duro.model.refusal import InvalidRulesError
+from duro.model.refusal import InvalidRulesError, shown_value
 
 NEVER: Final = "never"
 """The policy of what is never pruned automatically."""
@@ -340,10 +340,3 @@ def _rule_texts(rules: PruneOptions | AutoPrune) -> dict[str, str]:
     if rules.keep_versions is not None:
         texts["keep_versions"] = str(rules.keep_versions)
     return texts
-
-
-def shown_value(value: object) -> str:
-    """An int of thousands of digits cannot be printed (``ValueError``), nor would anybody read it."""
-    if isinstance(value, int) and abs(value) > 10**20:
-        return "a number of more than 20 digits"
-    return repr(value)

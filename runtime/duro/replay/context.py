@@ -287,8 +287,8 @@ class OrchestrationContext:
 
         ``instance_id`` None makes an id that is the same on every replay and never meets another's. ``version`` None
         takes the newest. The two policies say what becomes of the child when this execution continues as new or the
-        instance ends before the child does; None leaves it to the store's settings. They are recorded with the child,
-        and not carried out yet: today every child goes on.
+        instance ends before the child does; None leaves it to the store's settings (``[orphans]`` in
+        runtime_config.toml). They are recorded with the child.
 
         Raises:
             UnknownOrchestrationError, InvalidIdError, InvalidNameError, InvalidInputError, PayloadTooLargeError:
@@ -296,7 +296,7 @@ class OrchestrationContext:
             or its id was taken.
         """
         execution = self._execution
-        name, child_id, payload = self._child(orchestration, input, instance_id, version)
+        name, child_id, version, payload = self._child(orchestration, input, instance_id, version)
         event = events.SubOrchestrationScheduled(
             event_id=execution.next_event_id,
             at_ms=execution.now_ms,
@@ -325,7 +325,7 @@ class OrchestrationContext:
         Raises: as ``schedule_sub_orchestration``.
         """
         execution = self._execution
-        name, child_id, payload = self._child(orchestration, input, instance_id, version)
+        name, child_id, version, payload = self._child(orchestration, input, instance_id, version)
         execution.start_detached(
             events.OrchestrationScheduled(
                 event_id=execution.next_event_id,
@@ -340,17 +340,17 @@ class OrchestrationContext:
 
     def _child(
         self, orchestration: Callable[..., Any] | str, input: Any, instance_id: str | None, version: str | None
-    ) -> tuple[str, str, Json]:
+    ) -> tuple[str, str, str | None, Json]:
         execution = self._execution
         execution.check_open()
         name = execution.registry.orchestration_name(orchestration)
         if version is not None:
-            check_name(version, "version")
+            version = check_name(version, "version")
         payload = encode_payload(input, f"input of orchestration {name!r}")
         if instance_id is None:
             beginning = name.encode()[:_AUTOMATIC_ID_NAME_BYTES].decode(errors="ignore")
             instance_id = f"{beginning}-{execution.digest('child').hex()}"
-        return name, check_instance_id(instance_id), payload
+        return name, check_instance_id(instance_id), version, payload
 
     # --- combinations ----------------------------------------------------------------------------------------
 
@@ -450,7 +450,7 @@ class OrchestrationContext:
         execution.check_open()
         chosen = None if prune is None else as_prune_options(prune, "prune of continue_as_new")
         if version is not None:
-            check_name(version, "version")
+            version = check_name(version, "version")
         payload = encode_payload(input, f"input of the next execution of {self.name!r}")
         definition = execution.registry.find_orchestration(self.name, version or "")
         if definition is not None:

@@ -8,7 +8,7 @@ from duro.durations import DURATION_HINT, parse_duration_s
 from duro.errors import InvalidNameError
 from duro.naming import check_name
 from duro.redacting import redacted
-from duro.settings.fields import ROOT, Conflict, Field, Section
+from duro.settings.fields import NO_SHELL_PATTERN, ROOT, Conflict, Field, Section
 from duro.settings.places import Path
 
 
@@ -166,6 +166,8 @@ def read_value(field: Field, value: object) -> Any:
                 return value
         case "duration" if isinstance(value, str):
             return _duration_s(field, value)
+        case "text" if isinstance(value, str) and re.match(NO_SHELL_PATTERN, value) is None:
+            raise ValueError(f"begins with ~, which only a shell expands: {_shown(value)}", "write the whole path")
         case "text" if isinstance(value, str) and value and "\0" not in value:
             return value
         case "choice" if isinstance(value, str):
@@ -241,6 +243,8 @@ def _unknown(section: Section, path: Path, key: str) -> Finding:
     known = [field.name for field in section.fields] + [child.name for child in section.sections]
     if meant := closest(key, known):
         hint = f"did you mean {meant}?"
+    elif key in [section.name for section in ROOT.sections]:
+        hint = f"it is a table of its own: {header((key,))}"
     elif homes := [header(home) for home, each in _homes(ROOT, ()) if each == key]:
         hint = f"it belongs in {' or '.join(homes)}"
     else:

@@ -10,6 +10,7 @@ from duro.settings.check import header, written_key, written_text, written_value
 from duro.settings.fields import (
     ARCHIVE,
     DEFAULT_POLICY,
+    NO_SHELL_PATTERN,
     ORPHANS,
     OVERRIDE,
     PRUNING,
@@ -123,7 +124,7 @@ def _schema_of_field(field: Field) -> dict[str, Any]:
             zero = "" if field.minimum == 0 else "(?!0+[smhdw]$)"
             schema |= {"type": "string", "pattern": f"^{zero}{DURATION_PATTERN}$"}
         case "text":
-            schema |= {"type": "string", "minLength": 1}
+            schema |= {"type": "string", "minLength": 1, "pattern": NO_SHELL_PATTERN}
         case "choice":
             schema["enum"] = list(field.choices)
         case _:

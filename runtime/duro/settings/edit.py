@@ -113,8 +113,9 @@ def _touched_lines(text: str, paths: list[Path]) -> set[int]:
             own = [place for each, place in places.items() if each[: len(path)] == path]
             if _is_header(text, places[path]):
                 first, last = places[path].key, max(place.end for place in own)
-                touched.update(range(text.count("\n", 0, first), text.count("\n", 0, last) + 1))
-                if not text[text.index("\n", last) :].strip():  # at the end the line that set it off goes, too
+                end = _after_own_comments(text, text.rfind("\n", 0, first) + 1, text.index("\n", last) + 1)
+                touched.update(range(text.count("\n", 0, first), text.count("\n", 0, end)))
+                if not text[end:].strip():  # at the end the line that set it off goes, too
                     touched.add(text.count("\n", 0, first) - 1)
     return touched
 
@@ -156,6 +157,7 @@ def _splices(text: str, places: Mapping[Path, Place], path: Path, value: Any, ne
         return _table_splices(text, place, keys, value, newline)
     if _is_header(text, place):
         whole = _whole_lines(text, place.key, max(own.end for own in keys.values()))
+        whole = whole._replace(end=_after_own_comments(text, whole.start, whole.end))
         gap = newline if whole.end == len(text) and text[: whole.start].endswith(newline * 2) else ""
         return [whole._replace(start=whole.start - len(gap))]
     return [_whole_lines(text, own.key, own.end) for own in keys.values()]
@@ -193,6 +195,19 @@ def _opens_header(text: str, key: int) -> bool:
 
 def _whole_lines(text: str, start: int, end: int) -> _Splice:
     return _Splice(text.rfind("\n", 0, start) + 1, text.index("\n", end) + 1, "")
+
+
+def _after_own_comments(text: str, start: int, end: int) -> int:
+    """After the comments from ``end`` on that are indented deeper than the line at ``start``, their table's header.
+    ``end``, if the header of another table follows: they may be about that one."""
+    column = re.compile(r"[ \t]*").match
+    outer = len(column(text, start).group())  # type: ignore[union-attr]
+    after = end
+    while comment := re.compile(r"([ \t]*)#[^\n]*\n").match(text, after):
+        if len(comment[1]) <= outer:
+            break
+        after = comment.end()
+    return end if re.compile(r"[ \t]*\[").match(text, after) else after
 
 
 def _section(path: Path, value: Mapping[str, Any], newline: str) -> str:

@@ -23,6 +23,10 @@ class Conflict(NamedTuple):
     hint: str
 
 
+NO_SHELL_PATTERN: Final = "^(?!(sqlite:///)?~)"
+"""A path that needs no shell: workers, sweeps and whoever else reads the file have homes of their own, or none."""
+
+
 class Field(NamedTuple):
     """One key. ``default`` and ``example`` are as written in the file; a key without a default is off.
 
@@ -263,8 +267,8 @@ ARCHIVE: Final = Section(
         Field(
             "directory",
             "text",
-            "A directory of its own; a relative path starts at the directory of this file. It is made if it is not\n"
-            "there and the directory above it is: a volume that is not mounted is not stood in for.",
+            "A directory of its own; a relative path starts at the directory of this file, and ~ is not expanded. It\n"
+            "is made if it is not there and the directory above it is: an unmounted volume is not stood in for.",
             example="archive",
         ),
         Field("interval", "duration", "How long few histories may wait to become one segment.", default="10m"),

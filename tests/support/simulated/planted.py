@@ -99,7 +99,7 @@ def _sends_it_again(worker: Worker) -> None:
 
 def _begins_early(real: Any, worker: Worker, held: Any, history: Any) -> Any:
     turns = real(worker, held, history)
-    worker.executor.submit(held.claims)
+    worker._holdings.executor.submit(held.claims)
     return turns
 
 

@@ -270,7 +270,7 @@ class World:
             return
         inner = worker.runtime._running_worker()
         worker.gate.store.withdraw_offer(inner.worker_id)
-        for held in inner._held.values():
+        for held in inner._holdings.held.values():
             for execution in (held.execution, held.turn_of):
                 if execution is not None:
                     execution.seal()

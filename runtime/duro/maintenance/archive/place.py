@@ -49,6 +49,16 @@ class _Marker(msgspec.Struct, frozen=True):
     archive_id: str = ""
 
 
+_ANY_VERSION: Final = f"{ARCHIVE_SCHEMA.partition('/')[0]}/"
+
+
+def _damaged(path: Path) -> ArchiveUnavailableError:
+    """``archive.json`` says neither which archive this is nor of which version."""
+    return ArchiveUnavailableError(
+        f"{_MARKER} of archive {str(path)!r} is damaged", hint="put it back from a backup of the archive"
+    )
+
+
 class ArchivePlace:
     """One directory. ``path`` may be reached through symbolic links; what stands in it may not be one."""
 
@@ -119,8 +129,10 @@ class ArchivePlace:
         try:
             marker = msgspec.json.decode(data, type=_Marker)
         except ValueError:
-            marker = _Marker()
+            raise _damaged(self.path) from None
         schema = marker.schema
+        if not schema.startswith(_ANY_VERSION):
+            raise _damaged(self.path)
         if schema != ARCHIVE_SCHEMA:
             raise ArchiveUnavailableError(
                 f"{str(self.path)!r} is an archive of another version ({schema!r})", hint="use the duro that made it"

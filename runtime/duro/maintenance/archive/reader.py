@@ -20,6 +20,7 @@ from duro.maintenance.archive.place import ArchivePlace, linked
 from duro.maintenance.archive.segments import measure_segment, read_segment
 from duro.model.archive import ArchivableExecution, ArchivableInstance, ArchivedHistory, Restoration, RestoreResult
 from duro.model.ledger import RunSource
+from duro.naming import check_count, not_a_cursor
 from duro.stores.base import Store
 
 _RESTORE_EVENTS_MAX: Final = 2_000
@@ -94,24 +95,29 @@ class Archive:
     # --- looking -----------------------------------------------------------------------------------------------
 
     def executions(self, *, instance_id: str | None = None, limit: int = 0) -> tuple[ArchivedExecution, ...]:
-        """Archived executions, those that were archived last, first. ``limit`` 0: all."""
+        """Archived executions, those that were archived last, first. ``limit`` 0: all.
+
+        Raises:
+            UsageError: the limit is no whole number of at least 0.
+        """
+        check_count(limit, "limit")
         return self._catalogue.executions(store_id=self.store_id, instance_id=instance_id, limit=limit)
 
     def list_executions(
         self, limit: int, cursor: str | None, *, instance_id: str | None = None, name: str | None = None
     ) -> ArchivedPage:
         """A page of archived executions, those that were archived last, first. ``name``: of orchestrations of this name
-        or pattern. What is archived meanwhile is not in the pages that follow.
+        or pattern. What is archived meanwhile is not in the pages that follow. ``limit`` 0: all.
 
         Raises:
-            UsageError: the cursor is not one this method returned.
+            UsageError: the cursor is not one this method returned, or the limit no whole number of at least 0.
         """
+        check_count(limit, "limit")
         found = self._catalogue.executions(
-            store_id=self.store_id, instance_id=instance_id, name=name, limit=limit + 1, after=_place(cursor)
+            store_id=self.store_id, instance_id=instance_id, name=name, limit=limit and limit + 1, after=_place(cursor)
         )
-        return ArchivedPage(
-            executions=found[:limit], next=_cursor(found[limit - 1].place) if len(found) > limit else None
-        )
+        more = 0 < limit < len(found)
+        return ArchivedPage(executions=found[: limit or None], next=_cursor(found[limit - 1].place) if more else None)
 
     def find(
         self, instance_id: str, execution_id: int | None = None, *, incarnation: int | None = None
@@ -346,8 +352,10 @@ def _cursor(place: ArchivedPlace) -> str:
 def _place(cursor: str | None) -> ArchivedPlace | None:
     if cursor is None:
         return None
+    if not isinstance(cursor, str):
+        raise not_a_cursor(cursor)
     kind, *numbers, segment = [*cursor.split(":", 4), *[""] * 5][:5]
     if kind != "a" or not all(each.isascii() and each.isdigit() and len(each) <= 18 for each in numbers):
-        raise UsageError(f"{cursor!a} is not a cursor of this listing", hint="take it from the page before")
+        raise not_a_cursor(cursor)
     archived_at_ms, incarnation, execution_id = map(int, numbers)
     return archived_at_ms, segment, incarnation, execution_id

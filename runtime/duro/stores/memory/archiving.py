@@ -17,7 +17,7 @@ from duro.model.archive import (
     RestoreResult,
     WaitingArchive,
 )
-from duro.model.ledger import UNDO, LedgerTotals
+from duro.model.ledger import UNDO, LedgerTotals, RunKind
 from duro.model.pruning import Hold, HoldTarget
 from duro.model.removal import PruneRun
 from duro.model.status import ExecutionStatus, RemovalState
@@ -187,12 +187,13 @@ class Archives:
             spawner = None if parent is None else parent.executions.get(number)
             if spawner is not None and spawner.completed_at_ms is not None:
                 lineage.spawner_ended_at_ms, lineage.spawner_end = spawner.completed_at_ms, spawner.status
-            elif each is instance and made and lineage.spawner_ended_at_ms is None:
-                parent = self._instances.get(lineage.parent.incarnation)
-                if parent is not None and parent.execution_id > number:
-                    later = [other.started_at_ms for other in parent.executions.values() if other.execution_id > number]
+            elif made and lineage.spawner_end is None and parent is not None and parent.execution_id > number:
+                later = [other.started_at_ms for other in parent.executions.values() if other.execution_id > number]
+                lineage.spawner_end = ExecutionStatus.CONTINUED_AS_NEW
+                if lineage.spawner_ended_at_ms is None:
                     lineage.spawner_ended_at_ms = min(later, default=now)
-                    lineage.spawner_end = ExecutionStatus.CONTINUED_AS_NEW
+            elif each is instance and made and lineage.spawner_ended_at_ms is None:
+                lineage.spawner_ended_at_ms = lineage.parent_removed_at_ms  # it had ended then; nobody knows how
 
     def _parent_of(self, lineage: Lineage) -> Instance | None:
         """There, or removed."""
@@ -234,7 +235,13 @@ class Archives:
 
     def _add_restoration(self, restoration: Restoration, totals: RunTotals, now: int) -> None:
         run = totals.run(
-            restoration.run_id, UNDO, by=restoration.by, reason="", source=restoration.source, started_at_ms=now
+            restoration.run_id,
+            UNDO,
+            kind=RunKind.RESTORE,
+            by=restoration.by,
+            reason="",
+            source=restoration.source,
+            started_at_ms=now,
         )
         before = self._runs.get(restoration.run_id)
         self._runs[restoration.run_id] = run if before is None else sum_of_runs(before, run)

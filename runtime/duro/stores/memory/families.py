@@ -125,6 +125,7 @@ class Families:
             adopted_by=lineage.adopted_by or "",
             adopted_reason=lineage.adopted_reason or "",
             given_up_at_ms=lineage.given_up_at_ms,
+            cancel_requested_at_ms=instance.cancel_requested_at_ms,
         )
 
     def list_children(self, incarnation: int, limit: int, after: int) -> tuple[ChildRecord, ...]:

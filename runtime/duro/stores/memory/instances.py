@@ -121,6 +121,7 @@ class RunTotals:
         run_id: str,
         trigger: str,
         *,
+        kind: str,
         by: str,
         reason: str,
         source: RunSource,
@@ -141,6 +142,7 @@ class RunTotals:
             history_bytes=self.history_bytes,
             source=source,
             archive=archive,
+            kind=str(kind),
         )
 
 

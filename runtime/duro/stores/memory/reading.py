@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Final
 
-from duro.errors import UsageError
 from duro.model.records import (
     ExecutionPage,
     ExecutionRecord,
@@ -20,6 +19,7 @@ from duro.model.records import (
 from duro.model.space import MarkedUsage, NameUsage
 from duro.model.status import RemovalState
 from duro.model.unregistered import shown_unregistered
+from duro.naming import cursor_numbers
 from duro.stores.memory.instances import Execution, Instance
 
 SCHEMA_VERSION: Final = 4
@@ -69,7 +69,7 @@ class Reading:
             return tuple(sorted(each for each in ids if each.startswith(prefix))[:limit])
 
     def list_instances(self, where: InstanceFilter, limit: int, cursor: str | None) -> InstancePage:
-        before = _parse_cursor(_INSTANCE_CURSOR, cursor)
+        before = cursor_numbers(_INSTANCE_CURSOR, cursor)
         with self._transaction() as now:
             records = (
                 self._record(instance, now)
@@ -86,7 +86,7 @@ class Reading:
             )
 
     def list_executions(self, instance_id: str | None, limit: int, cursor: str | None) -> ExecutionPage:
-        before = _parse_cursor(_EXECUTION_CURSOR, cursor)
+        before = cursor_numbers(_EXECUTION_CURSOR, cursor)
         with self._transaction():
             found = [
                 (instance, execution)
@@ -178,15 +178,6 @@ class Reading:
                 events=sum(one.event_count for one in gone),
                 history_bytes=sum(one.history_bytes for one in gone),
             )
-
-
-def _parse_cursor(form: re.Pattern[str], cursor: str | None) -> tuple[int, ...] | None:
-    if cursor is None:
-        return None
-    match = form.fullmatch(cursor)
-    if match is None:
-        raise UsageError(f"{cursor!a} is not a cursor of this listing", hint="take it from the page before")
-    return tuple(int(part) for part in match.groups())
 
 
 def _matches(record: InstanceRecord, where: InstanceFilter) -> bool:

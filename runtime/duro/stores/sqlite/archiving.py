@@ -19,7 +19,7 @@ from duro.model.archive import (
     RestoreResult,
     WaitingArchive,
 )
-from duro.model.ledger import UNDO
+from duro.model.ledger import UNDO, RunKind
 from duro.model.limits import MARK_RECLAIM_EVENTS_MAX
 from duro.model.pruning import Hold, HoldTarget
 from duro.model.status import RemovalState
@@ -123,7 +123,8 @@ def restore(transaction: Transaction, restoration: Restoration) -> RestoreResult
         _insert_history(transaction, history.execution, rows)
     transaction.run(sql.NOTE_SPAWNERS, (restoration.incarnation,))
     if made:
-        transaction.run(sql.NOTE_SPAWNER_GONE, (restoration.incarnation, transaction.now_ms))
+        transaction.run(sql.NOTE_SPAWNERS_GONE, (restoration.incarnation, transaction.now_ms))
+        transaction.run(sql.NOTE_PARENT_GONE, (restoration.incarnation,))
     first = min(history.execution.execution_id for history in missing)
     transaction.run(sql_pruning.RESTORED, (restoration.incarnation, first))
     entry = restored_range(missing, transaction.now_ms)
@@ -136,6 +137,7 @@ def restore(transaction: Transaction, restoration: Restoration) -> RestoreResult
         by=restoration.by,
         reason="",
         source=restoration.source,
+        kind=RunKind.RESTORE,
         trigger=UNDO,
     )
     _hold(transaction, restoration)

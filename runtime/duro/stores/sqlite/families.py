@@ -22,7 +22,6 @@ from duro.model.families import (
 )
 from duro.model.ledger import UNDO, LedgerRange
 from duro.model.limits import RECLAIM_INSTANCE_EVENTS
-from duro.model.pruning import Hold
 from duro.model.records import ChildRecord
 from duro.model.status import InstanceStatus
 from duro.retention.families import (
@@ -41,6 +40,7 @@ from duro.retention.ledger import removed_range
 from duro.stores.sqlite import ledger, sql_archiving, sql_pruning
 from duro.stores.sqlite import sql_families as sql
 from duro.stores.sqlite.committer import Transaction, as_json
+from duro.stores.sqlite.holds import holds_of
 from duro.stores.sqlite.rows import Row
 
 _CHILDREN_A_STATEMENT = 100
@@ -96,7 +96,6 @@ _removed = msgspec.json.Decoder(RemovedInstance)
 _spans = msgspec.json.Decoder(list[tuple[int, int, int]])
 _due = msgspec.json.Decoder(list[_Due])
 _restored = msgspec.json.Decoder(list[Restored])
-_holds = msgspec.json.Decoder(list[Hold])
 _counts = msgspec.json.Decoder(list[tuple[str, int]])
 _texts = msgspec.json.Decoder(list[str])
 
@@ -256,6 +255,7 @@ def remove(transaction: Transaction, batch: RemovalBatch) -> list[RemovalOutcome
             by=batch.by,
             reason=batch.reason,
             source=batch.source,
+            kind=batch.trigger,
             archive=batch.archive,
         )
     return outcomes
@@ -266,7 +266,7 @@ def _holds_on(transaction: Transaction, found: Sequence[Family]) -> HoldsInForce
     if not found:
         return HoldsInForce((), transaction.now_ms)
     listed = as_json([member.instance_id for family in found for member in family.members])
-    return HoldsInForce(_holds.decode(transaction.value(sql_pruning.HOLDS_ON, (listed,))), transaction.now_ms)
+    return HoldsInForce(holds_of(transaction.value(sql_pruning.HOLDS_ON, (listed,))), transaction.now_ms)
 
 
 def _mark(

@@ -5,7 +5,7 @@ from typing import TypeAlias
 
 import msgspec
 
-from duro.model.ledger import MANUAL, SEVERAL, UNDO, LedgerRange, RunSource
+from duro.model.ledger import MANUAL, SEVERAL, UNDO, LedgerRange, RunKind, RunSource
 from duro.model.limits import LEDGER_RANGES_MAX
 from duro.retention.ledger import extended, record
 from duro.stores.sqlite import sql_pruning as sql
@@ -125,9 +125,11 @@ def add_to_run(
     by: str,
     reason: str,
     source: RunSource,
+    kind: str,
     archive: str | None = None,
     trigger: str = MANUAL,
 ) -> None:
+    """``kind`` is that of a ``RunKind``."""
     transaction.run(
         sql.ADD_TO_RUN,
         (
@@ -143,6 +145,7 @@ def add_to_run(
             run.events,
             run.history_bytes,
             archive,
+            kind,
             *source,
         ),
     )
@@ -157,4 +160,4 @@ def insert_undo(
         sequence = transaction.value(sql.LAST_SEQUENCE, (incarnation,)) + 1
         insert_range(transaction, incarnation, sequence, run_id, entry)
         run.add(entry, new=True)
-    add_to_run(transaction, run, run_id=run_id, by=by, reason="", source=source, trigger=UNDO)
+    add_to_run(transaction, run, run_id=run_id, by=by, reason="", source=source, kind=RunKind.UNDO, trigger=UNDO)

@@ -8,6 +8,7 @@ import apsw
 import msgspec
 
 from duro.errors import StalePlanError
+from duro.model.ledger import RunKind
 from duro.model.limits import ASKED_PRUNES_MAX, MARK_RECLAIM_EVENTS_MAX
 from duro.model.pruning import ExecutionFacts, Hold, NewerExecutions, NewerVersion, PruneResult
 from duro.model.removal import AskedPrune, OrderResult, PruneBatch, PruneOrder, PruneView
@@ -18,6 +19,7 @@ from duro.retention.transaction import Marks, check_rules, choose, live_from, ne
 from duro.stores.sqlite import ledger
 from duro.stores.sqlite import sql_pruning as sql
 from duro.stores.sqlite.committer import Transaction, as_json
+from duro.stores.sqlite.holds import holds_of
 
 
 class FactsRow(ExecutionFacts, frozen=True, kw_only=True, array_like=True, gc=False):
@@ -28,7 +30,6 @@ _reads = msgspec.json.Decoder(list[tuple[int, int, list[ExecutionFacts]]])
 """Place in what was asked, the number below which no execution is live, and the oldest of those that are."""
 _order_reads = msgspec.json.Decoder(list[tuple[int, int, list[FactsRow]]])
 _newer = msgspec.json.Decoder(list[tuple[int, int, int, list[NewerVersion]]])
-_holds = msgspec.json.Decoder(list[Hold])
 _asked = msgspec.json.Decoder(list[AskedPrune])
 _versions = msgspec.json.Decoder(list[tuple[str, int]])
 
@@ -84,6 +85,7 @@ def prune(transaction: Transaction, batch: PruneBatch) -> list[OrderResult]:
             by=batch.by,
             reason=batch.reason,
             source=batch.source,
+            kind=RunKind.PRUNE,
             archive=batch.archive,
         )
     return results
@@ -218,7 +220,7 @@ def _count_newer(
 
 def holds_on(transaction: Transaction, instance_ids: Iterable[str]) -> tuple[Hold, ...]:
     """Those that may cover executions of these instances."""
-    return tuple(_holds.decode(transaction.value(sql.HOLDS_ON, (as_json(sorted(instance_ids)),))))
+    return holds_of(transaction.value(sql.HOLDS_ON, (as_json(sorted(instance_ids)),)))
 
 
 def versions_seen(transaction: Transaction, name: str) -> list[tuple[str, int]]:

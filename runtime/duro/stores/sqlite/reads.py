@@ -8,7 +8,6 @@ from typing import Any, Final
 import apsw
 import msgspec
 
-from duro.errors import UsageError
 from duro.model.records import (
     ChildRecord,
     ExecutionPage,
@@ -23,6 +22,7 @@ from duro.model.records import (
 from duro.model.status import InstanceStatus
 from duro.model.turns import LastCommit
 from duro.model.unregistered import shown_unregistered
+from duro.naming import cursor_numbers
 from duro.stores.sqlite import sql
 from duro.stores.sqlite import sql_families as families_sql
 from duro.stores.sqlite.committer import as_json
@@ -56,16 +56,6 @@ def _value(connection: apsw.Connection, statement: str, values: Sequence[str | i
     """The first column of the first row, or None."""
     row = connection.execute(statement, values).fetchone()
     return None if row is None else row[0]
-
-
-def _position(form: re.Pattern[str], cursor: str | None) -> tuple[int, ...] | None:
-    """Raises UsageError: ``cursor`` is not of the listing with this form of cursors."""
-    if cursor is None:
-        return None
-    match = form.fullmatch(cursor)
-    if match is None:
-        raise UsageError(f"{cursor!a} is not a cursor of this listing", hint="take it from the page before")
-    return tuple(int(part) for part in match.groups())
 
 
 # --- the turn path -------------------------------------------------------------------------------------------
@@ -124,7 +114,7 @@ def _with_unserved(connection: apsw.Connection, now_ms: int, records: list[Insta
 def list_instances(
     connection: apsw.Connection, now_ms: int, where: InstanceFilter, limit: int, cursor: str | None
 ) -> InstancePage:
-    position = _position(_INSTANCE_CURSOR, cursor)
+    position = cursor_numbers(_INSTANCE_CURSOR, cursor)
     before = _LAST if position is None else position[0]
     listings = _listings(connection, now_ms, where)
     found: list[InstanceRecord] = []
@@ -177,7 +167,7 @@ def _by_status(where: InstanceFilter) -> list[str]:
 def list_executions(
     connection: apsw.Connection, instance_id: str | None, limit: int, cursor: str | None
 ) -> ExecutionPage:
-    position = _position(_EXECUTION_CURSOR, cursor)
+    position = cursor_numbers(_EXECUTION_CURSOR, cursor)
     incarnation = _value(connection, sql.INCARNATION_OF, (instance_id,)) if instance_id is not None else _LAST
     if incarnation is None or (position is not None and instance_id is not None and position[0] < incarnation):
         return ExecutionPage(executions=(), next=None)

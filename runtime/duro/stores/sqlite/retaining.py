@@ -21,9 +21,9 @@ from duro.model.status import RemovalState
 from duro.stores.sqlite import sql as store_sql
 from duro.stores.sqlite import sql_pruning as sql
 from duro.stores.sqlite.committer import Transaction, as_json
+from duro.stores.sqlite.holds import holds_of
 
 _texts = msgspec.json.Decoder(list[str])
-_holds = msgspec.json.Decoder(list[Hold])
 _versions = msgspec.json.Decoder(list[tuple[str, int]])
 _entries = msgspec.json.Decoder(list[LedgerEntry])
 _runs = msgspec.json.Decoder(list[PruneRun])
@@ -145,7 +145,7 @@ def remove_hold(transaction: Transaction, hold_id: str) -> bool:
 
 
 def list_holds(connection: apsw.Connection) -> tuple[Hold, ...]:
-    return tuple(_holds.decode(_value(connection, sql.LIST_HOLDS)))
+    return holds_of(_value(connection, sql.LIST_HOLDS))
 
 
 def hold_revision(connection: apsw.Connection) -> int:

@@ -67,6 +67,7 @@ SET_USER_VERSION: Final = (
     "PRAGMA user_version = 6",
     "PRAGMA user_version = 7",
     "PRAGMA user_version = 8",
+    "PRAGMA user_version = 9",
 )
 
 # Changes whenever another connection, of any process, has committed.

@@ -149,13 +149,21 @@ WHERE child_incarnation IN (SELECT ?1 UNION ALL SELECT child_incarnation FROM li
   AND EXISTS (SELECT 1 FROM executions e WHERE e.incarnation = lineage.parent_incarnation
     AND e.execution_id = lineage.parent_execution_id AND e.completed_at_ms IS NOT NULL)
 """
-# Of ?1, where the spawner is gone: its parent went on, at the latest when the next execution that is there began (or
-# now, ?2).
-NOTE_SPAWNER_GONE: Final = """
-UPDATE lineage SET spawner_end = 'continued_as_new', spawner_ended_at_ms = coalesce((SELECT min(e.started_at_ms)
-  FROM executions e WHERE e.incarnation = parent_incarnation AND e.execution_id > parent_execution_id), ?2)
-WHERE child_incarnation = ?1 AND spawner_ended_at_ms IS NULL
-  AND parent_execution_id < (SELECT p.execution_id FROM instances p WHERE p.incarnation = parent_incarnation)
+# Of ?1 and its children, where the spawner is gone: its parent, there or removed, went on, at the latest when the next
+# execution that is there began (or now, ?2).
+NOTE_SPAWNERS_GONE: Final = """
+UPDATE lineage SET spawner_end = 'continued_as_new', spawner_ended_at_ms = coalesce(spawner_ended_at_ms,
+  (SELECT min(e.started_at_ms) FROM executions e
+    WHERE e.incarnation = parent_incarnation AND e.execution_id > parent_execution_id), ?2)
+WHERE child_incarnation IN (SELECT ?1 UNION ALL SELECT child_incarnation FROM lineage WHERE parent_incarnation = ?1)
+  AND spawner_end IS NULL AND parent_execution_id < coalesce(
+    (SELECT p.execution_id FROM instances p WHERE p.incarnation = parent_incarnation),
+    (SELECT r.execution_id FROM removed_instances r WHERE r.incarnation = parent_incarnation))
+"""
+# Of ?1, where the parent is gone, too: it had ended when it was removed, and nobody knows how.
+NOTE_PARENT_GONE: Final = """
+UPDATE lineage SET spawner_ended_at_ms = parent_removed_at_ms
+WHERE child_incarnation = ?1 AND spawner_ended_at_ms IS NULL AND parent_removed_at_ms IS NOT NULL
 """
 # What the ledger of ?1 says about instance ?2, taken from the totals again.
 UNFOLD_LEDGER: Final = """

@@ -81,6 +81,20 @@ FROM owed o WHERE CASE type
       AND l.parent_event_id = o.event_id AND (l.adopted_at_ms IS NOT NULL
         OR (l.detached = 0 AND c.incarnation IS NOT NULL AND c.completed_at_ms IS NULL))) END
 """
+# What is queued to run, and the event that asked for it says otherwise. A type of a newer duro says nothing.
+OTHER_ACTIVITIES: Final = f"""
+SELECT instance_id || '/' || execution_id, 'activity ' || event_id || ' is queued as ' || name || ', and ' || CASE
+    WHEN data IS NULL THEN 'the event is not there' WHEN NOT json_valid(data) THEN 'the event cannot be read'
+    ELSE 'the event is ' || coalesce(data ->> '$.type', 'of no type') || coalesce(' ' || (data ->> '$.name'), '') END
+FROM (SELECT i.instance_id, a.execution_id, a.event_id, a.name, h.data
+  FROM activities a CROSS JOIN instances i
+    ON i.incarnation = a.incarnation AND i.execution_id = a.execution_id AND i.completed_at_ms IS NULL
+  LEFT JOIN history h
+    ON h.incarnation = a.incarnation AND h.execution_id = a.execution_id AND h.event_id = a.event_id)
+WHERE CASE WHEN data IS NULL OR NOT json_valid(data) THEN 1
+  WHEN data ->> '$.type' = 'ActivityScheduled' THEN data ->> '$.name' IS NOT name
+  ELSE data ->> '$.type' IN {_ASKED} END
+"""
 _CHILD_OF_LIVE: Final = """live v CROSS JOIN lineage l INDEXED BY lineage_by_parent
     ON l.parent_incarnation = v.incarnation AND l.parent_execution_id = v.execution_id"""
 # Children whose lineage has a mark that lets a purge take them, which the history of their running parent has not.

@@ -54,6 +54,16 @@ CROSS JOIN json_each(CASE WHEN json_valid(published) THEN published ELSE '{}' EN
 WHERE lease_until_ms > ?2""",
     ),
     Check(
+        "published-unreadable",
+        "warning",
+        "workers of which nobody can read what they were told to keep: nothing is pruned or purged beside them",
+        "let all workers run one version of duro, and restart these: each says it again when it starts",
+        """
+SELECT worker_id, 'it says ' || substr(published, 1, 100) FROM workers
+WHERE lease_until_ms > ?2 AND CASE WHEN json_valid(published) THEN json_type(published) <> 'object'
+  OR (published <> '{}' AND published NOT IN (SELECT published FROM publications)) ELSE 1 END""",
+    ),
+    Check(
         "nobody-works",
         "warning",
         "work that is ready while no worker lives",

@@ -1,16 +1,17 @@
 """The SQL statements of the checks of a store; see ``sql`` for the rules that hold for them.
 
 A check answers with the number of its findings and the first ``?1`` of them as (subject, text), in one statement: what
-it compares is of one moment. None reads a history, but for the last event of an execution, and all of what runs if that
-has at most ``?3`` events; unless it is ``deep``. ``?2`` is now. A repair deletes what its check finds and nothing else:
-leftovers of what has ended, for nothing else is ever removed. What belonged to something that runs is work whose other
-rows are lost; it is found, and left.
+it compares is of one moment. None reads a history, but for the last event of an execution, the one that asked for a
+queued activity, and all of what runs if that has at most ``?3`` events; unless it is ``deep``. ``?2`` is now. A repair
+deletes what its check finds and nothing else: leftovers of what has ended, for nothing else is ever removed. What
+belonged to something that runs is work whose other rows are lost; it is found, and left.
 """
 
 # ruff: noqa: S608 - as in `sql`: only constants are put together, data is bound
 
 from typing import Final
 
+from duro.model.limits import NUMBER_MAX
 from duro.stores.sqlite import sql_check_histories as of
 from duro.stores.sqlite.check import DAMAGED, Check
 from duro.stores.sqlite.sql_check_warnings import WARNINGS
@@ -126,12 +127,17 @@ WHERE NOT EXISTS (SELECT 1 FROM executions e
     Check(
         "status-against-execution",
         "error",
-        "instances that say another status than their current execution",
+        "instances that say another status, or another time of their end, than their current execution",
         DAMAGED,
         """
 SELECT i.instance_id, 'it is ' || i.status || ', its execution ' || e.execution_id || ' is ' || e.status
 FROM instances i CROSS JOIN executions e ON e.incarnation = i.incarnation AND e.execution_id = i.execution_id
-WHERE e.status <> i.status AND NOT (i.status = 'running' AND e.status = 'pending')""",
+WHERE e.status <> i.status AND NOT (i.status = 'running' AND e.status = 'pending')
+UNION ALL
+SELECT i.instance_id, 'it ended at ' || coalesce(i.completed_at_ms, '(not recorded)') || ' ms, its execution ' ||
+  e.execution_id || ' at ' || coalesce(e.completed_at_ms, '(not recorded)')
+FROM instances i CROSS JOIN executions e ON e.incarnation = i.incarnation AND e.execution_id = i.execution_id
+WHERE e.completed_at_ms IS NOT i.completed_at_ms AND e.status = i.status""",
     ),
     Check(
         "executions-out-of-order",
@@ -178,9 +184,9 @@ SELECT subject, 'it counts ' || event_count || ' events, and ' || there || ' are
   SELECT {_EXECUTION} AS subject, e.event_count, count(h.event_id) AS there, coalesce(min(h.event_id), 0) AS first
   FROM instances i CROSS JOIN executions e ON e.incarnation = i.incarnation AND e.removal <> 'reclaiming'
   LEFT JOIN history h ON h.incarnation = e.incarnation AND h.execution_id = e.execution_id
+  WHERE iif(e.completed_at_ms IS NULL, e.event_count, {NUMBER_MAX}) <= ?3
   GROUP BY e.incarnation, e.execution_id)
 WHERE event_count <> there OR (there > 0 AND first <> 1)""",
-        deep=True,
     ),
     Check(
         "history-against-bytes",
@@ -264,6 +270,19 @@ FROM (SELECT i.instance_id, i.execution_id,
 WHERE live + pruned <> execution_id""",
     ),
     Check(
+        "lineage-parent",
+        "error",
+        "children whose parent has another id than they say",
+        DAMAGED,
+        """
+SELECT i.instance_id, 'spawned by ' || l.parent_instance_id || ', and its parent (incarnation ' ||
+  l.parent_incarnation || ') is ' || coalesce(p.instance_id, r.instance_id)
+FROM lineage l CROSS JOIN instances i ON i.incarnation = l.child_incarnation
+LEFT JOIN instances p ON p.incarnation = l.parent_incarnation
+LEFT JOIN removed_instances r ON r.incarnation = l.parent_incarnation
+WHERE l.parent_instance_id <> coalesce(p.instance_id, r.instance_id)""",
+    ),
+    Check(
         "lineage-circle",
         "error",
         "children that are older than their parent, or their own",
@@ -344,6 +363,13 @@ WHERE work IS NOT NULL""",
         of.LOST_WORK,
     ),
     Check(
+        "activities-against-history",
+        "error",
+        "queued activities that their history does not ask for, or asks for by another name: another one would run",
+        "`duroctl instances terminate` it and start its work again, or restore a backup",
+        of.OTHER_ACTIVITIES,
+    ),
+    Check(
         "observed-unrecorded",
         "error",
         "children that a purge could take although their parent runs and has recorded no end of theirs",
@@ -377,6 +403,20 @@ SELECT 'store', 'the next ' || number || ' is ' || next || ', and ' || highest |
 WHERE highest >= next
 UNION ALL
 SELECT 'store', 'its own row, of counters and revisions, is missing' WHERE NOT EXISTS (SELECT 1 FROM store)""",
+    ),
+    Check(
+        "holds-unreadable",
+        "error",
+        "holds that name nothing, or something that cannot be held: plans and removals fail beside them",
+        "`duroctl holds remove` them, then hold what was meant",
+        """
+SELECT hold_id, 'it holds instance ' || coalesce(instance_id, '(none)') || ', execution ' ||
+  coalesce(execution_id, '(none)') || ', name ' || coalesce(name, '(none)') || ', version ' ||
+  coalesce(version, '(none)')
+FROM holds WHERE coalesce(instance_id, name, version) IS NULL
+  OR (instance_id IS NOT NULL AND coalesce(name, version) IS NOT NULL)
+  OR (execution_id IS NOT NULL AND (instance_id IS NULL OR execution_id < 1))
+  OR '' IN (coalesce(instance_id, '-'), coalesce(name, '-'), coalesce(version, '-'))""",
     ),
     Check(
         "capabilities-of-nobody",

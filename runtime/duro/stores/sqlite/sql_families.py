@@ -25,7 +25,8 @@ _CHILD: Final = """json_object('instance_id', i.instance_id, 'incarnation', i.in
   'observed_at_ms', l.observed_at_ms, 'completion', l.completion, 'parent_status', p.status,
   'parent_execution_id', p.execution_id, 'parent_removed_at_ms', l.parent_removed_at_ms,
   'adopted_at_ms', l.adopted_at_ms, 'adopted_by', coalesce(l.adopted_by, ''),
-  'adopted_reason', coalesce(l.adopted_reason, ''), 'given_up_at_ms', l.given_up_at_ms)"""
+  'adopted_reason', coalesce(l.adopted_reason, ''), 'given_up_at_ms', l.given_up_at_ms,
+  'cancel_requested_at_ms', i.cancel_requested_at_ms)"""
 _INSTANCE_AND_PARENT: Final = """
 CROSS JOIN instances i ON i.incarnation = l.child_incarnation
 LEFT JOIN instances p ON p.incarnation = l.parent_incarnation"""

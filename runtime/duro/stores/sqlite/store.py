@@ -173,7 +173,8 @@ class SqliteStore(Store):
             StoreLockedError: another process kept it locked.
             StoreUrlError: SQLite takes no such path.
         """
-        resolved = Path(path).resolve()
+        named = Path(path).absolute()
+        resolved = named if path_problem(str(named)) else named.resolve()  # the system may refuse to follow such a name
         if problem := path_problem(str(resolved)):
             raise StoreUrlError(f"the path of store {str(resolved)!r} {problem}", hint="rename it, or its directory")
         opening = partial(

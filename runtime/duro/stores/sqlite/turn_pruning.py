@@ -45,12 +45,14 @@ class _Range(LedgerRange, frozen=True, kw_only=True, array_like=True):
     """As a row."""
 
 
-_Read: TypeAlias = tuple[int, int, list[FactsRow], int, int | None, bool, tuple[int, _Range] | None, int | None]
+_Read: TypeAlias = tuple[int, int, list[FactsRow], int, int | None, int, tuple[int, _Range] | None, int | None]
 """Incarnation; the number below which none of its executions is live; the oldest of those that rules may let go; how
-many come behind all of those; the first that does; whether any that may go has children; the last automatic range of
-the ledger; when a sweep looked at it."""
+many come behind all of those; the first that does; whether any that may go has children (0: no); the last automatic
+range of the ledger; when a sweep looked at it."""
 
 _reads = msgspec.json.Decoder(list[_Read])
+_facts = msgspec.json.Decoder(list[FactsRow])
+_range = msgspec.json.Decoder(tuple[int, _Range])
 _policy = msgspec.json.Decoder(StatedPolicy)
 _keys = msgspec.json.Decoder(list[tuple[int, int]])
 
@@ -206,9 +208,7 @@ class _Prunes:
 
     def _together(self, tasks: Sequence[_Task]) -> None:
         transaction = self._transaction
-        wanted = [(task.turn.incarnation, newest_untouched(task.rules)) for task in tasks]
-        any_hold, answer = transaction.row(sql.TURN_VIEWS, (as_json(wanted), TURN_PRUNE_EXECUTIONS_MAX + 1))
-        read = {each[0]: each for each in _reads.decode(answer)}
+        any_hold, read = _read(transaction, [(task.turn.incarnation, newest_untouched(task.rules)) for task in tasks])
         seen = _views(transaction, read, tasks)
         held = holds_on(transaction, [task.turn.instance_id for task in tasks]) if any_hold else ()
         changes = _Changes(transaction, self._removal)
@@ -250,6 +250,22 @@ class _Prunes:
         return set(_keys.decode(self._transaction.value(sql.RUNNING_EXECUTIONS, (listed,))))
 
 
+def _read(transaction: Transaction, wanted: Sequence[tuple[int, int]]) -> tuple[bool, dict[int, _Read]]:
+    """Whether there is any hold, and what is there of the incarnations of ``wanted``, of which so many of the newest
+    executions stay whatever else is true of them."""
+    one_more = TURN_PRUNE_EXECUTIONS_MAX + 1
+    if len(wanted) > 1:
+        any_hold, answer = transaction.row(sql.TURN_VIEWS, (as_json(wanted), one_more))
+        return bool(any_hold), {each[0]: each for each in _reads.decode(answer)}
+    ((incarnation, _),) = wanted
+    any_hold, known_from, facts, behind, first, children, last, swept_at_ms = transaction.row(
+        sql.TURN_VIEW, (*wanted[0], one_more)
+    )
+    ledger_end = None if last is None else _range.decode(last)
+    one = (incarnation, known_from, _facts.decode(facts), behind, first, children, ledger_end, swept_at_ms)
+    return bool(any_hold), {incarnation: one}
+
+
 def _views(transaction: Transaction, read: Mapping[int, _Read], tasks: Sequence[_Task]) -> dict[int, PruneView]:
     """What was read is a whole view but for the newest, which were counted, unless it is more than a turn looks at."""
     found = {}
@@ -286,7 +302,7 @@ class _Changes:
         now_ms = self._transaction.now_ms
         marks = choose(view, task.rules, held, now_ms)
         if marks.removed:
-            to_delete = self._removal.remove(marks.removed, any_children=any_children)
+            to_delete = self._removal.remove(marks.removed, any_children=bool(any_children))
             self._deleted += [(incarnation, n) for first, last in to_delete for n in range(first, last + 1)]
             pruned = ledger_range(
                 marks.removed,

@@ -14,7 +14,7 @@ from duro.model.archive import (
     Restoration,
     WaitingArchive,
 )
-from duro.model.families import OrphanRules, PurgeOptions, Standing
+from duro.model.families import OrphanKind, OrphanRules, OrphanSearch, PurgeOptions, Standing
 from duro.model.ledger import RunSource
 from duro.model.limits import MARK_RECLAIM_EVENTS_MAX
 from duro.model.policies import PolicyChain, PolicySources, StatedPolicy
@@ -27,6 +27,7 @@ from duro.retention.families import place_of
 from duro.retention.policy import policy_chain
 from duro.stores.base import Store, StoreDump
 from duro.testing.builders import (
+    child_cancel_requested,
     child_completed,
     completed,
     continued_as_new,
@@ -331,8 +332,8 @@ class ArchivesContract(FamilyContract):
         assert _tables(store.dump()) == before
         (hold,) = store.list_holds()
         assert (hold.hold_id, hold.target.instance_id, hold.until_ms, hold.by) == ("restore-1", "a", 10**15, "ann")
-        assert [(run.run_id, run.trigger, run.executions) for run in store.list_prune_runs(0)] == [
-            ("restore-1", "undo", 3)
+        assert [(run.run_id, run.kind, run.trigger, run.executions) for run in store.list_prune_runs(0)] == [
+            ("restore-1", "restore", "undo", 3)
         ]
         self.prune(store, incarnation)
         assert _tables(store.dump()) == before
@@ -476,6 +477,53 @@ class ArchivesContract(FamilyContract):
         store.restore(self.restoration(histories, child))
         back = self.child(store, "c")
         assert (back.spawner_ended_at_ms, back.spawner_end) == (ended_at_ms, ExecutionStatus.CONTINUED_AS_NEW)
+        assert [each for each in store.checkup() if each.count and each.severity == "error"] == []
+
+    @staticmethod
+    def unobserved(store: Store) -> list[tuple[str, OrphanKind | None]]:
+        """The same, whether those of unknown standing are asked for, too, or not."""
+        found, cleanable = (store.list_unobserved(OrphanSearch(all_kinds=each), 10, 0) for each in (True, False))
+        assert found == cleanable
+        return [(each.instance_id, place_of(each).kind) for each in found]
+
+    @pytest.mark.parametrize(
+        ("ends", "parts", "kind"),
+        [
+            ((completed(),), slice(0, 1), OrphanKind.PARENT_CLOSED),
+            ((continued_as_new(), completed()), slice(0, 2), OrphanKind.PARENT_CONTINUED),
+            ((continued_as_new(), completed()), slice(1, 2), OrphanKind.PARENT_CONTINUED),
+        ],
+        ids=["closed", "continued", "spawner-pruned"],
+    )
+    def test_a_child_given_up_whose_parent_is_gone_when_it_is_restored_is_an_orphan_that_is_found(
+        self,
+        store: Store,
+        worker: ScriptedWorker,
+        clock: ManualClock,
+        ends: tuple[Any, ...],
+        parts: slice,
+        kind: OrphanKind,
+    ) -> None:
+        """Its archive is of a time at which its spawner ran; nobody saw that end."""
+        incarnation = self.spawn(store, worker, "c")
+        leased = self.take(worker, "a")
+        self.kept["a"] = next_lease(leased, worker.run(leased, child_cancel_requested(2), keep_lease=True))
+        self.end(worker, "c")
+        clock.advance(5)
+        self.remove(store, (self.number(store, "c"), OLD), archive=PLACE)
+        child, histories = self.archive_instance(store)
+        self.reclaim(store)
+        for end in ends:
+            self.end(worker, "a", end)
+        clock.advance(5)
+        self.remove(store, (incarnation, OLD), archive=PLACE)
+        parent, histories_of_parent = self.archive_instance(store)
+        self.reclaim(store)
+        store.restore(self.restoration(histories, child))
+        assert self.unobserved(store) == [("c", OrphanKind.PARENT_MISSING)]
+        assert store.count_orphans() == {child.name: 1}
+        store.restore(self.restoration(histories_of_parent[parts], parent))
+        assert self.unobserved(store) == [("c", kind)]
         assert [each for each in store.checkup() if each.count and each.severity == "error"] == []
 
     def test_an_instance_is_not_restored_while_its_id_is_used_again(

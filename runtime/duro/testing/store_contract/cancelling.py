@@ -49,6 +49,22 @@ class CancellingContract(StoreContract):
         store.request_cancel("a", "second", "r2")
         assert self.instance(store).cancel_reason == "first"
 
+    def test_a_child_says_when_it_was_first_asked(
+        self, store: Store, worker: ScriptedWorker, clock: ManualClock
+    ) -> None:
+        incarnation = self.start(store)
+        worker.run(worker.take(), child_scheduled("c"), wait_started("go"), waits=["go"])
+        (child,) = store.list_children(incarnation, 0, 0)
+        assert child.cancel_requested_at_ms is None
+        clock.advance(5)
+        store.request_cancel("c", "first", "r1")
+        asked_at_ms = clock.now_ms()
+        clock.advance(5)
+        store.request_cancel("c", "second", "r2")
+        (child,) = store.list_children(incarnation, 0, 0)
+        assert child.cancel_requested_at_ms == asked_at_ms
+        assert store.get_child("c") == child
+
     def test_a_second_cancel_wakes_nobody(self, store: Store, worker: ScriptedWorker) -> None:
         self.start(store)
         store.request_cancel("a", "first", "r1")

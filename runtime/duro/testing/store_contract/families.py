@@ -14,6 +14,7 @@ from duro.model.families import (
     OrphanRules,
     OrphanSearch,
     PurgeOptions,
+    RemovalKind,
     RemovalOutcome,
     Standing,
 )
@@ -598,6 +599,17 @@ class FamilyRemovalContract(FamilyContract):
         assert (whole.removed, part.instance_id, again.instance_id) == (True, "", "")
         (run,) = store.list_prune_runs(0)
         assert (run.run_id, run.instances, run.executions, run.source.host) == ("run-1", 3, 4, "here")
+
+    @pytest.mark.parametrize("kind", RemovalKind)
+    def test_a_run_says_what_kind_of_removal_it_was(
+        self, store: Store, worker: ScriptedWorker, clock: ManualClock, kind: RemovalKind
+    ) -> None:
+        incarnation = self.grown(store, worker, clock)
+        terms = {"trigger": kind, "run_id": "run-1", "grace_ms": 5_000}
+        assert self.remove(store, (incarnation, OLD), **terms)[0].removed
+        assert [(run.kind, run.trigger) for run in store.list_prune_runs(0)] == [(kind, "manual")]
+        store.undo_prune("run-2", 10**15, run_id="run-1")
+        assert sorted(run.kind for run in store.list_prune_runs(0)) == [kind, "undo"]
 
     def test_an_id_that_is_used_again_starts_clean(
         self, store: Store, worker: ScriptedWorker, clock: ManualClock

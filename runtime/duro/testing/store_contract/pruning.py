@@ -842,7 +842,7 @@ class RemovalContract(PruningContract):
         before = {row["execution_id"]: row for row in store.dump()["executions"]}
         source = RunSource(host="there")
         undone = store.undo_prune("hold-9", clock.now_ms() + 500, run_id="run-1", by="ada", source=source)
-        assert {run.trigger: run.source.host for run in store.list_prune_runs(0)} == {"manual": "", "undo": "there"}
+        assert {run.kind: run.source.host for run in store.list_prune_runs(0)} == {"prune": "", "undo": "there"}
         assert (undone.executions_restored, undone.events_restored, undone.gone) == (3, 6, 0)
         assert (undone.instances, undone.hold_ids) == (("a",), ("hold-9",))
         assert self.live(store) == [1, 2, 3, 4, 5]

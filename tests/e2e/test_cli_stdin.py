@@ -1,0 +1,63 @@
+"""``-``: ids from standard input, from a list that found nothing, and where it is closed."""
+
+import subprocess
+
+import pytest
+
+from tests.e2e.cli_support import PROGRAM, Cli
+
+RULE = ("--keep-last", "1")
+MANY = [
+    ("prune", "-", *RULE, "--yes"),
+    ("prune", "-", *RULE, "--check"),
+    ("prune", "undo", "-"),
+    ("instances", "purge", "-", "--completed-before", "now", "--yes"),
+    ("instances", "show", "-"),
+    ("instances", "cancel", "-"),
+    ("instances", "terminate", "-", "--yes"),
+    ("instances", "resume", "-"),
+    ("orphans", "adopt", "-", "--reason", "a test"),
+    ("holds", "add", "-", "--reason", "a test"),
+    ("holds", "remove", "-"),
+    ("policy", "explain", "-"),
+    ("raise", "-", "go"),
+    ("archive", "restore", "-", "--archive", "arch"),
+]
+ONE = [
+    ("instances", "tree", "-"),
+    ("executions", "list", "-"),
+    ("history", "show", "-"),
+    ("ledger", "show", "-"),
+]
+
+
+@pytest.mark.parametrize("command", MANY, ids=" ".join)
+def test_where_no_id_comes_there_is_nothing_to_do(loops: Cli, command: tuple[str, ...]) -> None:
+    before = loops.dump()
+    done = loops(*command, input="\n")
+    assert (done.code, done.out) == (0, "")
+    assert done.err.startswith("duroctl: no ") or done.err.startswith("no ")
+    assert done.err.endswith(" came from standard input: nothing to do\n")
+    assert loops(*command, "--quiet").err == ""
+    assert loops.dump() == before
+
+
+@pytest.mark.parametrize("command", ONE, ids=" ".join)
+def test_what_shows_one_thing_needs_to_be_told_which(loops: Cli, command: tuple[str, ...]) -> None:
+    done = loops(*command)
+    assert done.code == 2
+    assert "no instance id was given; name one" in done.err
+
+
+@pytest.mark.parametrize("command", [*MANY, *ONE, ("prune", "--all", *RULE)], ids=" ".join)
+def test_a_closed_standard_input_is_an_empty_one(loops: Cli, command: tuple[str, ...]) -> None:
+    expected = loops(*command)
+    done = subprocess.run(
+        ["sh", "-c", 'exec "$@" <&-', "sh", *PROGRAM, *command],
+        cwd=loops.directory,
+        env=loops.environment,
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout.decode(), done.stderr.decode()) == (expected.code, "", expected.err)
