@@ -1,6 +1,7 @@
 """Standard output: results and nothing else, in the format that was asked for."""
 
 import contextlib
+import itertools
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -131,8 +132,12 @@ class Output:
                 self.rows(view, records, tsv_line)
 
     def rows(self, view: View, records: Iterable[Any], join: Callable[[list[str]], str]) -> None:
+        """A header and a line a record. The first record is there before the header is: if it cannot be had, nothing is
+        printed."""
+        left = iter(records)
+        first = [*itertools.islice(left, 1)]
         self.line(join([column.name for column in view.columns]))
-        for record in records:
+        for record in itertools.chain(first, left):
             self.line(join([exact_cell(column.kind, column.value(record)) for column in view.columns]))
 
     def _ids(self, view: View, record: Any) -> None:

@@ -134,3 +134,12 @@ def test_the_ids_of_a_ledger_are_runs(loops: Cli) -> None:
     (run,) = loops("ledger", "list", "-o", "ids").lines
     assert loops("ledger", "show", "queue-1", "-o", "ids").lines == [run]
     assert loops("prune", "undo", "-", input=loops("ledger", "show", "queue-1", "-o", "ids").out).code == 0
+
+
+@pytest.mark.parametrize("chosen", ["csv", "table", "jsonl", "json"])
+def test_a_refusal_prints_no_header_of_a_list_that_does_not_come(loops: Cli, chosen: str) -> None:
+    for line in (("queue-1", "--name", "Order"), ("queue-1", "other", "--name="), ("nobody",)):
+        refused = loops("policy", "explain", *line, "-o", chosen)
+        assert refused.code in (2, 7)
+        assert refused.out == "", line
+        assert refused.err
