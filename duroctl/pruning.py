@@ -158,10 +158,15 @@ def parse_time_ms(text: str, option: str, now_ms: int, others: str = "now, or '7
     ``others``: what the error proposes beside a time.
 
     Raises:
-        UsageError: it is none of these.
+        UsageError: it is none of these, or before 1970.
     """
-    if text == "now":
-        return now_ms
+    time_ms = now_ms if text == "now" else _time_ms(text, option, now_ms, others)
+    if time_ms < 0:
+        raise UsageError(f"{option} {text!r} is before 1970", hint="nothing in a store is so old")
+    return time_ms
+
+
+def _time_ms(text: str, option: str, now_ms: int, others: str) -> int:
     long_ago = _AGO.sub("", text)
     if long_ago != text or (text[:1].isdigit() and text[-1:] in "smhdw" and "-" not in text):
         try:

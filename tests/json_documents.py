@@ -803,10 +803,13 @@ _REMOVE: Final = (
         "orphans",
         {
             "kind": text("Which kind of orphan it is", OrphanKind),
-            "spawner_pruned": CHILD["spawner_pruned"],
             "since": maybe(time("When it became one; null: that is not recorded")),
             "why": text("Why it is one, a sentence"),
             **CHILD,
+            "spawner_pruned": flag(
+                "Whether the execution that spawned it is pruned; false where it is gone with its instance: kind "
+                "parent-missing"
+            ),
         },
         paged=True,
     ),

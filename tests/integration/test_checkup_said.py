@@ -37,7 +37,8 @@ def store(tmp_path: Path, clock: ManualClock) -> SqliteStore:
 
 
 @pytest.mark.parametrize(
-    ("column", "value"), [("instance_id", None), ("name", "Order"), ("execution_id", 0), ("version", "")]
+    ("column", "value"),
+    [("instance_id", None), ("instance_id", ""), ("name", "Order"), ("execution_id", 0), ("version", "")],
 )
 def test_a_hold_that_holds_nothing_is_named_where_nothing_goes_on_beside_it(
     column: str, value: str | int | None, store: SqliteStore, tmp_path: Path

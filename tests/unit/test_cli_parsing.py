@@ -145,3 +145,9 @@ def test_a_time_without_a_zone_is_refused_with_a_hint_that_works(text: str) -> N
     assert caught.value.hint is not None
     proposed = caught.value.hint.removeprefix("write ").removesuffix(" for UTC")
     assert parse_time_ms(proposed, "--completed-before", 0) > 0
+
+
+@pytest.mark.parametrize("text", ["5000w ago", "4000w", "1969-12-31T23:59:59Z", "0001-01-01T00:00:00Z"])
+def test_a_time_before_1970_is_refused_as_it_was_written(text: str) -> None:
+    with pytest.raises(UsageError, match=rf"^--completed-before '{text}' is before 1970; nothing"):
+        parse_time_ms(text, "--completed-before", 700_000_000)

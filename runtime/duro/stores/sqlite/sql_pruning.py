@@ -88,9 +88,10 @@ FROM json_each(?1) AS k
 _HOLD: Final = """json_group_array(json_object('hold_id', hold_id, 'reason', reason, 'created_at_ms', created_at_ms,
   'by', created_by, 'until_ms', until_ms, 'target', json_object('instance_id', instance_id,
   'execution_id', execution_id, 'name', name, 'version', version)))"""
-# The holds that may cover executions of the instances (ids) ?1.
+# The holds that may cover executions of the instances (ids) ?1. One on '' is damaged, and may have been on any.
 HOLDS_ON: Final = f"""
-SELECT {_HOLD} FROM holds WHERE instance_id IS NULL OR instance_id IN (SELECT value FROM json_each(?1))
+SELECT {_HOLD} FROM holds
+WHERE instance_id IS NULL OR instance_id = '' OR instance_id IN (SELECT value FROM json_each(?1))
 """
 LIST_HOLDS: Final = f"SELECT {_HOLD} FROM (SELECT * FROM holds ORDER BY created_at_ms, hold_id)"
 VERSIONS_SEEN: Final = """
