@@ -73,8 +73,8 @@ class Session:
         return found.relative_to(Path.cwd())
 
     @contextmanager
-    def open_store(self, *, read_only: bool = False) -> "Iterator[Store]":
-        """The store, which must exist; closed at the end of the block.
+    def open_store(self, *, read_only: bool = False, to_copy: bool = False) -> "Iterator[Store]":
+        """The store, which must exist; closed at the end of the block. ``to_copy``: see ``duro.stores.opening``.
 
         Raises:
             UsageError: it is one in memory.
@@ -83,14 +83,14 @@ class Session:
         from duro.stores.opening import open_store
 
         check_lasting(self.store_choice.url)
-        store = open_store(self.store_choice.url, create=False, read_only=read_only)
+        store = open_store(self.store_choice.url, create=False, read_only=read_only, to_copy=to_copy)
         try:
             yield store
         finally:
             store.close()
 
     @contextmanager
-    def client(self, *, read_only: bool = False) -> "Iterator[Client]":
+    def client(self, *, read_only: bool = False, to_copy: bool = False) -> "Iterator[Client]":
         """A client of ``open_store``; one that writes keeps what it removes where the configuration file says so.
 
         Raises:
@@ -103,7 +103,7 @@ class Session:
             from duroctl.archives import enabled_directory
 
             configured = enabled_directory(self)
-        with self.open_store(read_only=read_only) as store:
+        with self.open_store(read_only=read_only, to_copy=to_copy) as store:
             yield Client(store, configured_archive=configured)
 
     def note(self, text: str) -> None:

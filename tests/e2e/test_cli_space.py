@@ -14,6 +14,7 @@ from duro.stores.opening import open_store
 from duroctl import pruning
 from duroctl.app import build
 from tests.e2e.cli_support import HOSTILE_NAME, Cli, fill
+from tests.support.first_schema import contents, write_first_schema
 
 
 def names(cli: Cli) -> set[str]:
@@ -58,6 +59,21 @@ def test_a_backup_is_a_store_to_go_on_with(loops: Cli) -> None:
     again = loops("backup", "copy.db")
     assert (again.code, again.out) == (2, "")
     assert again.err == "duroctl: error: 'copy.db' is there already; choose another name, or remove it\n"
+
+
+def test_a_store_is_backed_up_before_the_update_migrates_it(cli_with_store: Cli) -> None:
+    cli = cli_with_store
+    path = cli.directory / "duro.db"
+    for each in cli.directory.glob("duro.db*"):
+        each.unlink()
+    write_first_schema(path, contents(cli.directory / "other.db"))
+    refused = cli("instances", "list")
+    assert (refused.code, "`duroctl backup FILE` first" in refused.err) == (1, True)
+    assert cli("backup", "copy.db").code == 0
+    assert sqlite3.connect(cli.directory / "copy.db").execute("PRAGMA user_version").fetchone() == (1,)
+    assert sqlite3.connect(path).execute("PRAGMA user_version").fetchone() == (1,)
+    assert cli("compact", "--full").code == 0
+    assert cli("instances", "list", "-o", "ids").code == 0
 
 
 @pytest.mark.parametrize("command", [("backup", "copy.db"), ("export", "--to", "copy.db")])
