@@ -164,10 +164,23 @@ class Session:
             raise UsageError(f"{why}, and there is no terminal to ask on", hint="pass --yes to do it")
         for line in consequence:
             write_line(sys.stderr, line)
-        sys.stderr.write(f"{question} [y/N] ")
-        sys.stderr.flush()
-        if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        if answered(f"{question} [y/N] ") not in ("y", "yes"):
             raise DeclinedError("declined, nothing was changed")
+
+
+def answered(question: str) -> str | None:
+    """What was typed, in lower case; None: standard input is at its end. Whatever comes next has a line of its own,
+    after Ctrl-C and Ctrl-D, too, which end none."""
+    sys.stderr.write(question)
+    sys.stderr.flush()
+    answer = ""
+    try:
+        answer = sys.stdin.readline()
+    finally:
+        if not answer.endswith("\n"):
+            sys.stderr.write("\n")
+            sys.stderr.flush()
+    return answer.strip().lower() if answer else None
 
 
 def check_lasting(url: str) -> None:
