@@ -49,6 +49,14 @@ def test_compact_says_what_it_gave_back(loops: Cli) -> None:
     assert loops("compact", "--full").code == 0
 
 
+def test_stats_name_compact_where_there_is_something_to_give_back(loops: Cli) -> None:
+    assert loops("compact").code == 0
+    assert "nothing of it free; log " in loops.on_terminal("stats").out
+    assert loops("prune", "--all", "--keep-last", "1", "--now", "--yes").code == 0
+    free_bytes = loops("stats", "-o", "json").json["store"]["free_bytes"]
+    assert ("free (`duroctl compact` gives it back); log " in loops.on_terminal("stats").out) == (free_bytes > 0)
+
+
 def test_a_backup_is_a_store_to_go_on_with(loops: Cli) -> None:
     ran = loops("backup", "copy.db")
     assert (ran.code, ran.err) == (0, "")
