@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from duro.client import Client
 
 WORDS_MAX: Final = 50
+RUNS_LOOKED_AT: Final = 1_000
+"""The newest: one command can have made many, such as a restore of each instance."""
+
 TIMEOUT_S: Final = 0.5
 """``DUROCTL_COMPLETE_TIMEOUT_S`` says otherwise, for stores on slow disks."""
 
@@ -33,7 +36,7 @@ def instance_ids_or_runs(ctx: typer.Context, incomplete: str) -> list[str]:
     """For what has a ledger, and for what can be undone."""
 
     def both(client: "Client") -> Iterable[str]:
-        runs = [run.run_id for run in client.list_prune_runs(limit=WORDS_MAX)]
+        runs = [run.run_id for run in client.list_prune_runs(limit=RUNS_LOOKED_AT)]
         return [*_beginning(runs, incomplete), *client.complete_instance_ids(incomplete, limit=WORDS_MAX)]
 
     return _proposed(ctx, both)

@@ -22,6 +22,7 @@ from duroctl.parsing import parse_count, parse_duration
 from duroctl.render.problems import problem_line
 from duroctl.render.simulation import change_lines, more_text, simulation_json
 from duroctl.render.text import visible, visible_field
+from duroctl.session import answered
 
 if TYPE_CHECKING:
     from duro.client import Client
@@ -219,10 +220,7 @@ def _edited(copy: Path, before: bytes, file: str, kept: str) -> bytes:
 
 
 def _wants_again() -> bool:
-    sys.stderr.write("Edit it again? [Y/n] ")
-    sys.stderr.flush()
-    answer = sys.stdin.readline()
-    return answer != "" and answer.strip().lower() in ("", "y", "yes")
+    return answered("Edit it again? [Y/n] ") in ("", "y", "yes")
 
 
 def _run_editor(copy: Path, line: int, column: int) -> None:

@@ -73,8 +73,8 @@ class Session:
         return found.relative_to(Path.cwd())
 
     @contextmanager
-    def open_store(self, *, read_only: bool = False) -> "Iterator[Store]":
-        """The store, which must exist; closed at the end of the block.
+    def open_store(self, *, read_only: bool = False, to_copy: bool = False) -> "Iterator[Store]":
+        """The store, which must exist; closed at the end of the block. ``to_copy``: see ``duro.stores.opening``.
 
         Raises:
             UsageError: it is one in memory.
@@ -83,14 +83,14 @@ class Session:
         from duro.stores.opening import open_store
 
         check_lasting(self.store_choice.url)
-        store = open_store(self.store_choice.url, create=False, read_only=read_only)
+        store = open_store(self.store_choice.url, create=False, read_only=read_only, to_copy=to_copy)
         try:
             yield store
         finally:
             store.close()
 
     @contextmanager
-    def client(self, *, read_only: bool = False) -> "Iterator[Client]":
+    def client(self, *, read_only: bool = False, to_copy: bool = False) -> "Iterator[Client]":
         """A client of ``open_store``; one that writes keeps what it removes where the configuration file says so.
 
         Raises:
@@ -103,7 +103,7 @@ class Session:
             from duroctl.archives import enabled_directory
 
             configured = enabled_directory(self)
-        with self.open_store(read_only=read_only) as store:
+        with self.open_store(read_only=read_only, to_copy=to_copy) as store:
             yield Client(store, configured_archive=configured)
 
     def note(self, text: str) -> None:
@@ -164,10 +164,23 @@ class Session:
             raise UsageError(f"{why}, and there is no terminal to ask on", hint="pass --yes to do it")
         for line in consequence:
             write_line(sys.stderr, line)
-        sys.stderr.write(f"{question} [y/N] ")
-        sys.stderr.flush()
-        if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        if answered(f"{question} [y/N] ") not in ("y", "yes"):
             raise DeclinedError("declined, nothing was changed")
+
+
+def answered(question: str) -> str | None:
+    """What was typed, in lower case; None: standard input is at its end. Whatever comes next has a line of its own,
+    after Ctrl-C and Ctrl-D, too, which end none."""
+    sys.stderr.write(question)
+    sys.stderr.flush()
+    answer = ""
+    try:
+        answer = sys.stdin.readline()
+    finally:
+        if not answer.endswith("\n"):
+            sys.stderr.write("\n")
+            sys.stderr.flush()
+    return answer.strip().lower() if answer else None
 
 
 def check_lasting(url: str) -> None:

@@ -16,6 +16,8 @@ _FileArgument = Annotated[str, typer.Argument(metavar="FILE", help="A new file."
 def backup(session: Session, file: _FileArgument) -> None:
     """Write the whole store, as of this moment, to a new file, beside running workers. The copy is checked.
 
+    A store of an older schema is copied as it is: make a backup before you update.
+
     Never copy the file of a store by other means while anything has it open. To go back to a backup, stop everything
     that uses the store and put the backup in its place.
     """
@@ -24,7 +26,7 @@ def backup(session: Session, file: _FileArgument) -> None:
 
     with (
         tidy_when_terminated(),
-        session.client(read_only=True) as client,
+        session.client(read_only=True, to_copy=True) as client,
         progress_bar(session, 100, "copying") as advance,
     ):
         client.backup(file, progress=lambda done, total: advance(100 * done // max(total, 1)))

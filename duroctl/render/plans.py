@@ -10,6 +10,7 @@ from duro.model.pruning import InstancePlan, PlanItem, PrunePlan, PruneResult
 from duro.model.removal import UndoResult
 from duro.model.retention import PolicyKind, PolicyOrigin
 from duro.model.status import ChildrenPolicy
+from duro.naming import command_on
 from duroctl.render.outcomes import SKIPPED_MAX, PlanWritten, outcome_json, outcome_lines
 from duroctl.render.tables import Column, View
 from duroctl.render.text import visible_field
@@ -197,7 +198,15 @@ def held_lines(plan: PrunePlan) -> Iterator[str]:
     if held:
         names = visible_field(", ".join([*holds][:3])) + (", ..." if len(holds) > 3 else "")
         stay, them = ("stays", "it") if len(held) == 1 else ("stay", "them")
-        yield f"{_executions(len(held))} {stay} for nothing but {names}; `duroctl holds remove` lets {them} go"
+        yield f"{_executions(len(held))} {stay} for nothing but {names}; {_removing(holds)} lets {them} go"
+
+
+def _removing(holds: Collection[str]) -> str:
+    """The command that ends these holds, as a shell takes it if there is one alone."""
+    if len(holds) != 1:
+        return "`duroctl holds remove`"
+    (hold,) = holds
+    return visible_field(command_on("holds remove", hold))
 
 
 def kept_lines(plan: PrunePlan, named: Mapping[str, Collection[int]]) -> Iterator[str]:
@@ -227,7 +236,7 @@ def undo_lines(undone: UndoResult, asked: str, archived: str | None = None) -> I
         yield visible_field(f"brought back nothing: nothing is removed of {asked}; it never was, or came back before")
     if undone.hold_ids:
         yield visible_field(f"held by {first_of(undone.hold_ids)} for 7 d, so that no prune takes them again meanwhile")
-        yield "nothing else of them is pruned as long, either; `duroctl holds remove` ends it"
+        yield f"nothing else of them is pruned as long, either; {_removing(undone.hold_ids)} ends it"
     for taken in undone.taken[:INSTANCES_SHOWN]:
         yield visible_field(f"{taken} stays removed: its id, or one below it, is used again")
     if undone.gone:

@@ -39,10 +39,10 @@ def store_lines(found: StoreStats) -> Iterator[str]:
         f"{store.url}: {counted(store.instances, 'instance')}, {counted(store.executions, 'execution')}, "
         f"{counted(store.events, 'event')}, {size(store.logical_bytes)} of histories"
     )
-    yield (
-        f"file {size(store.file_bytes)}, of which {size(store.free_bytes)} free (`duroctl compact` gives it back); "
-        f"log {size(store.wal_bytes)}"
-    )
+    free = "nothing of it free"
+    if store.free_bytes:
+        free = f"of which {size(store.free_bytes)} free (`duroctl compact` gives it back)"
+    yield f"file {size(store.file_bytes)}, {free}; log {size(store.wal_bytes)}"
     if found.marked.executions:
         yield (
             f"pruned or removed, still there until reclaimed: {counted(found.marked.executions, 'execution')}, "

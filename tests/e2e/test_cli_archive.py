@@ -199,7 +199,7 @@ def test_with_grace_they_are_in_both_until_it_is_over_and_can_be_brought_back_fr
     assert live(loops) == [8, 9, 10]
     refusal = refused(loops, "archive", "restore", "queue-1/3", code=5)
     assert refusal.err == (
-        "duroctl: error: queue-1/3 is pruned and still in the store; `duroctl prune undo` brings it back\n"
+        "duroctl: error: queue-1/3 is pruned and still in the store; `duroctl prune undo queue-1` brings it back\n"
     )
     assert loops("prune", "undo", document["run_id"]).lines[0] == "brought back 7 executions of queue-1"
     assert live(loops) == list(range(1, 11))
@@ -946,7 +946,8 @@ def test_a_removed_instance_that_can_be_undone_is_not_restored(loops: Cli) -> No
     assert loops(*purge).code == 0
     said = refused(loops, "archive", "restore", "ended", code=5)
     assert said.err == (
-        "duroctl: error: instance 'ended' was removed and is still in the store; `duroctl prune undo` brings it back\n"
+        "duroctl: error: instance 'ended' was removed and is still in the store; "
+        "`duroctl prune undo ended` brings it back\n"
     )
     assert loops("prune", "undo", "ended").code == 0
     assert loops("archive", "restore", "ended").out == "1 execution was there already\n"

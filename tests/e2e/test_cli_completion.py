@@ -1,6 +1,7 @@
 """What a shell proposes: ids and names of the store, nothing that could break a prompt, and nothing late."""
 
 import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -84,6 +85,19 @@ def test_orchestrations_holds_and_runs_are_proposed(store: Cli) -> None:
         run = client.prune_executions("rounds/1", 1)
     assert proposed(store, "holds", "remove", "hold-") == [hold.hold_id]
     assert proposed(store, "prune", "undo", "run-") == [run.run_id]
+
+
+def test_a_run_is_proposed_though_many_others_came_after_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A restore of many instances makes one for each."""
+    ids = [*(f"restore-{number}" for number in range(200)), "run-1"]
+
+    def list_prune_runs(*, limit: int) -> list[SimpleNamespace]:
+        return [SimpleNamespace(run_id=run_id) for run_id in ids][:limit]
+
+    client = SimpleNamespace(list_prune_runs=list_prune_runs, complete_instance_ids=lambda *_, **__: ())
+    monkeypatch.setattr(completing, "find_in_store", lambda _, find: list(find(client)))
+    assert completing.instance_ids_or_runs(None, "run-") == ["run-1"]  # type: ignore[arg-type]
+    assert len(completing.instance_ids_or_runs(None, "")) == completing.WORDS_MAX  # type: ignore[arg-type]
 
 
 def test_the_store_on_the_command_line_is_the_one_that_is_asked(store: Cli) -> None:

@@ -14,6 +14,7 @@ from duro.stores.opening import open_store
 from duroctl import pruning
 from duroctl.app import build
 from tests.e2e.cli_support import HOSTILE_NAME, Cli, fill
+from tests.support.first_schema import contents, write_first_schema
 
 
 def names(cli: Cli) -> set[str]:
@@ -48,6 +49,14 @@ def test_compact_says_what_it_gave_back(loops: Cli) -> None:
     assert loops("compact", "--full").code == 0
 
 
+def test_stats_name_compact_where_there_is_something_to_give_back(loops: Cli) -> None:
+    assert loops("compact").code == 0
+    assert "nothing of it free; log " in loops.on_terminal("stats").out
+    assert loops("prune", "--all", "--keep-last", "1", "--now", "--yes").code == 0
+    free_bytes = loops("stats", "-o", "json").json["store"]["free_bytes"]
+    assert ("free (`duroctl compact` gives it back); log " in loops.on_terminal("stats").out) == (free_bytes > 0)
+
+
 def test_a_backup_is_a_store_to_go_on_with(loops: Cli) -> None:
     ran = loops("backup", "copy.db")
     assert (ran.code, ran.err) == (0, "")
@@ -58,6 +67,21 @@ def test_a_backup_is_a_store_to_go_on_with(loops: Cli) -> None:
     again = loops("backup", "copy.db")
     assert (again.code, again.out) == (2, "")
     assert again.err == "duroctl: error: 'copy.db' is there already; choose another name, or remove it\n"
+
+
+def test_a_store_is_backed_up_before_the_update_migrates_it(cli_with_store: Cli) -> None:
+    cli = cli_with_store
+    path = cli.directory / "duro.db"
+    for each in cli.directory.glob("duro.db*"):
+        each.unlink()
+    write_first_schema(path, contents(cli.directory / "other.db"))
+    refused = cli("instances", "list")
+    assert (refused.code, "`duroctl backup FILE` first" in refused.err) == (1, True)
+    assert cli("backup", "copy.db").code == 0
+    assert sqlite3.connect(cli.directory / "copy.db").execute("PRAGMA user_version").fetchone() == (1,)
+    assert sqlite3.connect(path).execute("PRAGMA user_version").fetchone() == (1,)
+    assert cli("compact", "--full").code == 0
+    assert cli("instances", "list", "-o", "ids").code == 0
 
 
 @pytest.mark.parametrize("command", [("backup", "copy.db"), ("export", "--to", "copy.db")])

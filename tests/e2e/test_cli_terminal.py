@@ -554,7 +554,7 @@ def test_any_other_answer_declines_it(loops: Cli, answer: str) -> None:
     before = loops.dump()
     ran = prune_answered(loops, answer)
     assert ran.code == 4
-    assert ran.out.endswith("duroctl: error: declined, nothing was changed\n")
+    assert ran.out.endswith("\nduroctl: error: declined, nothing was changed\n"), "on a line of its own"
     assert loops.dump() == before
 
 
@@ -562,6 +562,7 @@ def test_ctrl_c_is_an_answer_too(loops: Cli) -> None:
     before = loops.dump()
     ran = prune_answered(loops, CTRL_C)
     assert ran.code == 130
+    assert ran.out.endswith("\n"), "the shell's prompt has a line of its own"
     assert "Traceback" not in ran.out
     assert loops.dump() == before
 

@@ -218,6 +218,15 @@ def test_a_backup_that_fails_in_the_middle_leaves_no_file(store: SqliteStore, tm
     assert files(tmp_path) == set()
 
 
+def test_a_backup_onto_a_disk_that_becomes_full_says_so(store: SqliteStore, tmp_path: Path) -> None:
+    def fails(done: int, total: int) -> None:
+        raise apsw.FullError("not an error")  # what SQLite has to say of it in a copy
+
+    with pytest.raises(BackupError, match="cannot be written: the disk is full; check the room on the disk"):
+        duro.Client(store).backup(tmp_path / "backup.db", progress=fails)
+    assert files(tmp_path) == set()
+
+
 @pytest.mark.parametrize("way", ["backup", "export"])
 def test_a_place_for_a_new_file_that_cannot_be_looked_at_is_an_error_of_the_backup(
     way: str, store: SqliteStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -5,6 +5,7 @@ from pathlib import Path
 import apsw
 import pytest
 
+import duro
 from duro.errors import SchemaTooOldError, StoreError
 from duro.stores.base import StoreDump
 from duro.stores.sqlite import migrations, sql
@@ -64,6 +65,20 @@ def test_a_file_of_the_first_schema_is_not_touched_by_a_reader(path: Path) -> No
     with pytest.raises(SchemaTooOldError, match="and so does a command that writes, such as `duroctl compact`"):
         migrations.prepare_file(path, create=False, for_writing=False, busy_timeout_ms=0)
     assert path.read_bytes() == contents_before
+
+
+def test_a_file_of_an_older_schema_can_be_copied_before_it_is_migrated(path: Path, tmp_path: Path) -> None:
+    """A backup from before the update is the only way back."""
+    contents_before = path.read_bytes()
+    copying = duro.open_store(path, read_only=True, to_copy=True)
+    duro.Client(copying).backup(tmp_path / "backup.db")
+    copying.close()
+    assert path.read_bytes() == contents_before
+    assert apsw.Connection(str(tmp_path / "backup.db")).pragma("user_version") == 1
+    migrated = [open_sqlite(each, ManualClock()) for each in (path, tmp_path / "backup.db")]
+    assert migrated[0].dump() == migrated[1].dump()
+    for store in migrated:
+        store.close()
 
 
 def test_runs_from_before_kinds_were_recorded_have_the_kind_that_their_rows_tell(path: Path) -> None:

@@ -489,8 +489,8 @@ def test_instances_that_their_policies_leave_out_are_told_by_reason() -> None:
 @pytest.mark.parametrize(
     ("number", "line"),
     [
-        (1, "1 execution stays for nothing but h; `duroctl holds remove` lets it go"),
-        (2, "2 executions stay for nothing but h; `duroctl holds remove` lets them go"),
+        (1, "1 execution stays for nothing but h; `duroctl holds remove h` lets it go"),
+        (2, "2 executions stay for nothing but h; `duroctl holds remove h` lets them go"),
     ],
 )
 def test_one_is_no_plural(number: int, line: str) -> None:

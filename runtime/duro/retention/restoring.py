@@ -10,6 +10,7 @@ from duro.model.archive import ArchivedHistory, ArchivedLedgerRow, Restoration
 from duro.model.ledger import UNDO, LedgerRange
 from duro.model.limits import LEDGER_RANGES_MAX
 from duro.model.status import RemovalState
+from duro.naming import command_on
 from duro.retention.ledger import merged
 
 ORIGIN = "archive"
@@ -45,16 +46,17 @@ def makes_instance(
         InstanceNotFoundError: it is gone, and ``restoration`` has only executions that were pruned while it was there.
     """
     shown = repr(restoration.instance_id)
+    read_there = command_on("history show", restoration.instance_id, " --archive DIR")
     if standing is not None:
         if (standing.incarnation, standing.instance_id) != (restoration.incarnation, restoration.instance_id):
             raise RestoreRefusedError(
                 f"the id {shown} belongs to another instance now",
-                hint="`duroctl history show` reads it from the archive",
+                hint=f"{read_there} reads it from the archive",
             )
         if _is_of_another_time(restoration, standing):
             raise RestoreRefusedError(
                 f"what is archived of {shown} is of another time than the instance that is there",
-                hint="was a backup put in its place? `duroctl history show --archive` reads it",
+                hint=f"was a backup put in its place? {read_there} reads it",
             )
         for history in restoration.histories:
             if history.execution.execution_id >= standing.execution_id and restoration.instance is None:
@@ -65,7 +67,8 @@ def makes_instance(
         return False
     if removed:
         raise RestoreRefusedError(
-            f"instance {shown} was removed and is still in the store", hint="`duroctl prune undo` brings it back"
+            f"instance {shown} was removed and is still in the store",
+            hint=f"{command_on('prune undo', restoration.instance_id)} brings it back",
         )
     if restoration.instance is None:
         raise InstanceNotFoundError(
@@ -75,7 +78,7 @@ def makes_instance(
     if restoration.incarnation >= next_incarnation:
         raise RestoreRefusedError(
             f"instance {shown} is of a time that this store has not come to",
-            hint="was a backup put in its place? `duroctl history show` reads it from the archive",
+            hint=f"was a backup put in its place? {read_there} reads it from the archive",
         )
     last = restoration.instance.execution_id
     if all(history.execution.execution_id != last for history in restoration.histories):
@@ -95,7 +98,7 @@ def is_there(history: ArchivedHistory, removal: RemovalState, found: tuple[str, 
     shown = f"{instance_id}/{history.execution.execution_id}"
     if removal is not RemovalState.LIVE:
         raise RestoreRefusedError(
-            f"{shown} is pruned and still in the store", hint="`duroctl prune undo` brings it back"
+            f"{shown} is pruned and still in the store", hint=f"{command_on('prune undo', instance_id)} brings it back"
         )
     if found != history.events:
         raise RestoreRefusedError(

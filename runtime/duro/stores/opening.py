@@ -37,6 +37,7 @@ def open_store(
     clock: Clock | None = None,
     create: bool = True,
     read_only: bool = False,
+    to_copy: bool = False,
     synchronous: Synchronous = "FULL",
     allow_network_fs: bool = False,
     ids: Callable[[], str] = new_id,
@@ -45,6 +46,7 @@ def open_store(
 
     ``sqlite:///relative/path.db``, ``sqlite:////absolute/path.db`` or a path object: one SQLite file, made if it is not
     there and ``create`` is true. ``memory:``: a store in this process's memory, new each time.
+    ``to_copy``, with ``read_only``: a store for ``Client.backup`` alone, also of an older schema, which stays as it is.
     ``synchronous`` other than FULL trades acknowledged work for speed when the power fails.
 
     Raises:
@@ -73,6 +75,7 @@ def open_store(
         new_id=ids,
         create=create,
         read_only=read_only,
+        to_copy=to_copy,
         synchronous=synchronous,
         allow_network_fs=allow_network_fs,
     )

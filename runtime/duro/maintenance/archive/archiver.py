@@ -67,7 +67,7 @@ def usable_place(store: Store, path: Path, disk: Disk = DISK, *, any_archive: bo
     if known is None and not any_archive:
         place.check_mounted()
     if known is None or any_archive:
-        place.prepare()
+        place.prepare(again=any_archive, archive_id=known)
     found = place.check() if any_archive else _check_known(place, known)
     if known != found:
         store.remember_archive(str(place.path), found)

@@ -19,7 +19,7 @@ import msgspec
 from duro.disk import DISK, Disk, new_file
 from duro.errors import ArchiveDamagedError, ArchiveUnavailableError
 from duro.maintenance.archive.format import Manifest, decode_manifest, encode_manifest
-from duro.naming import path_problem
+from duro.naming import command_on, path_problem
 
 ARCHIVE_SCHEMA: Final = "duro.archive/1"
 CATALOGUE: Final = "catalogue.db"
@@ -55,8 +55,14 @@ _ANY_VERSION: Final = f"{ARCHIVE_SCHEMA.partition('/')[0]}/"
 def _damaged(path: Path) -> ArchiveUnavailableError:
     """``archive.json`` says neither which archive this is nor of which version."""
     return ArchiveUnavailableError(
-        f"{_MARKER} of archive {str(path)!r} is damaged", hint="put it back from a backup of the archive"
+        f"{_MARKER} of archive {str(path)!r} is damaged",
+        hint=f"put it back from a backup of the archive, or move it away and make it anew: {_making_anew(path)}",
     )
+
+
+def _making_anew(path: Path) -> str:
+    """The command that writes ``archive.json`` into an archive that has none."""
+    return command_on("archive write --to", str(path))
 
 
 class ArchivePlace:
@@ -68,8 +74,9 @@ class ArchivePlace:
 
     # --- as a whole --------------------------------------------------------------------------------------------
 
-    def prepare(self) -> None:
-        """Make the directory (the last part of its path alone), or see that it is an archive.
+    def prepare(self, *, again: bool = False, archive_id: str | None = None) -> None:
+        """Make the directory (the last part of its path alone), or see that it is an archive. ``again``: one that has
+        segments and lost its ``archive.json`` gets another, with ``archive_id`` if that is known.
 
         Raises:
             ArchiveUnavailableError: it cannot be made or is something else.
@@ -86,12 +93,15 @@ class ArchivePlace:
         with self.errors("made", hint):
             self.disk.make_directory(self.path)
             if not os.path.lexists(self.path / _MARKER):
-                if any(not _is_part(name) for name in os.listdir(self.path)):  # noqa: PTH208 - names
+                strange = any(not _is_part(name) for name in os.listdir(self.path))  # noqa: PTH208 - names
+                lost = again and bool(self.segments())
+                if strange and not lost:
                     raise ArchiveUnavailableError(
                         f"{str(self.path)!r} is neither empty nor an archive", hint="give an archive a directory alone"
                     )
                 with contextlib.suppress(FileExistsError), new_file(self.path / _MARKER, self.disk) as part:
-                    made = {"schema": ARCHIVE_SCHEMA, "archive_id": secrets.token_hex(16)}
+                    new_id = (archive_id if lost else None) or secrets.token_hex(16)
+                    made = {"schema": ARCHIVE_SCHEMA, "archive_id": new_id}
                     self._write(part, msgspec.json.encode(made) + b"\n")
         self.check()
 
@@ -122,6 +132,11 @@ class ArchivePlace:
                 if error.errno != errno.ENOENT:
                     raise _of_link(self.path / _MARKER, error) from error
                 there = self.path.is_dir()
+                if there and self.segments():
+                    raise ArchiveUnavailableError(
+                        f"{_MARKER} of archive {str(self.path)!r} is gone",
+                        hint=f"put it back from a backup of the archive, or make it anew: {_making_anew(self.path)}",
+                    ) from None
                 raise ArchiveUnavailableError(
                     f"{str(self.path)!r} is no archive" if there else f"there is no archive {str(self.path)!r}",
                     hint="check the path, and that its volume is mounted",

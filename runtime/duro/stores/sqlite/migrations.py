@@ -49,8 +49,11 @@ def scripts() -> list[str]:
     return [entry.read_text(encoding="utf-8") for entry in files]
 
 
-def prepare_file(path: Path, *, create: bool, for_writing: bool, busy_timeout_ms: int) -> Inspection:
-    """Find or make the file, and refuse, untouched, what is not ours to open.
+def prepare_file(
+    path: Path, *, create: bool, for_writing: bool, busy_timeout_ms: int, any_older: bool = False
+) -> Inspection:
+    """Find or make the file, and refuse, untouched, what is not ours to open. ``any_older``: who only reads takes a
+    schema that must be migrated as it is.
 
     Raises:
         StoreNotFoundError, NotADatabaseError, NotADuroStoreError, SchemaTooNewError, SchemaTooOldError,
@@ -68,10 +71,11 @@ def prepare_file(path: Path, *, create: bool, for_writing: bool, busy_timeout_ms
         inspection = _inspect(path, busy_timeout_ms, for_writing=for_writing)
     if inspection.new and not create:
         raise NotADuroStoreError(f"{path} is empty: no store was made in it", hint="make one: duroctl init")
-    if not for_writing and inspection.version < SCHEMA_VERSION:
+    if not for_writing and not any_older and inspection.version < SCHEMA_VERSION:
         raise SchemaTooOldError(
             f"{path} has schema {inspection.version}, and this duro reads {SCHEMA_VERSION}",
-            hint="a worker migrates it, and so does a command that writes, such as `duroctl compact`",
+            hint="a worker migrates it, and so does a command that writes, such as `duroctl compact`; "
+            "there is no way back but a backup: `duroctl backup FILE` first",
         )
     return inspection
 

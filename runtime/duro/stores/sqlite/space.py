@@ -189,7 +189,8 @@ def backup(source: apsw.Connection, target: Path, progress: Callable[[int, int],
             hint="check the disk and the directory's permissions",
         ) from error
     except apsw.Error as error:
-        raise BackupError(f"{str(target)!r} cannot be written: {error}", hint="check the room on the disk") from error
+        reason = "the disk is full" if isinstance(error, apsw.FullError) else str(error)  # of that a copy says nothing
+        raise BackupError(f"{str(target)!r} cannot be written: {reason}", hint="check the room on the disk") from error
 
 
 def _copy(source: apsw.Connection, part: Path, progress: Callable[[int, int], object]) -> None:

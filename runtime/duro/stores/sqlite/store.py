@@ -155,6 +155,7 @@ class SqliteStore(Store):
         new_id: Callable[[], str],
         create: bool = True,
         read_only: bool = False,
+        to_copy: bool = False,
         busy_timeout_ms: int = 5000,
         synchronous: Synchronous = "FULL",
         allow_network_fs: bool = False,
@@ -165,6 +166,7 @@ class SqliteStore(Store):
         ``new_id`` names a new store. ``busy_timeout_ms``: how long to wait for another process that writes.
         ``read_only``: nothing is written, migrated or made (SQLite's shared memory beside the file excepted, which is
         not needed on a medium that is mounted read-only).
+        ``to_copy``, with ``read_only``: for ``backup`` alone, which an older schema may have, too.
         ``faults``: see ``committer``. A symbolic link is followed.
 
         Raises:
@@ -185,6 +187,7 @@ class SqliteStore(Store):
             new_id=new_id,
             create=create,
             read_only=read_only,
+            to_copy=to_copy,
             busy_timeout_ms=busy_timeout_ms,
             synchronous=synchronous,
             faults=faults,
@@ -211,13 +214,18 @@ class SqliteStore(Store):
         new_id: Callable[[], str],
         create: bool,
         read_only: bool,
+        to_copy: bool,
         busy_timeout_ms: int,
         synchronous: Synchronous,
         faults: FaultHook | None,
     ) -> "SqliteStore":
         """The file is made and migrated where need be."""
         inspection = migrations.prepare_file(
-            resolved, create=create and not read_only, for_writing=not read_only, busy_timeout_ms=busy_timeout_ms
+            resolved,
+            create=create and not read_only,
+            for_writing=not read_only,
+            busy_timeout_ms=busy_timeout_ms,
+            any_older=to_copy,
         )
         writer: Committer | None = None
         watcher: apsw.Connection | None = None
