@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from duro.model.families import PurgeOptions
 from duro.model.pruning import Hold, HoldTarget
 from duro.model.status import ChildrenPolicy
 from duro.stores.sqlite import SqliteStore, families, reclaiming
@@ -14,11 +15,12 @@ from duro.testing.builders import (
     completed,
     continued_as_new,
     prune_batch,
+    removal_batch,
     wait_started,
 )
 from duro.testing.clock import ManualClock
 from duro.testing.invariants import check_invariants
-from tests.support.pruning import Loops, open_sqlite, steps_of
+from tests.support.pruning import Loops, open_sqlite, steps_of, writer_connection
 
 
 @pytest.fixture
@@ -80,6 +82,23 @@ def test_events_of_an_execution_that_goes_in_slices_are_counted_once(
     while parts[-1].more:
         parts.append(store.reclaim(4))
     assert [(part.executions, part.events) for part in parts] == [(0, 4), (0, 4), (1, 3)]
+
+
+def test_a_removed_instance_that_counts_more_events_than_there_are_goes_all_the_same(
+    store: SqliteStore, loops: Loops, clock: ManualClock
+) -> None:
+    """A count is damaged; the rows say what there is to delete."""
+    loops.start("a")
+    loops.worker.run(loops.worker.take(), completed())
+    clock.advance(1_000)
+    old = PurgeOptions(keep_within=0.001)
+    assert store.remove(removal_batch((loops.incarnation("a"), old)))[0].removed
+    writer_connection(store).execute("UPDATE removed_instances SET events = 1000000")
+    clock.advance(1_000)
+    while (part := store.reclaim(100)).more or part.instances:
+        assert part.events <= 100
+    assert not store.dump()["removed_instances"]
+    assert not store.dump()["history"]
 
 
 def test_listings_do_not_walk_over_what_is_marked(store: SqliteStore, loops: Loops) -> None:

@@ -22,8 +22,9 @@ from duro.maintenance.archive.format import (
     read_entries,
     read_head,
 )
-from duro.model.archive import ArchivableExecution, ArchivableInstance, ArchivedHistory
+from duro.model.archive import ArchivableExecution, ArchivableInstance, ArchivedHistory, ArchivedLedgerRow
 from duro.model.status import ExecutionStatus, InstanceStatus
+from duro.retention.ledger import removed_range
 
 HEAD = SegmentHead(schema=SEGMENT_SCHEMA, store_id="s", made_at_ms=1, duro_version="0")
 
@@ -204,6 +205,16 @@ def test_a_number_that_no_store_can_hold_is_damage(number: int) -> None:
     history = written("{}").replace(b'"incarnation":1', b'"incarnation":%d' % number)
     with pytest.raises(ArchiveDamagedError, match="line 2: a number of more than 64 bits"):
         list(read_entries(Given(history, end(events=1, history_bytes=2))))
+    row = ArchivedLedgerRow(
+        sequence=1,
+        range=removed_range(1, 2, (2, 4, 123), rule="", origin="", trigger="purge", removed_at_ms=3),
+        run_id=None,
+    )
+    line = encode_line(InstanceLine(instance=msgspec.structs.replace(instance(), ledger=(row,))))
+    damaged = line.replace(b'"history_bytes":123', b'"history_bytes":%d' % number)
+    assert damaged != line
+    with pytest.raises(ArchiveDamagedError, match="line 2: a number of more than 64 bits"):
+        list(read_entries(Given(damaged, end())))
 
 
 def test_digits_of_a_text_are_no_number() -> None:

@@ -270,6 +270,7 @@ def test_a_number_is_shown_as_long_as_anybody_would_read_it() -> None:
     assert shown_value(-(10**20)) == "-100000000000000000000"
     assert shown_value(10**20 + 1) == shown_value(10**5_000) == "a number of more than 20 digits"
     assert shown_value("1" * 30) == repr("1" * 30)
+    assert shown_value([10**5_000]) == "a list of numbers that nobody can read"
 
 
 def test_times_begin_with_1970() -> None:
