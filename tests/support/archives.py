@@ -7,6 +7,8 @@ from typing import BinaryIO
 
 from duro.disk import Disk
 from duro.maintenance.archive.reader import Archive
+from duro.model.archive import ArchivableInstance
+from duro.model.status import InstanceStatus
 from duro.stores.base import Store, StoreDump
 from duro.testing.builders import prune_batch
 from tests.support.pruning import Loops
@@ -117,3 +119,36 @@ def histories(dump: StoreDump) -> dict[tuple[int, int], list[str]]:
     for row in dump["history"]:
         found.setdefault((row["incarnation"], row["execution_id"]), []).append(row["data"])
     return found
+
+
+def removed_instance() -> ArchivableInstance:
+    """One of two executions, as it goes into an archive."""
+    return ArchivableInstance(
+        incarnation=1,
+        instance_id="a",
+        name="Order",
+        version="1.0.0",
+        status=InstanceStatus.COMPLETED,
+        execution_id=2,
+        created_at_ms=1,
+        updated_at_ms=2,
+        completed_at_ms=2,
+        start_request_id="",
+        custom_status=None,
+        turn_sequence=2,
+        last_commit_token=None,
+        lease_epoch=1,
+        cancel_requested_at_ms=None,
+        cancel_reason=None,
+        cancel_delivered=False,
+        prune_policy=None,
+        pruned_through=0,
+        prune_due_at_ms=None,
+        swept_at_ms=None,
+        live_from=1,
+        removed_at_ms=3,
+        run_id="",
+        archive="",
+        lineage=None,
+        ledger=(),
+    )

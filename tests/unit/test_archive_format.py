@@ -22,9 +22,10 @@ from duro.maintenance.archive.format import (
     read_entries,
     read_head,
 )
-from duro.model.archive import ArchivableExecution, ArchivableInstance, ArchivedHistory, ArchivedLedgerRow
-from duro.model.status import ExecutionStatus, InstanceStatus
+from duro.model.archive import ArchivableExecution, ArchivedHistory, ArchivedLedgerRow
+from duro.model.status import ExecutionStatus
 from duro.retention.ledger import removed_range
+from tests.support.archives import removed_instance
 
 HEAD = SegmentHead(schema=SEGMENT_SCHEMA, store_id="s", made_at_ms=1, duro_version="0")
 
@@ -60,38 +61,6 @@ def execution(**fields: Any) -> ArchivableExecution:
     return ArchivableExecution(**{**whole, **fields})
 
 
-def instance() -> ArchivableInstance:
-    return ArchivableInstance(
-        incarnation=1,
-        instance_id="a",
-        name="Order",
-        version="1.0.0",
-        status=InstanceStatus.COMPLETED,
-        execution_id=2,
-        created_at_ms=1,
-        updated_at_ms=2,
-        completed_at_ms=2,
-        start_request_id="",
-        custom_status=None,
-        turn_sequence=2,
-        last_commit_token=None,
-        lease_epoch=1,
-        cancel_requested_at_ms=None,
-        cancel_reason=None,
-        cancel_delivered=False,
-        prune_policy=None,
-        pruned_through=0,
-        prune_due_at_ms=None,
-        swept_at_ms=None,
-        live_from=1,
-        removed_at_ms=3,
-        run_id="",
-        archive="",
-        lineage=None,
-        ledger=(),
-    )
-
-
 def written(*events: str, with_instance: bool = False) -> bytes:
     history = ArchivedHistory(execution=execution(), events=events)
     return encode_history(history, with_instance=with_instance)[0]
@@ -123,10 +92,12 @@ def test_events_are_read_as_they_were_stored_whatever_they_are(events: tuple[str
 
 
 def test_a_history_that_went_with_its_instance_comes_with_it() -> None:
-    lines = Given(encode_line(InstanceLine(instance=instance())), written("[1]", "[2]", with_instance=True), end(1))
+    lines = Given(
+        encode_line(InstanceLine(instance=removed_instance())), written("[1]", "[2]", with_instance=True), end(1)
+    )
     read, _ = read_entries(lines)
     assert isinstance(read, HistoryRead)
-    assert read.instance == instance()
+    assert read.instance == removed_instance()
 
 
 @pytest.mark.parametrize(
@@ -210,7 +181,7 @@ def test_a_number_that_no_store_can_hold_is_damage(number: int) -> None:
         range=removed_range(1, 2, (2, 4, 123), rule="", origin="", trigger="purge", removed_at_ms=3),
         run_id=None,
     )
-    line = encode_line(InstanceLine(instance=msgspec.structs.replace(instance(), ledger=(row,))))
+    line = encode_line(InstanceLine(instance=msgspec.structs.replace(removed_instance(), ledger=(row,))))
     damaged = line.replace(b'"history_bytes":123', b'"history_bytes":%d' % number)
     assert damaged != line
     with pytest.raises(ArchiveDamagedError, match="line 2: a number of more than 64 bits"):
