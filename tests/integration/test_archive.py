@@ -728,11 +728,13 @@ def test_two_archivers_at_once_write_every_history_once(tmp_path: Path, place: P
     other = open_sqlite(tmp_path / "duro.db", ManualClock())
     ready = threading.Barrier(2)
     failures: list[BaseException] = []
+    problems: list[str] = []
 
     def work(mine: SqliteStore) -> None:
         try:
             ready.wait()
-            (Archiver(mine, None, events_max=10, wait_s=30).write_all())
+            outcomes = Archiver(mine, None, events_max=10, wait_s=30).write_all()
+            problems.extend(outcome.problem for outcome in outcomes if outcome.problem)
         except BaseException as error:
             failures.append(error)
 
@@ -742,6 +744,7 @@ def test_two_archivers_at_once_write_every_history_once(tmp_path: Path, place: P
     for thread in threads:
         thread.join()
     assert failures == []
+    assert problems == []  # neither finds what the other one is making in its way
     assert store.waiting_archives() == ()
     with Archive(place) as archive:
         assert sum(check.histories for check in archive.verify()) == len(archive.executions()) == 78

@@ -33,6 +33,8 @@ _MANIFEST_ENDING: Final = ".manifest.json"
 _PART: Final = re.compile(r"\.[^/]+\.[0-9]+\.part", re.ASCII)
 _MANIFEST_BYTES_MAX: Final = 64 * 1024
 _LOCK_LOOK_S: Final = 0.05
+_MARKING_S: Final = 10.0
+"""How long somebody else may take to make an archive."""
 _LAST_MS: Final = 253_402_300_799_999
 """The last millisecond of the year 9999: a clock that is behind it does not make names that are none."""
 
@@ -92,18 +94,40 @@ class ArchivePlace:
             )
         with self.errors("made", hint):
             self.disk.make_directory(self.path)
-            if not os.path.lexists(self.path / _MARKER):
-                strange = any(not _is_part(name) for name in os.listdir(self.path))  # noqa: PTH208 - names
-                lost = again and bool(self.segments())
-                if strange and not lost:
-                    raise ArchiveUnavailableError(
-                        f"{str(self.path)!r} is neither empty nor an archive", hint="give an archive a directory alone"
-                    )
-                with contextlib.suppress(FileExistsError), new_file(self.path / _MARKER, self.disk) as part:
-                    new_id = (archive_id if lost else None) or secrets.token_hex(16)
-                    made = {"schema": ARCHIVE_SCHEMA, "archive_id": new_id}
-                    self._write(part, msgspec.json.encode(made) + b"\n")
+            if not self._is_marked():
+                lost = self._may_be_marked(again=again)
+                self._mark((archive_id if lost else None) or secrets.token_hex(16))
         self.check()
+
+    def _is_marked(self) -> bool:
+        return os.path.lexists(self.path / _MARKER)
+
+    def _may_be_marked(self, *, again: bool) -> bool:
+        """Whether it is an archive that lost its marker, and not a new one. Somebody else may be making it meanwhile.
+
+        Raises:
+            ArchiveUnavailableError: it is something else.
+        """
+        lost = again and bool(self.segments())
+        strange = any(name != _LOCK and not _is_part(name) for name in os.listdir(self.path))  # noqa: PTH208 - names
+        if strange and not lost and not self._is_marked():
+            raise ArchiveUnavailableError(
+                f"{str(self.path)!r} is neither empty nor an archive", hint="give an archive a directory alone"
+            )
+        return lost
+
+    def _mark(self, archive_id: str) -> None:
+        """Write ``archive.json``, unless somebody else does: one at a time, for whoever writes clears away what others
+        have not finished."""
+        until_s = time.monotonic() + _MARKING_S
+        while not self._is_marked():
+            with self.locked(0) as mine:
+                if (mine or time.monotonic() >= until_s) and not self._is_marked():
+                    with contextlib.suppress(FileExistsError), new_file(self.path / _MARKER, self.disk) as part:
+                        made = {"schema": ARCHIVE_SCHEMA, "archive_id": archive_id}
+                        self._write(part, msgspec.json.encode(made) + b"\n")
+            if not mine:
+                time.sleep(_LOCK_LOOK_S)
 
     def check_mounted(self) -> None:
         """Before an archive is made: where the table of file systems says that a volume belongs, one must be.
