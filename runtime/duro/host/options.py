@@ -46,7 +46,7 @@ class RuntimeOptions(msgspec.Struct, frozen=True, kw_only=True):
     cache_size: int = 1000
     turns_per_commit_max: int = 500
     lease_s: float = 15.0
-    poll_interval_s: float = 0.02
+    poll_interval_s: float = 0.025
     cancel_check_s: float = 0.5
     blocked_retry_s: float = 30.0
     turn_timeout_s: float = 60.0
