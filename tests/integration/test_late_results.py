@@ -7,6 +7,8 @@ import pytest
 
 import duro
 from duro.errors import StoreLockedError
+from duro.host.activities import timed_out
+from duro.host.scheduler import FINISHED
 from duro.model.status import InstanceStatus
 from duro.testing import check_invariants
 from tests.support import workload
@@ -21,6 +23,44 @@ async def gives_up(ctx: duro.OrchestrationContext, goes_on: bool) -> str:
     if goes_on:
         await ctx.wait_for_event("more")
     return "ended"
+
+
+@registry.orchestration
+async def waits_first(ctx: duro.OrchestrationContext) -> int:
+    """Has a turn while its activity runs, and goes on to await it."""
+    activity = ctx.schedule_activity(workload.add_one, 1, retry=duro.RetryPolicy(max_attempts=2, delay_s=0.1))
+    await ctx.wait_for_event("go")
+    return await activity
+
+
+@pytest.mark.parametrize("kind", ["memory", "sqlite"])
+def test_a_result_that_comes_before_the_lease_ends_with_a_commit_that_was_tried_again_is_not_lost(
+    kind: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The attempt was leased while its instance was not, so nothing keeps the lease of the instance for it."""
+    with simulated(tmp_path, kind, cache_size=1000) as simulation:
+        worker, store = simulation.workers[0], simulation.stores[0]
+        simulation.client.start_orchestration("waits_first", instance_id="a")
+        simulation.make(Step(0))
+        simulation.make(Step(0))
+        (first,) = worker._holdings.in_hand.values()
+        worker._holdings.executor.cancel(first.key)
+        worker.report([timed_out(first, in_total=False)])
+        for _ in range(3):
+            simulation.make(Step(0))
+            simulation.clock.advance(200)
+        assert (worker.activities_in_hand, len(worker._holdings.held)) == (1, 0)
+        simulation.client.raise_event("a", "go")
+        simulation.make(Step(0))
+        with monkeypatch.context() as trouble:
+            trouble.setattr(store, "commit", _locked)
+            simulation.make(Step(0))
+        cast(InlineExecutor, worker._holdings.executor).run_all()
+        for _ in range(8):
+            simulation.make(Renew(0))
+            simulation.make(Step(0))
+        assert simulation.client.get_instance("a").status is InstanceStatus.COMPLETED
+        check_invariants(simulation.dump())
 
 
 @pytest.mark.parametrize("goes_on", [False, True])
@@ -54,3 +94,48 @@ def test_a_result_of_an_activity_that_its_turn_cancelled_does_not_disturb_the_wo
 
 def _locked(_: Any) -> Any:
     raise StoreLockedError("the store is locked")
+
+
+@registry.orchestration
+async def one_activity(ctx: duro.OrchestrationContext) -> int:
+    return await ctx.schedule_activity(workload.add_one, 1)
+
+
+@pytest.mark.parametrize("kind", ["memory", "sqlite"])
+def test_a_worker_that_stops_before_a_turn_came_to_a_result_gives_the_result_to_the_store(
+    kind: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with simulated(tmp_path, kind, cache_size=1000) as simulation:
+        worker = simulation.workers[0]
+        simulation.client.start_orchestration("one_activity", instance_id="a")
+        simulation.make(Step(0))
+        simulation.make(Step(0))
+        cast(InlineExecutor, worker._holdings.executor).run_all()
+        worker.begin_stop(0.0)
+        simulation.clock.advance(10)
+        monkeypatch.setattr(worker, "_run_turns", list)  # of a cycle whose time for turns is over
+        while worker.step() != FINISHED:
+            pass
+        assert simulation.dump()["activities"] == []
+        simulation.make(Step(1))
+        simulation.make(Step(1))
+        assert simulation.client.get_instance("a").status is InstanceStatus.COMPLETED
+        check_invariants(simulation.dump())
+
+
+@pytest.mark.parametrize("kind", ["memory", "sqlite"])
+def test_an_instance_that_was_terminated_while_its_activity_ran_is_forgotten(kind: Any, tmp_path: Path) -> None:
+    with simulated(tmp_path, kind, cache_size=1000) as simulation:
+        worker = simulation.workers[0]
+        simulation.client.start_orchestration("one_activity", instance_id="a")
+        simulation.make(Step(0))
+        simulation.make(Step(0))
+        assert (worker.activities_in_hand, len(worker._holdings.held)) == (1, 1)
+        simulation.client.terminate("a", "enough")
+        for _ in range(4):
+            simulation.clock.advance(1_000)
+            simulation.make(Renew(0))
+            simulation.make(Step(0))
+        assert (worker.activities_in_hand, len(worker._holdings.held)) == (0, 0)
+        assert worker.counters.worker_resets == 0
+        check_invariants(simulation.dump())

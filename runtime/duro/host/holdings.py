@@ -150,8 +150,10 @@ class Holdings:
 
     def let_go(self, incarnation: int) -> None:
         """The lease ended with a committed turn. What activities reported since that turn ran (its commit was tried
-        more than once) is of activities that it cancelled: nothing is left to run a turn for."""
-        del self.held[incarnation]
+        more than once) goes to the queue: of those that it cancelled the store takes nothing, but an attempt that was
+        leased while its instance was not has nothing to do with that lease."""
+        held = self.held.pop(incarnation)
+        self._owed.finished.extend(finish(message, activity) for message, activity in held.results)
         self.runnable.pop(incarnation, None)
 
     def release_if_idle(self, held: Held) -> None:
@@ -276,4 +278,7 @@ class Holdings:
         """Cancel what runs and is not, by key and lease epoch, among what the store knows as this worker's."""
         for key, attempt in list(self.in_hand.items()):
             if (*key, attempt.leased.lease_epoch) not in ours:
-                self.cancel(key, self.held.get(key[0]))
+                held = self.held.get(key[0])
+                self.cancel(key, held)
+                if held is not None and held.turn_of is None:
+                    self.release_if_idle(held)  # it may have been terminated: no turn comes that would let it go
