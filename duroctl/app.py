@@ -280,7 +280,7 @@ def _prepare_streams() -> None:
         BrokenPipeError, OutputError: what was in standard output's buffer cannot be written.
     """
     if sys.stdin is None:
-        sys.stdin = open(os.devnull)  # noqa: SIM115, PTH123
+        sys.stdin = open(os.devnull)  # noqa: SIM115, PTH123 - it stays open as long as the program runs
     if sys.stdout is None:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123
     if sys.stderr is None:

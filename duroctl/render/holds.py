@@ -6,10 +6,7 @@ from typing import Any, Final
 from duro.model.pruning import Hold
 from duroctl.render.tables import Column, View
 from duroctl.render.text import visible_field
-from duroctl.render.units import counted, iso
-
-_IDS_SHOWN: Final = 5
-"""Holds that one line names."""
+from duroctl.render.units import counted, first_of, iso
 
 
 def hold_json(hold: Hold) -> dict[str, Any]:
@@ -33,11 +30,8 @@ def hold_line(hold: Hold) -> str:
 
 def removed_line(hold_ids: Sequence[str]) -> str:
     """``removed hold-a``, ``removed 7 holds: hold-a, ... and 2 more``."""
-    shown = ", ".join(hold_ids[:_IDS_SHOWN])
-    if len(hold_ids) == 1:
-        return visible_field(f"removed {shown}")
-    more = f" and {len(hold_ids) - _IDS_SHOWN:,} more" if len(hold_ids) > _IDS_SHOWN else ""
-    return visible_field(f"removed {counted(len(hold_ids), 'hold')}: {shown}{more}")
+    several = "" if len(hold_ids) == 1 else f"{counted(len(hold_ids), 'hold')}: "
+    return visible_field(f"removed {several}{first_of(hold_ids)}")
 
 
 _COLUMNS: Final = (

@@ -11,14 +11,12 @@ from duroctl.render.plans import grace_text
 from duroctl.render.records import child_json
 from duroctl.render.tables import Column, View
 from duroctl.render.text import visible_field
-from duroctl.render.units import counted, size, were
+from duroctl.render.units import counted, first_of, size, were
 
 PLAN_SCHEMA: Final = "duroctl.removal_plan/1"
 
 FAMILIES_SHOWN: Final = 20
 """Families a person is shown of a plan; the totals are of all."""
-_IDS_SHOWN: Final = 5
-"""Running orphans a person is shown by their ids."""
 
 
 def _orphan_json(orphan: Orphan) -> dict[str, Any]:
@@ -97,8 +95,7 @@ def running_lines(plan: RemovalPlan, *, asked: bool) -> Iterator[str]:
     ids = plan.running_orphans
     if not ids:
         return
-    more = f" and {len(ids) - _IDS_SHOWN:,} more" if len(ids) > _IDS_SHOWN else ""
-    named = f"{', '.join(ids[:_IDS_SHOWN])}{more}"
+    named = first_of(ids)
     if asked:
         yield visible_field(f"to ask to end: {counted(len(ids), 'running orphan')}: {named}")
     else:

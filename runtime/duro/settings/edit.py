@@ -200,8 +200,8 @@ def _whole_lines(text: str, start: int, end: int) -> _Splice:
 def _after_own_comments(text: str, start: int, end: int) -> int:
     """After the comments from ``end`` on that are indented deeper than the line at ``start``, their table's header.
     ``end``, if the header of another table follows: they may be about that one."""
-    column = re.compile(r"[ \t]*").match
-    outer = len(column(text, start).group())  # type: ignore[union-attr]
+    header_line = text[start:end]
+    outer = len(header_line) - len(header_line.lstrip(" \t"))
     after = end
     while comment := re.compile(r"([ \t]*)#[^\n]*\n").match(text, after):
         if len(comment[1]) <= outer:
