@@ -91,28 +91,34 @@ def list_orphans(
     """
     import msgspec
 
+    from duro.model.families import OrphanKind
     from duroctl.output import Pages
     from duroctl.parsing import parse_count
     from duroctl.pruning import note_name
-    from duroctl.render.removals import ORPHANS
+    from duroctl.render.removals import ORPHANS, unknown_line
 
     rows_max = parse_count(limit, "--limit")
     with session.client(read_only=True) as client:
         where = _filter(kind, status, parent_completed_before, name, client.store.now_ms())
 
+        unknown = 0
+
         def fetch(size: int, after: str | None) -> tuple[tuple[Any, ...], str | None]:
+            nonlocal unknown
             page = client.list_orphaned_instances(msgspec.structs.replace(where, limit=size), cursor=after)
+            unknown += sum(orphan.kind is OrphanKind.UNKNOWN for orphan in page.orphans)
             return page.orphans, page.next
 
         pages = Pages(fetch, rows_max, cursor)
         session.output.listing(ORPHANS, pages, client.store.now_ms)
         session.note_more(pages.next)
         note_name(session, client, name)
-        _note_unknown(session, client, where, "duroctl doctor")
+        if unknown:
+            session.note(unknown_line(unknown, "duroctl doctor"))
 
 
-def _note_unknown(session: Session, client: Any, where: "OrphanFilter", command: str) -> None:
-    """How many children of unknown standing there are in all among those that were asked for, on whatever page."""
+def _note_unknown(session: Session, client: Any, where: "OrphanFilter") -> None:
+    """How many children of unknown standing there are among those that a clean-up was asked for."""
     import msgspec
 
     from duro.model.families import OrphanKind
@@ -121,7 +127,7 @@ def _note_unknown(session: Session, client: Any, where: "OrphanFilter", command:
     if where.kinds is None or OrphanKind.UNKNOWN in where.kinds:
         asked = msgspec.structs.replace(where, kinds=(OrphanKind.UNKNOWN,), limit=0)
         if unknown := len(client.list_orphaned_instances(asked).orphans):
-            session.note(unknown_line(unknown, command))
+            session.note(unknown_line(unknown, "duroctl orphans list --kind unknown"))
 
 
 def _filter(
@@ -201,7 +207,7 @@ def cleanup(
         where = _filter(kind, status, parent_completed_before, name, client.store.now_ms())
         note_name(session, client, name)
         made = client.plan_orphan_cleanup(where, min_age=age_s)
-        _note_unknown(session, client, where, "duroctl orphans list --kind unknown")
+        _note_unknown(session, client, where)
         return made
 
     run(session, modes, RemovalKind.ORPHANS, plan)

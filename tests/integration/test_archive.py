@@ -1006,3 +1006,19 @@ def test_an_archive_in_the_place_of_the_one_before_is_not_taken_for_it(memory: S
     assert (outcome.waiting, outcome.problem) == (0, "")
     assert [each.directory for each in memory.known_archives()] == [str(place)]
     assert away.exists()
+
+
+def test_the_archive_that_was_written_to_last_is_known_as_the_last(tmp_path: Path) -> None:
+    """It is the one that is looked into where none is named."""
+    clock = ManualClock()
+    store = MemoryStore(clock=clock, new_id=lambda: "id")
+    loops = Loops(store)
+    loops.start("a")
+    first, second = str(tmp_path / "first"), str(tmp_path / "second")
+    for number, place in enumerate((first, second, first, second, second, first), 1):
+        loops.go_on(1)
+        store.prune(prune_batch((loops.incarnation("a"), 1), archive=place))
+        clock.advance(1)
+        Archiver(store, None).write_all()
+        assert [each.directory for each in store.known_archives()] == [place, *({first, second} - {place})][:number]
+    check_invariants(store)

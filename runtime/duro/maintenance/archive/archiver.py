@@ -268,6 +268,7 @@ class Archiver:
     def _finish(self, place: ArchivePlace, manifest: Manifest, segment: "_Segment") -> None:
         """What was written is there: into the catalogue, and into the store, at the same time if there is a helper.
         Both are done while nobody else writes to the archive, who would take what is not noted yet once more."""
+        self._remember_used(place)
         if self._helper is None:
             self._record(place, manifest, segment)
             self._note(segment)
@@ -277,6 +278,13 @@ class Archiver:
             self._note(segment)
         finally:
             recorded.result()
+
+    def _remember_used(self, place: ArchivePlace) -> None:
+        """The archive that was written to last is the one that is looked into where none is named."""
+        directory = str(place.path)
+        known = self._store.known_archives()
+        if not known or known[0].directory != directory:
+            self._store.remember_archive(directory, place.check())
 
     def _record(self, place: ArchivePlace, manifest: Manifest, segment: "_Segment") -> None:
         """Into the catalogue, with whatever it does not know yet; that it is not there stops nothing."""
