@@ -57,6 +57,11 @@ _DUROXIDE: Final = tuple(each for each in PEERS if each.system == "duroxide")
 _DBOS: Final = tuple(each for each in PEERS if each.system == "dbos")
 _DBOS_DEFAULT: Final = (Contender("dbos", "default"),)
 _UNCACHED: Final = Contender("duro", "0")
+_TARGETS_OF_A_CHAIN: Final = (
+    Target(10, _DUROXIDE_BEST, "10 times duroxide"),
+    Target(2, _DBOS_DEFAULT, "twice DBOS at its default"),
+    Target(2, _DBOS, "twice DBOS at NORMAL"),
+)
 
 WORKLOADS: Final = (
     Workload(
@@ -101,11 +106,7 @@ WORKLOADS: Final = (
         "ms_each",
         "ms a step",
         of_all(100) | {_UNCACHED: 100},
-        (
-            Target(10, _DUROXIDE_BEST, "10 times duroxide"),
-            Target(2, _DBOS_DEFAULT, "twice DBOS at its default"),
-            Target(2, _DBOS, "twice DBOS at NORMAL"),
-        ),
+        _TARGETS_OF_A_CHAIN,
     ),
     Workload(
         "W3b",
@@ -115,6 +116,7 @@ WORKLOADS: Final = (
         "ms_each",
         "ms a step",
         {DURO: 500, _UNCACHED: 500, PEERS[1]: 500, PEERS[2]: 500, PEERS[3]: 500},
+        _TARGETS_OF_A_CHAIN,
     ),
     Workload(
         "W3c",
@@ -124,11 +126,7 @@ WORKLOADS: Final = (
         "ms_each",
         "ms a step",
         {DURO: 1000, _UNCACHED: 1000, PEERS[1]: 1000, PEERS[2]: 1000, PEERS[3]: 1000},
-        (
-            Target(10, _DUROXIDE_BEST, "10 times duroxide"),
-            Target(2, _DBOS_DEFAULT, "twice DBOS at its default"),
-            Target(2, _DBOS, "twice DBOS at NORMAL"),
-        ),
+        _TARGETS_OF_A_CHAIN,
     ),
     Workload(
         "W4",

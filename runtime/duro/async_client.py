@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from duro.client import Client, OrchestrationResult
-from duro.errors import UsageError
+from duro.errors import StoreClosedError, UsageError
 from duro.model.records import InstanceEnd
 from duro.naming import check_instance_ids, check_timeout_s
 from duro.waiting import POLL_INTERVAL_S, Waiting
@@ -22,8 +22,7 @@ def _awaitable(
     """The same method, run in a thread of the async client and awaited."""
 
     async def call(self: "AsyncClient", /, *args: P.args, **kwargs: P.kwargs) -> R:
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads, lambda: method(self.sync, *args, **kwargs))
+        return await self._in_thread(lambda: method(self.sync, *args, **kwargs))
 
     call.__name__ = method.__name__
     call.__doc__ = method.__doc__
@@ -55,6 +54,12 @@ class AsyncClient:
     def close_threads(self) -> None:
         """Give the threads back; calls that run end by themselves. For whoever owns the sync client."""
         self._threads.shutdown(wait=False)
+
+    def _in_thread(self, call: Callable[..., R], *args: Any) -> "asyncio.Future[R]":
+        try:
+            return asyncio.get_running_loop().run_in_executor(self._threads, call, *args)
+        except RuntimeError as error:  # the threads were given back
+            raise StoreClosedError("the client was closed") from error
 
     start_orchestration = _awaitable(Client.start_orchestration)
     start_orchestrations = _awaitable(Client.start_orchestrations)
@@ -138,16 +143,16 @@ class AsyncClient:
                 began_s = loop.time()
                 found: list[InstanceEnd] = []
                 if asked := waiting.to_ask(self.sync.store.change_counter(), began_s):
-                    ends = await loop.run_in_executor(self._threads, self.sync._ends, asked)
+                    ends = await self._in_thread(self.sync._ends, asked)
                     waiting.answered(ends, loop.time() - began_s, loop.time())
                     found += ends.values()
                 if found := found + waiting.take_told():
-                    results.update(await loop.run_in_executor(self._threads, self.sync._results_of, found))
+                    results.update(await self._in_thread(self.sync._results_of, found))
                 if not waiting.pending:
                     return [results[each] for each in instance_ids]
                 left_s = POLL_INTERVAL_S if deadline_s is None else min(POLL_INTERVAL_S, deadline_s - loop.time())
                 if left_s <= 0:
-                    raise await loop.run_in_executor(self._threads, self.sync._timed_out, waiting.pending[0], timeout)
+                    raise await self._in_thread(self.sync._timed_out, waiting.pending[0], timeout)
                 try:
                     await asyncio.wait_for(awake.wait(), left_s)
                 except TimeoutError:

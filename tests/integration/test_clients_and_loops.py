@@ -247,3 +247,21 @@ def test_an_async_client_is_made_of_a_client() -> None:
     url: Any = "memory:"
     with pytest.raises(duro.UsageError, match=r"must be a duro\.Client, not 'memory:'"):
         duro.AsyncClient(url)
+
+
+@pytest.mark.parametrize("ended", ["the runtime", "the client"])
+def test_an_async_client_that_was_closed_says_so(store: Store, ended: str) -> None:
+    runtime = duro.Runtime(store, duro.Registry())
+    runtime.start()
+    client = runtime.async_client
+    if ended == "the client":
+        asyncio.run(client.close())
+    runtime.stop()
+
+    async def call() -> None:
+        with pytest.raises(duro.StoreClosedError, match="was closed"):
+            await client.get_instance("a")
+        with pytest.raises(duro.StoreClosedError, match="was closed"):
+            await client.wait_for_orchestration("a", 1)
+
+    asyncio.run(call())

@@ -2,7 +2,7 @@
 
 import pytest
 
-from duro.errors import InvalidNameError
+from duro.errors import InvalidNameError, UsageError
 from duro.host.options import RuntimeOptions
 from duro.model.refusal import InvalidRulesError
 from duro.model.retention import AutoPrune, AutoPruneConfig
@@ -32,3 +32,9 @@ def test_an_override_for_a_name_that_nothing_can_have_is_refused_as_in_a_file(na
     """A lone surrogate failed when the worker published it, with nothing that says where it stood."""
     with pytest.raises(InvalidNameError, match=f"orchestration name .* {said}"):
         RuntimeOptions(auto_prune=AutoPruneConfig(overrides={name: 3}))
+
+
+@pytest.mark.parametrize("wrong", [5, "", None, True])
+def test_an_address_of_metrics_that_is_none_is_refused(wrong: object) -> None:
+    with pytest.raises(UsageError, match=r"RuntimeOptions\.metrics_address must be an address, not "):
+        RuntimeOptions(metrics_port=0, metrics_address=wrong)  # type: ignore[arg-type]

@@ -124,7 +124,7 @@ class MetricsServer:
         except OSError as error:
             raise UsageError(
                 f"metrics cannot be served at {address}:{port}: {error.strerror or error}",
-                hint="choose another metrics_port, or 0 for a free one",
+                hint="choose another metrics_address, or another metrics_port (0: a free one)",
             ) from error
         self._server, self._thread = started
         self.port: int = self._server.server_port

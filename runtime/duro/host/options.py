@@ -69,6 +69,8 @@ class RuntimeOptions(msgspec.Struct, frozen=True, kw_only=True):
             _whole("metrics_port", self.metrics_port, 0)
             if self.metrics_port > _PORT_MAX:
                 raise UsageError(f"RuntimeOptions.metrics_port must be at most {_PORT_MAX}, not {self.metrics_port}")
+        if not isinstance(self.metrics_address, str) or not self.metrics_address:
+            raise UsageError(f"RuntimeOptions.metrics_address must be an address, not {self.metrics_address!r}")
         for field in (*_SECONDS, "sweep_interval_s"):
             value = getattr(self, field)
             if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value <= 0:
