@@ -89,15 +89,21 @@ def list_archived(
     from duroctl.render.units import counted
 
     rows_max = parse_count(limit, "--limit")
+    instance = None if instance is None else session.one_id(instance)
     with opened(session, archive, any_store=any_store, store_id=store_id) as (found, client):
+        listed = 0
 
         def fetch(size: int, after: str | None) -> tuple[tuple[object, ...], str | None]:
+            nonlocal listed
             page = found.list_executions(size, after, instance_id=instance, name=name)
+            listed += len(page.executions)
             return page.executions, page.next
 
         pages = Pages(fetch, rows_max, cursor)
         session.output.listing(ARCHIVED_OF_STORES if mixed_stores(found) else ARCHIVED, pages, clock_ms)
         session.note_more(pages.next)
+        if instance is not None and name is None and cursor is None and not listed:
+            session.note(found.without(f"has nothing of {instance!r}").message)
         if session.output.terminal:
             histories, segments = found.count()
             kept = f"{counted(histories, 'history', 'histories')} in {counted(segments, 'segment')}"

@@ -596,7 +596,10 @@ def test_lists_go_page_by_page_and_by_instance_and_name(archived: Cli) -> None:
     assert ids(archived, "other") == ["other/1"]
     assert ids(archived, "--name", "Chi*") == ["other/1"]
     assert ids(archived, "queue-1", "--name", "Child") == []
-    assert ids(archived, "nobody") == []
+    nothing = archived("archive", "list", "nobody")
+    assert (nothing.code, nothing.lines[1:]) == (0, [])
+    assert "arch' has nothing of 'nobody'" in nothing.err
+    assert archived("archive", "list", "-", "-o", "ids", input="other\n").lines == ["other/1"]
     for option in (("--cursor", "x"), ("--cursor", "a:1:2:x:s"), ("--limit", "-1"), ("--cursor", "a:1:2:" + "9" * 20)):
         done = archived("archive", "list", *option)
         assert (done.code, done.out) == (2, ""), done
