@@ -97,6 +97,54 @@ def _locked(_: Any) -> Any:
 
 
 @registry.orchestration
+async def goes_on_beside(ctx: duro.OrchestrationContext, ends: str) -> int:
+    """Its second turn schedules an activity, goes on to its next execution or ends, while its first one runs."""
+    retry = duro.RetryPolicy(max_attempts=2, delay_s=0.1)
+    activity = ctx.schedule_activity(workload.add_one, 1, retry=retry)
+    await ctx.schedule_activity(workload.add_one, 10)
+    if ends == "continues":
+        await ctx.continue_as_new("")
+    if ends == "completes":
+        return 11
+    return await ctx.schedule_activity(workload.add_one, 100) + await activity
+
+
+@pytest.mark.parametrize("ends", ["", "continues", "completes"])
+@pytest.mark.parametrize("kind", ["memory", "sqlite"])
+def test_what_a_turn_claimed_is_not_lost_with_an_attempt_that_fails_before_its_commit_is_tried_again(
+    kind: Any, ends: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing of the instance was in hand then but the uncommitted turn itself, and its lease was given back."""
+    with simulated(tmp_path, kind, cache_size=1000) as simulation:
+        worker, store = simulation.workers[0], simulation.stores[0]
+        ended: list[str] = []
+        simulation.client.start_orchestration("goes_on_beside", ends, instance_id="a")
+        simulation.make(Step(0))
+        simulation.make(Step(0))
+        executor = cast(InlineExecutor, worker._holdings.executor)
+        first, second = worker._holdings.in_hand.values()
+        executor.cancel(first.key)
+        executor.run_all()
+        assert second.key != first.key
+        with monkeypatch.context() as trouble:
+            trouble.setattr(store, "commit", _locked)
+            simulation.make(Step(0))
+            worker.report([timed_out(first, in_total=False)])
+            simulation.make(Step(0))
+        monkeypatch.setattr(worker._notifier, "ended", lambda ends: ended.extend(each.instance_id for each in ends))
+        monkeypatch.setattr(type(worker._notifier), "has_watchers", True)
+        for _ in range(12):
+            simulation.make(Renew(0))
+            simulation.make(Step(0))
+            executor.run_all()
+            simulation.clock.advance(50)
+        assert simulation.client.get_result("a") is not None
+        assert ended == ["a"]
+        assert (worker.activities_in_hand, len(worker._holdings.held)) == (0, 0)
+        check_invariants(simulation.dump())
+
+
+@registry.orchestration
 async def one_activity(ctx: duro.OrchestrationContext) -> int:
     return await ctx.schedule_activity(workload.add_one, 1)
 

@@ -157,8 +157,9 @@ class Holdings:
         self.runnable.pop(incarnation, None)
 
     def release_if_idle(self, held: Held) -> None:
-        """Give the lease back when nothing of the instance is in hand and nothing waits for a turn."""
-        if held.running or held.results or held.waiting:
+        """Give the lease back when nothing of the instance is in hand, no commit of a turn is to come, and nothing waits
+        for a turn."""
+        if held.running or held.results or held.waiting or held.turn_of is not None:
             return
         leased = held.leased
         if self.held.get(leased.incarnation) is held:
@@ -280,5 +281,5 @@ class Holdings:
             if (*key, attempt.leased.lease_epoch) not in ours:
                 held = self.held.get(key[0])
                 self.cancel(key, held)
-                if held is not None and held.turn_of is None:
+                if held is not None:
                     self.release_if_idle(held)  # it may have been terminated: no turn comes that would let it go

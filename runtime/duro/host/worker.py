@@ -500,6 +500,7 @@ class Worker:
         leased.input = leased.cancel_reason = None
         leased.messages = leased.timers = leased.mailbox = ()
         held.in_turn = ()
+        self._holdings.release_if_idle(held)  # what it was kept for may have been given back before the commit
 
     def _next_execution(self, held: Held, turn: TurnCommit) -> None:
         """The next execution of a held instance begins at once; its start needs no queue."""

@@ -16,7 +16,7 @@ from duro.model.turns import CommitBatch, CommitResult, LeasedInstance, StartIns
 
 FOREVER_MS: Final = 10**15
 
-WAITED_FOR: Final = {"patient": "go", "collector": "item"}
+WAITED_FOR: Final = {"beside": "item", "patient": "go", "collector": "item"}
 """The event that the code of an orchestration waits for."""
 
 

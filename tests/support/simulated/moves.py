@@ -179,6 +179,8 @@ class _Drawing:
         removes = self.archives or not {"pruning", "removal", "families"}.isdisjoint(self.themes)
         if removes and not self._to_come and self.choice.random() < 0.08:
             self._to_come = self._story()
+        elif "turns" in self.themes and not self._to_come and self.choice.random() < 0.08:
+            self._to_come = self._story_of_turns()
         made = self.choice.choices(self._makers_drawn, self._weights)[0]()
         return msgspec.structs.replace(made, during=self._during(made))
 
@@ -231,6 +233,16 @@ class _Drawing:
                 runs = choice.choice(((0, 1), (1, 0), (1, 1)))
                 return [*removals, *(Move(operator, "undo run", (index,)) for index in runs)]
         return [self._of_operator("adopt", self._child()), self._of_operator("clean up", 0, False, self._grace())]
+
+    def _story_of_turns(self) -> list[Move]:
+        """An activity that is tried again ends while the commit of a turn, which is not for its sake, is tried again."""
+        choice, worker = self.choice, self.choice.choice(self.workers)
+        start = self._start_of("beside", choice.choice((1, 2, 2)))
+        work, run = Move(worker, "work"), Move(worker, "run", (choice.randrange(2),))
+        fault = (choice.randrange(1, 4), Fault(choice.choice(("lost", "lost", *FAULTS))))
+        told = self._of_client("raise", start.arguments[1])
+        pause = Move("weather", "pass", (20,))
+        return [start, work, work, run, run, work, pause, work, told, Move(worker, "work", (), (fault,)), run, work]
 
     def _story_of_archives(self, operator: str, long: str) -> list[Move]:
         """What is archived comes back while it is written, is archived once more, or is restored when it is gone."""
@@ -361,7 +373,7 @@ class _Drawing:
         choice = self.choice
         if "families" in self.themes and choice.random() < 0.4:
             return self._start_family()
-        kind = choice.choice(("chain", "naps", "collector", "loop", "loop", "patient", "broken"))
+        kind = choice.choice(("chain", "naps", "beside", "collector", "loop", "loop", "patient", "broken"))
         return self._start_of(kind, self._input(kind, 0))
 
     def _start_family(self) -> Move:
@@ -382,7 +394,7 @@ class _Drawing:
         match kind:
             case "chain":
                 return [choice.choice((0, 0, 1, 2)) for _ in range(choice.choice((1, 1, 2)))]
-            case "naps" | "patient":
+            case "naps" | "beside" | "patient":
                 return choice.randrange(1, 4)
             case "broken":
                 return choice.randrange(2)
@@ -391,7 +403,7 @@ class _Drawing:
             case "loop":
                 asks, prune = choice.choice(((0, None), (2, None), (0, 2), (1, None), (2, 3)))
                 return {"left": choice.choice((2, 3, 7)), "done": 0, "asks": asks, "prune": prune}
-        kinds = ("chain", "naps", "patient", "broken", "loop", "family")
+        kinds = ("chain", "naps", "beside", "patient", "broken", "loop", "family")
         spawns = []
         for _ in range(choice.choice((1, 1, 2, 3) if depth == 0 else (1, 1, 2))):
             child = choice.choice(kinds if depth < 2 else kinds[:-1])

@@ -38,6 +38,14 @@ async def naps(ctx: duro.OrchestrationContext, count: int) -> int:
     return count
 
 
+async def beside(ctx: duro.OrchestrationContext, count: int) -> list[int]:
+    """Activities, and turns meanwhile that are not for their sake."""
+    works = [ctx.schedule_activity(work, number % 2, retry=RETRY) for number in range(count)]
+    for _ in range(2):
+        await ctx.select(ctx.wait_for_event("item"), ctx.schedule_timer(SHORT_S))
+    return [await each for each in works]
+
+
 async def patient(ctx: duro.OrchestrationContext, value: int) -> Any:
     """Waits for what it is told; cleans up with durable work when it is cancelled."""
     try:
@@ -114,7 +122,7 @@ def registry_of(*, newer: bool) -> duro.Registry:
     """Of an older worker, or of a newer one, which has a further version of the loop."""
     registry = duro.Registry()
     registry.activity(work)
-    for function in (chain, broken, naps, patient, collector, family):
+    for function in (chain, broken, naps, beside, patient, collector, family):
         registry.orchestration(function)
     registry.orchestration(name="loop", version="1.0.0")(loop)
     if newer:
@@ -135,6 +143,8 @@ def expected(name: str, given: Input) -> tuple[InstanceStatus, Any] | None:
             return InstanceStatus.FAILED, None
         case "naps":
             return InstanceStatus.COMPLETED, given
+        case "beside":
+            return InstanceStatus.COMPLETED, [number % 2 + 1 for number in range(given)]
         case "loop":
             return InstanceStatus.COMPLETED, [given["left"], given["left"]]
         case "family":

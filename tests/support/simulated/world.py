@@ -641,7 +641,6 @@ class World:
             gate.skew_ms = 0
             gate.begin(())
         names = list(self.workers)
-        self.time.advance(LEASE_MS + 1)
         for turn in range(_ROUNDS_TO_FINISH):
             unfinished = [life for life in self.chronicle.around.values() if not life.over and life.removed is None]
             if not unfinished:
