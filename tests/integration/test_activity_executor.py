@@ -1,9 +1,10 @@
 """The executor of activities: every attempt gives exactly one outcome, whenever it is cancelled."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import msgspec
 import pytest
 
 import duro
@@ -95,3 +96,65 @@ def test_attempts_that_have_not_begun_when_it_closes_give_their_outcome(executed
     executed.let_go.set()
     closing.join(10)
     assert set(executed.wait_for(2)) == {"i1", "i2"}
+
+
+def in_threads(executed: Executed) -> Callable[[int], tuple[ActivityAttempt, threading.Event]]:
+    """An attempt of a plain function, which its thread leaves when the event is set."""
+    leave = {number: threading.Event() for number in range(1, 6)}
+
+    @executed.registry.activity
+    def plain(ctx: duro.ActivityContext) -> None:
+        executed.began.append(ctx.instance_id)
+        executed.blocks.set()
+        leave[int(ctx.instance_id[1:])].wait(10)
+
+    return lambda number: (executed.attempt("plain", number), leave[number])
+
+
+def told(executed: Executed, count: int) -> list[tuple[str, str, bool]]:
+    """Instance, what of its thread, and whether it failed, of so many outcomes."""
+    with executed.reported:
+        assert executed.reported.wait_for(lambda: len(executed.outcomes) >= count, 10)
+        return [(each.attempt.leased.instance_id, each.thread, each.failure is not None) for each in executed.outcomes]
+
+
+@pytest.mark.parametrize("ended_by", ["cancel", "time-out"])
+def test_a_thread_that_stays_with_a_function_is_told_of_until_it_is_back(executed: Executed, ended_by: str) -> None:
+    attempt, leave = in_threads(executed)(1)
+    if ended_by == "time-out":
+        attempt = msgspec.structs.replace(attempt, total_left_s=0.2)
+    executed.executor.submit([attempt])
+    assert executed.blocks.wait(10)
+    if ended_by == "cancel":
+        executed.executor.cancel(attempt.key)
+    failed = ended_by == "time-out"
+    assert told(executed, 1) == [("i1", "stays", failed)]
+    leave.set()
+    assert told(executed, 2) == [("i1", "stays", failed), ("i1", "is back", False)]
+
+
+def test_what_waits_for_threads_that_are_all_stuck_is_given_up_and_begins_nowhere(executed: Executed) -> None:
+    made = in_threads(executed)
+    (stuck, leave), (second, _), (third, third_leaves) = made(1), made(2), made(3)
+    executed.executor.submit([stuck, second])
+    assert executed.blocks.wait(10)
+    executed.executor.cancel(stuck.key)
+    assert told(executed, 2) == [("i1", "stays", False), ("i2", "free", False)]
+    assert executed.outcomes[1].result is None
+    third_leaves.set()
+    leave.set()
+    executed.executor.submit([third])
+    assert told(executed, 4)[2:] == [("i1", "is back", False), ("i3", "free", False)]
+    assert executed.began == ["i1", "i3"]
+
+
+def test_a_plain_function_that_no_thread_has_taken_when_it_is_cancelled_never_begins(executed: Executed) -> None:
+    made = in_threads(executed)
+    (runs, leave), (waits, _), (timed, _) = made(1), made(2), made(3)
+    executed.executor.submit([runs, waits, msgspec.structs.replace(timed, total_left_s=0.1)])
+    assert executed.blocks.wait(10)
+    executed.executor.cancel(waits.key)
+    assert sorted(told(executed, 2)) == [("i2", "free", False), ("i3", "free", True)]
+    leave.set()
+    assert told(executed, 3)[2] == ("i1", "free", False)
+    assert executed.began == ["i1"]

@@ -69,7 +69,9 @@ class InlineExecutor:
         self._attempts.update((attempt.key, attempt) for attempt in attempts)
 
     def cancel(self, key: ActivityKey) -> None:
-        self._attempts.pop(key, None)
+        attempt = self._attempts.pop(key, None)
+        if attempt is not None:
+            self._report([ActivityOutcome(attempt=attempt)])
 
     def close(self) -> None:
         self._attempts.clear()

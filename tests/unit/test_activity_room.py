@@ -1,10 +1,14 @@
 """How many more activities a worker may take: over all, plain ones for its threads, and of a name."""
 
+from typing import Any
+
 import pytest
 
 import duro
 from duro.errors import RegistryError
+from duro.host.activities import ActivityOutcome, attempt_of
 from duro.host.room import ActivityRoom, Room
+from duro.model.turns import LeasedActivity
 from duro.registry import ActivityDefinition
 
 
@@ -49,6 +53,37 @@ def test_without_threads_left_only_async_ones_are_taken() -> None:
     room = make_room(max_activity_threads=1)
     assert [room.take(definition("plain")) for _ in range(3)] == [True, True, False]
     assert room.to_lease() == Room(("free", "scarce"), 8, {"scarce": 2})
+
+
+def outcome(name: str, thread: Any) -> ActivityOutcome:
+    leased = LeasedActivity(
+        instance_id="a",
+        incarnation=1,
+        execution_id=1,
+        event_id=2,
+        name=name,
+        attempt=1,
+        lease_epoch=1,
+        scheduled_at_ms=0,
+        input="null",
+    )
+    return ActivityOutcome(attempt=attempt_of(leased, definition(name)), thread=thread)
+
+
+def test_a_thread_that_stays_with_a_function_takes_nothing_and_has_nothing_wait_for_it() -> None:
+    room = make_room(max_activity_threads=2)
+    assert [room.take(definition("plain")) for _ in range(2)] == [True, True]
+    room.ended(outcome("plain", "stays"))
+    assert room.to_lease() == Room(("free", "plain", "scarce"), 1, {"scarce": 2})
+    room.ended(outcome("plain", "stays"))
+    assert room.to_lease() == Room(("free", "scarce"), 10, {"scarce": 2})
+    assert not room.take(definition("plain"))
+    for _ in range(2):
+        room.ended(outcome("plain", "is back"))
+    assert room.to_lease() == Room(("free", "plain", "scarce"), 4, {"scarce": 2})
+    assert room.take(definition("plain"))
+    room.ended(outcome("plain", "free"))
+    assert room.to_lease() == make_room(max_activity_threads=2).to_lease()
 
 
 def test_a_full_worker_takes_nothing() -> None:

@@ -8,7 +8,7 @@ import asyncio
 import queue
 import threading
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 import msgspec
 
@@ -50,20 +50,23 @@ def attempt_of(leased: LeasedActivity, definition: ActivityDefinition) -> Activi
 
 class ActivityOutcome(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """How an attempt ended: with ``result``, with ``failure`` (and the class names of the error and its bases), or,
-    with neither, cancelled. ``final``: no other attempt, whatever the policy says."""
+    with neither, cancelled. ``final``: no other attempt, whatever the policy says. ``thread``: the attempt has ended
+    and its plain function is still in a thread ("stays"), or no more than that it has left it now ("is back")."""
 
     attempt: ActivityAttempt
     result: Json | None = None
     failure: FailureDetails | None = None
     error_names: tuple[str, ...] = ()
     final: bool = False
+    thread: Literal["free", "stays", "is back"] = "free"
 
 
 class ActivityExecutor(Protocol):
     """What a worker needs of whoever runs activities; a simulation has its own."""
 
     def submit(self, attempts: Sequence[ActivityAttempt]) -> None:
-        """Begin the attempts; each gives exactly one outcome."""
+        """Begin the attempts; each gives exactly one outcome, cancelled ones, too. After one whose thread stays comes
+        another one when it is back."""
         ...
 
     def cancel(self, key: ActivityKey) -> None:
@@ -194,6 +197,9 @@ class ThreadedActivityExecutor:
         """Of the ``async def`` ones that have not ended."""
         self._tasks = SharedTasks(self._loop, self._run_async)
         self._plain: dict[ActivityKey, _PlainRun] = {}
+        """Attempts of plain functions that nobody has given up."""
+        self._stuck = 0
+        """Threads in functions that somebody has given up."""
         self._pool = _DaemonPool(threads_max)
         self._closing = False
         self._thread = threading.Thread(target=self._run_loop, name="duro-activities", daemon=True)
@@ -214,11 +220,6 @@ class ThreadedActivityExecutor:
         if self._thread.is_alive():
             names = sorted({context.name for context in list(self._contexts.values())})
             HOST_LOGGER.warning("activities %s do not stop when they are cancelled; they are left behind", names)
-
-    @property
-    def threads_in_use(self) -> int:
-        """Threads inside a plain function, those whose attempt has timed out included."""
-        return self._pool.busy
 
     # --- on the loop's thread --------------------------------------------------------------------------------
 
@@ -293,24 +294,29 @@ class ThreadedActivityExecutor:
             run.timers.append(self._loop.call_later(timeout_s, self._plain_timed_out, run, False))
 
     def _plain_ended(self, run: "_PlainRun", outcome: ActivityOutcome) -> None:
-        """From the pool's thread. The first of end, time-out and close reports."""
-        if run.claim_report():
+        """From the pool's thread. The first of end, time-out, cancel and close reports."""
+        first = run.claim_report()
+        if first:
             self._report([outcome])
         try:
-            self._loop.call_soon_threadsafe(self._forget_plain, run)
+            self._loop.call_soon_threadsafe(self._forget_plain, run, not first)
         except RuntimeError:  # the loop is closed: the runtime has stopped without waiting for this thread
             return
 
-    def _forget_plain(self, run: "_PlainRun") -> None:
+    def _forget_plain(self, run: "_PlainRun", was_stuck: bool) -> None:
+        self._give_up(run)
+        if was_stuck:
+            self._stuck -= 1
+            self._report([ActivityOutcome(attempt=run.attempt, thread="is back")])
+
+    def _give_up(self, run: "_PlainRun") -> None:
         for timer in run.timers:
             timer.cancel()
         if self._plain.get(run.attempt.key) is run:
             del self._plain[run.attempt.key]
 
     def _plain_timed_out(self, run: "_PlainRun", in_total: bool) -> None:
-        run.context._cancel()
-        if run.claim_report():
-            self._report([timed_out(run.attempt, in_total=in_total)])
+        if self._end_without_thread(run, timed_out(run.attempt, in_total=in_total)):
             HOST_LOGGER.warning(
                 "activity %r of instance %r ran out of time; a thread of %d stays with it until it returns",
                 run.attempt.definition.name,
@@ -318,20 +324,39 @@ class ThreadedActivityExecutor:
                 self._pool.threads_max,
             )
 
+    def _end_without_thread(self, run: "_PlainRun", outcome: ActivityOutcome) -> bool:
+        """The attempt ends, whatever its function does. True: a thread stays with that."""
+        run.context._cancel()
+        if self._never_begins(run, outcome) or not run.claim_report():
+            return False
+        self._give_up(run)
+        self._stuck += 1
+        self._report([msgspec.structs.replace(outcome, thread="stays")])
+        if self._stuck >= self._pool.threads_max:
+            for waiting in list(self._plain.values()):  # other workers may have a thread for them
+                self._never_begins(waiting, ActivityOutcome(attempt=waiting.attempt))
+        return True
+
+    def _never_begins(self, run: "_PlainRun", outcome: ActivityOutcome) -> bool:
+        """Whether no thread has taken it, and none will."""
+        if not run.claim_begin():
+            return False
+        self._give_up(run)
+        self._report([outcome])
+        return True
+
     def _cancel(self, key: ActivityKey) -> None:
         if context := self._contexts.get(key):
             context._cancel()
             if context._task is not None:  # otherwise it has not begun, and will see it
                 context._task.cancel()
         elif run := self._plain.get(key):
-            run.context._cancel()
+            self._end_without_thread(run, ActivityOutcome(attempt=run.attempt))
 
     async def _cancel_all(self) -> None:
         """Cancel everything, wait for it, and end the loop. What does not stop keeps the loop, and nothing else."""
         for run in list(self._plain.values()):
-            run.context._cancel()
-            if run.claim_report():
-                self._report([ActivityOutcome(attempt=run.attempt)])
+            self._end_without_thread(run, ActivityOutcome(attempt=run.attempt))
         for context in self._contexts.values():
             context._cancel()
         for context in self._tasks.forget():
@@ -381,7 +406,8 @@ async def _within(
 
 
 class _PlainRun:
-    """One attempt of a plain function, which cannot be killed: its outcome is reported once, by whoever is first."""
+    """One attempt of a plain function, which cannot be killed: whoever is first begins it or keeps it from beginning,
+    and whoever is first reports its outcome."""
 
     def __init__(
         self,
@@ -395,15 +421,18 @@ class _PlainRun:
         self.timers: list[asyncio.TimerHandle] = []
         self._begins = begins
         self._ended = ended
+        self._begun = threading.Lock()
         self._reported = threading.Lock()
+
+    def claim_begin(self) -> bool:
+        return self._begun.acquire(blocking=False)
 
     def claim_report(self) -> bool:
         return self._reported.acquire(blocking=False)
 
     def __call__(self) -> None:
         attempt = self.attempt
-        if self.context.is_cancelled:
-            self._ended(self, ActivityOutcome(attempt=attempt))
+        if not self.claim_begin():
             return
         try:
             self._begins(self)
@@ -424,7 +453,6 @@ class _DaemonPool:
         self._lock = threading.Lock()
         self._threads = 0
         self._idle = 0
-        self.busy = 0
 
     def submit(self, run: Callable[[], None]) -> None:
         with self._lock:
@@ -441,14 +469,11 @@ class _DaemonPool:
 
     def _work(self) -> None:
         while (run := self._queue.get()) is not None:
-            with self._lock:
-                self.busy += 1
             try:
                 run()
             except Exception:  # noqa: BLE001 - the thread must live on for the next attempt
                 HOST_LOGGER.exception("an activity's outcome could not be reported")
             with self._lock:
-                self.busy -= 1
                 self._idle += 1
 
 

@@ -77,11 +77,11 @@ class Holdings:
             outcome = inbox.popleft()
             attempt = outcome.attempt
             key = attempt.key
-            if self.in_hand.get(key) is not attempt:
-                continue  # cancelled, or of a lease that was lost
-            del self.in_hand[key]
-            self._room.give_back(attempt.definition)
+            self._room.ended(outcome)
             came = True
+            if self.in_hand.get(key) is not attempt:
+                continue  # cancelled, of a lease that was lost, or its thread is back
+            del self.in_hand[key]
             if outcome.result is not None:
                 self._counters.activities_succeeded += 1
                 self._ended(outcome)
@@ -157,8 +157,8 @@ class Holdings:
         self.runnable.pop(incarnation, None)
 
     def release_if_idle(self, held: Held) -> None:
-        """Give the lease back when nothing of the instance is in hand, no commit of a turn is to come, and nothing waits
-        for a turn."""
+        """Give the lease back when nothing of the instance is in hand, no commit of a turn is to come, and nothing
+        waits for a turn."""
         if held.running or held.results or held.waiting or held.turn_of is not None:
             return
         leased = held.leased
@@ -209,6 +209,12 @@ class Holdings:
             self.release(ReleaseInstance(incarnation=incarnation, lease_epoch=lease_epoch))
         now_ms = self._store.now_ms()
         self._owed.retries.extend(retry(key, now_ms, failed=False) for key in activities - known)
+
+    def give_all_back(self) -> None:
+        """As ``forget_all``, at an orderly stop: the turns that have not run cost no attempt."""
+        for held in self.held.values():
+            self.release(ReleaseInstance(incarnation=held.leased.incarnation, lease_epoch=held.leased.lease_epoch))
+        self.forget_all()
 
     def forget_all(self) -> None:
         """Nothing is held from here on; what is owed for it is (see ``take_owed``)."""
@@ -265,12 +271,11 @@ class Holdings:
         return timed
 
     def cancel(self, key: ActivityKey, held: Held | None) -> ActivityAttempt | None:
-        """Ask an attempt in hand to stop and forget it; its outcome no longer counts."""
+        """Ask an attempt in hand to stop and forget it; of its outcome only the room counts."""
         if held is not None:
             held.running.pop(key[2], None)
         attempt = self.in_hand.pop(key, None)
         if attempt is not None:
-            self._room.give_back(attempt.definition)
             self._counters.activities_cancelled += 1
             self.executor.cancel(key)
         return attempt

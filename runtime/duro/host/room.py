@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+from duro.host.activities import ActivityOutcome
 from duro.host.options import RuntimeOptions
 from duro.registry import ActivityDefinition, Registry
 
@@ -20,7 +21,8 @@ class Room(NamedTuple):
 
 
 class ActivityRoom:
-    """Counts what is in hand, or claimed by a turn that is not committed yet."""
+    """Counts what is in hand, or claimed by a turn that is not committed yet, and functions that run on though nobody
+    waits for them any more."""
 
     def __init__(self, registry: Registry, options: RuntimeOptions) -> None:
         self._left = options.max_concurrent_activities
@@ -42,6 +44,21 @@ class ActivityRoom:
 
     def give_back(self, definition: ActivityDefinition) -> None:
         self._change(definition, +1)
+
+    def ended(self, outcome: ActivityOutcome) -> None:
+        """A thread that stays with a function is none for others: neither is its place free, nor the one behind it; and
+        the function still runs."""
+        definition = outcome.attempt.definition
+        match outcome.thread:
+            case "free":
+                self._change(definition, +1)
+            case "stays":
+                self._left += 1
+                self._plain_left -= _QUEUED_PER_THREAD - 1
+            case "is back":
+                self._left -= 1
+                self._plain_left += _QUEUED_PER_THREAD - 1
+                self._change(definition, +1)
 
     def _change(self, definition: ActivityDefinition, count: int) -> None:
         self._left += count

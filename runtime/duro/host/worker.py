@@ -610,8 +610,8 @@ class Worker:
         if (busy and now_s < deadline_s) or holdings.owes:
             nothing_to_do = not (holdings.runnable or self._inbox or holdings.owes)
             return max(0.001, min(0.05, deadline_s - now_s)) if nothing_to_do else 0.0
-        holdings.forget_all()
-        if holdings.owes:  # of activities that had ended, and no turn came to: one more cycle commits it
+        holdings.give_all_back()
+        if holdings.owes:  # one more cycle commits it
             return 0.0
         self._store.release_worker(self.worker_id)
         self._stopped = True

@@ -235,7 +235,8 @@ class _Drawing:
         return [self._of_operator("adopt", self._child()), self._of_operator("clean up", 0, False, self._grace())]
 
     def _story_of_turns(self) -> list[Move]:
-        """An activity that is tried again ends while the commit of a turn, which is not for its sake, is tried again."""
+        """An activity that is tried again ends while the commit of a turn that has nothing to do with it is tried
+        again."""
         choice, worker = self.choice, self.choice.choice(self.workers)
         start = self._start_of("beside", choice.choice((1, 2, 2)))
         work, run = Move(worker, "work"), Move(worker, "run", (choice.randrange(2),))

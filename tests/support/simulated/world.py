@@ -118,7 +118,9 @@ class _Executor:
             self.attempts[attempt.key] = attempt
 
     def cancel(self, key: ActivityKey) -> None:
-        if self.attempts.pop(key, None) is not None:
+        attempt = self.attempts.pop(key, None)
+        if attempt is not None:
+            self._report([ActivityOutcome(attempt=attempt)])
             self._world.count("an activity is cancelled")
 
     def close(self) -> None:

@@ -1,0 +1,85 @@
+"""Plain functions that do not return when their time is over."""
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import duro
+
+WAIT_S = 20.0
+
+
+class Stuck:
+    """``hangs`` runs out of time and stays in its thread until ``leave``; ``quick`` says who ran it."""
+
+    def __init__(self) -> None:
+        self.leave = threading.Event()
+        self.inside = 0
+        self.inside_max = 0
+        self._lock = threading.Lock()
+
+    def registry(self, who: str) -> duro.Registry:
+        registry = duro.Registry()
+
+        @registry.activity(max_concurrent=1)
+        def hangs(ctx: duro.ActivityContext) -> str:
+            with self._lock:
+                self.inside += 1
+                self.inside_max = max(self.inside_max, self.inside)
+            self.leave.wait(WAIT_S)
+            with self._lock:
+                self.inside -= 1
+            return who
+
+        @registry.activity
+        def quick(ctx: duro.ActivityContext) -> str:
+            return who
+
+        @registry.orchestration
+        async def runs_out(ctx: duro.OrchestrationContext, attempts: int) -> str:
+            retry = duro.RetryPolicy(max_attempts=attempts, delay_s=0.01)
+            return await ctx.schedule_activity(hangs, timeout=0.1, retry=retry)
+
+        @registry.orchestration
+        async def asks(ctx: duro.OrchestrationContext) -> str:
+            return await ctx.schedule_activity(quick)
+
+        return registry
+
+
+@pytest.fixture
+def stuck() -> Iterator[Stuck]:
+    made = Stuck()
+    yield made
+    made.leave.set()
+
+
+def test_a_function_that_runs_on_after_its_time_counts_as_one_that_runs(stuck: Stuck) -> None:
+    with duro.Runtime("memory:", stuck.registry("one")) as runtime:
+        client = runtime.client
+        client.start_orchestration("runs_out", 2, instance_id="a")
+        with pytest.raises(duro.WaitTimeoutError):
+            client.wait_for_orchestration("a", 0.5)
+        assert (stuck.inside, stuck.inside_max) == (1, 1)
+        stuck.leave.set()
+        assert client.wait_for_orchestration("a", WAIT_S).output == "one"
+        assert stuck.inside_max == 1
+
+
+def test_what_a_worker_with_stuck_threads_cannot_run_another_one_does(stuck: Stuck, tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'duro.db'}"
+    options = duro.RuntimeOptions(max_activity_threads=1)
+    with duro.Runtime(url, stuck.registry("one"), options) as first:
+        client = first.client
+        client.start_orchestration("runs_out", 1, instance_id="a")
+        assert client.wait_for_orchestration("a", WAIT_S).status is duro.InstanceStatus.FAILED
+        assert stuck.inside == 1
+        ids = client.start_orchestrations(duro.Start(orchestration="asks") for _ in range(10))
+        with duro.Runtime(url, stuck.registry("two"), options):
+            results = client.wait_for_orchestrations(ids, WAIT_S)
+            assert [result.output for result in results] == ["two"] * 10
+        stuck.leave.set()
+        started = client.start_orchestration("asks")
+        assert client.wait_for_orchestration(started, WAIT_S).output == "one"
