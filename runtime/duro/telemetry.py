@@ -141,3 +141,5 @@ class Counters(msgspec.Struct, kw_only=True):
     activities_retried: int = 0
     activities_cancelled: int = 0
     worker_resets: int = 0
+    threads_stuck: int = 0
+    """Now: threads in plain functions that nobody waits for any more."""

@@ -306,6 +306,36 @@ def test_a_turn_that_hangs_loses_its_lease(store: Store) -> None:
     assert len(turns) == 2
 
 
+def test_a_turn_that_hangs_is_named_and_keeps_nobody_from_stopping(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nothing said why nothing else ran on the worker, and its stop waited for the turn, for ever."""
+    begun, release, turns = threading.Event(), threading.Event(), list[int]()
+
+    async def hangs_once(ctx: duro.OrchestrationContext) -> int:
+        turns.append(len(turns))
+        begun.set()
+        if turns == [0]:
+            release.wait(WAIT_S)
+        return turns[-1]
+
+    options = duro.RuntimeOptions(lease_s=0.6, poll_interval_s=0.005, turn_timeout_s=0.2)
+    stopped = duro.Runtime(store, registry_of(hangs_once), options)
+    before = set(threading.enumerate())
+    stopped.start()
+    started = stopped.client.start_orchestration("hangs_once", instance_id="a")
+    assert begun.wait(WAIT_S)
+    (loop,) = [thread for thread in set(threading.enumerate()) - before if thread.name == "duro-worker"]
+    stopped.stop(drain_s=0.1)
+    assert "a turn of instance 'a' has not ended in 0.2 s" in caplog.text
+    assert "stopping though a turn of instance 'a' does not end" in caplog.text
+    release.set()
+    loop.join(WAIT_S)
+    assert not loop.is_alive()
+    with duro.Runtime(store, registry_of(hangs_once), options) as other:
+        assert other.client.wait_for_orchestration(started, WAIT_S).output == 1, "what hung was not committed"
+
+
 def test_results_that_do_not_fit_their_annotation_are_failures_where_they_are_made(
     make_runtime: MakeRuntime,
 ) -> None:

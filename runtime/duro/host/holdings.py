@@ -78,6 +78,8 @@ class Holdings:
             attempt = outcome.attempt
             key = attempt.key
             self._room.ended(outcome)
+            if outcome.thread != "free":
+                self._counters.threads_stuck += 1 if outcome.thread == "stays" else -1
             came = True
             if self.in_hand.get(key) is not attempt:
                 continue  # cancelled, of a lease that was lost, or its thread is back

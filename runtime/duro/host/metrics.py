@@ -64,6 +64,11 @@ class RuntimeCollector:
         counters = self._counters()
         for field, text in _HELP.items():
             yield CounterMetricFamily(f"duro_{field}", text, value=getattr(counters, field))
+        yield GaugeMetricFamily(
+            "duro_activity_threads_stuck",
+            "Threads in plain activities that were cancelled, or whose time is over, and that have not returned.",
+            value=counters.threads_stuck,
+        )
         try:
             backlog, orphans = self._backlog(), self._orphans()
         except StoreError as error:

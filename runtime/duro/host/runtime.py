@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from duro.host.metrics import MetricsServer
 
 _DRAIN_DEFAULT_S: Final = 10.0
+_HANGING_TURNS_SEEN_S: Final = 0.1
 
 _SWEEP_AFTER_S: Final = 0.3
 """How long after its start a runtime begins to sweep: what it was started for comes first, and the code of the sweep is
@@ -179,7 +180,8 @@ class Runtime:
 
     def stop(self, drain_s: float = _DRAIN_DEFAULT_S) -> None:
         """Take no more work, give running activities up to ``drain_s`` seconds, commit what is finished, give the
-        rest back to the store, and close the store if this runtime opened it. Idempotent.
+        rest back to the store, and close the store if this runtime opened it. Idempotent. A turn that hangs is left in
+        its thread, and the worker's leases to expire.
 
         Raises:
             UsageError: ``drain_s`` is no time; nothing was stopped.
@@ -196,7 +198,8 @@ class Runtime:
         self._sweeping = self._watching = None
         if self._loop is not None and self._worker is not None and self._executor is not None:
             self._worker.begin_stop(drain_s)
-            self._loop.join()
+            while not (self._loop.join(_HANGING_TURNS_SEEN_S) or self._worker.give_up_turn()):
+                pass
             if self._renewal is not None:
                 self._renewal.wake()
                 self._renewal.join()

@@ -67,6 +67,9 @@ _CYCLES_OF_OTHERS: Final = 10
 _POSTPONED_S: Final = 0.01
 """How much later each of several suspicious instances is leased again than the one before it."""
 
+_LONG_TURN_S: Final = 2.0
+"""Turns take milliseconds; one that takes longer than this keeps nobody from stopping."""
+
 _FAILED_TURN_DELAY_S = 1.0
 """How long a turn waits that failed inside duro itself, times the attempts so far."""
 
@@ -122,6 +125,11 @@ class Worker:
         self._former_ids: list[str] = []
         self._store_failures = 0
         self._turn_began_s: float | None = None
+        self._turn_of = ""
+        """The instance whose turn began then."""
+        self._told_s: float | None = None
+        """When the turn began of which it was said that it hangs."""
+        self._given_up = False
         self._lease_lost = False
         self._lookout = Lookout(store, options.poll_interval_s)
         self._delivered: deque[tuple[str, LeaseResult | None]] = deque()
@@ -164,6 +172,22 @@ class Worker:
         self._stop_deadline_s = self._clock.monotonic_s() + drain_s
         self._turns.is_stopping = True
         self._wake()
+
+    def give_up_turn(self) -> bool:
+        """From the thread that stops: when its time is over, and a turn has run for ``_LONG_TURN_S`` by then, the turn
+        is left alone. It is not committed, whatever it comes to, and what this worker holds is free when its lease
+        expires."""
+        began_s, deadline_s = self._turn_began_s, self._stop_deadline_s
+        if began_s is None or deadline_s is None:
+            return False
+        if self._clock.monotonic_s() < max(deadline_s, began_s + _LONG_TURN_S):
+            return False
+        self._given_up = self._stopped = True
+        HOST_LOGGER.error(
+            "stopping without instance %r, whose turn does not end; the leases of this worker will expire",
+            self._turn_of,
+        )
+        return True
 
     @property
     def activities_in_hand(self) -> int:
@@ -213,6 +237,14 @@ class Worker:
             return FINISHED
         began_s = self._turn_began_s
         hangs = began_s is not None and self._clock.monotonic_s() - began_s > self._options.turn_timeout_s
+        if hangs and began_s != self._told_s:
+            self._told_s = began_s
+            HOST_LOGGER.error(
+                "a turn of instance %r has not ended in %g s: nothing else runs on this worker, whose lease is left to "
+                "expire; look for what its code waits for outside of durable calls",
+                self._turn_of,
+                self._options.turn_timeout_s,
+            )
         interval_s = self._options.lease_s / 3
         if hangs or not self._registered:
             return min(interval_s, 1.0)
@@ -236,6 +268,8 @@ class Worker:
         self._collect()
         if self._unsent is None:
             self._unsent = self._prepare()
+        if self._given_up:
+            return FINISHED
         batch = self._unsent
         stopping = self._stop_deadline_s is not None
         if stopping:
@@ -348,7 +382,7 @@ class Worker:
                 part = chosen[start : start + _LOAD_AT_ONCE]
                 histories = self._turns.load(part)
                 for held in part:
-                    self._turn_began_s = self._clock.monotonic_s()
+                    self._turn_began_s, self._turn_of = self._clock.monotonic_s(), held.leased.instance_id
                     if turns and self._turn_began_s > until_s:
                         return turns
                     self._holdings.runnable.pop(held.leased.incarnation, None)
