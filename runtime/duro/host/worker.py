@@ -184,7 +184,7 @@ class Worker:
             return False
         self._given_up = self._stopped = True
         HOST_LOGGER.error(
-            "stopping without instance %r, whose turn does not end; the leases of this worker will expire",
+            "stopping though a turn of instance %r does not end; the leases of this worker will expire",
             self._turn_of,
         )
         return True
