@@ -80,6 +80,10 @@ def circumstances_of(seed: int, *, store: StoreKind | None = None) -> Circumstan
     )
 
 
+_CLOSE_TOGETHER: Final = frozenset({"work", "run"})
+"""Moves of a story between which nothing comes that would have done the same."""
+
+
 class _Drawing:
     """The dice of one seed, and what they remember: names that were given."""
 
@@ -174,7 +178,7 @@ class _Drawing:
     # --- one move --------------------------------------------------------------------------------------------------
 
     def move(self) -> Move:
-        if self._to_come and self.choice.random() < 0.5:
+        if self._to_come and (self._to_come[0].what in _CLOSE_TOGETHER or self.choice.random() < 0.5):
             return self._to_come.pop(0)
         removes = self.archives or not {"pruning", "removal", "families"}.isdisjoint(self.themes)
         if removes and not self._to_come and self.choice.random() < 0.08:
@@ -235,15 +239,14 @@ class _Drawing:
         return [self._of_operator("adopt", self._child()), self._of_operator("clean up", 0, False, self._grace())]
 
     def _story_of_turns(self) -> list[Move]:
-        """An activity that is tried again ends while the commit of a turn that has nothing to do with it is tried
-        again."""
+        """Activities end or fail while the commit of a turn that has nothing to do with them is tried again."""
         choice, worker = self.choice, self.choice.choice(self.workers)
         start = self._start_of("beside", choice.choice((1, 2, 2)))
-        work, run = Move(worker, "work"), Move(worker, "run", (choice.randrange(2),))
-        fault = (choice.randrange(1, 4), Fault(choice.choice(("lost", "lost", *FAULTS))))
+        work, run = Move(worker, "work"), Move(worker, "run", (0,))
+        fault = (choice.randrange(1, 3), Fault(choice.choice(("lost", "lost", *FAULTS))))
         told = self._of_client("raise", start.arguments[1])
-        pause = Move("weather", "pass", (20,))
-        return [start, work, work, run, run, work, pause, work, told, Move(worker, "work", (), (fault,)), run, work]
+        before = choice.choice(((run,), (run, work), (run, run, work, Move("weather", "pass", (20,)), work)))
+        return [start, work, work, *before, told, work, Move(worker, "work", (), (fault,)), run, work]
 
     def _story_of_archives(self, operator: str, long: str) -> list[Move]:
         """What is archived comes back while it is written, is archived once more, or is restored when it is gone."""

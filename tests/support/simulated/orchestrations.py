@@ -39,10 +39,12 @@ async def naps(ctx: duro.OrchestrationContext, count: int) -> int:
 
 
 async def beside(ctx: duro.OrchestrationContext, count: int) -> list[int]:
-    """Activities, and turns meanwhile that are not for their sake."""
-    works = [ctx.schedule_activity(work, number % 2, retry=RETRY) for number in range(count)]
+    """Activities, and turns meanwhile that are not for their sake; where there are several these turns begin others."""
+    works = [ctx.schedule_activity(work, (number + count) % 2, retry=RETRY) for number in range(count)]
     for _ in range(2):
         await ctx.select(ctx.wait_for_event("item"), ctx.schedule_timer(SHORT_S))
+        if count > 1:
+            works.append(ctx.schedule_activity(work, 0))
     return [await each for each in works]
 
 
@@ -144,7 +146,8 @@ def expected(name: str, given: Input) -> tuple[InstanceStatus, Any] | None:
         case "naps":
             return InstanceStatus.COMPLETED, given
         case "beside":
-            return InstanceStatus.COMPLETED, [number % 2 + 1 for number in range(given)]
+            others = [1, 1] if given > 1 else []
+            return InstanceStatus.COMPLETED, [*((number + given) % 2 + 1 for number in range(given)), *others]
         case "loop":
             return InstanceStatus.COMPLETED, [given["left"], given["left"]]
         case "family":

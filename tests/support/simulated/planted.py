@@ -10,6 +10,7 @@ import msgspec
 
 from duro.errors import ArchiveError
 from duro.host.cache import ExecutionCache
+from duro.host.holdings import Holdings
 from duro.host.worker import Worker
 from duro.maintenance import families as maintained_families
 from duro.maintenance import sweep
@@ -101,6 +102,17 @@ def _begins_early(real: Any, worker: Worker, held: Any, history: Any) -> Any:
     turns = real(worker, held, history)
     worker._holdings.executor.submit(held.claims)
     return turns
+
+
+def _forgets_late_ends(holdings: Holdings, incarnation: int) -> None:
+    del holdings.held[incarnation]
+    holdings.runnable.pop(incarnation, None)
+
+
+def _releases_uncommitted(real: Any, holdings: Holdings, held: Any) -> None:
+    turn_of, held.turn_of = held.turn_of, None
+    real(holdings, held)
+    held.turn_of = turn_of
 
 
 def _any_turn(cache: ExecutionCache, incarnation: int, execution_id: int, turn_sequence: int) -> Any:
@@ -391,6 +403,8 @@ PLANTED: Final[dict[str, Mistake]] = {
     "an unknown commit is taken for a success": _instead(Worker, "_settle_doubt", _takes_it_for_a_success),
     "an unknown commit is sent again": _instead(Worker, "_settle_doubt", _sends_it_again),
     "an activity begins before its commit": _around(Worker, "_run_turn", _begins_early),
+    "an activity that ends late is forgotten": _instead(Holdings, "let_go", _forgets_late_ends),
+    "what waits for its commit is given back": _around(Holdings, "release_if_idle", _releases_uncommitted),
     "a coroutine of another turn goes on": _instead(ExecutionCache, "take", _any_turn),
     "a coroutine of another execution goes on": _instead(ExecutionCache, "take", _any_execution),
     "the newest event comes first": _instead(Instance, "deliverable", _newest_first),
