@@ -6,7 +6,7 @@ from typing import Any, cast
 import pytest
 
 import duro
-from duro.errors import StoreLockedError
+from duro.errors import CommitUnknownError, StoreLockedError
 from duro.host.activities import timed_out
 from duro.host.scheduler import FINISHED
 from duro.model.status import InstanceStatus
@@ -147,6 +147,53 @@ def test_what_a_turn_claimed_is_not_lost_with_an_attempt_that_fails_before_its_c
 @registry.orchestration
 async def one_activity(ctx: duro.OrchestrationContext) -> int:
     return await ctx.schedule_activity(workload.add_one, 1)
+
+
+@pytest.mark.parametrize("how", ["event", "cancel"])
+@pytest.mark.parametrize("which", ["lease", "commit"])
+@pytest.mark.parametrize("kind", ["memory", "sqlite"])
+def test_what_an_unknown_transaction_leased_for_an_instance_that_was_held_is_looked_for_again(
+    kind: Any, which: str, how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The store had handed it out, and the worker never saw it: it came when the activity ended, or never."""
+    with simulated(tmp_path, kind, cache_size=1000) as simulation:
+        worker, store = simulation.workers[0], simulation.stores[0]
+        simulation.client.start_orchestration("waits_first", instance_id="a")
+        simulation.make(Step(0))
+        simulation.make(Step(0))
+        assert (worker.activities_in_hand, len(worker._holdings.held)) == (1, 1)
+        if which == "commit":
+            simulation.client.start_orchestration("ends_at_once", instance_id="other")
+            simulation.make(Step(0))
+        if how == "event":
+            simulation.client.raise_event("a", "go")
+        else:
+            simulation.client.cancel("a", "enough")
+        real = getattr(store, which)
+
+        def happens(*arguments: Any) -> None:
+            real(*arguments)
+            raise CommitUnknownError("the disk does not answer")
+
+        with monkeypatch.context() as trouble:
+            trouble.setattr(store, which, happens)
+            simulation.make(Step(0))
+        assert worker.counters.commits_unknown == 0
+        turn = simulation.client.get_instance("a").turn_sequence
+        for _ in range(6):
+            simulation.make(Renew(0))
+            simulation.make(Step(0))
+        assert worker.counters.commits_unknown == 1
+        assert simulation.client.get_instance("a").turn_sequence == turn + 1
+        if how == "cancel":
+            assert worker.activities_in_hand == 0
+            assert simulation.client.get_instance("a").status is InstanceStatus.CANCELLED
+        cast(InlineExecutor, worker._holdings.executor).run_all()
+        for _ in range(6):
+            simulation.make(Step(0))
+        ended = InstanceStatus.COMPLETED if how == "event" else InstanceStatus.CANCELLED
+        assert simulation.client.get_instance("a").status is ended
+        check_invariants(simulation.dump())
 
 
 @pytest.mark.parametrize("kind", ["memory", "sqlite"])

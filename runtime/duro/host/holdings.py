@@ -192,6 +192,16 @@ class Holdings:
         if self.held.get(incarnation) is held:
             del self.held[incarnation]
 
+    def look_again(self) -> None:
+        """After a transaction that may have leased what arrived for instances that were held before: give back those of
+        which no turn is uncommitted, and the store says again what is there for them. Their activities run on."""
+        for held in [each for each in self.held.values() if each.turn_of is None]:
+            leased = held.leased
+            if held.execution is not None:
+                held.execution.seal()
+            self.let_go(leased.incarnation)
+            self.release(ReleaseInstance(incarnation=leased.incarnation, lease_epoch=leased.lease_epoch))
+
     def give_back_strangers(
         self,
         unsent: CommitBatch | None,

@@ -564,7 +564,8 @@ class Worker:
 
     def _settle_doubt(self) -> None:
         """A transaction reported an error and may have happened: look whether it did. If it did, its outcomes are
-        settled now; if not, the same batch is sent again. Leases that it took and nobody remembers are given back."""
+        settled now; if not, the same batch is sent again. Leases that it took and nobody remembers are given back, and
+        what it leased for instances that were held already is looked for again."""
         self.counters.commits_unknown += 1
         instances = self._store.held_instances(self.worker_id)
         activities = self._store.held_activities(self.worker_id)
@@ -579,6 +580,7 @@ class Worker:
                 self._settle(batch, CommitResult(store_time_ms=self._store.now_ms(), turns=turns))
         self._in_doubt = False
         self._lookout.is_due = True
+        self._holdings.look_again()
         self._holdings.give_back_strangers(self._unsent, instances, activities)
 
     # --- leases ----------------------------------------------------------------------------------------------
