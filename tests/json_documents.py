@@ -593,7 +593,7 @@ POLICY_EXPLANATION: Final[Fields] = {
     "chains": each(shared("chain"), "One for every group of workers that were told the same"),
     "united": maybe(shared("united", "What follows from them; null: nobody says anything")),
     "paused_until_ms": maybe(time_ms("Until when a new version pauses pruning; null: it does not")),
-    "next_sweep_at_ms": maybe(time_ms("When a sweep is due; 0: now; null: its policy has no interval")),
+    "next_sweep_at_ms": maybe(time_ms("When a sweep is due; 0: now; null: none will be")),
     "holds": each(shared("hold"), "Holds that concern it"),
     "executions": each(
         record(
@@ -916,6 +916,7 @@ _REMOVE: Final = (
             "policies": maybe(each(shared("auto_prune"), "All must let an execution go; null: nothing is pruned")),
             "origin": maybe(shared("origin", "Who said so; null: nobody says anything")),
             "triggers": shared("triggers"),
+            "firing_triggers": each(text("A trigger", PruneTrigger), "Those that ever fire"),
             "why": text("Why, for people"),
             "workers_differ": flag("Whether workers were told different things"),
             "paused_until_ms": maybe(time_ms("Until when a new version pauses pruning; null: it does not")),
