@@ -51,7 +51,8 @@ def _sections(root: Any, context: Any) -> Iterator[str]:
 
 
 def _command(command: Any, path: str, parent: Any) -> Iterator[str]:
-    context = command.context_class(command, info_name=path.rpartition(" ")[2], parent=parent, **_SHOWN)
+    name = path.removeprefix(f"{parent.command_path} ")
+    context = command.context_class(command, info_name=name, parent=parent, **_SHOWN)
     names = command.list_commands(context) if hasattr(command, "list_commands") else ()
     if not names:
         yield _block(path, command, context)

@@ -145,7 +145,9 @@ def prune(
         if apply_file is not None:
             from duroctl.plan_files import read_plan
 
-            _carry_out(session, client, read_plan(apply_file), {}, terms, yes=yes)
+            made = read_plan(apply_file)
+            client.check_plan(made)
+            _carry_out(session, client, made, None, terms, yes=yes)
             return
         options = parse_rules(rules, client.store.now_ms())
         named = _named(session, client, instance or [], execution=execution, whole=whole)
@@ -247,12 +249,14 @@ def _show(session: Session, plan: "PrunePlan") -> None:
 
 
 def _carry_out(
-    session: Session, client: "Client", plan: "PrunePlan", named: "_Executions", terms: "Terms", *, yes: bool
+    session: Session, client: "Client", plan: "PrunePlan", named: "_Executions | None", terms: "Terms", *, yes: bool
 ) -> None:
+    """``named``: executions that were named one by one; None: the plan was made at another time."""
+    from duro.errors import StalePlanError
     from duroctl.archives import check_kept
     from duroctl.errors import PartlyDoneError
-    from duroctl.pruning import apply_with_progress
-    from duroctl.render.plans import RESULT, held_lines, kept_lines, left_lines, plan_lines, result_lines
+    from duroctl.pruning import apply_with_progress, check_interrupted
+    from duroctl.render.plans import RESULT, plan_lines, result_lines
     from duroctl.render.units import counted, were
 
     if not plan.totals.executions_removed:
@@ -263,11 +267,10 @@ def _carry_out(
         why = f"this prunes {counted(plan.totals.executions_removed, 'execution')}"
         session.confirm(f"Prune them?{undo}", plan_lines(plan), why)
     result, interrupted = apply_with_progress(session, client, plan, terms)
-    said = [*result_lines(result, terms.grace_s), *left_lines(plan), *held_lines(plan), *kept_lines(plan, named)]
-    session.output.result(RESULT, result, said)
-    if interrupted:
-        session.note("interrupted; what is above was done, and the rest was not")
-        raise typer.Exit(130)
+    session.output.result(RESULT, result, [*result_lines(result, terms.grace_s), *_stays(plan, named)])
+    check_interrupted(session, interrupted, result)
+    if named is None and result.skipped and not result.executions_deleted:
+        raise StalePlanError("nothing that the plan shows may go any more", hint="make the plan again")
     if result.skipped or result.remaining:
         skipped = len(result.skipped)
         they = "it" if skipped == 1 else "they"
@@ -278,13 +281,19 @@ def _carry_out(
     check_kept(result.archived)
 
 
-def _nothing(session: Session, plan: "PrunePlan", named: "_Executions") -> None:
+def _stays(plan: "PrunePlan", named: "_Executions | None") -> list[str]:
+    """What stays, and why; nothing of a plan that was made at another time, for that may not be so any more."""
+    from duroctl.render.plans import held_lines, kept_lines, left_lines
+
+    return [] if named is None else [*left_lines(plan), *held_lines(plan), *kept_lines(plan, named)]
+
+
+def _nothing(session: Session, plan: "PrunePlan", named: "_Executions | None") -> None:
     from duro.model.pruning import PruneResult
-    from duroctl.render.plans import RESULT, held_lines, kept_lines, left_lines
+    from duroctl.render.plans import RESULT
 
     result: PruneResult = PruneResult(instances_processed=len(plan.instances))
-    said = ["nothing to prune", *left_lines(plan), *held_lines(plan), *kept_lines(plan, named)]
-    session.output.result(RESULT, result, said)
+    session.output.result(RESULT, result, ["nothing to prune", *_stays(plan, named)])
     for warning in plan.warnings:
         session.note(warning.text)
 

@@ -78,6 +78,7 @@ class AsyncClient:
     list_workers = _awaitable(Client.list_workers)
     info = _awaitable(Client.info)
     plan_prune = _awaitable(Client.plan_prune)
+    check_plan = _awaitable(Client.check_plan)
     apply_plan = _awaitable(Client.apply_plan)
     prune_executions = _awaitable(Client.prune_executions)
     prune_executions_bulk = _awaitable(Client.prune_executions_bulk)

@@ -103,6 +103,34 @@ def test_a_plan_by_policy_is_refused_when_the_policy_has_changed(loops: Cli) -> 
     assert loops("prune", "queue-1", "--plan-out", "plan.json").code == 0
     loops("policy", "set", "--instance", "queue-1", "--never")
     assert "has changed since" in refused(loops, "prune", "--apply", "plan.json", "-y", code=5).err
+    assert "has changed since" in refused(loops, "prune", "--apply", "plan.json", code=5).err, "before it asks"
+
+
+def test_a_plan_that_removes_nothing_is_checked_like_any_other(loops: Cli) -> None:
+    assert loops("prune", "queue-1", "--keep-last", "99", "--plan-out", "nothing.json").code == 0
+    assert loops("prune", "--apply", "nothing.json", "-y").lines == ["nothing to prune"]
+    plan = (loops.directory / "nothing.json").read_text()
+    (loops.directory / "other.json").write_text(plan.replace('"store_id":"', '"store_id":"not-'))
+    assert "of another store" in refused(loops, "prune", "--apply", "other.json", "-y", code=5).err
+
+
+def test_a_plan_of_which_nothing_may_go_any_more_is_stale(loops: Cli) -> None:
+    assert loops("prune", "queue-1", "--keep-last", "2", "--plan-out", "plan.json").code == 0
+    assert loops("prune", "--apply", "plan.json", "-y").code == 0
+    again = loops("prune", "--apply", "plan.json", "-y")
+    assert again.code == 5
+    assert "nothing that the plan shows may go any more; make the plan again" in again.err
+    assert loops("instances", "purge", "queue-1", "--plan-out", "purge.json", "--completed-before", "now").code == 0
+
+
+def test_what_a_plan_kept_when_it_was_made_is_not_said_to_be_kept_now(loops: Cli) -> None:
+    """The hold is gone, and the remedy named it."""
+    assert loops("holds", "add", "queue-1/4", "--reason", "to be looked at").code == 0
+    assert loops("prune", "queue-1", "--keep-last", "5", "--plan-out", "plan.json").code == 0
+    assert loops("holds", "remove", "--reason", "done", loops("holds", "list", "-o", "ids").lines[0]).code in (0, 2)
+    done = loops("prune", "--apply", "plan.json", "--yes")
+    assert done.code == 0
+    assert "hold" not in done.out
 
 
 def test_check_is_for_cron(loops: Cli) -> None:
@@ -147,7 +175,7 @@ def test_it_asks_on_a_terminal_and_needs_yes_elsewhere(loops: Cli) -> None:
         (("prune", "--keep-last", "1", "undo", "queue-1"), "prune undo takes runs or instances, and nothing else"),
         (("prune", "queue-1"), "give rules, such as keep_last (--keep-last 3), or start a worker"),
         (("holds", "add", "queue-1"), "a hold needs a reason"),
-        (("holds", "add", "--reason", "x"), "names nothing to hold"),
+        (("holds", "add", "--reason", "x"), "nothing is named to hold"),
         (("holds", "add", "queue-1", "--reason", "x", "--until", "2001-01-01T00:00:00Z"), "not in the future"),
         (("holds", "add", "queue-1", "--reason", "x", "--until", "soon"), "or 2w (from now)"),
         (("policy", "explain"), "takes an instance id or an orchestration's name"),

@@ -149,6 +149,60 @@ async def one_activity(ctx: duro.OrchestrationContext) -> int:
     return await ctx.schedule_activity(workload.add_one, 1)
 
 
+@registry.orchestration
+async def begins_another(ctx: duro.OrchestrationContext) -> int:
+    """An activity that waits for its next attempt; then another one, between two events."""
+    ctx.schedule_activity(workload.add_one, 1, retry=duro.RetryPolicy(max_attempts=5, delay_s=3000.0))
+    await ctx.wait_for_event("first")
+    activity = ctx.schedule_activity(workload.add_one, 10)
+    await ctx.wait_for_event("second")
+    return await activity
+
+
+@pytest.mark.parametrize("kind", ["memory", "sqlite"])
+def test_a_lease_that_was_to_be_given_back_and_was_taken_up_again_is_kept(
+    kind: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The release was still owed, and gave the lease away from under the turns that came; then a result was lost with
+    the lease after it."""
+    with simulated(tmp_path, kind, cache_size=1000) as simulation:
+        worker, store, client = simulation.workers[0], simulation.stores[0], simulation.client
+        executor = cast(InlineExecutor, worker._holdings.executor)
+        client.start_orchestration("begins_another", instance_id="a")
+        client.start_orchestration("remembers", 0, instance_id="other")
+        simulation.make(Step(0))
+        simulation.make(Step(0))
+
+        def commit_in_vain() -> None:
+            client.raise_event("other", "item")
+            simulation.make(Step(0))
+            with monkeypatch.context() as trouble:
+                trouble.setattr(store, "commit", _locked)
+                simulation.make(Step(0))
+
+        def settle() -> None:
+            simulation.clock.advance(200)
+            for move in (Renew(0), Renew(1), Step(0)):
+                simulation.make(move)
+
+        commit_in_vain()
+        (first,) = worker._holdings.in_hand.values()
+        executor.cancel(first.key)
+        worker.report([timed_out(first, in_total=False)])
+        client.raise_event("a", "first")
+        settle()
+        settle()
+        assert client.get_instance("a").lease_worker_id == worker.worker_id
+        commit_in_vain()
+        executor.run_all()
+        client.raise_event("a", "second")
+        for _ in range(10):
+            settle()
+        assert client.get_instance("a").status is InstanceStatus.COMPLETED
+        assert worker.counters.turns_fenced == 0
+        check_invariants(simulation.dump())
+
+
 @pytest.mark.parametrize("how", ["event", "cancel"])
 @pytest.mark.parametrize("which", ["lease", "commit"])
 @pytest.mark.parametrize("kind", ["memory", "sqlite"])

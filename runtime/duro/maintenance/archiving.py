@@ -48,7 +48,8 @@ class Archiving:
 
     def finish(self, progress: Callable[[int], object]) -> ArchiveOutcome | None:
         """Write what waits, whoever marked it; None: no archive is in use. ``progress`` is told how many histories were
-        written so far. Prunes of activities leave it to the sweep, which makes fewer and larger segments."""
+        written so far, and says False to stop. Prunes of activities leave it to the sweep, which makes fewer and larger
+        segments."""
         if self.archive is None or not self._by_hand:
             return None
         from duro.maintenance.archive.archiver import Archiver

@@ -118,6 +118,24 @@ class Pruning:
             raise UsageError(f"plan must be a PrunePlan, not {plan!r}", hint="client.plan_prune makes one")
         return pruning.apply(self.store, plan, self._terms(grace_s, reason, by, plan, archive), progress)
 
+    def check_plan(self, plan: PrunePlan | RemovalPlan) -> None:
+        """Whether ``apply_plan`` or ``apply_removal`` would take ``plan`` now; nothing is changed.
+
+        Raises:
+            StalePlanError: it is of another store, or its policies have changed since.
+        """
+        from duro.maintenance import families, pruning
+        from duro.maintenance.policies import ConfiguredPolicies
+
+        if isinstance(plan, RemovalPlan):
+            families.check_plan(self.store, plan)
+        elif isinstance(plan, PrunePlan):
+            pruning.check_plan(self.store, plan, ConfiguredPolicies(self.store))
+        else:
+            raise UsageError(
+                f"plan must be a PrunePlan or a RemovalPlan, not {plan!r}", hint="client.plan_prune makes one"
+            )
+
     def prune_executions(
         self,
         instance_id: str,

@@ -19,7 +19,7 @@ from duro.errors import (
 from duro.maintenance.archiving import Archiving
 from duro.maintenance.policies import ConfiguredPolicies
 from duro.maintenance.pruned import was_removed
-from duro.maintenance.pruning import Progress, PruneProgress, RunTerms, reclaim_all
+from duro.maintenance.pruning import Progress, PruneProgress, RunTerms, check_store_of, reclaim_all
 from duro.maintenance.room import POLITE_PART, Room
 from duro.model.archive import ArchiveOutcome
 from duro.model.families import (
@@ -494,17 +494,7 @@ def apply(
         StalePlanError: it is a plan of another store, or what is said about removing has changed since it was made; or
             ``cancel_running``, and it is so old that it does not say which lives of the ids it means.
     """
-    if made.store_id != store.store_id():
-        raise StalePlanError(
-            f"the plan is of another store ({made.store_id})", hint="apply it to the store it was made from"
-        )
-    configured = any(item.origin.kind is not PolicyKind.CALL for item in made.items)
-    policies = ConfiguredPolicies(store)
-    revision = made.policy_revision if configured else None
-    if revision is not None and policies.revision != revision:
-        raise StalePlanError(
-            "what is said about purging has changed since the plan was made", hint="make the plan again"
-        )
+    revision = check_plan(store, made)
     rules = made.orphan_rules
     if cancel_running and made.running_orphans and (rules is None or len(made.running) != len(made.running_orphans)):
         raise StalePlanError(
@@ -519,12 +509,31 @@ def apply(
         plan=_Planned(revision, {item.incarnation: item.instance_id for item in going}),
     )
     run.carry_out(
-        lambda policies: (purge_overrides(policies.everyone()) if configured else (), _planned_orders(store, going))
+        lambda policies: (
+            purge_overrides(policies.everyone()) if revision is not None else (),
+            _planned_orders(store, going),
+        )
     )
     asked = made.running if cancel_running and rules is not None and not run.stopped else ()
     return run.result(
         [each.instance_id for each in asked if rules and cancel(store, each.instance_id, each.incarnation, rules)]
     )
+
+
+def check_plan(store: Store, made: RemovalPlan) -> int | None:
+    """The revision of the policies that ``made`` goes by; None: it goes by rules that were given.
+
+    Raises:
+        StalePlanError: it is of another store, or what is said about removing has changed since.
+    """
+    check_store_of(made, store)
+    configured = any(item.origin.kind is not PolicyKind.CALL for item in made.items)
+    revision = made.policy_revision if configured else None
+    if revision is not None and ConfiguredPolicies(store).revision != revision:
+        raise StalePlanError(
+            "what is said about purging has changed since the plan was made", hint="make the plan again"
+        )
+    return revision
 
 
 def _planned_orders(store: Store, going: Sequence[RemovalItem]) -> Iterator[RemovalOrder]:
