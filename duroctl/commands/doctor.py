@@ -21,7 +21,7 @@ _DeepOption = Annotated[
     bool, typer.Option("--deep", help="Compare every page and index, and count every event; may take long.")
 ]
 _RepairOption = Annotated[
-    bool, typer.Option("--repair", help="Delete rows that nothing can reach; shows which, and asks.")
+    bool, typer.Option("--repair", help="Delete what is left of what was removed or has ended; shows which, and asks.")
 ]
 
 _JsonOption = Annotated[bool, typer.Option("--json", help="The same as --output json.")]

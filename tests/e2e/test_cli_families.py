@@ -384,43 +384,61 @@ def test_a_configuration_may_purge(cli_with_store: Cli) -> None:
     assert cli_with_store("policy", "check", "runtime_config.toml").code == 0
 
 
+_LEFT_OVER = "INSERT INTO mailbox SELECT incarnation, 'go', 0, '{}' FROM instances WHERE instance_id = 'over'"
+
+
+def test_a_repair_leaves_what_is_left_of_an_instance_that_was_lost(families: Cli) -> None:
+    with contextlib.closing(apsw.Connection(str(families.store))) as connection:
+        connection.execute("DELETE FROM instances WHERE instance_id = 'over'")
+    before = families.dump()
+    repaired = families("doctor", "--repair", "--yes")
+    assert (repaired.code, families.dump()) == (9, before)
+    assert repaired.err.splitlines() == [
+        "duroctl: nothing to repair",
+        "duroctl: still wrong: work-without-instance, counters; `duroctl doctor` says more",
+    ]
+    told = families("doctor", "-o", "json").json["checks"]
+    assert [each["remedy"] for each in told if each["name"] == "work-without-instance"] == [
+        "keep a copy of the file and report it; restore a backup if work is missing"
+    ]
+
+
 def test_the_doctor_looks_and_repairs_when_told_to(families: Cli) -> None:
     healthy = families("doctor")
     assert healthy.code == 0
     assert {row["severity"] for row in healthy.rows()} == {"ok", "note"}
     connection = apsw.Connection(str(families.store))
-    connection.execute("INSERT INTO requests VALUES ('r', 99, 5)")
+    connection.execute(_LEFT_OVER)
     connection.close()
     before = families.dump()
     told = families("doctor", "-o", "json")
     assert told.code == 9
     (ill,) = [each for each in told.json["checks"] if each["count"] and each["severity"] == "error"]
-    assert (ill["name"], ill["findings"][0]["subject"]) == ("requests-without-instance", "incarnation 99")
+    assert (ill["name"], ill["findings"][0]["subject"]) == ("mailbox-of-nobody", "incarnation 7")
     assert families("doctor", "--json").out == told.out
     shown = families.on_terminal("doctor", width=120)
     assert (shown.code, shown.out.splitlines()[0]) == (
         9,
-        "error: requests-without-instance: 1 found: request ids of instances that are gone",
+        "error: mailbox-of-nobody: 1 found: events for instances that have ended",
     )
     refused(families, "doctor", "--repair", code=2)
     assert families.dump() == before
     repaired = families("doctor", "--repair", "--yes")
-    assert (repaired.code, repaired.out) == (0, "deleted 1 row: requests-without-instance\n")
+    assert (repaired.code, repaired.out) == (0, "deleted 1 row: mailbox-of-nobody\n")
     assert families("doctor").code == 0
     assert "nothing to repair" in families("doctor", "--repair", "--yes").err
     connection = apsw.Connection(str(families.store))
-    connection.execute("INSERT INTO requests VALUES ('r', 99, 5)")
+    connection.execute(_LEFT_OVER)
+    (made,) = connection.execute("SELECT next_incarnation FROM store").fetchone() or (0,)
     connection.execute("UPDATE store SET next_incarnation = 1")
     connection.close()
     in_part = families("doctor", "--repair", "--yes")
-    assert (in_part.code, in_part.out) == (9, "deleted 1 row: requests-without-instance\n")
+    assert (in_part.code, in_part.out) == (9, "deleted 1 row: mailbox-of-nobody\n")
     assert in_part.err == "duroctl: still wrong: counters; `duroctl doctor` says more\n"
     assert families("doctor", "--repair", "--yes").code == 9
     connection = apsw.Connection(str(families.store))
-    connection.execute("UPDATE store SET next_incarnation = 1000")
-    connection.execute("DELETE FROM instances WHERE instance_id = 'over'")
+    connection.execute("UPDATE store SET next_incarnation = ?", (made,))
     connection.close()
-    assert families("doctor", "--repair", "--yes").code == 0
     assert families("doctor").code == 0
     (families.directory / "runtime_config.toml").write_text("[pruning]\nkeep_lst = 1\n")
     broken = families("doctor", "--store", "sqlite:///duro.db", "-o", "json")

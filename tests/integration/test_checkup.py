@@ -31,18 +31,31 @@ def store(tmp_path: Path, clock: ManualClock) -> SqliteStore:
 
 
 LEFT: Final = "UPDATE instances SET execution_id = 2, live_from = 1 WHERE incarnation = 1"
+RECLAIMED: Final = (
+    "DELETE FROM instances WHERE incarnation = 7",
+    "INSERT INTO ledger_totals VALUES ('Order', 1, 1, 2, 236, 5, 5)",
+)
+"""The store says that instance 7 was removed and reclaimed."""
 DAMAGES: Final[dict[str, Callable[[apsw.Connection], None]]] = {
-    "executions-without-instance": damage("DELETE FROM instances WHERE incarnation = 7"),
-    "history-without-execution": damage("DELETE FROM executions WHERE incarnation = 4 AND execution_id = 2"),
+    "executions-without-instance": damage(*RECLAIMED),
+    "history-without-execution": damage(
+        'INSERT INTO history VALUES (4, 1, 2, \'{"type":"OrchestrationContinuedAsNew"}\')'
+    ),
     "work-without-instance": damage("DELETE FROM instances WHERE incarnation = 3"),
     "messages-to-nobody": damage("INSERT INTO messages VALUES (2, 99, '{}')"),
-    "mailbox-of-nobody": damage("INSERT INTO mailbox VALUES (99, 'go', 98, '{}')"),
+    "mailbox-of-nobody": damage("INSERT INTO mailbox VALUES (5, 'go', 98, '{}')"),
     "timers-of-nobody": damage("INSERT INTO timers VALUES (2, 1, 2, 5)"),
-    "activities-of-nobody": damage("UPDATE activities SET execution_id = 7"),
-    "requests-without-instance": damage("INSERT INTO requests VALUES ('r', 99, 5)"),
-    "asked-prunes-without-instance": damage("INSERT INTO asked_prunes VALUES (99, '{}', '{}', 1, 5, 5)"),
-    "ledger-without-instance": damage("UPDATE ledger SET incarnation = 99 WHERE incarnation = 4"),
-    "lineage-without-child": damage("UPDATE lineage SET child_incarnation = 99 WHERE child_incarnation = 2"),
+    "activities-of-nobody": damage("INSERT INTO activities SELECT 4, 1, 3, name, 5, 5, 1, NULL, 0 FROM activities"),
+    "requests-without-instance": damage("INSERT INTO requests VALUES ('r', 7, 5)", *RECLAIMED),
+    "asked-prunes-without-instance": damage("INSERT INTO asked_prunes VALUES (7, '{}', '{}', 1, 5, 5)", *RECLAIMED),
+    "ledger-without-instance": damage(
+        "INSERT INTO ledger VALUES (7, 1, 1, 1, 1, 2, 236, '', '', 'purge', 5, 5, NULL)", *RECLAIMED
+    ),
+    "lineage-without-child": damage(
+        "INSERT INTO lineage SELECT 7, parent_instance_id, parent_incarnation, 1, 99, 0, NULL, NULL, 5, '1', NULL, "
+        "NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM lineage WHERE child_incarnation = 2",
+        *RECLAIMED,
+    ),
     "instance-without-execution": damage("UPDATE instances SET execution_id = 9 WHERE incarnation = 7"),
     "status-against-execution": damage("UPDATE executions SET status = 'failed' WHERE incarnation = 7"),
     "executions-out-of-order": damage(
@@ -125,7 +138,7 @@ def test_damage_is_found_by_the_check_that_is_for_it(
     assert [each.name for each in repaired] == [name]
     assert sum(each.rows for each in repaired) >= 1
     assert name not in found(store)
-    reachable = {row["incarnation"] for row in healthy["instances"]} - {7 if name.startswith("executions") else 4}
+    reachable = {row["incarnation"] for row in healthy["instances"]} - {7}
     for table in ("executions", "history", "messages", "mailbox", "timers"):
         kept = [row for row in store.dump()[table] if row["incarnation"] in reachable]
         assert kept == [row for row in healthy[table] if row["incarnation"] in reachable], table
@@ -180,8 +193,9 @@ def test_damage_is_found_by_the_check_that_is_for_it(
         (
             "history-without-execution",
             "incarnation 7/1",
-            ("DELETE FROM instances WHERE incarnation = 7", "DELETE FROM executions WHERE incarnation = 7"),
+            (*RECLAIMED, "DELETE FROM executions WHERE incarnation = 7"),
         ),
+        ("counters", "store", ("DELETE FROM instances WHERE incarnation = 7",)),
         ("work-without-instance", "incarnation 3/1", ("DELETE FROM executions WHERE incarnation = 3",)),
         ("observed-unrecorded", "runs", ("UPDATE lineage SET observed_at_ms = 5 WHERE child_incarnation = 3",)),
         (
@@ -285,30 +299,68 @@ def test_a_long_history_that_goes_on_is_read_as_a_whole_only_when_all_is(store: 
     assert found(store, deep=True)["work-lost"].count == 1
 
 
-@pytest.mark.parametrize(
-    "statements",
-    [
-        ("DELETE FROM executions WHERE incarnation = 1",),
-        ("DELETE FROM instances WHERE incarnation = 1",),
-        ("DELETE FROM instances WHERE incarnation = 1", "DELETE FROM executions WHERE incarnation = 1"),
-        ("UPDATE instances SET status = 'failed', completed_at_ms = 5, ready_at_ms = NULL WHERE incarnation = 1",),
-        ("DELETE FROM executions WHERE incarnation = 5",),
-    ],
-    ids=["its execution", "its instance", "both", "its status", "the execution of what may come back"],
-)
-def test_a_repair_leaves_all_that_is_left_of_work_whose_other_rows_are_lost(
-    statements: tuple[str, ...], store: SqliteStore, tmp_path: Path
-) -> None:
+LOST_ROWS: Final[dict[str, tuple[str, ...]]] = {
+    "the execution of what runs": ("DELETE FROM executions WHERE incarnation = 1",),
+    "the instance of what runs": ("DELETE FROM instances WHERE incarnation = 1",),
+    "both": ("DELETE FROM instances WHERE incarnation = 1", "DELETE FROM executions WHERE incarnation = 1"),
+    "its instance and its current execution": (
+        "DELETE FROM instances WHERE incarnation = 4",
+        "DELETE FROM executions WHERE incarnation = 4 AND execution_id = 3",
+    ),
+    "the status of what runs": (
+        "UPDATE instances SET status = 'failed', completed_at_ms = 5, ready_at_ms = NULL WHERE incarnation = 1",
+    ),
+    "the execution of what may come back": ("DELETE FROM executions WHERE incarnation = 5",),
+    "an earlier execution": ("DELETE FROM executions WHERE incarnation = 4 AND execution_id = 2",),
+    "a finished instance": ("DELETE FROM instances WHERE incarnation = 7",),
+    "a finished child": ("DELETE FROM instances WHERE incarnation = 2",),
+    "a finished instance and its execution": (
+        "DELETE FROM instances WHERE incarnation = 7",
+        "DELETE FROM executions WHERE incarnation = 7",
+    ),
+    "a removed instance": ("DELETE FROM removed_instances WHERE incarnation = 6",),
+    "a row in the place of another": ("UPDATE lineage SET child_incarnation = 99 WHERE child_incarnation = 2",),
+    "an activity in the place of another": ("UPDATE activities SET execution_id = 7",),
+    "an execution that waits for its archive": (
+        "UPDATE executions SET removal = 'pruned', unarchived = 1 WHERE incarnation = 7",
+        *RECLAIMED,
+    ),
+    "an execution that may be in an archive": (
+        "INSERT INTO archives VALUES ('/kept', 'id', 5)",
+        'INSERT INTO history VALUES (4, 1, 2, \'{"type":"OrchestrationContinuedAsNew"}\')',
+    ),
+}
+
+
+@pytest.mark.parametrize("lost", LOST_ROWS)
+def test_a_repair_leaves_what_nothing_proves_to_be_a_leftover(lost: str, store: SqliteStore, tmp_path: Path) -> None:
     with closing(apsw.Connection(str(tmp_path / "duro.db"))) as connection:
-        damage(*statements)(connection)
-        connection.execute("INSERT INTO messages VALUES (1, 9, '{}')")
-    lost = store.dump()
-    store.repair([check.name for check in CHECKS if check.deletes])
-    kept = store.dump()
-    both = {"DELETE FROM instances WHERE incarnation = 1", "DELETE FROM executions WHERE incarnation = 1"}
-    tables = ["history"] if both <= set(statements) else ["executions", "history", "messages", "timers", "activities"]
-    assert {table: kept[table] for table in tables} == {table: lost[table] for table in tables}
-    assert any(result.severity is Severity.ERROR and not result.repairable for result in found(store).values())
+        damage(*LOST_ROWS[lost])(connection)
+        rows = ("INSERT INTO messages VALUES (1, 1, '{}')", "INSERT INTO mailbox VALUES (1, 'other', 2, '{}')")
+        damage(*rows, "INSERT INTO requests VALUES ('r', 1, 5)", "INSERT INTO requests VALUES ('r', 7, 5)")(connection)
+    before = store.dump()
+    repaired = store.repair([check.name for check in CHECKS if check.deletes])
+    assert [each for each in repaired if each.rows] == []
+    assert store.dump() == before
+    results = found(store)
+    assert not [each for each in results.values() if each.repairable]
+    assert any(result.severity is Severity.ERROR for result in results.values())
+
+
+def test_what_is_left_of_lost_work_is_named_in_every_table(store: SqliteStore, tmp_path: Path) -> None:
+    with closing(apsw.Connection(str(tmp_path / "duro.db"))) as connection:
+        rows = ("INSERT INTO messages VALUES (1, 1, '{}')", "INSERT INTO mailbox VALUES (1, 'other', 2, '{}')")
+        damage(*rows, *LOST_ROWS["both"], "DELETE FROM instances WHERE incarnation = 4")(connection)
+    findings = {(each.subject, each.text) for each in found(store)["work-without-instance"].findings}
+    assert {text for subject, text in findings if subject.startswith("incarnation 1")} == {
+        "a history without its execution",
+        *(
+            f"1 rows of {table}, and what they belong to is gone"
+            for table in ("messages", "mailbox", "timers", "activities")
+        ),
+    }
+    assert ("incarnation 4/2", "it is continued_as_new, and its instance is gone") in findings
+    assert ("incarnation 4", "1 rows of ledger, and what they belong to is gone") in findings
 
 
 def test_a_repair_deletes_nothing_of_a_file_whose_indexes_are_damaged(store: SqliteStore, tmp_path: Path) -> None:
@@ -406,7 +458,9 @@ def test_every_check_is_shown_to_find_something() -> None:
 
 def test_what_is_found_often_is_counted_and_shown_in_part(store: SqliteStore, tmp_path: Path) -> None:
     connection = apsw.Connection(str(tmp_path / "duro.db"))
-    for number in range(100, 130):
+    connection.execute("INSERT INTO ledger_totals VALUES ('Order', 30, 30, 60, 600, 5, 5)")
+    connection.execute("UPDATE store SET next_incarnation = next_incarnation + 30")
+    for number in range(8, 38):
         connection.execute("INSERT INTO requests VALUES ('r', ?, 5)", (number,))
     connection.close()
     result = found(store)["requests-without-instance"]

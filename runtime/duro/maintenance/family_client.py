@@ -122,11 +122,12 @@ class Families(Pruning):
         return (*found, workers_differ(self.store)) if found else ()
 
     def repair(self, names: Sequence[str]) -> list[Repair]:
-        """Delete what these checks found, of those that are ``repairable``: rows that nothing can reach.
+        """Delete what these checks found, of those that are ``repairable``: rows that are proved to
+        be left of what was removed or has ended.
 
         Raises:
             UsageError: one of the names is no check, or nothing that could be repaired.
-            StoreError: the file itself is damaged, so that nobody can tell what is unreachable. Nothing was deleted.
+            StoreError: the file itself is damaged, so that nobody can tell what is left over. Nothing was deleted.
         """
         if isinstance(names, str) or not isinstance(names, Sequence):
             raise UsageError(f"names must be several checks, not {shown(names)}", hint="client.checkup() has them")

@@ -23,7 +23,7 @@ class Finding(msgspec.Struct, frozen=True):
 
 class CheckResult(msgspec.Struct, frozen=True, kw_only=True):
     """One check. ``count`` findings there are, the first of them in ``findings``; 0: all is well. ``remedy`` says what
-    to do. ``repairable``: a repair removes what was found, and nothing anybody could still use."""
+    to do. ``repairable``: a repair removes what was found: it is proved to be left of what was removed or has ended."""
 
     name: str
     severity: Severity

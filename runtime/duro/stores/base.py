@@ -726,7 +726,7 @@ class Store(ABC):
         """Delete what the repairable checks of these names find, in one transaction.
 
         Raises:
-            StoreCorruptError: the file is damaged, so that nobody can tell what is unreachable. Nothing was deleted.
+            StoreCorruptError: the file is damaged, so that nobody can tell what is left over. Nothing was deleted.
         """
         del names
         return []

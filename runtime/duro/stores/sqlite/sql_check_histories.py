@@ -4,10 +4,7 @@
 
 from typing import Final
 
-THERE: Final = "(SELECT incarnation FROM instances UNION ALL SELECT incarnation FROM removed_instances)"
-RUNNING: Final = "(SELECT incarnation FROM executions WHERE completed_at_ms IS NULL)"
-NOT_RUNNING: Final = """NOT EXISTS (SELECT 1 FROM executions r WHERE r.incarnation = {row}.incarnation
-  AND r.execution_id = {row}.execution_id AND r.completed_at_ms IS NULL)"""
+from duro.stores.sqlite.sql_check_owners import of_execution
 
 # How the history of an execution ``e`` has to end, NULL while it runs; and how it does.
 ENDS: Final = """('OrchestrationCompleted', 'OrchestrationFailed', 'OrchestrationCancelled', 'OrchestrationTerminated',
@@ -30,19 +27,11 @@ WITH RECURSIVE steps (incarnation, execution_id) AS (
   SELECT {_NEXT.format(column="incarnation")}, {_NEXT.format(column="execution_id")}
   FROM steps s WHERE s.incarnation IS NOT NULL)
 """
-# A history ``e`` of an execution that is not there; and whether it is a leftover: it has an end, and is not what an
-# instance that is there, or may come back, would go on with.
-_UNOWNED: Final = f"""(e.incarnation NOT IN {THERE} OR NOT EXISTS (SELECT 1 FROM executions x
-  WHERE x.incarnation = e.incarnation AND x.execution_id = e.execution_id))"""
-_LEFTOVER: Final = f"""({LAST_EVENT} IN {ENDS}
-  AND (e.incarnation IN (SELECT incarnation FROM instances) OR e.incarnation NOT IN {RUNNING})
-  AND NOT EXISTS (SELECT 1 FROM instances x WHERE x.incarnation = e.incarnation AND x.execution_id = e.execution_id)
-  AND NOT EXISTS (SELECT 1 FROM removed_instances x
-    WHERE x.incarnation = e.incarnation AND x.execution_id = e.execution_id))"""
-LEFT_HISTORIES: Final = f"""{_STEPS} SELECT e.incarnation, e.execution_id FROM steps e
-WHERE e.incarnation IS NOT NULL AND {_UNOWNED} AND {_LEFTOVER}"""
-LOST_HISTORIES: Final = f"""{_STEPS} SELECT e.incarnation, e.execution_id FROM steps e
-WHERE e.incarnation IS NOT NULL AND {_UNOWNED} AND NOT coalesce({_LEFTOVER}, 0)"""
+# Of each execution that has a history: one that is not there.
+HISTORIES: Final = of_execution(f"{LAST_EVENT} IN {ENDS}")
+_UNOWNED: Final = f"{_STEPS} SELECT e.incarnation, e.execution_id FROM steps e WHERE e.incarnation IS NOT NULL AND"
+LEFT_HISTORIES: Final = f"{_UNOWNED} {HISTORIES.left}"
+LOST_HISTORIES: Final = f"{_UNOWNED} {HISTORIES.lost}"
 
 # Instances that have not ended, with no more than ?3 events in their current execution.
 _LIVE: Final = """live (incarnation, instance_id, execution_id, waits) AS (

@@ -3,8 +3,7 @@
 A check answers with the number of its findings and the first ``?1`` of them as (subject, text), in one statement: what
 it compares is of one moment. None reads a history, but for the last event of an execution, the one that asked for a
 queued activity, and all of what runs if that has at most ``?3`` events; unless it is ``deep``. ``?2`` is now. A repair
-deletes what its check finds and nothing else: leftovers of what has ended, for nothing else is ever removed. What
-belonged to something that runs is work whose other rows are lost; it is found, and left.
+deletes what its check finds and nothing else: what is proved to be a leftover (``sql_check_owners``).
 """
 
 # ruff: noqa: S608 - as in `sql`: only constants are put together, data is bound
@@ -14,6 +13,7 @@ from typing import Final
 from duro.model.limits import NUMBER_MAX
 from duro.stores.sqlite import sql_check_histories as of
 from duro.stores.sqlite.check import DAMAGED, Check
+from duro.stores.sqlite.sql_check_owners import ACCOUNTED, of_instance, of_running, of_unfinished
 from duro.stores.sqlite.sql_check_warnings import WARNINGS
 
 _COUNTED: Final = """
@@ -27,32 +27,52 @@ def counted(check: Check) -> str:
     return _COUNTED.format(select=check.select)
 
 
-_REPAIR: Final = "`duroctl doctor --repair` deletes the rows: nothing can reach them"
-_UNFINISHED: Final = "(SELECT incarnation FROM instances WHERE completed_at_ms IS NULL)"
+_REPAIR: Final = "`duroctl doctor --repair` deletes the rows: they are left of what was removed, or has ended"
 _EXECUTION: Final = "i.instance_id || '/' || e.execution_id"
+_OWNERS: Final = {
+    **{
+        owner.table: owner
+        for owner in (
+            *(of_instance("executions"), of_instance("requests"), of_instance("asked_prunes"), of_instance("ledger")),
+            *(of_instance("lineage", "child_incarnation"), of_unfinished("messages"), of_unfinished("mailbox")),
+            *(of_running("timers"), of_running("activities")),
+        )
+    }
+}
 
 
-def _rows_of_nobody(name: str, table: str, column: str, owners: str, looks_for: str) -> Check:
-    where = f"{column} NOT IN {owners} AND {column} NOT IN {of.RUNNING}"
+def _left(name: str, table: str, looks_for: str) -> Check:
+    """Leftovers in a table."""
+    owner = _OWNERS[table]
     return Check(
         name,
         "error",
         looks_for,
         _REPAIR,
         f"""
-SELECT 'incarnation ' || {column}, count(*) || ' rows of {table}' FROM {table} WHERE {where} GROUP BY {column}""",
-        (f"DELETE FROM {table} WHERE {where}",),
+SELECT 'incarnation ' || {owner.key}, count(*) || ' rows of {table}' FROM {table} AS e
+WHERE {owner.left} GROUP BY {owner.key}""",
+        (f"DELETE FROM {table} AS e WHERE {owner.left}",),
+    )
+
+
+def _lost_rows() -> str:
+    """What is left of something that is lost, in all tables but those that have a text of their own."""
+    return " UNION ALL ".join(
+        f"""
+SELECT 'incarnation ' || {owner.key}, count(*) || ' rows of {table}, and what they belong to is gone' FROM {table} AS e
+WHERE {owner.lost} GROUP BY {owner.key}"""
+        for table, owner in _OWNERS.items()
+        if table != "executions"
     )
 
 
 CHECKS: Final = (
-    _rows_of_nobody(
-        "executions-without-instance", "executions", "incarnation", of.THERE, "executions whose instance is gone"
-    ),
+    _left("executions-without-instance", "executions", "executions of instances that were removed"),
     Check(
         "history-without-execution",
         "error",
-        "histories of executions that ended and are gone",
+        "histories of executions that were pruned, and of instances that were removed",
         _REPAIR,
         f"""
 SELECT 'incarnation ' || incarnation || '/' || execution_id, 'a history without its execution'
@@ -62,58 +82,24 @@ FROM ({of.LEFT_HISTORIES})""",
     Check(
         "work-without-instance",
         "error",
-        "executions that have not ended, and histories without an end, whose instance or execution is gone",
+        "rows whose instance or execution is gone, and nothing says that it was removed: what is left of what was lost",
         DAMAGED,
         f"""
-SELECT 'incarnation ' || e.incarnation || '/' || e.execution_id, 'it is ' || e.status || ', and its instance is gone'
-FROM executions e WHERE e.completed_at_ms IS NULL AND e.incarnation NOT IN (SELECT incarnation FROM instances)
+SELECT 'incarnation ' || incarnation || '/' || execution_id, 'it is ' || status || ', and its instance is gone'
+FROM executions AS e WHERE {_OWNERS["executions"].lost}
 UNION ALL
 SELECT 'incarnation ' || incarnation || '/' || execution_id, 'a history without its execution'
-FROM ({of.LOST_HISTORIES})""",
+FROM ({of.LOST_HISTORIES})
+UNION ALL {_lost_rows()}""",
     ),
-    _rows_of_nobody("messages-to-nobody", "messages", "incarnation", _UNFINISHED, "messages nobody will ever read"),
-    _rows_of_nobody("mailbox-of-nobody", "mailbox", "incarnation", _UNFINISHED, "events nobody will ever wait for"),
-    Check(
-        "timers-of-nobody",
-        "error",
-        "timers of executions that are not running",
-        _REPAIR,
-        f"""
-SELECT 'incarnation ' || t.incarnation || '/' || t.execution_id, count(*) || ' timers' FROM timers t
-WHERE NOT EXISTS (SELECT 1 FROM instances i WHERE i.incarnation = t.incarnation AND i.completed_at_ms IS NULL
-  AND i.execution_id = t.execution_id) AND {of.NOT_RUNNING.format(row="t")} GROUP BY t.incarnation, t.execution_id""",
-        (
-            f"""DELETE FROM timers WHERE NOT EXISTS (SELECT 1 FROM instances i WHERE i.incarnation = timers.incarnation
-  AND i.completed_at_ms IS NULL AND i.execution_id = timers.execution_id) AND {of.NOT_RUNNING.format(row="timers")}""",
-        ),
-    ),
-    Check(
-        "activities-of-nobody",
-        "error",
-        "queued activities of executions that are not running",
-        _REPAIR,
-        f"""
-SELECT 'incarnation ' || a.incarnation || '/' || a.execution_id, count(*) || ' activities' FROM activities a
-WHERE NOT EXISTS (SELECT 1 FROM instances i WHERE i.incarnation = a.incarnation AND i.completed_at_ms IS NULL
-  AND i.execution_id = a.execution_id) AND {of.NOT_RUNNING.format(row="a")} GROUP BY a.incarnation, a.execution_id""",
-        (
-            f"""DELETE FROM activities WHERE NOT EXISTS (SELECT 1 FROM instances i
-  WHERE i.incarnation = activities.incarnation AND i.completed_at_ms IS NULL
-    AND i.execution_id = activities.execution_id) AND {of.NOT_RUNNING.format(row="activities")}""",
-        ),
-    ),
-    _rows_of_nobody(
-        "requests-without-instance", "requests", "incarnation", of.THERE, "request ids of instances that are gone"
-    ),
-    _rows_of_nobody(
-        "asked-prunes-without-instance",
-        "asked_prunes",
-        "incarnation",
-        of.THERE,
-        "prunes that instances asked for that are gone",
-    ),
-    _rows_of_nobody("ledger-without-instance", "ledger", "incarnation", of.THERE, "ledgers whose instance is gone"),
-    _rows_of_nobody("lineage-without-child", "lineage", "child_incarnation", of.THERE, "lineages whose child is gone"),
+    _left("messages-to-nobody", "messages", "messages to instances that have ended"),
+    _left("mailbox-of-nobody", "mailbox", "events for instances that have ended"),
+    _left("timers-of-nobody", "timers", "timers of executions that have ended"),
+    _left("activities-of-nobody", "activities", "queued activities of executions that have ended"),
+    _left("requests-without-instance", "requests", "request ids of instances that were removed"),
+    _left("asked-prunes-without-instance", "asked_prunes", "prunes that instances asked for that were removed"),
+    _left("ledger-without-instance", "ledger", "ledgers of instances that were removed"),
+    _left("lineage-without-child", "lineage", "lineages of children that were removed"),
     Check(
         "instance-without-execution",
         "error",
@@ -390,9 +376,9 @@ WHERE NOT EXISTS (SELECT 1 FROM ledger g WHERE g.incarnation = i.incarnation AND
     Check(
         "counters",
         "error",
-        "numbers of the store that were given already, or are missing",
+        "numbers of the store that were given already, or are missing, and instances that are lost without a trace",
         DAMAGED,
-        """
+        f"""
 SELECT 'store', 'the next ' || number || ' is ' || next || ', and ' || highest || ' is in use' FROM (
   SELECT 'incarnation' AS number, next_incarnation AS next, max(
     (SELECT coalesce(max(incarnation), 0) FROM instances),
@@ -401,6 +387,10 @@ SELECT 'store', 'the next ' || number || ' is ' || next || ', and ' || highest |
   SELECT 'message', next_message_id, max((SELECT coalesce(max(message_id), 0) FROM messages),
     (SELECT coalesce(max(sequence), 0) FROM mailbox)) FROM store)
 WHERE highest >= next
+UNION ALL
+SELECT 'store', (next_incarnation - 1) || ' instances were made, and ' || accounted ||
+  ' are there, were removed, or stand in the totals' FROM (SELECT next_incarnation, {ACCOUNTED} AS accounted FROM store)
+WHERE accounted <> next_incarnation - 1
 UNION ALL
 SELECT 'store', 'its own row, of counters and revisions, is missing' WHERE NOT EXISTS (SELECT 1 FROM store)""",
     ),
