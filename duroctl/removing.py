@@ -11,7 +11,15 @@ from duro.model.families import RemovalKind, RemovalPlan, RemovalResult
 from duroctl.archives import check_kept
 from duroctl.errors import PartlyDoneError
 from duroctl.plan_files import read_removal_plan, removal_document, write_removal_plan
-from duroctl.pruning import WORK_FOUND, check_forms, grace_of, interruptible, print_written, progress_bar
+from duroctl.pruning import (
+    WORK_FOUND,
+    check_forms,
+    check_not_of_plan,
+    grace_of,
+    interruptible,
+    print_written,
+    progress_bar,
+)
 from duroctl.render.removals import (
     CHECKED,
     PLANNED,
@@ -70,6 +78,7 @@ def run(session: "Session", modes: Modes, kind: RemovalKind, make_plan: "Callabl
         raise UsageError(f"{' and '.join(given)} do not go together", hint="choose one")
     if modes.check:
         check_forms(session.output)
+    check_not_of_plan(modes.plan_out, now=modes.now, grace=modes.grace, archive=modes.archive, reason=modes.reason)
     grace_s = grace_of(now=modes.now, grace=modes.grace)
     with session.client(read_only=modes.only_reads) as client:
         plan = make_plan(client) if modes.apply_file is None else _read(modes.apply_file, kind)
