@@ -16,6 +16,7 @@ from duro.model.problem import FileProblem
 from duro.settings.files import edit_file, read_file
 from duro.settings.reading import read_settings
 from duro.settings.values import RuntimeSettings
+from duroctl.discovery import is_by_hand
 from duroctl.errors import DeclinedError
 from duroctl.output import write_line
 from duroctl.parsing import parse_count, parse_duration
@@ -308,17 +309,27 @@ def show_change(session: "Session", document: dict[str, Any], lines: list[str]) 
 
 
 def _simulated(session: "Session", before: bytes, after: bytes, file: str) -> "PolicySimulation | None":
-    """What the change does to the store; None: there is no store, or it is not made yet."""
+    """What the change does to the store that the command, or else the file as it will be, names; None: there is none,
+    or it is not made yet, which is said.
+
+    Raises:
+        StoreNotFoundError: the one that was named for this command is not there.
+    """
     settings = read_settings(after, file)
     try:
         instead_of = read_settings(before, file)
     except SettingsError:
         instead_of = None
+    choice = None
     try:
-        with session.client(read_only=True) as client:
+        choice = session.store_chosen({Path(file): after})
+        with session.client(read_only=True, choice=choice) as client:
             return client.simulate_policies(settings, instead_of=instead_of)
-    except (StoreNotFoundError, SettingsError):
-        return None
+    except (StoreNotFoundError, SettingsError) as error:
+        if choice is not None and is_by_hand(choice):
+            raise
+        session.note(f"what this lets go is not known: {error.message}")
+    return None
 
 
 def _diff(before: bytes, after: bytes, file: str) -> Iterator[str]:

@@ -56,6 +56,26 @@ def grace_of(*, now: bool, grace: str | None) -> float:
     return PRUNE_GRACE_S if grace is None else parse_duration(grace, "--grace")
 
 
+def check_not_of_plan(plan_out: str | None, *, now: bool, grace: str | None, archive: str | None, reason: str) -> None:
+    """Raises UsageError: a plan is to be written, which says what goes, and how it is to go was given as well."""
+    given = [
+        flag
+        for flag, is_given in (
+            ("--now", now),
+            ("--grace", grace is not None),
+            ("--archive", archive is not None),
+            ("--reason", bool(reason)),
+        )
+        if is_given
+    ]
+    if plan_out is not None and given:
+        go, them = ("goes", "it") if len(given) == 1 else ("go", "them")
+        raise UsageError(
+            f"{' and '.join(given)} {go} with --apply: a plan says what is to be removed, and does not keep {them}",
+            hint=f"leave {them} out here, and give {them} with --apply",
+        )
+
+
 class Terms(NamedTuple):
     """How a removal is carried out; ``archive``: the directory it is kept in, None: none of its own."""
 

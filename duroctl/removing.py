@@ -15,6 +15,7 @@ from duroctl.pruning import (
     WORK_FOUND,
     check_forms,
     check_interrupted,
+    check_not_of_plan,
     grace_of,
     interruptible,
     note_quit,
@@ -79,6 +80,7 @@ def run(session: "Session", modes: Modes, kind: RemovalKind, make_plan: "Callabl
         raise UsageError(f"{' and '.join(given)} do not go together", hint="choose one")
     if modes.check:
         check_forms(session.output)
+    check_not_of_plan(modes.plan_out, now=modes.now, grace=modes.grace, archive=modes.archive, reason=modes.reason)
     grace_s = grace_of(now=modes.now, grace=modes.grace)
     with session.client(read_only=modes.only_reads) as client:
         plan = make_plan(client) if modes.apply_file is None else _read(client, modes.apply_file, kind)

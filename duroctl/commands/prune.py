@@ -118,7 +118,7 @@ def prune(
     elsewhere --yes is needed.
     """
     from duro.errors import UsageError
-    from duroctl.pruning import Rules, Terms, check_forms, grace_of, note_name, parse_rules
+    from duroctl.pruning import Rules, Terms, check_forms, check_not_of_plan, grace_of, note_name, parse_rules
 
     rules = Rules(keep_last, keep_within, completed_before, keep_last_per_version, keep_versions)
     modes = [
@@ -140,6 +140,7 @@ def prune(
         raise UsageError("--apply takes neither instances nor rules: the plan has both", hint="leave them out")
     if check:
         check_forms(session.output)
+    check_not_of_plan(plan_out, now=now, grace=grace, archive=archive, reason=reason)
     terms = Terms(grace_of(now=now, grace=grace), reason, archive)
     with session.client(read_only=dry_run or check or plan_out is not None) as client:
         if apply_file is not None:

@@ -206,10 +206,10 @@ def test_with_grace_they_are_in_both_until_it_is_over_and_can_be_brought_back_fr
     assert loops("archive", "restore", "queue-1").out == "7 executions were there already\n"
 
 
-@pytest.mark.parametrize("mode", [("--dry-run",), ("--check",), ("--plan-out", "plan.json")], ids=" ".join)
-def test_looking_at_a_plan_makes_no_archive(loops: Cli, mode: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("mode", ["--dry-run", "--check"])
+def test_looking_at_a_plan_makes_no_archive(loops: Cli, mode: str) -> None:
     before = loops.dump()
-    assert loops("prune", *KEEP_THREE[:-1], *mode, "--archive", "arch").code in (0, 20)
+    assert loops("prune", *KEEP_THREE[:-1], mode, "--archive", "arch").code in (0, 20)
     assert not (loops.directory / "arch").exists()
     assert loops.dump() == before
 

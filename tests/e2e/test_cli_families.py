@@ -360,6 +360,8 @@ def test_a_plan_is_carried_out_by_the_command_that_made_it(families: Cli) -> Non
         (("orphans", "cleanup", "--all", "--kind", "unknown", "-n"), "nothing is removed"),
         (("orphans", "cleanup", "--all", "--now", "--grace", "1h"), "do not go together"),
         (("orphans", "cleanup", "--all", "--check", "-n"), "--dry-run and --check do not go together"),
+        (("orphans", "cleanup", "--all", "--plan-out", "p.json", "--archive", "kept"), "--archive goes with --apply"),
+        (("instances", "purge", "--all", "--plan-out", "p.json", "--reason", "why"), "--reason goes with --apply"),
         (("orphans", "list", "--cursor", "i:7"), "is not a cursor of this listing"),
     ],
 )

@@ -137,12 +137,31 @@ def test_an_edit_that_cannot_be_made_is_refused_with_what_to_paste(configured: C
 
 def test_without_a_store_the_file_can_be_changed_all_the_same(cli: Cli) -> None:
     (cli.directory / FILE).write_text("[pruning]\n")
-    assert cli("policy", "set", "--default", "--keep-last", "3").code == 0
+    done = cli("policy", "set", "--default", "--keep-last", "3")
+    assert done.code == 0
+    assert "what this lets go is not known: no store is named here" in done.err
     assert text(cli) == "[pruning]\n\n[pruning.default]\nkeep_last = 3\n"
     nowhere = cli("policy", "set", "x", "--keep-last", "3", "--config", "no.toml")
     assert nowhere.code == 6
     (cli.directory / FILE).unlink()
     assert "make one with `duroctl init`" in cli("policy", "set", "x", "--keep-last", "3").err
+
+
+@pytest.mark.parametrize("flag", [True, False])
+def test_a_store_that_is_named_for_the_command_and_is_not_there_is_an_error(configured: Cli, flag: bool) -> None:
+    command = ("policy", "set", "Order", "--keep-last", "1", "--yes")
+    named = "sqlite:///typo.db"
+    done = configured(*command, "--store", named) if flag else configured(*command, DUROCTL_STORE=named)
+    assert (done.code, text(configured)) == (10, TEXT)
+    assert "typo.db" in done.err
+
+
+def test_of_a_store_that_is_not_made_yet_nothing_is_known_and_that_is_said(configured: Cli) -> None:
+    (configured.directory / FILE).write_text(TEXT.replace("duro.db", "later.db"))
+    done = configured("policy", "set", "Order", "--keep-last", "1")
+    assert done.code == 0
+    assert "what this lets go is not known: " in done.err
+    assert "later.db" in done.err
 
 
 # --- the editor --------------------------------------------------------------------------------------------------
@@ -165,6 +184,25 @@ def test_an_edit_with_an_error_is_opened_again_at_its_line(configured: Cli) -> N
     log = (configured.directory / "editor.log").read_text().splitlines()
     assert [line.split()[0] for line in log][1] == "+9"
     assert text(configured) == TEXT.replace("keep_last = 8", "keep_last = 9")
+
+
+@pytest.mark.parametrize("place", ["runtime_config.toml", "config/runtime_config.toml", "named.toml"])
+def test_an_edit_that_mends_a_file_is_asked_about_like_any_other(configured: Cli, place: str) -> None:
+    """The store is the one that the new text names: the old one cannot be read."""
+    broken = TEXT.replace("keep_last = 8", "kep_last = 2")
+    (configured.directory / FILE).unlink()
+    file = configured.directory / place
+    file.parent.mkdir(exist_ok=True)
+    url = "sqlite:///../duro.db" if place.startswith("config/") else "sqlite:///duro.db"
+    file.write_text(broken.replace("sqlite:///duro.db", url))
+    before = file.read_text()
+    named = ("--config", place) if place == "named.toml" else ()
+    command = editor(configured, "ed", 'sed -i "s/kep_last/keep_last/" "$last"')
+    done = configured("policy", "edit", *named, EDITOR=command)
+    assert (done.code, file.read_text()) == (2, before)
+    assert "this lets 9 more executions go" in done.err
+    assert configured("policy", "edit", *named, "--yes", EDITOR=command).code == 0
+    assert file.read_text() == before.replace("kep_last", "keep_last")
 
 
 @pytest.mark.parametrize("script", ["", 'sed -i "s/= 8/= 0/" "$last"; '])

@@ -207,6 +207,19 @@ def test_a_backup_overwrites_nothing(store: SqliteStore, tmp_path: Path, target:
     assert store.dump() == before
 
 
+@pytest.mark.parametrize("ending", ["-wal", "-journal", "-shm"])
+@pytest.mark.parametrize("way", ["backup", "export"])
+def test_a_new_file_does_not_come_to_stand_beside_the_log_of_an_earlier_one(
+    way: str, ending: str, store: SqliteStore, tmp_path: Path
+) -> None:
+    left = tmp_path / f"new.db{ending}"
+    left.write_bytes(b"of another file")
+    with pytest.raises(duro.UsageError, match=rf"new\.db{ending}', left by an earlier file .* remove new\.db{ending}"):
+        getattr(duro.Client(store), way)(tmp_path / "new.db")
+    assert files(tmp_path) == {left.name}
+    assert left.read_bytes() == b"of another file"
+
+
 def test_a_backup_that_fails_in_the_middle_leaves_no_file(store: SqliteStore, tmp_path: Path) -> None:
     def fails(done: int, total: int) -> None:
         raise KeyboardInterrupt
