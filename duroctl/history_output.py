@@ -6,7 +6,7 @@ import msgspec
 
 from duro.model.records import ExecutionRecord, HistoryRecord
 from duroctl.output import Output
-from duroctl.render.history import ParsedEvent, as_line, detail_lines, is_json, parse_event, summary
+from duroctl.render.history import ParsedEvent, as_json, as_line, detail_lines, parse_event, summary
 from duroctl.render.layout import cut
 from duroctl.render.records import encode, execution_json
 from duroctl.render.tables import csv_line, exact_cell, tsv_line
@@ -30,7 +30,7 @@ class HistoryPrinter:
         """One JSON document; the events inside it byte for byte as stored. On a terminal it is indented instead."""
         head = encode({"schema": SCHEMA, "execution": execution_json(history.execution)})
         given = history.input if history.input is not None else "null"
-        events = ",\n".join(text if is_json(text) else encode(text) for text in history.events)
+        events = ",\n".join(as_json(text) for text in history.events)
         document = f'{head[:-1]},"input":{given},"events":[{events}]}}'
         if self._output.is_tty:
             document = json_safe(msgspec.json.format(document, indent=2))

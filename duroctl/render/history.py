@@ -1,5 +1,6 @@
 """Events as text, read from their stored form without knowing their classes: unknown and damaged ones are shown too."""
 
+import json
 from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
@@ -52,6 +53,16 @@ def is_json(text: str) -> bool:
     except (msgspec.DecodeError, UnicodeError, RecursionError):
         return False
     return True
+
+
+def as_json(text: str) -> str:
+    """A stored event as JSON: as it is or, where it is none, as a JSON text of it."""
+    if is_json(text):
+        return text
+    try:
+        return encode(text)
+    except UnicodeEncodeError:  # bytes that are no UTF-8, as lone surrogates
+        return json.dumps(text)
 
 
 def summary(event: ParsedEvent) -> str:
@@ -184,7 +195,7 @@ def _object(value: str) -> dict[str, Any]:
 
 def as_line(text: str) -> str:
     """A stored event as a line of a file: as it is, unless it has line breaks of its own or is no JSON."""
-    line = text if is_json(text) else encode(text)
+    line = as_json(text)
     return msgspec.json.format(line, indent=-1) if "\n" in line or "\r" in line else line
 
 

@@ -53,6 +53,16 @@ def decode_message(data: str) -> AnyMessage:
         raise HistoryFormatError(problem, hint=_FORMAT_HINT) from error
 
 
+def stored_payload(data: str, what: str) -> Json:
+    """A payload as a store gives it. Raises HistoryFormatError: it is no text."""
+    try:
+        return msgspec.Raw(data.encode())
+    except UnicodeEncodeError as error:
+        raise HistoryFormatError(
+            f"{what} {_excerpt(data)} cannot be read: {_said(error)}", hint=_FORMAT_HINT
+        ) from error
+
+
 def encode_payload(value: object, what: str) -> Json:
     """``value`` as JSON. ``what`` names it in errors ("input of activity 'charge'").
 
@@ -226,6 +236,8 @@ def _said(error: Exception) -> str:
         text = str(error)
     except Exception:  # noqa: BLE001 (of a class of the user's)
         text = "(its message cannot be read)"
+    if isinstance(error, UnicodeError):  # bytes that are none come from stores as lone surrogates
+        text = "it is no text (UTF-8)"
     if not isinstance(error, msgspec.DecodeError | UnicodeError | RecursionError):
         text = f"{type(error).__name__}: {text}"
     return text if len(text) <= _SAID_CHARACTERS_MAX else f"{text[: _SAID_CHARACTERS_MAX - 60]}...{text[-57:]}"

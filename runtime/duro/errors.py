@@ -234,6 +234,10 @@ class StoreCorruptError(StoreError):
     """The database file is damaged."""
 
 
+class RowUnreadableError(StoreCorruptError):
+    """A row of the database has text that is no UTF-8, or a value that it cannot have. Others can be read."""
+
+
 class StoreClosedError(StoreError):
     """The store was closed."""
 

@@ -386,6 +386,37 @@ def test_a_configuration_may_purge(cli_with_store: Cli) -> None:
     assert cli_with_store("policy", "check", "runtime_config.toml").code == 0
 
 
+def test_what_cannot_be_read_of_one_child_is_said_and_stops_nothing(families: Cli) -> None:
+    with contextlib.closing(apsw.Connection(str(families.store))) as connection:
+        connection.execute("UPDATE lineage SET spawner_end = 'ended' WHERE child_incarnation = 2")
+    rows = families("orphans", "list").rows()
+    assert [(row["instance_id"], row["kind"]) for row in rows] == [
+        ("done", "unknown"),
+        ("bad", "parent-continued"),
+        ("busy", "parent-continued"),
+    ]
+    assert "done" in families("instances", "tree", "loop").out
+    cleaned = families("orphans", "cleanup", "--all", "--min-age", "0s", "--yes")
+    assert (cleaned.code, there(families) & {"done", "bad"}) == (0, {"done"})
+    told = families("doctor", "-o", "json")
+    (found,) = [each for each in told.json["checks"] if each["name"] == "word-unknown"]
+    assert told.code == 9
+    assert found["findings"] == [{"subject": "incarnation 2", "text": "lineage.spawner_end is ended"}]
+
+
+def test_a_row_that_is_no_text_is_named(families: Cli) -> None:
+    with contextlib.closing(apsw.Connection(str(families.store))) as connection:
+        connection.execute("UPDATE instances SET name = CAST(x'ff41' AS TEXT) WHERE instance_id = 'over'")
+    listed = families("instances", "list", "-o", "json")
+    assert listed.code == 1
+    assert json.loads(listed.err)["error"] == "RowUnreadableError"
+    assert "instances.name is no text (UTF-8)" in json.loads(listed.err)["message"]
+    assert families("orphans", "list").code == 0
+    told = families("doctor")
+    assert told.code == 9
+    assert "text-unreadable\terror\t1" in told.out
+
+
 _LEFT_OVER = "INSERT INTO mailbox SELECT incarnation, 'go', 0, '{}' FROM instances WHERE instance_id = 'over'"
 
 

@@ -88,6 +88,8 @@ DAMAGES: Final[dict[str, Callable[[apsw.Connection], None]]] = {
     "counters": damage("UPDATE store SET next_incarnation = 3"),
     "holds-unreadable": damage("UPDATE holds SET instance_id = NULL"),
     "capabilities-of-nobody": damage("INSERT INTO capabilities VALUES ('w9', 'activity', 'pay', '')"),
+    "text-unreadable": damage("UPDATE instances SET name = CAST(x'ff41' AS TEXT) WHERE incarnation = 3"),
+    "word-unknown": damage("UPDATE lineage SET spawner_end = 'ended' WHERE child_incarnation = 3"),
     "leases-of-the-dead": damage("UPDATE instances SET lease_worker_id = 'w9', lease_epoch = 1 WHERE incarnation = 3"),
     "blocked": damage("UPDATE instances SET blocked = 'poison', blocked_reason = 'dies' WHERE incarnation = 3"),
     "durability": damage('UPDATE workers SET published = \'{"weakened":"synchronous=NORMAL"}\''),
@@ -397,7 +399,7 @@ def test_pages_that_cannot_be_looked_at_are_what_was_found(store: SqliteStore, t
         file.write(bytes(4096))
     with closing(open_sqlite(path, ManualClock())) as damaged:
         results = found(damaged, deep=True)
-    assert list(results) == ["pages"]
+    assert list(results) == ["pages", "text-unreadable"]
     assert results["pages"].findings[0].subject == "file"
 
 

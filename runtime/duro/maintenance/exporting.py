@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 EXPORT_SCHEMA: Final = "duro.export/1"
 
+_UNREADABLE: Final = {"type": "unreadable"}
 _PAGE: Final = 500
 _ROWS_A_BATCH: Final = 500
 
@@ -126,14 +127,14 @@ class _Export:
         if history is None or history.execution.incarnation != execution.incarnation:
             return  # it was pruned meanwhile
         for number, text in enumerate(history.events, 1):
-            event = msgspec.json.decode(text)
+            event, stored = _read(text)
             yield {
                 "incarnation": execution.incarnation,
                 "execution_id": execution.execution_id,
                 "event_id": number,
                 "type": event.get("type", ""),
                 "at": _iso(event.get("at_ms")),
-                "data": text,
+                "data": stored,
             }
 
     def _add(self, table: str, rows: Iterable[dict[str, Any]]) -> None:
@@ -283,6 +284,17 @@ FROM executions AS e JOIN instances AS i ON i.incarnation = e.incarnation
 GROUP BY i.incarnation HAVING count(*) > 1 ORDER BY history_bytes DESC
 """
 """A view: the instances with several executions, the largest first."""
+
+
+def _read(stored: str) -> tuple[dict[str, Any], str | bytes]:
+    """An event, and what is exported of it: itself, or its bytes where they are no text."""
+    try:
+        event = msgspec.json.decode(stored)
+    except msgspec.DecodeError:
+        return _UNREADABLE, stored
+    except UnicodeEncodeError:
+        return _UNREADABLE, stored.encode("utf-8", "surrogateescape")
+    return event if isinstance(event, dict) else _UNREADABLE, stored
 
 
 def _iso(at_ms: int | None) -> str | None:

@@ -6,12 +6,12 @@ One step is one small transaction, or a look; whoever calls it decides when to c
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
-from itertools import groupby, islice
-from typing import Final, NamedTuple
+from itertools import chain, groupby, islice
+from typing import Final, NamedTuple, TypeVar
 
 import msgspec
 
-from duro.errors import StalePlanError
+from duro.errors import RowUnreadableError, StalePlanError
 from duro.maintenance import families
 from duro.maintenance.policies import ConfiguredPolicies
 from duro.maintenance.pruning import INSTANCES_A_PAGE
@@ -33,6 +33,9 @@ from duro.retention.families import is_kept_orphan
 from duro.retention.purging import purge_interval_s, united_orphan_rules
 from duro.retention.triggers import decide_in_sweep
 from duro.stores.base import Store
+from duro.telemetry import HOST_LOGGER
+
+_Piece = TypeVar("_Piece")
 
 _INSTANCES_A_STEP: Final = 20
 _EXECUTIONS_A_STEP: Final = 100
@@ -138,9 +141,28 @@ class Sweep:
                 self._do()
             except StalePlanError:  # somebody said something else about pruning meanwhile
                 self._follow()
+            except RowUnreadableError as error:
+                self._take_apart(error)
+                break
             else:
                 break
         return True
+
+    def _take_apart(self, error: RowUnreadableError) -> None:
+        """A row that cannot be read is in the way of the piece in hand: what it is about stays, the rest goes on, one
+        by one."""
+        batch, tasks = self._removing, self._going_on
+        self._removing, self._going_on = None, []
+        if batch is not None and len(batch.orders) > 1:
+            parts: list[_Pruning | RemovalBatch] = [
+                msgspec.structs.replace(batch, orders=(order,)) for order in batch.orders
+            ]
+        elif batch is None and len(tasks) > 1:
+            parts = [[task] for task in tasks]
+        else:
+            HOST_LOGGER.warning("the sweep leaves out what it cannot read: %s", error)
+            return
+        self._waiting = chain(parts, self._waiting or ())
 
     @property
     def in_round(self) -> bool:
@@ -204,13 +226,13 @@ class Sweep:
         self._protected = set()
         self.shortest_interval_s = None
         self._note_intervals(_intervals(self._policies))
-        yield from self._asked()
-        yield from self._instances(PruneFilter(due=True), self._due)
-        yield from self._instances(PruneFilter(own_policy=True, several=True), self._for_interval)
+        yield from _readable(self._asked())
+        yield from _readable(self._instances(PruneFilter(due=True), self._due))
+        yield from _readable(self._instances(PruneFilter(own_policy=True, several=True), self._for_interval))
         if any(_pruning_intervals(sources) for sources in self._policies.sources):
-            yield from self._instances(PruneFilter(several=True), self._for_interval)
-        yield from self._removals(RemovalKind.ORPHANS, self._orphans)
-        yield from self._removals(RemovalKind.PURGE, self._purges)
+            yield from _readable(self._instances(PruneFilter(several=True), self._for_interval))
+        yield from _readable(self._removals(RemovalKind.ORPHANS, self._orphans))
+        yield from _readable(self._removals(RemovalKind.PURGE, self._purges))
 
     def _asked(self) -> Iterator[_Pruning]:
         """What code asked for and turns did not finish, whatever policies say."""
@@ -383,6 +405,14 @@ def _batches(trigger: str, removals: _Removals, policies: ConfiguredPolicies) ->
                 policy_revision=policies.revision,
                 archive=archive,
             )
+
+
+def _readable(pieces: Iterator[_Piece]) -> Iterator[_Piece]:
+    """``pieces`` up to a row that cannot be read: what comes after them is not kept from its turn."""
+    try:
+        yield from pieces
+    except RowUnreadableError as error:
+        HOST_LOGGER.warning("the sweep does not get through: %s", error)
 
 
 def _going_on_with(asked: AskedPrune) -> PruneOrder:

@@ -124,7 +124,9 @@ class ChildRecord(msgspec.Struct, frozen=True, kw_only=True):
     or history) or ``ignored`` (nobody was there). ``parent_status`` and ``parent_execution_id`` are the parent instance
     as it is now, None once it is not there; ``parent_removed_at_ms`` is when it was purged. ``adopted_at_ms``: when
     somebody said on purpose that it stands alone; then it is ``detached``. ``cancel_requested_at_ms``: when it was
-    first asked to end, whoever asked.
+    first asked to end, whoever asked. ``unreadable``: what stands in the store where one of these words should, as
+    "column: what stands there"; the word is then None, or ``running`` where it is a status. Nobody can tell from such a
+    record who may observe the child, unless somebody has already.
     """
 
     instance_id: str
@@ -150,6 +152,7 @@ class ChildRecord(msgspec.Struct, frozen=True, kw_only=True):
     adopted_reason: str = ""
     given_up_at_ms: int | None = None
     cancel_requested_at_ms: int | None = None
+    unreadable: tuple[str, ...] = ()
 
 
 class InstanceFilter(msgspec.Struct, frozen=True, kw_only=True):

@@ -75,3 +75,4 @@ FINAL_INSTANCE_STATUSES: Final = frozenset(
 )
 
 UNFINISHED_EXECUTION_STATUSES: Final = frozenset({ExecutionStatus.PENDING, ExecutionStatus.RUNNING})
+FINAL_EXECUTION_STATUSES: Final = frozenset(ExecutionStatus) - UNFINISHED_EXECUTION_STATUSES

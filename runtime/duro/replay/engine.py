@@ -36,7 +36,16 @@ from typing import Any, Final, NoReturn, TypeAlias, TypeVar
 
 import msgspec
 
-from duro.codec import NULL, decode_event, decode_value, encode_message, encode_payload, event_json, misfit
+from duro.codec import (
+    NULL,
+    decode_event,
+    decode_value,
+    encode_message,
+    encode_payload,
+    event_json,
+    misfit,
+    stored_payload,
+)
 from duro.errors import (
     ContextSealed,
     DuroError,
@@ -300,7 +309,7 @@ class Execution:
             at_ms=now_ms,
             name=self.definition.name,
             version=self.definition.version,
-            input=msgspec.Raw(first.input.encode()),
+            input=stored_payload(first.input, "the input"),
             seed=first.seed,
             parent=first.parent,
         )
@@ -635,7 +644,7 @@ class Execution:
                         at_ms=self.now_ms,
                         scheduled_event_id=waits[0].event_id,
                         name=item.name,
-                        data=msgspec.Raw(item.data.encode()),
+                        data=stored_payload(item.data, f"event {item.name}"),
                     )
                 )
 

@@ -54,6 +54,8 @@ def place_of(child: ChildRecord) -> Place:
         return Place(standing=Standing.DETACHED, why="it was adopted" if adopted else "it was started to stand alone")
     if child.observed_at_ms is not None:
         return Place(standing=Standing.OBSERVED, why="its parent has recorded its end")
+    if child.unreadable:
+        return _unknown(f"what is recorded of it cannot be read ({', '.join(child.unreadable)})")
     if child.parent_status is None or child.parent_execution_id is None:
         if child.parent_removed_at_ms is None:
             return _unknown("its parent is not there, and nothing says that it was removed")
@@ -322,8 +324,9 @@ def settled_families(families: Iterable[Family], holds: Holds, now_ms: int) -> I
     them, and not be held."""
     held = in_force(holds, now_ms)
     for family in families:
-        detached = family.child is not None and family.child.detached
-        if not detached and not any(_protections(family, _NO_PARENT, held, now_ms)):
+        child = family.child
+        stays = child is not None and (child.detached or (child.unreadable and child.observed_at_ms is None))
+        if not stays and not any(_protections(family, _NO_PARENT, held, now_ms)):
             yield family
 
 

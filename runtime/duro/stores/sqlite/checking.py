@@ -4,7 +4,7 @@ import os
 import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import apsw
 import msgspec
@@ -15,6 +15,7 @@ from duro.model.limits import NUMBER_MAX
 from duro.stores.sqlite import sql_checks as sql
 from duro.stores.sqlite.check import DAMAGED, Check
 from duro.stores.sqlite.committer import Transaction
+from duro.stores.sqlite.texts import add_function
 
 _WAL_RESET_FIXED: Final = (3, 51, 3)
 """Before this version SQLite can damage a WAL database in a rare race (sqlite.org/wal.html#walresetbug)."""
@@ -28,6 +29,7 @@ _pairs = msgspec.json.Decoder(list[tuple[str | None, str | None]])
 def checkup(connection: apsw.Connection, path: Path, now_ms: int, *, deep: bool) -> Iterator[CheckResult]:
     """Every check, each as soon as it is done. ``deep``: SQLite looks at every page and every index,
     and every event is counted, too."""
+    add_function(connection)
     yield _version()
     yield _permissions(path)
     if deep:
@@ -43,19 +45,19 @@ def _checked(connection: apsw.Connection, check: Check, now_ms: int, *, deep: bo
     others go on."""
     try:
         events_max = NUMBER_MAX if deep else _LIVE_EVENTS_MAX
-        row = connection.execute(sql.counted(check), (FINDINGS_SHOWN, now_ms, events_max)).fetchone()
+        row: Any = connection.execute(sql.counted(check), (FINDINGS_SHOWN, now_ms, events_max)).fetchone()
     except (apsw.SQLError, apsw.CorruptError) as error:
         found = [Finding("store", f"this check could not be carried out: {error}")]
         return _result(check.name, Severity.ERROR, check.looks_for, DAMAGED, found)
-    assert row is not None
+    findings = _pairs.decode(row[1].decode("utf-8", "replace"))
     return CheckResult(
         name=check.name,
         severity=Severity(check.severity),
         looks_for=check.looks_for,
         remedy=check.remedy,
         repairable=bool(check.deletes),
-        count=int(str(row[0])),
-        findings=tuple(Finding(subject or "", text or "") for subject, text in _pairs.decode(str(row[1]))),
+        count=row[0],
+        findings=tuple(Finding(subject or "", text or "") for subject, text in findings),
     )
 
 

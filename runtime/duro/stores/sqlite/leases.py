@@ -13,6 +13,7 @@ from duro.model.events import ActivityScheduled
 from duro.model.turns import LeasedActivity, LeasedInstance, LeaseRequest, LeaseResult, MailboxEvent
 from duro.stores.sqlite import sql, workers
 from duro.stores.sqlite.committer import Transaction, as_json
+from duro.stores.sqlite.texts import decoded, row_of, value_of, without_unreadable
 
 T = TypeVar("T")
 
@@ -46,7 +47,7 @@ def look(connection: apsw.Connection, now_ms: int, worker_id: str, request: Leas
     if activity_ms is not None and activity_ms <= now_ms:
         if request.activities_max > 0:
             return None
-        answer: Any = connection.execute(sql.READY_WORK, _activity_scope(now_ms, worker_id, request, 1)).fetchone()
+        answer = row_of(connection, sql.READY_WORK, _activity_scope(now_ms, worker_id, request, 1))
         kinds, readable = _readable_activities(connection, now_ms, worker_id, request, answer[3])
         activity_ms = _earliest((*(rows[0][0][0] for rows in readable if rows), *(later for _, later in kinds)))
     return LeaseResult(next_ready_at_ms=_earliest((instance_ms, activity_ms)))
@@ -72,10 +73,10 @@ def lease(
         as_json(request.activities),
         request.activities_max + 1,
     )
-    expired, registered, instances, activities = transaction.row(sql.READY_WORK, scope)
+    expired, registered, instances, activities = row_of(transaction.connection, sql.READY_WORK, scope)
     if expired != "[]":
         workers.release_expired(transaction)
-        _, registered, instances, activities = transaction.row(sql.READY_WORK, scope)
+        _, registered, instances, activities = row_of(transaction.connection, sql.READY_WORK, scope)
     if not registered:
         return LeaseResult()
     leased, instances_next = _lease_instances(transaction, worker_id, request.instances_max, instances, rotation)
@@ -122,8 +123,8 @@ def _lease_instances(
         return (), next_ms
     listed = as_json(chosen)
     transaction.run(sql.LEASE_INSTANCES, (listed, worker_id))
-    instances, waits = transaction.row(sql.LEASED_INSTANCES, (listed, transaction.now_ms))
-    return _with_mailboxes(transaction, _leased_instances.decode(instances), waits), next_ms
+    instances, waits = row_of(transaction.connection, sql.LEASED_INSTANCES, (listed, transaction.now_ms))
+    return _with_mailboxes(transaction, decoded(_leased_instances, instances), waits), next_ms
 
 
 def _with_mailboxes(
@@ -138,8 +139,8 @@ def _with_mailboxes(
             by_count[names.count(name)].append((incarnation, name))
     events: defaultdict[int, list[MailboxEvent]] = defaultdict(list)
     for count, waited_for in by_count.items():
-        answer = transaction.value(sql.MAILBOX_HEADS, (as_json(waited_for), count))
-        for incarnation, head in _mailbox_heads.decode(answer):
+        answer = value_of(transaction.connection, sql.MAILBOX_HEADS, (as_json(waited_for), count))
+        for incarnation, head in decoded(_mailbox_heads, answer):
             events[incarnation] += head
     return tuple(
         msgspec.structs.replace(instance, mailbox=tuple(sorted(found, key=lambda event: event.sequence)))
@@ -181,7 +182,7 @@ def _readable_activities(
     answer is asked for."""
     asked = request.activities_max + 1
     while True:
-        kinds = _ready_activities.decode(ready_work)
+        kinds = _decoded(ready_work)
         readable = [[(row, event) for row in ready if (event := _scheduled(row[9])) is not None] for ready, _ in kinds]
         crowded = (
             len(ready) == asked and len(good) <= request.activities_max
@@ -190,8 +191,15 @@ def _readable_activities(
         if not any(crowded):
             return kinds, readable
         asked *= 4
-        answer: Any = connection.execute(sql.READY_WORK, _activity_scope(now_ms, worker_id, request, asked)).fetchone()
+        answer = row_of(connection, sql.READY_WORK, _activity_scope(now_ms, worker_id, request, asked))
         ready_work = answer[3]
+
+
+def _decoded(ready_work: str) -> list[_ActivityKind]:
+    try:
+        return _ready_activities.decode(ready_work)
+    except UnicodeEncodeError:  # an event that is no UTF-8 is as good as none
+        return _ready_activities.decode(without_unreadable(ready_work))
 
 
 def _scheduled(data: str | None) -> ActivityScheduled | None:

@@ -2,6 +2,7 @@
 the ledger says so. Here for the orders of clients and sweeps; ``turn_pruning`` does the same in the commit of turns."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Final, NamedTuple
 
 import apsw
@@ -146,7 +147,16 @@ def ask(
 def asked_prunes(connection: apsw.Connection, limit: int, after: int, now_ms: int) -> tuple[AskedPrune, ...]:
     row = connection.execute(sql.ASKED, (after, now_ms, limit or -1)).fetchone()
     assert row is not None
-    return tuple(_asked.decode(str(row[0])))
+    try:
+        return tuple(_asked.decode(str(row[0])))
+    except msgspec.ValidationError:  # one of them; the others are still what code asked for
+        return tuple(_readable_ones(str(row[0])))
+
+
+def _readable_ones(asked: str) -> Iterator[AskedPrune]:
+    for each in msgspec.json.decode(asked, type=list[msgspec.Raw]):
+        with suppress(msgspec.ValidationError):
+            yield msgspec.json.decode(each, type=AskedPrune)
 
 
 def as_text(value: PruneOptions | PolicyOrigin) -> str:

@@ -28,6 +28,7 @@ from duro.stores.sqlite import sql_families as families_sql
 from duro.stores.sqlite.committer import as_json
 from duro.stores.sqlite.migrations import SCHEMA_VERSION
 from duro.stores.sqlite.space import sizes
+from duro.stores.sqlite.texts import decoded, row_of, value_of
 
 _ROWS_A_STATEMENT: Final = 1_000
 """How many records one statement answers with: a listing of everything is read in steps of this."""
@@ -66,16 +67,25 @@ def lookup_commit(connection: apsw.Connection, incarnations: Sequence[int]) -> d
 
 
 def load_histories(connection: apsw.Connection, executions: Sequence[tuple[int, int]]) -> list[tuple[str, ...]]:
+    """An event that is no UTF-8 has lone surrogates: see ``texts``."""
     found: list[tuple[str, ...]] = [()] * len(executions)
-    for index, joined in connection.execute(sql.HISTORIES, (as_json(executions),)):
-        if joined is None:
-            continue
-        count, *lines = str(joined).split("\n")
-        events = tuple(lines)
-        if len(events) != int(count):  # a line break inside one: only a damaged store has it
-            events = tuple(_texts.decode(_value(connection, sql.EVENTS, executions[index])))
-        found[index] = events
+    try:
+        for index, joined in connection.execute(sql.HISTORIES, (as_json(executions),)):
+            if joined is None:
+                continue
+            count, *lines = str(joined).split("\n")
+            events = tuple(lines)
+            if len(events) != int(count):  # a line break inside one: only a damaged store has it
+                events = _events(connection, sql.EVENTS, executions[index])
+            found[index] = events
+    except UnicodeDecodeError:
+        return [_events(connection, sql.EVENTS, execution) for execution in executions]
     return found
+
+
+def _events(connection: apsw.Connection, statement: str, scope: Sequence[int]) -> tuple[str, ...]:
+    events = decoded(_texts, value_of(connection, statement, scope))
+    return tuple(events)
 
 
 def held_instances(connection: apsw.Connection, worker_id: str) -> frozenset[tuple[int, int]]:
@@ -200,7 +210,7 @@ def _execution(
     connection: apsw.Connection, instance_id: str, execution_id: int | None
 ) -> tuple[ExecutionRecord, str | None] | None:
     """With its stored input."""
-    row: Any = connection.execute(sql.GET_EXECUTION, (instance_id, execution_id)).fetchone()
+    row = row_of(connection, sql.GET_EXECUTION, (instance_id, execution_id))
     found = _executions.decode(row[0])
     return (found[0], row[1]) if found else None
 
@@ -213,12 +223,12 @@ def read_history(
         return None
     execution, stored_input = found
     scope = (execution.incarnation, execution.execution_id, after)
-    events = _texts.decode(_value(connection, sql.EVENTS_AFTER, scope))
-    return HistoryRecord(execution=execution, events=tuple(events), input=stored_input)
+    events = _events(connection, sql.EVENTS_AFTER, scope)
+    return HistoryRecord(execution=execution, events=events, input=stored_input)
 
 
 def read_ends(connection: apsw.Connection, instance_ids: Sequence[str]) -> dict[str, InstanceEnd]:
-    ends = _ends.decode(_value(connection, sql.READ_ENDS, (as_json(instance_ids),)))
+    ends = decoded(_ends, value_of(connection, sql.READ_ENDS, (as_json(instance_ids),)))
     return {end.instance_id: end for end in ends}
 
 

@@ -5,7 +5,9 @@ for them."""
 
 from typing import Final
 
+from duro.model.status import FINAL_EXECUTION_STATUSES, ExecutionStatus, InstanceStatus
 from duro.stores.sqlite.rows import REMOVED_COLUMNS as _COLUMNS
+from duro.stores.sqlite.sql import is_one_of
 
 _EXECUTION: Final = """json_object('instance_id', {instance}.instance_id, 'incarnation', e.incarnation,
   'execution_id', e.execution_id, 'name', {instance}.name, 'version', e.version, 'status', e.status,
@@ -19,7 +21,8 @@ UNARCHIVED: Final = f"""
 SELECT json_group_array({_EXECUTION.format(instance="e")}) FROM (
   SELECT e.*, i.instance_id, i.name FROM executions e INDEXED BY executions_unarchived
   CROSS JOIN instances i ON i.incarnation = e.incarnation
-  WHERE e.unarchived = 1 AND e.archive NOT IN (SELECT value FROM json_each(?2))
+  WHERE e.unarchived = 1 AND {is_one_of("e.status", ExecutionStatus)}
+    AND e.archive NOT IN (SELECT value FROM json_each(?2))
   ORDER BY e.reclaim_at_ms, e.incarnation, e.execution_id LIMIT ?1) AS e
 """
 _INSTANCE: Final = ", ".join(f"'{column}', r.{column}" for column in _COLUMNS if column != "cancel_delivered")
@@ -33,8 +36,10 @@ SELECT json_group_array(json_object({_INSTANCE},
       'execution_id', l.parent_execution_id, 'event_id', l.parent_event_id),
     'detached', json(iif(l.detached, 'true', 'false')), 'on_parent_continue', l.on_parent_continue,
     'on_parent_end', l.on_parent_end, 'spawned_at_ms', l.spawned_at_ms, 'spawner_version', l.spawner_version,
-    'spawner_ended_at_ms', l.spawner_ended_at_ms, 'spawner_end', l.spawner_end, 'observed_at_ms', l.observed_at_ms,
-    'completion', l.completion, 'parent_removed_at_ms', l.parent_removed_at_ms, 'adopted_at_ms', l.adopted_at_ms,
+    'spawner_ended_at_ms', l.spawner_ended_at_ms,
+    'spawner_end', iif({is_one_of("l.spawner_end", FINAL_EXECUTION_STATUSES)}, l.spawner_end, NULL),
+    'observed_at_ms', l.observed_at_ms, 'completion', l.completion,
+    'parent_removed_at_ms', l.parent_removed_at_ms, 'adopted_at_ms', l.adopted_at_ms,
     'adopted_by', l.adopted_by, 'adopted_reason', l.adopted_reason,
     'given_up_at_ms', l.given_up_at_ms) END,
   'ledger', json((SELECT json_group_array(json_object('sequence', e.sequence, 'run_id', e.run_id,
@@ -44,7 +49,7 @@ SELECT json_group_array(json_object({_INSTANCE},
       'last_pruned_at_ms', e.last_pruned_at_ms)))
     FROM (SELECT * FROM ledger WHERE incarnation = r.incarnation ORDER BY sequence) AS e)))) FROM (
   SELECT * FROM removed_instances INDEXED BY removed_instances_unarchived
-  WHERE unarchived = 1 AND archive NOT IN (SELECT value FROM json_each(?2))
+  WHERE unarchived = 1 AND {is_one_of("status", InstanceStatus)} AND archive NOT IN (SELECT value FROM json_each(?2))
   ORDER BY reclaim_at_ms, tree, depth DESC, incarnation LIMIT ?1) AS r
 LEFT JOIN lineage l ON l.child_incarnation = r.incarnation
 """

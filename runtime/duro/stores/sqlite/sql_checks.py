@@ -11,15 +11,19 @@ deletes what its check finds and nothing else: what is proved to be a leftover (
 from typing import Final
 
 from duro.model.limits import NUMBER_MAX
+from duro.model.status import FINAL_EXECUTION_STATUSES
 from duro.stores.sqlite import sql_check_histories as of
 from duro.stores.sqlite.check import DAMAGED, Check
+from duro.stores.sqlite.sql import is_one_of
 from duro.stores.sqlite.sql_check_owners import ACCOUNTED, of_instance, of_running, of_unfinished
+from duro.stores.sqlite.sql_check_texts import TEXT_CHECKS
 from duro.stores.sqlite.sql_check_warnings import WARNINGS
 
 _COUNTED: Final = """
 WITH found (subject, text) AS ({select})
 SELECT (SELECT count(*) FROM found),
-  (SELECT json_group_array(json_array(subject, text)) FROM (SELECT subject, text FROM found LIMIT ?1)), ?2, ?3
+  (SELECT CAST(json_group_array(json_array(subject, text)) AS BLOB)
+    FROM (SELECT subject, text FROM found LIMIT ?1)), ?2, ?3
 """
 
 
@@ -197,8 +201,8 @@ WHERE history_bytes <> there""",
 SELECT {_EXECUTION}, 'event ' || h.event_id || ' is no JSON'
 FROM instances i CROSS JOIN executions e ON e.incarnation = i.incarnation AND e.removal <> 'reclaiming'
 CROSS JOIN history h ON h.incarnation = e.incarnation AND h.execution_id = e.execution_id
+  AND iif(e.completed_at_ms IS NULL, e.event_count, {NUMBER_MAX}) <= ?3
 WHERE NOT json_valid(h.data)""",
-        deep=True,
     ),
     Check(
         "messages-unreadable",
@@ -284,7 +288,7 @@ WHERE l.parent_incarnation >= l.child_incarnation""",
         "error",
         "children of which nobody can tell whether a parent may still observe them (they are never cleaned up)",
         "look at each (`duroctl instances tree`), then `duroctl orphans adopt` it, or end it",
-        """
+        f"""
 SELECT i.instance_id, 'spawned by ' || l.parent_instance_id || '/' || l.parent_execution_id || CASE
     WHEN p.incarnation IS NULL THEN ', which is not there'
     ELSE ', which is ' || p.status || ' in execution ' || p.execution_id END ||
@@ -292,6 +296,7 @@ SELECT i.instance_id, 'spawned by ' || l.parent_instance_id || '/' || l.parent_e
 FROM lineage l CROSS JOIN instances i ON i.incarnation = l.child_incarnation
 LEFT JOIN instances p ON p.incarnation = l.parent_incarnation
 WHERE l.detached = 0 AND l.observed_at_ms IS NULL AND CASE
+  WHEN l.spawner_end IS NOT NULL AND NOT {is_one_of("l.spawner_end", FINAL_EXECUTION_STATUSES)} THEN 1
   WHEN p.incarnation IS NULL THEN l.parent_removed_at_ms IS NULL
   WHEN l.parent_execution_id > p.execution_id THEN 1
   WHEN l.parent_execution_id = p.execution_id AND p.completed_at_ms IS NULL
@@ -418,6 +423,7 @@ SELECT worker_id, count(*) || ' rows of capabilities' FROM capabilities
 WHERE worker_id NOT IN (SELECT worker_id FROM workers) GROUP BY worker_id""",
         ("DELETE FROM capabilities WHERE worker_id NOT IN (SELECT worker_id FROM workers)",),
     ),
+    *TEXT_CHECKS,
     *WARNINGS,
 )
 

@@ -5,28 +5,42 @@ See ``sql`` for the rules that hold for them."""
 
 from typing import Final
 
+from duro.model.status import FINAL_EXECUTION_STATUSES, InstanceStatus
 from duro.stores.sqlite.rows import LEDGER_ROW_MADE_LONGER as _OR_MADE_LONGER
 from duro.stores.sqlite.rows import REMOVED_COLUMNS as _COLUMNS
 from duro.stores.sqlite.rows import Rows
+from duro.stores.sqlite.sql import is_one_of
 
 # --- lineages ------------------------------------------------------------------------------------------------
 
 # One child ``l``, its instance ``i`` and its parent's instance ``p``, if that one is there.
-_CHILD: Final = """json_object('instance_id', i.instance_id, 'incarnation', i.incarnation, 'name', i.name,
-  'version', i.version, 'status', i.status, 'completed_at_ms', i.completed_at_ms,
+# Words that it cannot have are told apart: a status then counts as one that goes on, and nothing is removed.
+_STATUS: Final = f"iif({is_one_of('{row}.status', InstanceStatus)}, {{row}}.status, 'running')"
+_SPAWNER_END: Final = is_one_of("l.spawner_end", FINAL_EXECUTION_STATUSES)
+_OTHER_WORDS: Final = f"""CASE
+    WHEN (l.spawner_end IS NULL OR {_SPAWNER_END}) AND {is_one_of("i.status", InstanceStatus)}
+      AND (p.status IS NULL OR {is_one_of("p.status", InstanceStatus)}) THEN json('[]')
+    ELSE json((SELECT json_group_array(place || ': ' || substr(word, 1, 100)) FROM (
+      SELECT 'spawner_end' AS place, l.spawner_end AS word, {_SPAWNER_END} AS known
+      UNION ALL SELECT 'status', i.status, {is_one_of("i.status", InstanceStatus)}
+      UNION ALL SELECT 'parent_status', p.status, {is_one_of("p.status", InstanceStatus)})
+      WHERE NOT known)) END"""
+_CHILD: Final = f"""json_object('instance_id', i.instance_id, 'incarnation', i.incarnation, 'name', i.name,
+  'version', i.version, 'status', {_STATUS.format(row="i")}, 'completed_at_ms', i.completed_at_ms,
   'parent', json_object('instance_id', l.parent_instance_id, 'incarnation', l.parent_incarnation,
     'execution_id', l.parent_execution_id, 'event_id', l.parent_event_id),
   'detached', json(CASE WHEN l.detached THEN 'true' ELSE 'false' END),
   'spawned_at_ms', l.spawned_at_ms, 'spawner_version', l.spawner_version,
-  'spawner_ended_at_ms', l.spawner_ended_at_ms, 'spawner_end', l.spawner_end,
+  'spawner_ended_at_ms', l.spawner_ended_at_ms, 'spawner_end', iif({_SPAWNER_END}, l.spawner_end, NULL),
   'spawner_live', json(CASE WHEN p.incarnation IS NOT NULL AND EXISTS (SELECT 1 FROM executions s
     WHERE s.incarnation = l.parent_incarnation AND s.execution_id = l.parent_execution_id AND s.removal = 'live')
     THEN 'true' ELSE 'false' END),
-  'observed_at_ms', l.observed_at_ms, 'completion', l.completion, 'parent_status', p.status,
+  'observed_at_ms', l.observed_at_ms, 'completion', l.completion,
+  'parent_status', iif(p.status IS NULL, NULL, {_STATUS.format(row="p")}),
   'parent_execution_id', p.execution_id, 'parent_removed_at_ms', l.parent_removed_at_ms,
   'adopted_at_ms', l.adopted_at_ms, 'adopted_by', coalesce(l.adopted_by, ''),
   'adopted_reason', coalesce(l.adopted_reason, ''), 'given_up_at_ms', l.given_up_at_ms,
-  'cancel_requested_at_ms', i.cancel_requested_at_ms)"""
+  'cancel_requested_at_ms', i.cancel_requested_at_ms, 'unreadable', {_OTHER_WORDS})"""
 _INSTANCE_AND_PARENT: Final = """
 CROSS JOIN instances i ON i.incarnation = l.child_incarnation
 LEFT JOIN instances p ON p.incarnation = l.parent_incarnation"""
@@ -94,7 +108,7 @@ UPDATE lineage SET detached = 1, adopted_at_ms = ?2, adopted_by = ?3, adopted_re
 # The instances ?1 and all that depends on them, each once; what hangs below one that has not ended is left out. Of each
 # one: incarnation, the parent it depends on, id, name, status, when it ended; of its live executions the versions,
 # their number, events and bytes. A child is younger than its parent, so a damaged file has no circles here either.
-FAMILIES: Final = """
+FAMILIES: Final = f"""
 WITH RECURSIVE family (incarnation) AS (
   SELECT value FROM json_each(?1)
   UNION
@@ -103,7 +117,8 @@ WITH RECURSIVE family (incarnation) AS (
   CROSS JOIN lineage l INDEXED BY lineage_by_parent ON l.parent_incarnation = f.incarnation AND l.detached = 0
     AND l.child_incarnation > f.incarnation)
 SELECT json_group_array(json_array(incarnation, (SELECT l.parent_incarnation FROM lineage l
-    WHERE l.child_incarnation = f.incarnation AND l.detached = 0), instance_id, name, status, completed_at_ms,
+    WHERE l.child_incarnation = f.incarnation AND l.detached = 0), instance_id, name, {_STATUS.format(row="f")},
+  completed_at_ms,
   json((SELECT json_group_array(version) FROM (SELECT DISTINCT version FROM executions e
     WHERE e.incarnation = f.incarnation AND e.removal = 'live' AND version <> '' ORDER BY version))),
   executions, events, bytes)) FROM (
@@ -124,11 +139,11 @@ SELECT json_group_array(json_array(parent_event_id, child_incarnation)) FROM (
 """
 # Instances after ?1, at most ?2, that have ended and depend on no parent that has ended or has yet to observe them;
 # where not NULL, of one of the names ?3.
-FINISHED: Final = """
+FINISHED: Final = f"""
 SELECT json_group_array(json_object('incarnation', incarnation, 'instance_id', instance_id, 'name', name,
   'status', status, 'completed_at_ms', completed_at_ms)) FROM (
   SELECT i.* FROM instances i NOT INDEXED
-  WHERE i.incarnation > ?1 AND i.completed_at_ms IS NOT NULL
+  WHERE i.incarnation > ?1 AND i.completed_at_ms IS NOT NULL AND {is_one_of("i.status", InstanceStatus)}
     AND (?3 IS NULL OR i.name IN (SELECT value FROM json_each(?3)))
     AND NOT EXISTS (SELECT 1 FROM lineage l WHERE l.child_incarnation = i.incarnation AND l.detached = 0
       AND (coalesce(l.observed_at_ms, l.spawner_ended_at_ms, l.given_up_at_ms) IS NULL OR EXISTS (

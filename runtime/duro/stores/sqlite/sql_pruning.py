@@ -4,8 +4,10 @@
 
 from typing import Final
 
+from duro.model.status import InstanceStatus
 from duro.stores.sqlite.rows import LEDGER_ROW_MADE_LONGER as _OR_MADE_LONGER
 from duro.stores.sqlite.rows import Rows
+from duro.stores.sqlite.sql import is_one_of
 
 # Around the prunes of one turn, where a batch is written turn by turn.
 SAVEPOINT: Final = "SAVEPOINT prune"
@@ -170,6 +172,7 @@ SELECT json_group_array(json_object('incarnation', a.incarnation, 'name', i.name
   'origin', json(a.origin), 'through', a.through, 'at_ms', a.at_ms)) FROM (
   SELECT incarnation, options, origin, through, min(at_ms) AS at_ms FROM asked_prunes
   WHERE incarnation > ?1 AND due_at_ms <= ?2 AND incarnation IN (SELECT incarnation FROM instances)
+    AND json_valid(options) AND json_valid(origin)
   GROUP BY incarnation ORDER BY incarnation LIMIT ?3) AS a
 CROSS JOIN instances i ON i.incarnation = a.incarnation
 """
@@ -401,11 +404,13 @@ SELECT json_group_array(json_object('instance_id', instance_id, 'incarnation', i
     AND (NOT ?5 OR execution_id > live_from) AND (NOT ?6 OR prune_due_at_ms <= ?8)
     AND (NOT ?7 OR prune_policy IS NOT NULL) {condition} ORDER BY incarnation LIMIT ?2)
 """
-PRUNABLE: Final = _PRUNABLE.format(source="NOT INDEXED", condition="")
+# A status that is none keeps its own instance from being pruned, and no other.
+_READABLE: Final = f"AND {is_one_of('status', InstanceStatus)}"
+PRUNABLE: Final = _PRUNABLE.format(source="NOT INDEXED", condition=_READABLE)
 PRUNABLE_BY_ID: Final = _PRUNABLE.format(source="", condition="").replace("?4 IS NULL OR instance_id", "instance_id")
 PRUNABLE_OWN: Final = _PRUNABLE.format(
-    source="INDEXED BY instances_own_policy", condition="AND prune_policy IS NOT NULL"
+    source="INDEXED BY instances_own_policy", condition=f"AND prune_policy IS NOT NULL {_READABLE}"
 )
 PRUNABLE_DUE: Final = _PRUNABLE.format(
-    source="INDEXED BY instances_prune_due", condition="AND prune_due_at_ms IS NOT NULL"
+    source="INDEXED BY instances_prune_due", condition=f"AND prune_due_at_ms IS NOT NULL {_READABLE}"
 )

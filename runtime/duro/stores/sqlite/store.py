@@ -6,7 +6,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
@@ -89,6 +89,7 @@ from duro.stores.sqlite.connection import (
     system_error,
 )
 from duro.stores.sqlite.late import LateModule, load
+from duro.stores.sqlite.texts import UNREADABLE, unreadable
 
 if TYPE_CHECKING:
     from duro.stores.sqlite import archiving, checking, clients, families, leases, pruning, reclaiming, turns, workers
@@ -295,7 +296,10 @@ class SqliteStore(Store):
         if self._writer is None:
             raise StoreReadOnlyError(f"{self._path} was opened read-only", hint="open it for writing")
         self._check_file()
-        return self._writer.run(operation, durable=durable)
+        try:
+            return self._writer.run(operation, durable=durable)
+        except UNREADABLE as error:
+            raise self._unreadable(error) from error
 
     def _write_work(self, operation: Callable[[Transaction], T]) -> T:
         """A write of a client that may make something ready; a worker that waits gets it in the same transaction."""
@@ -359,6 +363,18 @@ class SqliteStore(Store):
             raise store_error(error, self._path) from error
         except OSError as error:
             raise system_error(error, self._path) from error
+        except UNREADABLE as error:
+            raise self._unreadable(error) from error
+
+    def _unreadable(self, error: Exception) -> StoreError:
+        """``error`` as what it means, with the rows that it may be about."""
+        try:
+            with closing(
+                open_reader(self._path, busy_timeout_ms=self._busy_timeout_ms, read_only=self._writer is None)
+            ) as connection:
+                return unreadable(connection, self._path, error)
+        except apsw.Error as another:
+            return store_error(another, self._path)
 
     def _discard_reader(self) -> None:
         try:
