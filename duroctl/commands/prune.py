@@ -80,7 +80,7 @@ _VersionsOption = Annotated[
     examples=(
         "prune queue-1 --keep-last 3 --dry-run",
         "prune --name 'monitor.*' --keep-within 7d --reason 'disk is full'",
-        "prune --all --plan-out plan.json",
+        "prune --all --keep-last 3 --plan-out plan.json",
         "prune --apply plan.json --yes",
         "prune queue-1 --keep-last 3 --archive /var/archive/duro",
         "executions list queue-1 --output ids | duroctl prune - --keep-within 7d --dry-run",
