@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from duro.errors import (
     ArchiveUnavailableError,
+    ExecutionPrunedError,
     InstanceNotFoundError,
     InstanceRemovedError,
     InvalidIdError,
@@ -16,7 +17,6 @@ from duro.errors import (
     StoreNotFoundError,
     UsageError,
 )
-from duro.model.archive import CONFIGURED
 from duroctl.parsing import Reference
 
 if TYPE_CHECKING:
@@ -270,25 +270,60 @@ def archive_told(session: "Session", client: "Client", instance_id: str) -> Iter
         ) from error
 
 
+@contextmanager
+def execution_told(session: "Session", client: "Client") -> Iterator[None]:
+    """Whoever asks for an execution that was pruned and reclaimed is told which archive has it, if one does.
+
+    Raises:
+        ExecutionPrunedError: that; or, where no archive that can be read has it, as it was raised inside.
+    """
+    try:
+        yield
+    except ExecutionPrunedError as error:
+        pruned = error.pruned
+        if pruned.removal is not None:  # an undo brings it back, which the error says
+            raise
+        found, _ = _found(session, client, pruned.instance_id, pruned.execution_id)
+        if found is None:
+            raise
+        from duro.naming import command_on
+
+        again = command_on("archive restore", f"{pruned.instance_id}/{pruned.execution_id}", _option(found.directory))
+        hint = f"archive {found.directory!r} has its history, and {again} brings it back"
+        raise ExecutionPrunedError(error.message, pruned, hint=hint) from error
+
+
 def kept_in(session: "Session", client: "Client", run_or_instance: str) -> str | None:
     """The option that names the archive in which what was reclaimed of it is, or may be, kept: "" where commands find
     that by themselves. None: it went without one."""
     run = client.get_prune_run(run_or_instance)
     if run is not None:
-        return None if run.archive is None else _option("" if run.archive == CONFIGURED else run.archive)
+        return None if run.archive is None else _option(_used(client, run.archive))
     found, unread = _found(session, client, run_or_instance)
     if found is None:
         return "" if unread else None
     return _option(found.directory)
 
 
-def _found(session: "Session", client: "Client", instance_id: str) -> "tuple[FoundExecutions | None, bool]":
-    """What an archive has of an instance; and whether some could not be read, which is noted."""
+def _used(client: "Client", noted: str) -> str:
+    """The archive of a run, of which the ledger has ``noted``: the only one there is, where it does not know or where
+    nothing was ever written to that one (`archive write --to` takes another)."""
+    known = [each.directory for each in client.store.known_archives()]
+    return known[0] if noted not in known and len(known) == 1 else noted
+
+
+def _found(
+    session: "Session", client: "Client", instance_id: str, execution_id: int | None = None
+) -> "tuple[FoundExecutions | None, bool]":
+    """What an archive has of an instance (that has a certain execution of it); and whether some could not be read,
+    which is noted."""
     unread: list[ArchiveUnavailableError] = []
     own = None
     with suppress(SettingsError):  # a file that cannot be used is not what was asked about
         own = directory_of(session, None)
-    found = client.find_archived_executions(instance_id, directories=[own] if own else [], unreadable=unread.append)
+    found = client.find_archived_executions(
+        instance_id, execution_id, directories=[own] if own else [], unreadable=unread.append
+    )
     for error in unread:
         session.note(error.message)
     return found, bool(unread)

@@ -22,7 +22,7 @@ all), `ids` ids alone: `-` in place of ids reads them from standard input, so co
 (none there: nothing to do, exit status 0; 2 of a command that shows one thing):
 
 ```console
-$ duroctl instances list --status failed -o ids | duroctl instances purge - --dry-run
+$ duroctl instances list --status failed -o ids | duroctl instances purge - --completed-before now --dry-run
 $ duroctl executions list queue-1 -o ids | duroctl prune - --keep-last 3 --dry-run
 ```
 

@@ -144,7 +144,7 @@ RUN: Final[Fields] = {
     "host": text('The machine it was run on; "": not recorded'),
     "duro_version": text('The version of duro that ran; "": not recorded'),
     "plan_hash": text('Of the plan that was carried out, 32 hexadecimal digits of its SHA-256; "": there was no plan'),
-    "archive": maybe(text('The directory of its archive; "": the configured one; null: none')),
+    "archive": maybe(text('The directory of its archive; "": one that was configured, not known which; null: none')),
     "started_at": time("When it began"),
     "instances": count("Instances it was about"),
     "executions": count("Executions it removed or brought back"),

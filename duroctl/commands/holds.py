@@ -77,6 +77,7 @@ def add(
     from datetime import UTC, datetime, timedelta
 
     from duro.errors import UsageError
+    from duroctl.archives import execution_told
     from duroctl.parsing import Reference, parse_duration
     from duroctl.pruning import note_name, parse_time_ms
     from duroctl.references import resolve_target
@@ -99,9 +100,10 @@ def add(
             ends = datetime.fromtimestamp(ends_ms / 1000, UTC)
 
         def hold(each: "Reference") -> "Hold":
-            return client.add_hold(
-                each.instance_id or None, each.execution_id, name=name, version=version, reason=reason, until=ends
-            )
+            with execution_told(session, client):
+                return client.add_hold(
+                    each.instance_id or None, each.execution_id, name=name, version=version, reason=reason, until=ends
+                )
 
         held, refused = try_each(found or [Reference("", None)], hold)
         now_ms = client.store.now_ms()

@@ -299,6 +299,7 @@ def terminate(session: Session, instance: IdsArgument, reason: ReasonOption = ""
         "instances purge orders-2026 --completed-before now",
         "instances purge --name 'report.*' --keep-last 100 --plan-out plan.json",
         "instances purge --apply plan.json --yes",
+        "instances list --status failed --output ids | duroctl instances purge - --completed-before now --dry-run",
     ),
 )
 def purge(

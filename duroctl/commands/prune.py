@@ -80,7 +80,7 @@ _VersionsOption = Annotated[
     examples=(
         "prune queue-1 --keep-last 3 --dry-run",
         "prune --name 'monitor.*' --keep-within 7d --reason 'disk is full'",
-        "prune --all --plan-out plan.json",
+        "prune --all --keep-last 3 --plan-out plan.json",
         "prune --apply plan.json --yes",
         "prune queue-1 --keep-last 3 --archive /var/archive/duro",
         "executions list queue-1 --output ids | duroctl prune - --keep-within 7d --dry-run",
@@ -153,7 +153,7 @@ def prune(
         options = parse_rules(rules, client.store.now_ms())
         named = _named(session, client, instance or [], execution=execution, whole=whole)
         note_name(session, client, name)
-        plan, one_by_one = _plan(client, named, name, all_instances=all_instances, options=options)
+        plan, one_by_one = _plan(session, client, named, name, all_instances=all_instances, options=options)
         if check:
             _check(session, plan)
         elif plan_out is not None:
@@ -186,6 +186,7 @@ def _named(
 
 
 def _plan(
+    session: Session,
     client: "Client",
     named: dict[str, set[int] | None],
     name: str | None,
@@ -197,6 +198,7 @@ def _plan(
     from duro.errors import UsageError
     from duro.model.removal import PruneScope
     from duro.model.retention import PruneOptions
+    from duroctl.archives import execution_told
 
     if all_instances and (named or name is not None):
         raise UsageError("--all does not go with instances or --name", hint="choose one")
@@ -207,7 +209,8 @@ def _plan(
     only = {instance_id: executions for instance_id, executions in named.items() if executions is not None}
     for instance_id, executions in only.items():
         for execution_id in executions:
-            client.get_execution(instance_id, execution_id)
+            with execution_told(session, client):
+                client.get_execution(instance_id, execution_id)
     if options is None and len(only) == len(named):
         options = PruneOptions(keep_last=1)  # the executions were named one by one: that is the rule
     return client.plan_prune(options, scope=PruneScope(instance_ids=tuple(named), name=name), only=only), only
@@ -316,13 +319,18 @@ def undo(session: Session, run_or_instance: _UndoneArgument) -> None:
     not be looked for.
     """
     from duro.model.removal import UndoResult
-    from duroctl.archives import kept_in
+    from duroctl.archives import archive_told, kept_in
     from duroctl.render.plans import UNDONE, undo_lines
     from duroctl.several import check_refused, try_each
 
     ids = session.ids(run_or_instance, "run or instance")
     with session.client() as client:
-        done, refused = try_each(ids, lambda each: (each, client.undo_prune(each)))
+
+        def undo_one(each: str) -> tuple[str, UndoResult]:
+            with archive_told(session, client, each):
+                return each, client.undo_prune(each)
+
+        done, refused = try_each(ids, undo_one)
         total = UndoResult()
         for _, undone in done:
             total = total.plus(undone)

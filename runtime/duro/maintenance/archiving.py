@@ -39,6 +39,11 @@ class Archiving:
 
             usable_place(store, Path(self.archive or "")).check_writable()
 
+    @property
+    def directory(self) -> str | None:
+        """Where the configured archive is, as far as that is known; None: nobody says."""
+        return None if self._configured is None else str(self._configured)
+
     def follow(self, policies: ConfiguredPolicies) -> None:
         """Something else is said since. An archive that is switched on takes what is marked from now on; what goes into
         one already goes on going there."""
@@ -58,7 +63,7 @@ class Archiving:
         for outcome in outcomes:
             if outcome.archive == self.archive:
                 return outcome
-        return ArchiveOutcome(archive=self.archive, directory=self.archive or str(self._configured or ""))
+        return ArchiveOutcome(archive=self.archive, directory=self.archive or self.directory or "")
 
 
 _WAIT_S: Final = 30.0

@@ -623,6 +623,7 @@ class _Run:
                 grace_ms=self._terms.grace_ms,
                 policy_revision=self._policies.revision if self._plan is None else self._plan.revision,
                 archive=self._archiving.archive,
+                archive_directory=self._archiving.directory,
             )
             try:
                 self._add(self._room.make(partial(self._remove, removal)))

@@ -499,6 +499,7 @@ class _Run:
                 children=self._children,
                 policy_revision=self._policy_revision,
                 archive=self._archiving.archive,
+                archive_directory=self._archiving.directory,
             )
             try:
                 results = self._room.make(partial(self._prune, batch))

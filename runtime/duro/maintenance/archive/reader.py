@@ -313,6 +313,7 @@ class Archive:
                     hold_until_ms=hold_until_ms,
                     by=by,
                     source=source,
+                    archive=str(self.path),
                 )
             )
             total = total.plus(done)
