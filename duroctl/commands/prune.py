@@ -236,7 +236,7 @@ def _write(session: Session, file: str, plan: "PrunePlan") -> None:
 
 def _show(session: Session, plan: "PrunePlan") -> None:
     from duroctl.plan_files import plan_document
-    from duroctl.render.plans import PLANNED, plan_lines, planned
+    from duroctl.render.plans import PLANNED, plan_lines, planned, warning_lines
 
     match session.output.format:
         case "json":
@@ -248,8 +248,8 @@ def _show(session: Session, plan: "PrunePlan") -> None:
         case _:
             session.output.listing(PLANNED, planned(plan), lambda: 0)
     if not session.output.terminal:
-        for warning in plan.warnings:
-            session.note(warning.text)
+        for line in warning_lines(plan):
+            session.note(line)
 
 
 def _carry_out(
@@ -294,12 +294,12 @@ def _stays(plan: "PrunePlan", named: "_Executions | None") -> list[str]:
 
 def _nothing(session: Session, plan: "PrunePlan", named: "_Executions | None") -> None:
     from duro.model.pruning import PruneResult
-    from duroctl.render.plans import RESULT
+    from duroctl.render.plans import RESULT, warning_lines
 
     result: PruneResult = PruneResult(instances_processed=len(plan.instances))
     session.output.result(RESULT, result, ["nothing to prune", *_stays(plan, named)])
-    for warning in plan.warnings:
-        session.note(warning.text)
+    for line in warning_lines(plan):
+        session.note(line)
 
 
 @command(

@@ -22,7 +22,7 @@ from duro.errors import (
 from duro.maintenance.pruned import no_instance, was_pruned
 from duro.model.families import RemovalPlan
 from duro.model.ledger import LedgerTotals, RunSource
-from duro.model.limits import PRUNE_GRACE_S, RETENTION_S_MAX, UNDO_HOLD_S
+from duro.model.limits import PRUNE_GRACE_S, RETENTION_S_MAX, TIME_MS_MAX, UNDO_HOLD_S
 from duro.model.policies import StatedPolicy
 from duro.model.pruning import Hold, HoldTarget, PrunePlan, PruneResult
 from duro.model.removal import (
@@ -425,7 +425,7 @@ class Pruning:
         from duro.maintenance.pruning import RunTerms
 
         if isinstance(grace_s, bool) or not isinstance(grace_s, int | float) or not 0 <= grace_s <= RETENTION_S_MAX:
-            raise UsageError(f"grace_s must be seconds, 0 or more, not {grace_s!r}")
+            raise UsageError(f"grace_s must be seconds, 0 or more, not {shown(grace_s)}")
         reason = check_text(reason, "the reason")
         return RunTerms(
             run_id=self._short_id("run") if self._by_hand else "",
@@ -506,13 +506,15 @@ def _until_ms(until: datetime | timedelta, now_ms: int) -> int:
     if isinstance(until, timedelta):
         until_ms = now_ms + round(until.total_seconds() * 1000)
     elif not isinstance(until, datetime):
-        raise UsageError(f"until must be a datetime or a timedelta, not {until!r}")
+        raise UsageError(f"until must be a datetime or a timedelta, not {shown(until)}")
     elif until.utcoffset() is None:
         raise UsageError(f"until has no time zone: {until.isoformat()}", hint="give it one, such as datetime.UTC")
     else:
         until_ms = math.ceil(until.timestamp() * 1000)
     if until_ms <= now_ms:
         raise UsageError("until is not in the future, so it would hold nothing")
+    if until_ms > TIME_MS_MAX:
+        raise UsageError("until is after the year 9999", hint="leave it out: then it holds until it is removed")
     return until_ms
 
 
