@@ -334,7 +334,12 @@ SHARED: Final[dict[str, Schema]] = {
     ),
     "verdict": record({"keep": KEEP, "reasons": REASONS}, "What becomes of it"),
     "skipped_execution": record(
-        {**IDENTITY, "execution_id": EXECUTION_ID, "why": text("A sentence for people")},
+        {
+            **IDENTITY,
+            "execution_id": EXECUTION_ID,
+            "why": text("A sentence for people"),
+            "gone": flag("Whether somebody else has removed it, so that nothing is left to do"),
+        },
         "Planned for removal and not removed",
     ),
     "skipped_instance": record(

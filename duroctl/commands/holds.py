@@ -82,6 +82,7 @@ def add(
     from duroctl.pruning import note_name, parse_time_ms
     from duroctl.references import resolve_target
     from duroctl.render.holds import HOLD, HOLDS, hold_line
+    from duroctl.render.text import visible
     from duroctl.several import check_refused, try_each
 
     if not reason.strip():
@@ -108,6 +109,8 @@ def add(
         held, refused = try_each(found or [Reference("", None)], hold)
         now_ms = client.store.now_ms()
         note_name(session, client, name)
+        if version is not None and not set("*?[").isdisjoint(version):
+            session.note(visible(f"version {version!r} is taken as it stands; --name alone takes a pattern"))
     if len(held) == 1 and len(texts) <= 1 and "-" not in (target or ()):
         session.output.result(HOLD, held[0], [hold_line(held[0])])
     elif session.output.format == "table":

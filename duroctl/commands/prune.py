@@ -207,13 +207,28 @@ def _plan(
     if not named:
         return client.plan_prune(options, scope=PruneScope(name=name)), {}
     only = {instance_id: executions for instance_id, executions in named.items() if executions is not None}
-    for instance_id, executions in only.items():
-        for execution_id in executions:
-            with execution_told(session, client):
-                client.get_execution(instance_id, execution_id)
+    with execution_told(session, client):
+        _check_named(client, only)
     if options is None and len(only) == len(named):
         options = PruneOptions(keep_last=1)  # the executions were named one by one: that is the rule
     return client.plan_prune(options, scope=PruneScope(instance_ids=tuple(named), name=name), only=only), only
+
+
+def _check_named(client: "Client", only: "_Executions") -> None:
+    """Raises ExecutionNotFoundError: one was never there. ExecutionPrunedError: all of them are pruned; of some of
+    several that were pruned since they were listed the plan says so."""
+    from duro.errors import ExecutionPrunedError
+
+    live, pruned = 0, list[ExecutionPrunedError]()
+    for instance_id, executions in only.items():
+        for execution_id in executions:
+            try:
+                client.get_execution(instance_id, execution_id)
+                live += 1
+            except ExecutionPrunedError as error:
+                pruned.append(error)
+    if pruned and not live:
+        raise pruned[0]
 
 
 def _check(session: Session, plan: "PrunePlan") -> None:
@@ -275,8 +290,8 @@ def _carry_out(
     check_interrupted(session, interrupted, result)
     if named is None and result.skipped and not result.executions_deleted:
         raise StalePlanError("nothing that the plan shows may go any more", hint="make the plan again")
-    if result.skipped or result.remaining:
-        skipped = len(result.skipped)
+    skipped = sum(not each.gone for each in result.skipped)
+    if skipped or result.remaining:
         they = "it" if skipped == 1 else "they"
         raise PartlyDoneError(
             f"{counted(skipped, 'execution')} {were(skipped)} skipped, because {they} may no longer go",

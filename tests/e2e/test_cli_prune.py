@@ -98,6 +98,36 @@ def test_a_plan_in_a_file_removes_what_it_shows_and_nothing_else(loops: Cli) -> 
     assert "cannot be read" in refused(loops, "prune", "--apply", "nothing.json", "-y", code=2).err
 
 
+def test_executions_that_were_pruned_since_they_were_listed_do_not_keep_the_others(loops: Cli) -> None:
+    """Beside a worker that prunes all the time such a command never got through."""
+    listed = "queue-1/1\nqueue-1/2\nqueue-1/3\nother/1\n"
+    assert loops("prune", "queue-1/2", "--yes").code == 0
+    done = loops("prune", "-", "--yes", input=listed)
+    assert (done.code, done.lines[0]) == (0, "pruned 3 executions of 2 instances: 6 events, 774 B")
+    assert (
+        "1 execution of those named of queue-1 had been pruned before: 2" in loops("prune", "-", "-n", input=listed).err
+    )
+    assert loops("prune", "-", "--yes", input="queue-1/1\nqueue-1/2\n").code == 8, "nothing is left to do"
+    assert loops("prune", "-", "--yes", input="queue-1/4\nqueue-1/99\n").code == 7, "there never was one"
+    assert live(loops) == list(range(4, 11))
+
+
+def test_what_somebody_else_has_removed_by_now_is_no_failure(loops: Cli) -> None:
+    for keep in ("4", "2"):
+        assert loops("prune", "queue-1", "--keep-last", keep, "--plan-out", f"{keep}.json").code == 0
+    assert loops("prune", "--apply", "4.json", "--yes").code == 0
+    done = loops("prune", "--apply", "2.json", "--yes", "-o", "json")
+    assert done.code == 0
+    assert {(each["execution_id"], each["gone"]) for each in done.json["skipped"]} == {(n, True) for n in range(1, 7)}
+    assert live(loops) == [9, 10]
+
+
+def test_a_hold_of_a_version_says_that_it_takes_no_pattern(loops: Cli) -> None:
+    held = loops("holds", "add", "--version", "1.*", "--reason", "audit")
+    assert (held.code, "version '1.*' is taken as it stands" in held.err) == (0, True)
+    assert loops("holds", "add", "--version", "1.0.0", "--reason", "audit").err == ""
+
+
 def test_a_plan_by_policy_is_refused_when_the_policy_has_changed(loops: Cli) -> None:
     loops("policy", "set", "--instance", "queue-1", "--keep-last", "4", "--yes")
     assert loops("prune", "queue-1", "--plan-out", "plan.json").code == 0

@@ -554,7 +554,11 @@ class _Run:
             if order.only is not None and not result.result.instances_processed:
                 self._skipped += [
                     SkippedExecution(
-                        self._planned.get(order.incarnation, ""), order.incarnation, number, "its instance is gone"
+                        self._planned.get(order.incarnation, ""),
+                        order.incarnation,
+                        number,
+                        "its instance is gone",
+                        gone=True,
                     )
                     for number in sorted(order.only)
                 ]

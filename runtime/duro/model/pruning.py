@@ -269,12 +269,14 @@ class PruneTrigger(StrEnum):
 
 
 class SkippedExecution(msgspec.Struct, frozen=True):
-    """Was to go, by a plan or by the rules, and was not removed. ``why`` is a sentence for people."""
+    """Was to go, by a plan or by the rules, and was not removed. ``why`` is a sentence for people. ``gone``: somebody
+    else has removed it, so nothing is left to do."""
 
     instance_id: str
     incarnation: int
     execution_id: int
     why: str
+    gone: bool = False
 
 
 class PruneResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
