@@ -102,11 +102,10 @@ def test_executions_that_were_pruned_since_they_were_listed_do_not_keep_the_othe
     """Beside a worker that prunes all the time such a command never got through."""
     listed = "queue-1/1\nqueue-1/2\nqueue-1/3\nother/1\n"
     assert loops("prune", "queue-1/2", "--yes").code == 0
+    planned = loops("prune", "-", "-n", input=listed)
+    assert "1 execution of those named of queue-1 had been pruned before: 2" in planned.err
     done = loops("prune", "-", "--yes", input=listed)
     assert (done.code, done.lines[0]) == (0, "pruned 3 executions of 2 instances: 6 events, 774 B")
-    assert (
-        "1 execution of those named of queue-1 had been pruned before: 2" in loops("prune", "-", "-n", input=listed).err
-    )
     assert loops("prune", "-", "--yes", input="queue-1/1\nqueue-1/2\n").code == 8, "nothing is left to do"
     assert loops("prune", "-", "--yes", input="queue-1/4\nqueue-1/99\n").code == 7, "there never was one"
     assert live(loops) == list(range(4, 11))
