@@ -271,7 +271,7 @@ class Store(ABC):
           status and ``completed_at_ms``, its lease is released, its queue and mailbox are emptied, and
           ``parent_message`` goes into the parent's queue if the parent still lives in that incarnation, unfinished,
           with that execution current (lineage ``completion`` = "sent"); otherwise it is dropped ("ignored") and
-          counted as an ignored message. Nobody waits for a detached one: no message is sent and none counted;
+          counted as an ignored message. (A ``ChildRecord`` says "ignored" of one that no turn took, too.) Nobody waits for a detached one: no message is sent and none counted;
         * without an end, or after continue-as-new: the lease is kept (``keep_lease``) or released (see *Ready*).
           While kept, ``ready_at_ms`` is set as at a release, except that an unstarted execution does not count.
 
@@ -535,7 +535,8 @@ class Store(ABC):
         that is detached already is left as it is.
 
         Raises:
-            InstanceNotFoundError; NotAnOrphanError: a parent may still observe it, has, or there is none.
+            InstanceNotFoundError; NotAnOrphanError: a parent may still observe it, or wait for it whatever its lineage
+                says, has observed it, or there is none.
         """
 
     @abstractmethod

@@ -190,6 +190,26 @@ class LineageContract(FamilyContract):
         assert self.child(store, "c").completion == "ignored"
         assert self.stands(store, "c") is OrphanKind.PARENT_CONTINUED
 
+    @pytest.mark.parametrize("end", ["terminated", "continued as new", "given up"])
+    def test_an_end_that_no_turn_of_the_parent_took_was_ignored(
+        self, store: Store, worker: ScriptedWorker, end: str
+    ) -> None:
+        """It was sent while the parent ran, and thrown away with what the parent left in its queue."""
+        self.spawn(store, worker, "c", **ABANDON)
+        if end == "terminated":
+            self.end(worker, "c")
+            assert self.child(store, "c").completion == "sent"
+            store.terminate_instance("a", "enough", "r")
+        else:
+            store.raise_event("a", "go", "null", "r")
+            leased = {each.instance_id: each for each in worker.lease().instances}
+            parent = leased.get("a") or self.take(worker, "a")
+            worker.run(leased["c"], completed())
+            assert self.child(store, "c").completion == "sent"
+            worker.run(parent, *([child_cancel_requested(2)] if end == "given up" else [continued_as_new()]))
+        child = self.child(store, "c")
+        assert (child.completion, child.observed_at_ms) == ("ignored", None)
+
     def test_orphans_are_counted_by_name(self, store: Store, worker: ScriptedWorker) -> None:
         self.spawn(store, worker, "c", "d", "e", **ABANDON)
         assert store.count_orphans() == {}
