@@ -224,6 +224,10 @@ LOST: Final[dict[str, tuple[str, str]]] = {
     "DELETE FROM lineage WHERE child_incarnation = 3": ("parent/1", "event 3 asked for child runs"),
     "DELETE FROM instances WHERE incarnation = 3": ("parent/1", "event 3 asked for child runs"),
     "UPDATE lineage SET detached = 1 WHERE child_incarnation = 3": ("parent/1", "event 3 asked for child runs"),
+    "UPDATE lineage SET detached = 1, adopted_at_ms = 5 WHERE child_incarnation = 3": (
+        "parent/1",
+        "event 3 asked for child runs",
+    ),
     "UPDATE lineage SET parent_event_id = 9 WHERE child_incarnation = 3": ("parent/1", "event 3 asked for child runs"),
 }
 

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from duro.errors import InvalidRulesError
+from duro.errors import InvalidRulesError, NotAnOrphanError
 from duro.model.events import ParentLink
 from duro.model.families import (
     CLEANABLE_KINDS,
@@ -33,6 +33,7 @@ from duro.model.status import ExecutionStatus, InstanceStatus
 from duro.retention import families
 from duro.retention.families import (
     as_orphan,
+    is_adoptable,
     is_kept,
     is_wanted,
     may_be_asked_to_end,
@@ -124,6 +125,11 @@ CLOSED: dict[str, Any] = {
         ({**LEFT, "spawner_end": ExecutionStatus.COMPLETED}, Standing.UNKNOWN, OrphanKind.UNKNOWN),
         ({**CLOSED, "spawner_end": CONTINUED}, Standing.UNKNOWN, OrphanKind.UNKNOWN),
         ({"parent_status": COMPLETED}, Standing.UNKNOWN, OrphanKind.UNKNOWN),
+        # or cannot be read
+        ({"unreadable": ("spawner_end: ended",)}, Standing.UNKNOWN, OrphanKind.UNKNOWN),
+        ({**LEFT, "unreadable": ("status: complete",)}, Standing.UNKNOWN, OrphanKind.UNKNOWN),
+        ({"observed_at_ms": 9, "unreadable": ("spawner_end: ended",)}, Standing.OBSERVED, None),
+        ({"detached": True, "unreadable": ("spawner_end: ended",)}, Standing.DETACHED, None),
     ],
 )
 def test_where_a_child_stands(fields: dict[str, Any], standing: Standing, kind: OrphanKind | None) -> None:
@@ -132,6 +138,22 @@ def test_where_a_child_stands(fields: dict[str, Any], standing: Standing, kind: 
     assert place.why
     orphan = as_orphan(child(**fields))
     assert (None if orphan is None else orphan.kind) == kind
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"spawner_ended_at_ms": 9}, {"spawner_end": ExecutionStatus.COMPLETED}, {"unreadable": ("spawner_end: ended",)}],
+)
+def test_a_child_whose_parent_may_wait_for_it_is_not_adopted_whatever_else_is_recorded(fields: dict[str, Any]) -> None:
+    running = child(**fields, status=RUNNING, completed_at_ms=None)
+    assert place_of(running).standing is Standing.UNKNOWN
+    with pytest.raises(NotAnOrphanError, match="the parent of instance 'c' runs, and may wait for it") as refused:
+        is_adoptable(running)
+    assert refused.value.hint == "`duroctl instances cancel c` ends it, and its parent is told as usual"
+    assert is_adoptable(child(**{**LEFT, "unreadable": ("spawner_end: ended",)}))
+    assert is_adoptable(child(parent_status=None, parent_execution_id=None))
+    assert is_adoptable(child(**LEFT))
+    assert not is_adoptable(child(**LEFT, detached=True))
 
 
 @pytest.mark.parametrize("status", [RUNNING, COMPLETED, FAILED])

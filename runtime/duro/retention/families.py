@@ -40,6 +40,7 @@ from duro.model.records import ChildRecord
 from duro.model.removal import SettledCount
 from duro.model.retention import PolicyOrigin, format_seconds, format_time
 from duro.model.status import FINAL_INSTANCE_STATUSES, ExecutionStatus, InstanceStatus
+from duro.naming import command_on
 from duro.retention.holds import Holds, concerns_instance, in_force
 from duro.retention.names import matches
 from duro.retention.purging import overrides_of
@@ -85,8 +86,26 @@ def place_of(child: ChildRecord) -> Place:
     return _orphan(child, OrphanKind.PARENT_CONTINUED, child.spawner_ended_at_ms, why)
 
 
-NOT_ADOPTABLE: Final = (Standing.ATTACHED, Standing.GIVEN_UP, Standing.OBSERVED)
+_NOT_ADOPTABLE: Final = (Standing.ATTACHED, Standing.GIVEN_UP, Standing.OBSERVED)
 """Children that have a parent which runs, or had what it wanted of them: they are no orphans."""
+
+
+def is_adoptable(child: ChildRecord) -> bool:
+    """Whether it is to be adopted; False: it stands alone already.
+
+    Raises:
+        NotAnOrphanError: its parent had what it wanted of it, or may wait for it: an adopted child tells nobody of its
+            end.
+    """
+    place = place_of(child)
+    if place.standing in _NOT_ADOPTABLE:
+        raise NotAnOrphanError(f"instance {child.instance_id!r} is no orphan: {place.why}", hint="it is left as it is")
+    if place.standing is Standing.UNKNOWN and child.spawner_runs:
+        raise NotAnOrphanError(
+            f"the parent of instance {child.instance_id!r} runs, and may wait for it ({place.why})",
+            hint=f"{command_on('instances cancel', child.instance_id)} ends it, and its parent is told as usual",
+        )
+    return place.standing is not Standing.DETACHED
 
 
 def _orphan(child: ChildRecord, kind: OrphanKind, since_ms: int | None, why: str) -> Place:

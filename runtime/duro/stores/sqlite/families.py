@@ -18,19 +18,17 @@ from duro.model.families import (
     RemovalBatch,
     RemovalOutcome,
     RemovedInstance,
-    Standing,
 )
 from duro.model.ledger import UNDO, LedgerRange
 from duro.model.limits import RECLAIM_INSTANCE_EVENTS
 from duro.model.records import ChildRecord
 from duro.model.status import InstanceStatus
 from duro.retention.families import (
-    NOT_ADOPTABLE,
     NOTHING_THERE,
     SETTLED,
     check_asked,
+    is_adoptable,
     newest_by,
-    place_of,
     removal_outcome,
     settled_families,
     verdict_on,
@@ -134,10 +132,7 @@ def adopt(transaction: Transaction, instance_id: str, by: str, reason: str) -> C
         if transaction.row(sql_pruning.HOLD_TARGET, (instance_id, None)) is None:
             raise InstanceNotFoundError(f"there is no instance {instance_id!r}")
         raise NotAnOrphanError(f"instance {instance_id!r} has no parent", hint="it stands alone already")
-    place = place_of(child)
-    if place.standing in NOT_ADOPTABLE:
-        raise NotAnOrphanError(f"instance {instance_id!r} is no orphan: {place.why}", hint="it is left as it is")
-    if place.standing is not Standing.DETACHED:
+    if is_adoptable(child):
         transaction.run(sql.ADOPT, (child.incarnation, transaction.now_ms, by, reason))
     adopted = get_child(transaction.connection, instance_id)
     assert adopted is not None

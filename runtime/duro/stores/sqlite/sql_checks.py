@@ -287,7 +287,8 @@ WHERE l.parent_incarnation >= l.child_incarnation""",
         "lineage-evidence",
         "error",
         "children of which nobody can tell whether a parent may still observe them (they are never cleaned up)",
-        "look at each (`duroctl instances tree`), then `duroctl orphans adopt` it, or end it",
+        "look at each (`duroctl instances tree`), then end it (a parent that runs is told as usual) or, where its "
+        "parent has gone on, `duroctl orphans adopt` it",
         f"""
 SELECT i.instance_id, 'spawned by ' || l.parent_instance_id || '/' || l.parent_execution_id || CASE
     WHEN p.incarnation IS NULL THEN ', which is not there'
