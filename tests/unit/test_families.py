@@ -552,11 +552,16 @@ def test_what_rules_keep_whatever_its_family_is_need_not_be_looked_at() -> None:
 
 
 def test_only_running_orphans_that_the_rules_let_go_are_asked_to_end() -> None:
-    running = child(**LEFT, status=RUNNING, completed_at_ms=None)
-    assert may_be_asked_to_end(running, OrphanRules(), NOW_MS)
-    assert not may_be_asked_to_end(child(**LEFT), OrphanRules(), NOW_MS)
-    assert not may_be_asked_to_end(running, OrphanRules(min_age_s=NOW_MS), NOW_MS)
-    assert not may_be_asked_to_end(child(status=RUNNING, completed_at_ms=None), OrphanRules(), NOW_MS)
+    def may(rules: OrphanRules, *holds: Hold, **fields: Any) -> bool:
+        return may_be_asked_to_end(family(member(), of=child(**fields)), rules, holds, NOW_MS)
+
+    running: dict[str, Any] = {**LEFT, "status": RUNNING, "completed_at_ms": None}
+    assert may(OrphanRules(), **running)
+    assert not may(OrphanRules(), **LEFT)
+    assert not may(OrphanRules(min_age_s=NOW_MS), **running)
+    assert not may(OrphanRules(), status=RUNNING, completed_at_ms=None)
+    assert not may(OrphanRules(), held(instance_id="m0"), **running)
+    assert may(OrphanRules(), held(instance_id="m1"), **running)
 
 
 def test_a_plan_and_an_answer_tell_of_the_whole_family() -> None:

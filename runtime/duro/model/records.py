@@ -121,12 +121,13 @@ class ChildRecord(msgspec.Struct, frozen=True, kw_only=True):
     False once that execution is pruned (or gone with its instance). ``observed_at_ms`` is when a parent turn recorded
     the child's end, ``given_up_at_ms`` when one recorded that it waits for it no longer and had it cancelled.
     ``completion`` says where the end of the child went: None (not ended, or detached), ``sent`` (in the parent's queue
-    or history) or ``ignored`` (nobody was there, or whoever was ended, or gave the child up, before a turn took it). ``parent_status`` and ``parent_execution_id`` are the parent instance
-    as it is now, None once it is not there; ``parent_removed_at_ms`` is when it was purged. ``adopted_at_ms``: when
-    somebody said on purpose that it stands alone; then it is ``detached``. ``cancel_requested_at_ms``: when it was
-    first asked to end, whoever asked. ``unreadable``: what stands in the store where one of these words should, as
-    "column: what stands there"; the word is then None, or ``running`` where it is a status. Nobody can tell from such a
-    record who may observe the child, unless somebody has already.
+    or history) or ``ignored`` (nobody was there, or whoever was ended, or gave the child up, before a turn took it).
+    ``parent_status`` and ``parent_execution_id`` are the parent instance as it is now, None once it is not there;
+    ``parent_removed_at_ms`` is when it was purged. ``adopted_at_ms``: when somebody said on purpose that it stands
+    alone; then it is ``detached``. ``cancel_requested_at_ms``: when it was first asked to end, whoever asked.
+    ``unreadable``: what stands in the store where one of these words should, as "column: what stands there"; the word
+    is then None, or ``running`` where it is a status. Nobody can tell from such a record who may observe the child,
+    unless somebody has already.
     """
 
     instance_id: str

@@ -224,15 +224,19 @@ def _protections(family: Family, rules: RemovalRules | None, holds: Holds, now_m
         if not member.is_finished:
             yield f"{_RUNNING}{member.instance_id}"
             break  # one says it; there may be thousands
+    yield from (f"held:{hold_id}" for hold_id in _holds_on(family, holds, now_ms))
+    if not isinstance(rules, OrphanRules):
+        yield from _not_alone(family)
+
+
+def _holds_on(family: Family, holds: Holds, now_ms: int) -> Iterator[str]:
     if holds:
         members = {member.instance_id: member for member in family.members}
         for hold in in_force(holds, now_ms).that_may_concern(*members):
             target = hold.target.instance_id
             concerned = family.members if target is None else (members[target],)
             if any(_covers(hold, member) for member in concerned):
-                yield f"held:{hold.hold_id}"
-    if not isinstance(rules, OrphanRules):
-        yield from _not_alone(family)
+                yield hold.hold_id
 
 
 def _covers(hold: Hold, member: FamilyMember) -> bool:
@@ -288,23 +292,29 @@ def is_kept_orphan(child: ChildRecord, rules: OrphanRules, now_ms: int) -> bool:
     return any(keeps for keeps, _ in _orphan_answers(child, rules, now_ms))
 
 
-def may_be_asked_to_end(child: ChildRecord, rules: OrphanRules, now_ms: int) -> bool:
-    """Whether it has not ended, and is an orphan that ``rules`` let go."""
-    return child.status not in FINAL_INSTANCE_STATUSES and not is_kept_orphan(child, rules, now_ms)
+def may_be_asked_to_end(family: Family, rules: OrphanRules, holds: Holds, now_ms: int) -> bool:
+    """Whether the root has not ended, is an orphan that ``rules`` let go, and nothing holds it."""
+    child = family.child
+    return (
+        child is not None
+        and child.status not in FINAL_INSTANCE_STATUSES
+        and not is_kept_orphan(child, rules, now_ms)
+        and not any(_holds_on(family, holds, now_ms))
+    )
 
 
 def check_asked(
-    child: ChildRecord | None, instance_id: str, asked: tuple[int, OrphanRules] | None, now_ms: int
+    family: Family | None, instance_id: str, asked: tuple[int, OrphanRules], holds: Holds, now_ms: int
 ) -> None:
-    """Of a request to end ``child`` that is meant for one life of an orphan, if ``rules`` let it go.
+    """Of a request to end an instance that is meant for one life of an orphan, if ``rules`` let it go. ``family``: that
+    of this life, None: it is gone.
 
     Raises:
         NotAnOrphanError: it is not that life, or none that may be asked.
     """
-    if asked is None:
-        return
-    incarnation, rules = asked
-    if child is None or child.incarnation != incarnation or not may_be_asked_to_end(child, rules, now_ms):
+    _, rules = asked
+    there = family is not None and family.root.instance_id == instance_id
+    if family is None or not there or not may_be_asked_to_end(family, rules, holds, now_ms):
         raise NotAnOrphanError(f"instance {instance_id!r} is no running orphan that may go", hint="it is left as it is")
 
 

@@ -143,7 +143,9 @@ def check_may_be_asked_to_end(
     transaction: Transaction, instance_id: str, asked: tuple[int, OrphanRules] | None
 ) -> None:
     if asked is not None:
-        check_asked(get_child(transaction.connection, instance_id), instance_id, asked, transaction.now_ms)
+        found = families(transaction.connection, [asked[0]])
+        family = found[0] if found else None
+        check_asked(family, instance_id, asked, _holds_on(transaction, found), transaction.now_ms)
 
 
 # --- families ------------------------------------------------------------------------------------------------

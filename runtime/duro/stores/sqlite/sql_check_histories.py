@@ -4,7 +4,7 @@
 
 from typing import Final
 
-from duro.stores.sqlite.sql_check_owners import of_execution
+from duro.stores.sqlite.check_owners import of_execution
 
 # How the history of an execution ``e`` has to end, NULL while it runs; and how it does.
 ENDS: Final = """('OrchestrationCompleted', 'OrchestrationFailed', 'OrchestrationCancelled', 'OrchestrationTerminated',

@@ -3,7 +3,7 @@
 A check answers with the number of its findings and the first ``?1`` of them as (subject, text), in one statement: what
 it compares is of one moment. None reads a history, but for the last event of an execution, the one that asked for a
 queued activity, and all of what runs if that has at most ``?3`` events; unless it is ``deep``. ``?2`` is now. A repair
-deletes what its check finds and nothing else: what is proved to be a leftover (``sql_check_owners``).
+deletes what its check finds and nothing else: what is proved to be a leftover (``check_owners``).
 """
 
 # ruff: noqa: S608 - as in `sql`: only constants are put together, data is bound
@@ -14,10 +14,10 @@ from duro.model.limits import NUMBER_MAX
 from duro.model.status import FINAL_EXECUTION_STATUSES
 from duro.stores.sqlite import sql_check_histories as of
 from duro.stores.sqlite.check import DAMAGED, Check
-from duro.stores.sqlite.sql import is_one_of
-from duro.stores.sqlite.sql_check_owners import ACCOUNTED, of_instance, of_running, of_unfinished
+from duro.stores.sqlite.check_owners import ACCOUNTED, of_instance, of_running, of_unfinished
 from duro.stores.sqlite.sql_check_texts import TEXT_CHECKS
 from duro.stores.sqlite.sql_check_warnings import WARNINGS
+from duro.stores.sqlite.words import is_one_of
 
 _COUNTED: Final = """
 WITH found (subject, text) AS ({select})

@@ -9,7 +9,7 @@ from duro.model.status import FINAL_EXECUTION_STATUSES, InstanceStatus
 from duro.stores.sqlite.rows import LEDGER_ROW_MADE_LONGER as _OR_MADE_LONGER
 from duro.stores.sqlite.rows import REMOVED_COLUMNS as _COLUMNS
 from duro.stores.sqlite.rows import Rows
-from duro.stores.sqlite.sql import is_one_of
+from duro.stores.sqlite.words import is_one_of
 
 # --- lineages ------------------------------------------------------------------------------------------------
 

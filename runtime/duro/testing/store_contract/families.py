@@ -236,6 +236,22 @@ class LineageContract(FamilyContract):
         worker.register()
         assert self.take(worker, "c").cancel_reason == "cleaned up"
 
+    def test_an_orphan_that_is_held_is_not_asked_to_end(
+        self, store: Store, worker: ScriptedWorker, clock: ManualClock
+    ) -> None:
+        self.spawn(store, worker, "c", **ABANDON)
+        self.end(worker, "a")
+        clock.advance(60)
+        asked = (self.number(store, "c"), OrphanRules(min_age_s=0))
+        for target in (HoldTarget(instance_id="c"), HoldTarget(name="Chi*")):
+            store.add_hold(Hold(hold_id="h", target=target, reason="look at it", created_at_ms=0))
+            with pytest.raises(NotAnOrphanError):
+                store.request_cancel("c", "cleaned up", "r1", orphan=asked)
+            store.remove_hold("h")
+        store.request_cancel("c", "cleaned up", "r1", orphan=asked)
+        worker.register()
+        assert self.take(worker, "c").cancel_reason == "cleaned up"
+
     def test_a_pruned_spawner_leaves_its_lineage(self, store: Store, worker: ScriptedWorker) -> None:
         incarnation = self.spawn(store, worker, "c")
         self.end(worker, "a", continued_as_new())
