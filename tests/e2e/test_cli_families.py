@@ -415,6 +415,23 @@ def test_a_configuration_may_purge(cli_with_store: Cli) -> None:
     assert cli_with_store("policy", "check", "runtime_config.toml").code == 0
 
 
+def test_a_tree_is_whole_but_for_people(families: Cli) -> None:
+    """It used to end after 1,000 instances in a pipe, too."""
+    with duro.Client(families.store) as client:
+        worker = ScriptedWorker(client.store)
+        client.store.start_instances([start_request("wide")])
+        worker.run(worker.take("wide"), *(child_scheduled(f"w-{number}") for number in range(1_050)))
+    for format in ("ids", "csv", "table"):
+        whole = families("instances", "tree", "wide", "-o", format)
+        assert (len(whole.lines), whole.err) == (1_051 + (format != "ids"), ""), format
+    document = families("instances", "tree", "wide", "-o", "json").json
+    assert (len(document["nodes"]), document["truncated"]) == (1_051, False)
+    drawn = families.on_terminal("instances", "tree", "wide")
+    assert len([line for line in drawn.out.splitlines() if "── w-" in line]) == 999
+    assert "there are more: this is the first 1000" in drawn.out
+    assert len(families("instances", "tree", "wide", "--limit", "5", "-o", "ids").lines) == 5
+
+
 def test_what_cannot_be_read_of_one_child_is_said_and_stops_nothing(families: Cli) -> None:
     with contextlib.closing(apsw.Connection(str(families.store))) as connection:
         connection.execute("UPDATE lineage SET spawner_end = 'ended' WHERE child_incarnation = 2")
