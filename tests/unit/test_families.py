@@ -406,10 +406,20 @@ def test_a_family_goes_only_if_what_is_said_of_each_members_own_name_lets_it_go(
     assert (verdict.keep, " ".join(verdict.reasons)) == (reasons != "older-than:30s", reasons)
 
 
-def test_what_is_said_of_names_protects_nothing_from_a_cleanup_of_orphans() -> None:
-    """That is not purging; ``[orphans]`` says what goes."""
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        (sources(Child=None), "member:m1:never"),
+        (sources(**{"*": None}), "never"),
+        (sources(Child=PurgeOptions(keep_within=1e6)), ""),  # that is not purging: ``[orphans]`` says what goes
+        (sources(**{"Chi*": None, "Child": PurgeOptions(keep_within=1e6)}), ""),
+        (sources(), ""),
+    ],
+)
+def test_of_orphans_that_a_sweep_cleans_up_those_stay_that_are_never_purged(said: PolicySources, reason: str) -> None:
     whole = family(member(), member(1, name="Child"), of=child(**LEFT))
-    assert not verdict_on(whole, OrphanRules(), (), NOW_MS, overrides=purge_overrides([sources(Child=None)])).keep
+    verdict = verdict_on(whole, OrphanRules(), (), NOW_MS, overrides=purge_overrides([said]))
+    assert (verdict.keep, verdict.reasons == (reason,)) == (bool(reason), bool(reason))
 
 
 def test_a_plan_adds_up() -> None:

@@ -178,10 +178,13 @@ def verdict_on(
     """What becomes of ``family``: it goes as a whole or not at all.
 
     ``rules`` None: never. ``newest`` is asked where a rule keeps the newest. ``overrides`` protect members by their own
-    names, whatever the rules say of the root; a member whose name has none follows the root.
+    names, whatever the rules say of the root; a member whose name has none follows the root. Of orphans, which have
+    rules of their own, they protect those that are never to be purged.
     """
     keeping = list(_protections(family, rules, holds, now_ms))
-    if not isinstance(rules, OrphanRules):
+    if isinstance(rules, OrphanRules):
+        keeping += islice(_never_purged(family, overrides), 1)
+    else:
         keeping += islice(_members_kept(family, overrides, now_ms, newest), 1)  # one says it; there may be thousands
     if rules is None:
         return Verdict(True, tuple(dict.fromkeys([*keeping, "never"])))
@@ -196,6 +199,15 @@ def verdict_on(
     if isinstance(rules, PurgeOptions) and family.child is not None and not family.child.detached:
         beyond.append("settled")
     return Verdict(bool(keeping), tuple(dict.fromkeys(keeping or beyond)))
+
+
+def _never_purged(family: Family, overrides: PurgeOverrides) -> Iterator[str]:
+    """Why a family stays of which no rule of its own is asked: a member's name is one that is never purged."""
+    names = {member.name for member in family.members} if overrides else set()
+    never = {name for name in names if None in overrides_of(overrides, name)}
+    for member in family.members:
+        if member.name in never:
+            yield f"member:{member.instance_id}:never" if member.depth else "never"
 
 
 def _members_kept(family: Family, overrides: PurgeOverrides, now_ms: int, newest: Newest) -> Iterator[str]:
