@@ -203,7 +203,8 @@ PURGE_OVERRIDE: Final = Section(
         Field(
             "never",
             "true",
-            "Never purge these, nor let a sweep remove them as orphans. Goes with no other key.",
+            "Never purge these, nor let a sweep remove them as orphans. Goes with no other key. With [pruning]\n"
+            'children = "settled" they still go with the execution that spawned them: only a hold keeps them then.',
             example=True,
         ),
     ),

@@ -504,7 +504,8 @@ class Store(ABC):
 
     @abstractmethod
     def count_orphans(self) -> dict[str, int]:
-        """How many children there are, by orchestration, that nobody observed and whose spawner has ended."""
+        """How many children there are, by orchestration, that nobody observed and whose spawner has ended, without
+        those of which nobody can tell."""
 
     @abstractmethod
     def list_finished(self, names: Sequence[str] | None, limit: int, after: int) -> tuple[FinishedInstance, ...]:

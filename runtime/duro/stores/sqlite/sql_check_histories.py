@@ -6,6 +6,10 @@ from typing import Final
 
 from duro.stores.sqlite.check_owners import of_execution
 
+# Those that are there, and those that were removed and may come back.
+INSTANCES: Final = """(SELECT incarnation, instance_id, execution_id FROM instances
+    UNION ALL SELECT incarnation, instance_id, execution_id FROM removed_instances WHERE reclaiming = 0)"""
+
 # How the history of an execution ``e`` has to end, NULL while it runs; and how it does.
 ENDS: Final = """('OrchestrationCompleted', 'OrchestrationFailed', 'OrchestrationCancelled', 'OrchestrationTerminated',
   'OrchestrationContinuedAsNew')"""
