@@ -259,7 +259,8 @@ FROM (SELECT i.instance_id, i.execution_id,
 WHERE live + pruned <> execution_id
 UNION ALL
 SELECT instance_id, 'it was removed with ' || executions || ' executions: ' || live ||
-  ' are there, and its ledger says ' || gone || ' of ' || execution_id FROM (SELECT r.instance_id, r.execution_id, r.executions,
+  ' are there, and its ledger says ' || gone || ' of ' || execution_id
+FROM (SELECT r.instance_id, r.execution_id, r.executions,
   (SELECT count(*) FROM executions e WHERE e.incarnation = r.incarnation AND e.removal = 'live') AS live,
   coalesce((SELECT sum(CASE l.trigger WHEN 'undo' THEN -l.executions ELSE l.executions END) FROM ledger l
     WHERE l.incarnation = r.incarnation), 0) AS gone FROM removed_instances r WHERE r.reclaiming = 0)
