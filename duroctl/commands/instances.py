@@ -1,7 +1,7 @@
 """``duroctl instances``: what runs, what ran, how one stands, whom it started, and the end of some."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -84,6 +84,12 @@ _EndStatusOption = Annotated[
     typer.Option("--status", metavar="STATUS", help="Only what ended so: completed, failed, cancelled, terminated."),
 ]
 _DepthOption = Annotated[str, typer.Option("--depth", metavar="N", help="Levels below it at most; 0 for all.")]
+_NodesOption = Annotated[
+    str | None,
+    typer.Option("--limit", metavar="N", help="Rows at most; 0 for all. Without it 1,000 on a terminal, else all."),
+]
+_NODES_SHOWN: Final = 1_000
+"""Nodes of a tree that people are shown."""
 
 
 @command(
@@ -191,7 +197,7 @@ def _result(session: Session, client: "Client", instance_id: str) -> "Orchestrat
         "instances tree orders-2026 --limit 0 --output json",
     ),
 )
-def tree(session: Session, instance: IdArgument, limit: LimitOption = "1000", depth: _DepthOption = "0") -> None:
+def tree(session: Session, instance: IdArgument, limit: _NodesOption = None, depth: _DepthOption = "0") -> None:
     """Show the instances that an instance started, and those that they started.
 
     Children of all its executions, also of pruned ones, and detached ones; orphans are marked.
@@ -201,7 +207,8 @@ def tree(session: Session, instance: IdArgument, limit: LimitOption = "1000", de
     from duroctl.render.tree import TREE, tree_lines
     from duroctl.walking import walk_tree
 
-    nodes_max, depth_max = parse_count(limit, "--limit"), parse_count(depth, "--depth")
+    shown = _NODES_SHOWN if session.output.terminal else 0
+    nodes_max, depth_max = shown if limit is None else parse_count(limit, "--limit"), parse_count(depth, "--depth")
     instance_id = session.one_id(instance)
     with session.client(read_only=True) as client, archive_told(session, client, instance_id):
         nodes, cut = walk_tree(client, instance_id, nodes_max, depth_max)

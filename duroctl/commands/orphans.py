@@ -236,6 +236,9 @@ def adopt(session: Session, instance: _IdsArgument, reason: _WhyOption = "") -> 
             else:
                 waiting.append(lineage.instance_id)
         adopted, refused = try_each(waiting, lambda each: client.adopt_instance(each, reason=reason))
+        for child in adopted:
+            if child.cancel_requested_at_ms is not None and child.completed_at_ms is None:
+                session.note(visible(f"{child.instance_id} was asked to end before, and will"))
         if adopted or not refused:
             session.output.listing(ADOPTED, adopted, client.store.now_ms)
     session.output.flush()

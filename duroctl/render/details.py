@@ -5,7 +5,7 @@ from typing import Any, Final, NamedTuple
 
 from duro.client import OrchestrationResult
 from duro.model.families import Lineage
-from duro.model.records import InstanceRecord
+from duro.model.records import ChildRecord, InstanceRecord
 from duroctl.render.records import encode, instance_json, lineage_json
 from duroctl.render.results import failure_json, failure_line
 from duroctl.render.tables import INSTANCE_COLUMNS, Column, View
@@ -84,9 +84,29 @@ def _lineage(detailed: Detailed, now_ms: int | None) -> Iterator[tuple[str, str]
     if lineage is not None and lineage.place is not None:
         place = lineage.place
         yield "stands", visible_field(f"{place.kind or place.standing}: {place.why}")
+    if child is not None:
+        yield "spawned", _moment(child.spawned_at_ms, now_ms)
+        if child.spawner_ended_at_ms is not None or child.spawner_end is not None:
+            when = _moment(child.spawner_ended_at_ms, now_ms) or "at a time that is not recorded"
+            how = child.spawner_end or "how is not recorded"
+            pruned = "" if child.spawner_live else " (it is pruned)"
+            yield "spawner ended", visible_field(f"{when}: {how}{pruned}")
+        if went := _where_its_end_went(child, now_ms):
+            yield "its end", went
     if child is not None and child.adopted_at_ms is not None:
         when = _moment(child.adopted_at_ms, now_ms)
         yield "adopted", visible_field(f"{when} by {child.adopted_by}: {child.adopted_reason}")
+
+
+def _where_its_end_went(child: ChildRecord, now_ms: int | None) -> str:
+    if child.observed_at_ms is not None:
+        return f"recorded by its parent {_moment(child.observed_at_ms, now_ms)}"
+    match child.completion:
+        case "sent":
+            return "sent to its parent, of which no turn has taken it yet"
+        case "ignored":
+            return "ignored: there was nobody to take it"
+    return ""
 
 
 def _outcome(result: OrchestrationResult | None) -> Iterator[tuple[str, str]]:

@@ -115,6 +115,7 @@ def made_into_sql(source: str) -> list[str]:
 
 MADE_AND_MEANT: Final = {
     "checking.py": ["sql.counted(check)"],  # of a check of the program's
+    "texts.py": ["as_bytes(statement, 2)", "as_bytes(statement, columns)"],  # around one of the program's
     "space.py": ["sql.INCREMENTAL_VACUUM.format(pages=int(pages_max))"],  # a pragma takes no parameter
 }
 

@@ -280,6 +280,37 @@ def test_an_orphan_is_adopted_with_a_reason(families: Cli) -> None:
     assert (lineage["spawner_version"], lineage["adopted_reason"]) == ("1.0.0", "it is on its own")
 
 
+def test_an_instance_shows_when_it_was_spawned_how_its_spawner_ended_and_where_its_own_end_went(families: Cli) -> None:
+    def shown(instance_id: str) -> dict[str, str]:
+        lines = families.on_terminal("instances", "show", instance_id, width=160).out.splitlines()
+        return {label.strip(): text for line in lines for label, text in [(line[:15], line[15:])]}
+
+    done, seen = shown("done"), shown("seen")
+    assert done["spawned"]
+    assert done["spawner ended"].endswith(": continued_as_new (it is pruned)")
+    assert done["its end"] == "ignored: there was nobody to take it"
+    assert seen["its end"].startswith("recorded by its parent ")
+    assert "its end" not in shown("busy")
+    (row,) = [row for row in families("instances", "tree", "loop").rows() if row["instance_id"] == "done"]
+    assert (row["spawner_end"], row["completion"]) == ("continued_as_new", "ignored")
+    assert row["spawner_ended_at"]
+
+
+def test_an_orphan_that_was_asked_to_end_is_adopted_with_a_note(families: Cli) -> None:
+    families("instances", "cancel", "busy")
+    adopted = families("orphans", "adopt", "busy", "--reason", "it may go on", "-o", "ids")
+    assert (adopted.code, adopted.lines) == (0, ["busy"])
+    assert "busy was asked to end before, and will" in adopted.err
+
+
+def test_a_child_whose_parent_may_wait_for_it_is_not_adopted(families: Cli) -> None:
+    with contextlib.closing(apsw.Connection(str(families.store))) as connection:
+        connection.execute(
+            "UPDATE lineage SET parent_execution_id = 2, spawner_end = 'completed' WHERE child_incarnation = 4"
+        )
+    refused(families, "orphans", "adopt", "busy", "--reason", "the doctor says so", code=1)
+
+
 def test_instances_are_purged_root_and_tree_together(families: Cli) -> None:
     rows = families("instances", "purge", "--all", "--completed-before", "now", "-n").rows()
     assert [(row["instance_id"], row["verdict"]) for row in rows] == [
@@ -384,6 +415,23 @@ def test_a_configuration_may_purge(cli_with_store: Cli) -> None:
         '[store]\nurl = "sqlite:///duro.db"\n[purge]\nkeep_last = 1\n'
     )
     assert cli_with_store("policy", "check", "runtime_config.toml").code == 0
+
+
+def test_a_tree_is_whole_but_for_people(families: Cli) -> None:
+    """It used to end after 1,000 instances in a pipe, too."""
+    with duro.Client(families.store) as client:
+        worker = ScriptedWorker(client.store)
+        client.store.start_instances([start_request("wide")])
+        worker.run(worker.take("wide"), *(child_scheduled(f"w-{number}") for number in range(1_050)))
+    for format in ("ids", "csv", "table"):
+        whole = families("instances", "tree", "wide", "-o", format)
+        assert (len(whole.lines), whole.err) == (1_051 + (format != "ids"), ""), format
+    document = families("instances", "tree", "wide", "-o", "json").json
+    assert (len(document["nodes"]), document["truncated"]) == (1_051, False)
+    drawn = families.on_terminal("instances", "tree", "wide")
+    assert len([line for line in drawn.out.splitlines() if "── w-" in line]) == 999
+    assert "there are more: this is the first 1000" in drawn.out
+    assert len(families("instances", "tree", "wide", "--limit", "5", "-o", "ids").lines) == 5
 
 
 def test_what_cannot_be_read_of_one_child_is_said_and_stops_nothing(families: Cli) -> None:

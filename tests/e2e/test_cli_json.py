@@ -289,7 +289,8 @@ def _keep(cli: Here) -> None:
     """Copies, and what is wrong with the store."""
     for format in FORMATS:
         with contextlib.closing(apsw.Connection(str(cli.directory / "duro.db"))) as connection:
-            connection.execute("INSERT INTO requests VALUES ('r', 99, 5)")
+            ended = "SELECT incarnation, 'go', 0, '{}' FROM instances WHERE completed_at_ms IS NOT NULL LIMIT 1"
+            connection.execute(f"INSERT INTO mailbox {ended}")
         cli.ask(format, "doctor", code=9)
         cli.ask(format, "doctor", "--repair", "--yes", code=9)  # an archive still cannot be used
     cli.both("backup", "copy-{}.db")

@@ -85,6 +85,7 @@ DAMAGES: Final[dict[str, Callable[[apsw.Connection], None]]] = {
     "activities-against-history": damage("UPDATE activities SET name = 'refund'"),
     "observed-unrecorded": damage("UPDATE lineage SET given_up_at_ms = 5 WHERE child_incarnation = 3"),
     "family-removed-in-part": damage("UPDATE lineage SET parent_incarnation = 5 WHERE child_incarnation = 3"),
+    "removal-without-run": damage("UPDATE removed_instances SET run_id = 'run-1'"),
     "counters": damage("UPDATE store SET next_incarnation = 3"),
     "holds-unreadable": damage("UPDATE holds SET instance_id = NULL"),
     "capabilities-of-nobody": damage("INSERT INTO capabilities VALUES ('w9', 'activity', 'pay', '')"),
@@ -180,6 +181,16 @@ def test_damage_is_found_by_the_check_that_is_for_it(
         ("published-unreadable", "w1", ("UPDATE workers SET published = '{\"keep\":3}'",)),
         ("counters", "store", ("INSERT INTO messages VALUES (1, 1000, '{}')",)),
         ("counters", "store", ("DELETE FROM store",)),
+        (
+            "removal-without-run",
+            "loop",
+            ("UPDATE executions SET removal = 'pruned', reclaim_at_ms = 5, run_id = 'run-1' WHERE incarnation = 4",),
+        ),
+        ("ledger-against-executions", "gone", ("DELETE FROM ledger WHERE incarnation = 5",)),
+        ("ledger-against-executions", "too", ("DELETE FROM executions WHERE incarnation = 6",)),
+        ("events-against-count", "gone/1", ("DELETE FROM history WHERE incarnation = 5",)),
+        ("history-with-gaps", "gone/1", ("DELETE FROM history WHERE incarnation = 5 AND event_id = 1",)),
+        ("history-unreadable", "too/1", ("UPDATE history SET data = '{' WHERE incarnation = 6 AND event_id = 1",)),
         ("messages-unreadable", "runs", ("INSERT INTO mailbox VALUES (3, 'other', 9, '{')",)),
         ("history-with-gaps", "parent/1", ("UPDATE history SET event_id = 0 WHERE incarnation = 1 AND event_id = 3",)),
         (
@@ -224,6 +235,10 @@ LOST: Final[dict[str, tuple[str, str]]] = {
     "DELETE FROM lineage WHERE child_incarnation = 3": ("parent/1", "event 3 asked for child runs"),
     "DELETE FROM instances WHERE incarnation = 3": ("parent/1", "event 3 asked for child runs"),
     "UPDATE lineage SET detached = 1 WHERE child_incarnation = 3": ("parent/1", "event 3 asked for child runs"),
+    "UPDATE lineage SET detached = 1, adopted_at_ms = 5 WHERE child_incarnation = 3": (
+        "parent/1",
+        "event 3 asked for child runs",
+    ),
     "UPDATE lineage SET parent_event_id = 9 WHERE child_incarnation = 3": ("parent/1", "event 3 asked for child runs"),
 }
 

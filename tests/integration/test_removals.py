@@ -535,6 +535,24 @@ def test_only_orphans_of_the_age_that_is_asked_for_are_asked_to_end(
     assert cancel_reason(store, "c") is not None
 
 
+def test_an_orphan_that_is_held_is_neither_planned_nor_asked_to_end(
+    store: Store, worker: ScriptedWorker, client: duro.Client, clock: ManualClock
+) -> None:
+    leave(store, worker, "p", "c")
+    clock.advance(HOUR_MS)
+    planned = client.plan_orphan_cleanup(min_age=0)
+    assert planned.running_orphans == ("c",)
+    held_by = client.add_hold("c", reason="to see why").hold_id
+    held = client.plan_orphan_cleanup(min_age=0)
+    assert held.running_orphans == ()
+    assert f"held:{held_by}" in held.items[0].verdict.reasons
+    assert client.cleanup_orphaned_instances(cancel_running=True, min_age=0).cancelled == ()
+    assert client.apply_removal(planned, cancel_running=True).cancelled == (), "held since it was planned"
+    assert cancel_reason(store, "c") is None
+    client.remove_hold(held_by)
+    assert client.cleanup_orphaned_instances(cancel_running=True, min_age=0).cancelled == ("c",)
+
+
 def test_a_plan_asks_the_life_to_end_that_it_shows_and_no_other(
     store: Store, worker: ScriptedWorker, client: duro.Client, clock: ManualClock
 ) -> None:

@@ -74,7 +74,6 @@ def test_there_is_no_sql_anywhere_else() -> None:
             "sql_archiving.py",
             "sql_checks.py",
             "sql_check_histories.py",
-            "sql_check_owners.py",
             "sql_check_texts.py",
             "sql_check_warnings.py",
             "sql_catalogue.py",

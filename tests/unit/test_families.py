@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from duro.errors import InvalidRulesError
+from duro.errors import InvalidRulesError, NotAnOrphanError
 from duro.model.events import ParentLink
 from duro.model.families import (
     CLEANABLE_KINDS,
@@ -33,6 +33,7 @@ from duro.model.status import ExecutionStatus, InstanceStatus
 from duro.retention import families
 from duro.retention.families import (
     as_orphan,
+    is_adoptable,
     is_kept,
     is_wanted,
     may_be_asked_to_end,
@@ -124,6 +125,11 @@ CLOSED: dict[str, Any] = {
         ({**LEFT, "spawner_end": ExecutionStatus.COMPLETED}, Standing.UNKNOWN, OrphanKind.UNKNOWN),
         ({**CLOSED, "spawner_end": CONTINUED}, Standing.UNKNOWN, OrphanKind.UNKNOWN),
         ({"parent_status": COMPLETED}, Standing.UNKNOWN, OrphanKind.UNKNOWN),
+        # or cannot be read
+        ({"unreadable": ("spawner_end: ended",)}, Standing.UNKNOWN, OrphanKind.UNKNOWN),
+        ({**LEFT, "unreadable": ("status: complete",)}, Standing.UNKNOWN, OrphanKind.UNKNOWN),
+        ({"observed_at_ms": 9, "unreadable": ("spawner_end: ended",)}, Standing.OBSERVED, None),
+        ({"detached": True, "unreadable": ("spawner_end: ended",)}, Standing.DETACHED, None),
     ],
 )
 def test_where_a_child_stands(fields: dict[str, Any], standing: Standing, kind: OrphanKind | None) -> None:
@@ -132,6 +138,22 @@ def test_where_a_child_stands(fields: dict[str, Any], standing: Standing, kind: 
     assert place.why
     orphan = as_orphan(child(**fields))
     assert (None if orphan is None else orphan.kind) == kind
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"spawner_ended_at_ms": 9}, {"spawner_end": ExecutionStatus.COMPLETED}, {"unreadable": ("spawner_end: ended",)}],
+)
+def test_a_child_whose_parent_may_wait_for_it_is_not_adopted_whatever_else_is_recorded(fields: dict[str, Any]) -> None:
+    running = child(**fields, status=RUNNING, completed_at_ms=None)
+    assert place_of(running).standing is Standing.UNKNOWN
+    with pytest.raises(NotAnOrphanError, match="the parent of instance 'c' runs, and may wait for it") as refused:
+        is_adoptable(running)
+    assert refused.value.hint == "`duroctl instances cancel c` ends it, and its parent is told as usual"
+    assert is_adoptable(child(**{**LEFT, "unreadable": ("spawner_end: ended",)}))
+    assert is_adoptable(child(parent_status=None, parent_execution_id=None))
+    assert is_adoptable(child(**LEFT))
+    assert not is_adoptable(child(**LEFT, detached=True))
 
 
 @pytest.mark.parametrize("status", [RUNNING, COMPLETED, FAILED])
@@ -384,10 +406,20 @@ def test_a_family_goes_only_if_what_is_said_of_each_members_own_name_lets_it_go(
     assert (verdict.keep, " ".join(verdict.reasons)) == (reasons != "older-than:30s", reasons)
 
 
-def test_what_is_said_of_names_protects_nothing_from_a_cleanup_of_orphans() -> None:
-    """That is not purging; ``[orphans]`` says what goes."""
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        (sources(Child=None), "member:m1:never"),
+        (sources(**{"*": None}), "never"),
+        (sources(Child=PurgeOptions(keep_within=1e6)), ""),  # that is not purging: ``[orphans]`` says what goes
+        (sources(**{"Chi*": None, "Child": PurgeOptions(keep_within=1e6)}), ""),
+        (sources(), ""),
+    ],
+)
+def test_of_orphans_that_a_sweep_cleans_up_those_stay_that_are_never_purged(said: PolicySources, reason: str) -> None:
     whole = family(member(), member(1, name="Child"), of=child(**LEFT))
-    assert not verdict_on(whole, OrphanRules(), (), NOW_MS, overrides=purge_overrides([sources(Child=None)])).keep
+    verdict = verdict_on(whole, OrphanRules(), (), NOW_MS, overrides=purge_overrides([said]))
+    assert (verdict.keep, verdict.reasons == (reason,)) == (bool(reason), bool(reason))
 
 
 def test_a_plan_adds_up() -> None:
@@ -530,11 +562,16 @@ def test_what_rules_keep_whatever_its_family_is_need_not_be_looked_at() -> None:
 
 
 def test_only_running_orphans_that_the_rules_let_go_are_asked_to_end() -> None:
-    running = child(**LEFT, status=RUNNING, completed_at_ms=None)
-    assert may_be_asked_to_end(running, OrphanRules(), NOW_MS)
-    assert not may_be_asked_to_end(child(**LEFT), OrphanRules(), NOW_MS)
-    assert not may_be_asked_to_end(running, OrphanRules(min_age_s=NOW_MS), NOW_MS)
-    assert not may_be_asked_to_end(child(status=RUNNING, completed_at_ms=None), OrphanRules(), NOW_MS)
+    def may(rules: OrphanRules, *holds: Hold, **fields: Any) -> bool:
+        return may_be_asked_to_end(family(member(), of=child(**fields)), rules, holds, NOW_MS)
+
+    running: dict[str, Any] = {**LEFT, "status": RUNNING, "completed_at_ms": None}
+    assert may(OrphanRules(), **running)
+    assert not may(OrphanRules(), **LEFT)
+    assert not may(OrphanRules(min_age_s=NOW_MS), **running)
+    assert not may(OrphanRules(), status=RUNNING, completed_at_ms=None)
+    assert not may(OrphanRules(), held(instance_id="m0"), **running)
+    assert may(OrphanRules(), held(instance_id="m1"), **running)
 
 
 def test_a_plan_and_an_answer_tell_of_the_whole_family() -> None:

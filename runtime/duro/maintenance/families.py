@@ -187,15 +187,15 @@ def plan_cleanup(store: Store, where: OrphanFilter, min_age_s: float) -> Removal
     taken: set[int] = set()
     found = orphans(store, asked)
     while part := list(islice(found, _FAMILIES_A_READ)):
+        read = store.families([orphan.child.incarnation for orphan in part if orphan.child.incarnation not in taken])
         running += [
-            RunningOrphan(instance_id=orphan.child.instance_id, incarnation=orphan.child.incarnation)
-            for orphan in part
-            if orphan.child.cancel_requested_at_ms is None and may_be_asked_to_end(orphan.child, rules, now_ms)
+            RunningOrphan(instance_id=family.root.instance_id, incarnation=family.root.incarnation)
+            for family in read
+            if not _was_asked(family) and may_be_asked_to_end(family, rules, holds, now_ms)
         ]
-        left = [orphan.child.incarnation for orphan in part if orphan.child.incarnation not in taken]
         items += [
             _item(family, rules, _CALLED, verdict_on(family, rules, holds, now_ms), taken)
-            for family in store.families(left)
+            for family in read
             if family.root.incarnation not in taken
         ]
     return RemovalPlan(
@@ -210,6 +210,10 @@ def plan_cleanup(store: Store, where: OrphanFilter, min_age_s: float) -> Removal
         running=tuple(running),
         kind=RemovalKind.ORPHANS,
     )
+
+
+def _was_asked(family: Family) -> bool:
+    return family.child is not None and family.child.cancel_requested_at_ms is not None
 
 
 def _item(
@@ -248,7 +252,7 @@ def cleanup(
             elif (
                 cancel_running
                 and not run.stopped
-                and may_be_asked_to_end(child, rules, store.now_ms())
+                and not is_kept_orphan(child, rules, store.now_ms())
                 and cancel(store, child.instance_id, child.incarnation, rules)
             ):
                 cancelled.append(child.instance_id)
@@ -273,9 +277,9 @@ def protected_by(store: Store, outcomes: Iterable[RemovalOutcome]) -> Iterator[i
 
 def cancel(store: Store, instance_id: str, incarnation: int, rules: OrphanRules) -> bool:
     """Ask an orphan that was found running to end, if in the transaction that asks it is still this life of it that
-    runs, and ``rules`` let it go. False: it may not be asked any more, or has been before."""
+    runs, ``rules`` let it go, and nothing holds it. False: it may not be asked (any more), or has been before."""
     child = store.get_child(instance_id)
-    if child is None or not may_be_asked_to_end(child, rules, store.now_ms()):
+    if child is None or is_kept_orphan(child, rules, store.now_ms()):
         return False
     record = store.get_instance(instance_id)
     if record is None or record.incarnation != incarnation or record.cancel_reason is not None:

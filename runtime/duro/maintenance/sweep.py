@@ -30,7 +30,7 @@ from duro.model.removal import (
 )
 from duro.model.retention import AutoPrune, PolicyKind, PolicyOrigin
 from duro.retention.families import is_kept_orphan
-from duro.retention.purging import purge_interval_s, united_orphan_rules
+from duro.retention.purging import overrides_of, purge_interval_s, purge_overrides, united_orphan_rules
 from duro.retention.triggers import decide_in_sweep
 from duro.stores.base import Store
 from duro.telemetry import HOST_LOGGER
@@ -290,14 +290,17 @@ class Sweep:
         rules, interval_s = wanted
         where = OrphanFilter(kinds=rules.kinds, child_status=rules.child_status, limit=0)
         rules_of = cache(lambda name: united_orphan_rules(policies.about(name)))
+        overrides = purge_overrides(policies.everyone())
+        is_never_purged = cache(lambda name: None in overrides_of(overrides, name))
         orders = (
             (child.name, RemovalOrder(incarnation=child.incarnation, rules=by_name[0], origin=_BY_FILE))
             for orphan in families.orphans(self._store, where)
             if (child := orphan.child).incarnation not in self._protected
+            and not is_never_purged(child.name)
             and (by_name := rules_of(child.name)) is not None
             and not is_kept_orphan(child, by_name[0], self._store.now_ms())
         )
-        return _Removals(interval_s, orders)
+        return _Removals(interval_s, orders, overrides)
 
     def _purges(self, policies: ConfiguredPolicies) -> "_Removals | None":
         interval_s = purge_interval_s(policies.sources)

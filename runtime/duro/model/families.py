@@ -427,8 +427,8 @@ class RemovalOrder(msgspec.Struct, frozen=True, kw_only=True):
 
 class RemovalBatch(msgspec.Struct, frozen=True, kw_only=True):
     """Several orders in one transaction; the other fields as in ``PruneBatch``. ``trigger``: ``purge`` or
-    ``orphans``, for the ledger. ``overrides``: what protects a member of a family that is purged, by its own name;
-    empty where the rules were given by hand."""
+    ``orphans``, for the ledger. ``overrides``: what protects a member of a family that is purged, by its own name
+    (of orphans, only what is never purged); empty where the rules were given by hand."""
 
     orders: tuple[RemovalOrder, ...]
     trigger: str

@@ -4,7 +4,7 @@ import msgspec
 
 from duro.model.events import ParentLink
 from duro.model.refusal import InvalidRulesError, settle_members
-from duro.model.status import BlockedKind, ExecutionStatus, InstanceStatus, RemovalState
+from duro.model.status import FINAL_INSTANCE_STATUSES, BlockedKind, ExecutionStatus, InstanceStatus, RemovalState
 
 # --- written by clients ------------------------------------------------------------------------------------
 
@@ -121,12 +121,13 @@ class ChildRecord(msgspec.Struct, frozen=True, kw_only=True):
     False once that execution is pruned (or gone with its instance). ``observed_at_ms`` is when a parent turn recorded
     the child's end, ``given_up_at_ms`` when one recorded that it waits for it no longer and had it cancelled.
     ``completion`` says where the end of the child went: None (not ended, or detached), ``sent`` (in the parent's queue
-    or history) or ``ignored`` (nobody was there). ``parent_status`` and ``parent_execution_id`` are the parent instance
-    as it is now, None once it is not there; ``parent_removed_at_ms`` is when it was purged. ``adopted_at_ms``: when
-    somebody said on purpose that it stands alone; then it is ``detached``. ``cancel_requested_at_ms``: when it was
-    first asked to end, whoever asked. ``unreadable``: what stands in the store where one of these words should, as
-    "column: what stands there"; the word is then None, or ``running`` where it is a status. Nobody can tell from such a
-    record who may observe the child, unless somebody has already.
+    or history) or ``ignored`` (nobody was there, or whoever was ended, or gave the child up, before a turn took it).
+    ``parent_status`` and ``parent_execution_id`` are the parent instance as it is now, None once it is not there;
+    ``parent_removed_at_ms`` is when it was purged. ``adopted_at_ms``: when somebody said on purpose that it stands
+    alone; then it is ``detached``. ``cancel_requested_at_ms``: when it was first asked to end, whoever asked.
+    ``unreadable``: what stands in the store where one of these words should, as "column: what stands there"; the word
+    is then None, or ``running`` where it is a status. Nobody can tell from such a record who may observe the child,
+    unless somebody has already.
     """
 
     instance_id: str
@@ -153,6 +154,21 @@ class ChildRecord(msgspec.Struct, frozen=True, kw_only=True):
     given_up_at_ms: int | None = None
     cancel_requested_at_ms: int | None = None
     unreadable: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.completion == "sent" and self.observed_at_ms is None and not self._may_be_observed:
+            msgspec.structs.force_setattr(self, "completion", "ignored")
+
+    @property
+    def spawner_runs(self) -> bool:
+        """Whether the execution that spawned it is its instance's current one, which runs, as the parent's own row
+        says."""
+        running = self.parent_status is not None and self.parent_status not in FINAL_INSTANCE_STATUSES
+        return running and self.parent.execution_id == self.parent_execution_id
+
+    @property
+    def _may_be_observed(self) -> bool:
+        return self.spawner_runs and self.given_up_at_ms is None
 
 
 class InstanceFilter(msgspec.Struct, frozen=True, kw_only=True):

@@ -40,6 +40,7 @@ from duro.model.records import ChildRecord
 from duro.model.removal import SettledCount
 from duro.model.retention import PolicyOrigin, format_seconds, format_time
 from duro.model.status import FINAL_INSTANCE_STATUSES, ExecutionStatus, InstanceStatus
+from duro.naming import command_on
 from duro.retention.holds import Holds, concerns_instance, in_force
 from duro.retention.names import matches
 from duro.retention.purging import overrides_of
@@ -85,8 +86,26 @@ def place_of(child: ChildRecord) -> Place:
     return _orphan(child, OrphanKind.PARENT_CONTINUED, child.spawner_ended_at_ms, why)
 
 
-NOT_ADOPTABLE: Final = (Standing.ATTACHED, Standing.GIVEN_UP, Standing.OBSERVED)
+_NOT_ADOPTABLE: Final = (Standing.ATTACHED, Standing.GIVEN_UP, Standing.OBSERVED)
 """Children that have a parent which runs, or had what it wanted of them: they are no orphans."""
+
+
+def is_adoptable(child: ChildRecord) -> bool:
+    """Whether it is to be adopted; False: it stands alone already.
+
+    Raises:
+        NotAnOrphanError: its parent had what it wanted of it, or may wait for it: an adopted child tells nobody of its
+            end.
+    """
+    place = place_of(child)
+    if place.standing in _NOT_ADOPTABLE:
+        raise NotAnOrphanError(f"instance {child.instance_id!r} is no orphan: {place.why}", hint="it is left as it is")
+    if place.standing is Standing.UNKNOWN and child.spawner_runs:
+        raise NotAnOrphanError(
+            f"the parent of instance {child.instance_id!r} runs, and may wait for it ({place.why})",
+            hint=f"{command_on('instances cancel', child.instance_id)} ends it, and its parent is told as usual",
+        )
+    return place.standing is not Standing.DETACHED
 
 
 def _orphan(child: ChildRecord, kind: OrphanKind, since_ms: int | None, why: str) -> Place:
@@ -159,10 +178,13 @@ def verdict_on(
     """What becomes of ``family``: it goes as a whole or not at all.
 
     ``rules`` None: never. ``newest`` is asked where a rule keeps the newest. ``overrides`` protect members by their own
-    names, whatever the rules say of the root; a member whose name has none follows the root.
+    names, whatever the rules say of the root; a member whose name has none follows the root. Of orphans, which have
+    rules of their own, they protect those that are never to be purged.
     """
     keeping = list(_protections(family, rules, holds, now_ms))
-    if not isinstance(rules, OrphanRules):
+    if isinstance(rules, OrphanRules):
+        keeping += islice(_never_purged(family, overrides), 1)
+    else:
         keeping += islice(_members_kept(family, overrides, now_ms, newest), 1)  # one says it; there may be thousands
     if rules is None:
         return Verdict(True, tuple(dict.fromkeys([*keeping, "never"])))
@@ -177,6 +199,15 @@ def verdict_on(
     if isinstance(rules, PurgeOptions) and family.child is not None and not family.child.detached:
         beyond.append("settled")
     return Verdict(bool(keeping), tuple(dict.fromkeys(keeping or beyond)))
+
+
+def _never_purged(family: Family, overrides: PurgeOverrides) -> Iterator[str]:
+    """Why a family stays of which no rule of its own is asked: a member's name is one that is never purged."""
+    names = {member.name for member in family.members} if overrides else set()
+    never = {name for name in names if None in overrides_of(overrides, name)}
+    for member in family.members:
+        if member.name in never:
+            yield f"member:{member.instance_id}:never" if member.depth else "never"
 
 
 def _members_kept(family: Family, overrides: PurgeOverrides, now_ms: int, newest: Newest) -> Iterator[str]:
@@ -205,15 +236,19 @@ def _protections(family: Family, rules: RemovalRules | None, holds: Holds, now_m
         if not member.is_finished:
             yield f"{_RUNNING}{member.instance_id}"
             break  # one says it; there may be thousands
+    yield from (f"held:{hold_id}" for hold_id in _holds_on(family, holds, now_ms))
+    if not isinstance(rules, OrphanRules):
+        yield from _not_alone(family)
+
+
+def _holds_on(family: Family, holds: Holds, now_ms: int) -> Iterator[str]:
     if holds:
         members = {member.instance_id: member for member in family.members}
         for hold in in_force(holds, now_ms).that_may_concern(*members):
             target = hold.target.instance_id
             concerned = family.members if target is None else (members[target],)
             if any(_covers(hold, member) for member in concerned):
-                yield f"held:{hold.hold_id}"
-    if not isinstance(rules, OrphanRules):
-        yield from _not_alone(family)
+                yield hold.hold_id
 
 
 def _covers(hold: Hold, member: FamilyMember) -> bool:
@@ -269,23 +304,29 @@ def is_kept_orphan(child: ChildRecord, rules: OrphanRules, now_ms: int) -> bool:
     return any(keeps for keeps, _ in _orphan_answers(child, rules, now_ms))
 
 
-def may_be_asked_to_end(child: ChildRecord, rules: OrphanRules, now_ms: int) -> bool:
-    """Whether it has not ended, and is an orphan that ``rules`` let go."""
-    return child.status not in FINAL_INSTANCE_STATUSES and not is_kept_orphan(child, rules, now_ms)
+def may_be_asked_to_end(family: Family, rules: OrphanRules, holds: Holds, now_ms: int) -> bool:
+    """Whether the root has not ended, is an orphan that ``rules`` let go, and nothing holds it."""
+    child = family.child
+    return (
+        child is not None
+        and child.status not in FINAL_INSTANCE_STATUSES
+        and not is_kept_orphan(child, rules, now_ms)
+        and not any(_holds_on(family, holds, now_ms))
+    )
 
 
 def check_asked(
-    child: ChildRecord | None, instance_id: str, asked: tuple[int, OrphanRules] | None, now_ms: int
+    family: Family | None, instance_id: str, asked: tuple[int, OrphanRules], holds: Holds, now_ms: int
 ) -> None:
-    """Of a request to end ``child`` that is meant for one life of an orphan, if ``rules`` let it go.
+    """Of a request to end an instance that is meant for one life of an orphan, if ``rules`` let it go. ``family``: that
+    of this life, None: it is gone.
 
     Raises:
         NotAnOrphanError: it is not that life, or none that may be asked.
     """
-    if asked is None:
-        return
-    incarnation, rules = asked
-    if child is None or child.incarnation != incarnation or not may_be_asked_to_end(child, rules, now_ms):
+    _, rules = asked
+    there = family is not None and family.root.instance_id == instance_id
+    if family is None or not there or not may_be_asked_to_end(family, rules, holds, now_ms):
         raise NotAnOrphanError(f"instance {instance_id!r} is no running orphan that may go", hint="it is left as it is")
 
 

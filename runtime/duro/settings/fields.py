@@ -171,7 +171,7 @@ PRUNING: Final = Section(
             "children",
             "choice",
             '"settled": children that are finished, and observed or beyond being observed, go with the execution\n'
-            'that spawned them. "keep": children stay.',
+            'that spawned them, also those of [purge.overrides]: a hold keeps them. "keep": children stay.',
             default="keep",
             choices=("keep", "settled"),
         ),
@@ -198,7 +198,16 @@ PURGE_OVERRIDE: Final = Section(
     "NAME",
     "The same for one orchestration, or for all whose names match; it replaces the rules above as a whole. It also\n"
     "protects instances of that name below a root of another, and the root with them.",
-    fields=(*_PURGE_RULES, Field("never", "true", "Never purge these. Goes with no other key.", example=True)),
+    fields=(
+        *_PURGE_RULES,
+        Field(
+            "never",
+            "true",
+            "Never purge these, nor let a sweep remove them as orphans. Goes with no other key. With [pruning]\n"
+            'children = "settled" they still go with the execution that spawned them: only a hold keeps them then.',
+            example=True,
+        ),
+    ),
     requires_one_of=("keep_within", "keep_last"),
     alone="never",
     needs=_PURGE_NEEDS,

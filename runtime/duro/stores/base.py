@@ -271,7 +271,8 @@ class Store(ABC):
           status and ``completed_at_ms``, its lease is released, its queue and mailbox are emptied, and
           ``parent_message`` goes into the parent's queue if the parent still lives in that incarnation, unfinished,
           with that execution current (lineage ``completion`` = "sent"); otherwise it is dropped ("ignored") and
-          counted as an ignored message. Nobody waits for a detached one: no message is sent and none counted;
+          counted as an ignored message. (A ``ChildRecord`` says "ignored" of one that no turn took, too.) Nobody waits
+          for a detached one: no message is sent and none counted;
         * without an end, or after continue-as-new: the lease is kept (``keep_lease``) or released (see *Ready*).
           While kept, ``ready_at_ms`` is set as at a release, except that an unstarted execution does not count.
 
@@ -337,7 +338,8 @@ class Store(ABC):
     ) -> None:
         """Record a cancel request on the instance, once: a second one is accepted, keeps the first reason and wakes
         nobody. The instance becomes ready. A repeat with the same request id does nothing, also when the instance has
-        finished since. ``orphan``: only if it is still this incarnation, and an orphan that these rules let go.
+        finished since. ``orphan``: only if it is still this incarnation, an orphan that these rules let go, and no hold
+        covers it.
 
         Raises:
             InstanceNotFoundError, InstanceFinishedError; NotAnOrphanError: it is none that may go. Nothing was changed.
@@ -502,7 +504,8 @@ class Store(ABC):
 
     @abstractmethod
     def count_orphans(self) -> dict[str, int]:
-        """How many children there are, by orchestration, that nobody observed and whose spawner has ended."""
+        """How many children there are, by orchestration, that nobody observed and whose spawner has ended, without
+        those of which nobody can tell."""
 
     @abstractmethod
     def list_finished(self, names: Sequence[str] | None, limit: int, after: int) -> tuple[FinishedInstance, ...]:
@@ -535,7 +538,8 @@ class Store(ABC):
         that is detached already is left as it is.
 
         Raises:
-            InstanceNotFoundError; NotAnOrphanError: a parent may still observe it, has, or there is none.
+            InstanceNotFoundError; NotAnOrphanError: a parent may still observe it, or wait for it whatever its lineage
+                says, has observed it, or there is none.
         """
 
     @abstractmethod

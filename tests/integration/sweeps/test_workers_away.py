@@ -6,8 +6,9 @@ import pytest
 from duro.errors import PolicyUnknownError
 from duro.maintenance import families, pruning
 from duro.maintenance.explaining import explain
+from duro.maintenance.pruning import RunTerms
 from duro.maintenance.sweep import Sweep
-from duro.model.families import PurgeOptions
+from duro.model.families import OrphanFilter, PurgeOptions
 from duro.model.policies import OrphanTerms, PolicySources, StatedPurge
 from duro.model.pruning import PruneTrigger
 from duro.model.removal import PruneScope
@@ -206,3 +207,28 @@ def test_others_clean_up_orphans_of_what_nobody_runs_only_as_those_wanted_who_ra
     mail(store, orphans=cleans)
     run(store)
     assert (store.get_instance("c") is not None) is stays
+
+
+@pytest.mark.parametrize(
+    ("said_by", "stays"), [("nobody", False), ("whoever ran it", True), ("whoever runs now", True)]
+)
+def test_no_sweep_removes_an_orphan_that_is_never_purged(
+    store: Store, clock: ManualClock, said_by: str, stays: bool
+) -> None:
+    cleans = OrphanTerms(enabled=True, min_age_s=1.0)
+    never = purge(None, "Child")
+    first, second = ((never,) if said_by == who else () for who in ("whoever ran it", "whoever runs now"))
+    worker = says(store, "app", PolicySources(orchestrations=ORDERS, orphans=cleans, purges=first))
+    store.start_instances([start_request("a")])
+    worker.run(worker.take("a"), child_scheduled("c", "Child"), continued_as_new())
+    leased = {each.instance_id: each for each in worker.lease().instances}
+    worker.run(leased["c"], completed())
+    store.release_worker("app")
+    clock.advance(5_000)
+    mail(store, orphans=cleans, purges=second)
+    run(store)
+    assert (store.get_instance("c") is not None) is stays
+    if stays:  # by hand it is said of this orphan, and shown first
+        terms = RunTerms(run_id="r", grace_ms=0)
+        by_hand = families.cleanup(store, OrphanFilter(limit=0), 0, terms, cancel_running=False, progress=None)
+        assert by_hand.instances == 1

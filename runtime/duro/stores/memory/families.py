@@ -18,7 +18,6 @@ from duro.model.families import (
     RemovalBatch,
     RemovalOutcome,
     RemovedInstance,
-    Standing,
 )
 from duro.model.ledger import UNDO, LedgerRange, LedgerTotals
 from duro.model.limits import RECLAIM_INSTANCE_EVENTS
@@ -27,11 +26,10 @@ from duro.model.records import ChildRecord
 from duro.model.removal import PruneRun
 from duro.model.status import RemovalState
 from duro.retention.families import (
-    NOT_ADOPTABLE,
     NOTHING_THERE,
     SETTLED,
+    is_adoptable,
     newest_by,
-    place_of,
     removal_outcome,
     settled_families,
     verdict_on,
@@ -166,11 +164,7 @@ class Families:
             lineage = instance.lineage
             if lineage is None:
                 raise NotAnOrphanError(f"instance {instance_id!r} has no parent", hint="it stands alone already")
-            place = place_of(self._child(instance, lineage))
-            if place.standing in NOT_ADOPTABLE:
-                problem = f"instance {instance_id!r} is no orphan: {place.why}"
-                raise NotAnOrphanError(problem, hint="it is left as it is")
-            if place.standing is not Standing.DETACHED:
+            if is_adoptable(self._child(instance, lineage)):
                 lineage.detached = True
                 lineage.adopted_at_ms, lineage.adopted_by, lineage.adopted_reason = now, by, reason
                 self._changed()

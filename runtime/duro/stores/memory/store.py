@@ -414,9 +414,9 @@ class MemoryStore(Leasing, Reading, Archives, Pruning, Store):
     ) -> None:
         with self._transaction() as now:
             instance = self._instance(instance_id)
-            lineage = instance.lineage
-            child = None if lineage is None else self._child(instance, lineage)
-            check_asked(child, instance_id, orphan, now)
+            if orphan is not None:
+                found = self._families([orphan[0]])
+                check_asked(found[0] if found else None, instance_id, orphan, self._holds.values(), now)
             if request_id in instance.requests:
                 return
             _refuse_finished(instance)

@@ -19,19 +19,17 @@ from duro.model.families import (
     RemovalBatch,
     RemovalOutcome,
     RemovedInstance,
-    Standing,
 )
 from duro.model.ledger import UNDO, LedgerRange
 from duro.model.limits import RECLAIM_INSTANCE_EVENTS
 from duro.model.records import ChildRecord
 from duro.model.status import InstanceStatus
 from duro.retention.families import (
-    NOT_ADOPTABLE,
     NOTHING_THERE,
     SETTLED,
     check_asked,
+    is_adoptable,
     newest_by,
-    place_of,
     removal_outcome,
     settled_families,
     verdict_on,
@@ -135,10 +133,7 @@ def adopt(transaction: Transaction, instance_id: str, by: str, reason: str) -> C
         if transaction.row(sql_pruning.HOLD_TARGET, (instance_id, None)) is None:
             raise InstanceNotFoundError(f"there is no instance {instance_id!r}")
         raise NotAnOrphanError(f"instance {instance_id!r} has no parent", hint="it stands alone already")
-    place = place_of(child)
-    if place.standing in NOT_ADOPTABLE:
-        raise NotAnOrphanError(f"instance {instance_id!r} is no orphan: {place.why}", hint="it is left as it is")
-    if place.standing is not Standing.DETACHED:
+    if is_adoptable(child):
         transaction.run(sql.ADOPT, (child.incarnation, transaction.now_ms, by, reason))
     adopted = get_child(transaction.connection, instance_id)
     assert adopted is not None
@@ -149,7 +144,9 @@ def check_may_be_asked_to_end(
     transaction: Transaction, instance_id: str, asked: tuple[int, OrphanRules] | None
 ) -> None:
     if asked is not None:
-        check_asked(get_child(transaction.connection, instance_id), instance_id, asked, transaction.now_ms)
+        found = families(transaction.connection, [asked[0]])
+        family = found[0] if found else None
+        check_asked(family, instance_id, asked, _holds_on(transaction, found), transaction.now_ms)
 
 
 # --- families ------------------------------------------------------------------------------------------------

@@ -9,7 +9,6 @@ constants of this module only; data is always bound.
 # ruff: noqa: S608
 
 import re
-from collections.abc import Iterable
 from typing import Final
 
 from duro.stores.sqlite.rows import Rows
@@ -100,21 +99,6 @@ SELECT count(*), coalesce(sum(e.event_count), 0), coalesce(sum(e.history_bytes),
 FROM executions AS e
 WHERE e.removal <> 'live' OR e.incarnation IN (SELECT incarnation FROM removed_instances)
 """
-
-
-def is_one_of(column: str, words: Iterable[str]) -> str:
-    """Whether a column has one of these words. As comparisons: SQLite makes a table of the values of an IN with more
-    than two, and looks there."""
-    return "(" + " OR ".join(f"{column} = '{word}'" for word in sorted(words)) + ")"
-
-
-def as_bytes(statement: str, columns: int) -> str:
-    """The same answer, so many columns, its texts as bytes: a row that has text which is no UTF-8 can be read that way
-    only."""
-    names = [f"c{n}" for n in range(columns)]
-    texts = ", ".join(f"iif(typeof({name}) = 'text', CAST({name} AS BLOB), {name})" for name in names)
-    return f"WITH answer ({', '.join(names)}) AS ({statement}) SELECT {texts} FROM answer"
-
 
 # --- the store's one row ------------------------------------------------------------------------------------
 

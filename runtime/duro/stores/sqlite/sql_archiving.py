@@ -7,7 +7,7 @@ from typing import Final
 
 from duro.model.status import FINAL_EXECUTION_STATUSES, ExecutionStatus, InstanceStatus
 from duro.stores.sqlite.rows import REMOVED_COLUMNS as _COLUMNS
-from duro.stores.sqlite.sql import is_one_of
+from duro.stores.sqlite.words import is_one_of
 
 _EXECUTION: Final = """json_object('instance_id', {instance}.instance_id, 'incarnation', e.incarnation,
   'execution_id', e.execution_id, 'name', {instance}.name, 'version', e.version, 'status', e.status,

@@ -4,7 +4,11 @@
 
 from typing import Final
 
-from duro.stores.sqlite.sql_check_owners import of_execution
+from duro.stores.sqlite.check_owners import of_execution
+
+# Those that are there, and those that were removed and may come back.
+INSTANCES: Final = """(SELECT incarnation, instance_id, execution_id FROM instances
+    UNION ALL SELECT incarnation, instance_id, execution_id FROM removed_instances WHERE reclaiming = 0)"""
 
 # How the history of an execution ``e`` has to end, NULL while it runs; and how it does.
 ENDS: Final = """('OrchestrationCompleted', 'OrchestrationFailed', 'OrchestrationCancelled', 'OrchestrationTerminated',
@@ -52,7 +56,7 @@ _OWED: Final = f"""owed (incarnation, instance_id, execution_id, waits, event_id
       SELECT m.data ->> '$.scheduled_event_id', m.data ->> '$.type', NULL FROM messages m
       WHERE m.incarnation = v.incarnation AND json_valid(m.data) AND m.data ->> '$.execution_id' = v.execution_id)
     GROUP BY asked HAVING count(*) = 1 AND min(type) IN {_ASKED}))) AS o)"""
-# Of that, what is in no queue any more. A child that was adopted under its parent was so on purpose.
+# Of that, what is in no queue any more. A child that stands alone, by whatever word, tells nobody of its end.
 LOST_WORK: Final = f"""
 WITH {_LIVE}, {_OWED}
 SELECT instance_id || '/' || execution_id, 'event ' || event_id || ' asked for ' || CASE type
@@ -67,8 +71,8 @@ FROM owed o WHERE CASE type
   ELSE NOT EXISTS (SELECT 1 FROM lineage l INDEXED BY lineage_by_parent
     LEFT JOIN instances c ON c.incarnation = l.child_incarnation
     WHERE l.parent_incarnation = o.incarnation AND l.parent_execution_id = o.execution_id
-      AND l.parent_event_id = o.event_id AND (l.adopted_at_ms IS NOT NULL
-        OR (l.detached = 0 AND c.incarnation IS NOT NULL AND c.completed_at_ms IS NULL))) END
+      AND l.parent_event_id = o.event_id AND l.detached = 0 AND c.incarnation IS NOT NULL
+      AND c.completed_at_ms IS NULL) END
 """
 # What is queued to run, and the event that asked for it says otherwise. A type of a newer duro says nothing.
 OTHER_ACTIVITIES: Final = f"""

@@ -20,7 +20,7 @@ from duro.model.status import (
     RemovalState,
 )
 from duro.stores.sqlite.check import DAMAGED, Check
-from duro.stores.sqlite.sql import is_one_of
+from duro.stores.sqlite.words import is_one_of
 
 # The columns of each table that hold text.
 TEXTS: Final = {
@@ -84,24 +84,24 @@ _PLACES: Final = {
 }
 
 
-def subject_of(table: str) -> str:
+def _subject_of(table: str) -> str:
     """An expression for a row ``t``."""
     return _SUBJECTS.get(table, _OF_INCARNATION)
 
 
 def _said_of(table: str, columns: str) -> str:
-    return f"'{table}.' || {columns} || {_PLACES.get(table, quoted(''))}"
+    return f"'{table}.' || {columns} || {_PLACES.get(table, _quoted(''))}"
 
 
-def quoted(text: str) -> str:
+def _quoted(text: str) -> str:
     return f"'{text}'"
 
 
-def bad_texts(table: str, source: str = "") -> str:
+def _bad_texts(table: str, source: str = "") -> str:
     """Rows (subject, text), one for each row of a table with text that is no UTF-8."""
     columns = ", ".join(f"CAST(t.{column} AS BLOB)" for column in TEXTS[table])
     return f"""
-SELECT {subject_of(table)}, {_said_of(table, "bad")} || ' is no text (UTF-8)' FROM (
+SELECT {_subject_of(table)}, {_said_of(table, "bad")} || ' is no text (UTF-8)' FROM (
   SELECT *, bad_texts('{table}', {columns}) AS bad FROM {source or f"{table} AS t"}) AS t WHERE bad IS NOT NULL"""
 
 
@@ -111,7 +111,7 @@ _HISTORIES_READ: Final = f"""executions e CROSS JOIN history t
     AND iif(e.completed_at_ms IS NULL, e.event_count, {NUMBER_MAX}) <= ?3"""
 
 # All tables but those of histories, to tell where something is that could not be read.
-BAD_TEXTS: Final = " UNION ALL ".join(bad_texts(table) for table in TEXTS if table != "history") + " LIMIT ?1"
+BAD_TEXTS: Final = " UNION ALL ".join(_bad_texts(table) for table in TEXTS if table != "history") + " LIMIT ?1"
 
 
 _INSTANCE_STATUS: Final = tuple(InstanceStatus)
@@ -132,8 +132,8 @@ _WORDS: Final = {
 
 def _other_words(table: str, column: str, words: Iterable[str]) -> str:
     return f"""
-SELECT {subject_of(table)}, {_said_of(table, quoted(column))} || ' is ' || substr(t.{column}, 1, 100) FROM {table} AS t
-WHERE t.{column} IS NOT NULL AND NOT {is_one_of(f"t.{column}", words)}"""
+SELECT {_subject_of(table)}, {_said_of(table, _quoted(column))} || ' is ' || substr(t.{column}, 1, 100)
+FROM {table} AS t WHERE t.{column} IS NOT NULL AND NOT {is_one_of(f"t.{column}", words)}"""
 
 
 # The same of words, in all tables.
@@ -147,7 +147,7 @@ TEXT_CHECKS: Final = (
         "error",
         "text that is no UTF-8: what reads such a row fails, or is blocked",
         DAMAGED,
-        " UNION ALL ".join(bad_texts(table, _HISTORIES_READ if table == "history" else "") for table in TEXTS),
+        " UNION ALL ".join(_bad_texts(table, _HISTORIES_READ if table == "history" else "") for table in TEXTS),
     ),
     Check(
         "word-unknown",
@@ -156,7 +156,7 @@ TEXT_CHECKS: Final = (
         _UNREADABLE,
         f"""{" UNION ALL ".join(_other_words(*place, words) for place, words in _WORDS.items())}
 UNION ALL
-SELECT {subject_of("asked_prunes")}, 'asked_prunes.options is ' || substr(t.options, 1, 100) FROM asked_prunes AS t
+SELECT {_subject_of("asked_prunes")}, 'asked_prunes.options is ' || substr(t.options, 1, 100) FROM asked_prunes AS t
 WHERE CASE WHEN json_valid(t.options) AND json_valid(t.origin)
   THEN json_type(t.options) <> 'object' OR json_type(t.origin) <> 'object' ELSE 1 END""",
     ),

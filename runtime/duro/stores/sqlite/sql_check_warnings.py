@@ -1,8 +1,11 @@
 """The checks of what does not work as somebody meant it to, and of what is worth knowing; see ``sql_checks``."""
 
+# ruff: noqa: S608 - as in `sql`: only constants are put together, data is bound
+
 from typing import Final
 
 from duro.stores.sqlite.check import Check
+from duro.stores.sqlite.sql_families import EVIDENCE_IS_MISSING
 
 WARNINGS: Final = (
     Check(
@@ -128,10 +131,12 @@ WHERE e.completed_at_ms > ?2 + 60000 GROUP BY i.incarnation""",
         "note",
         "children that no parent will ever observe",
         "`duroctl orphans list` shows them, `duroctl orphans cleanup` removes them",
-        """
+        f"""
 SELECT i.instance_id, i.status || ', spawned by ' || l.parent_instance_id || '/' || l.parent_execution_id
 FROM lineage l INDEXED BY lineage_unobserved CROSS JOIN instances i ON i.incarnation = l.child_incarnation
-WHERE l.detached = 0 AND l.observed_at_ms IS NULL AND l.spawner_ended_at_ms IS NOT NULL""",
+LEFT JOIN instances p ON p.incarnation = l.parent_incarnation
+WHERE l.detached = 0 AND l.observed_at_ms IS NULL AND l.spawner_ended_at_ms IS NOT NULL
+  AND NOT {EVIDENCE_IS_MISSING}""",
     ),
     Check(
         "holds-expired",

@@ -3,7 +3,7 @@
 A check answers with the number of its findings and the first ``?1`` of them as (subject, text), in one statement: what
 it compares is of one moment. None reads a history, but for the last event of an execution, the one that asked for a
 queued activity, and all of what runs if that has at most ``?3`` events; unless it is ``deep``. ``?2`` is now. A repair
-deletes what its check finds and nothing else: what is proved to be a leftover (``sql_check_owners``).
+deletes what its check finds and nothing else: what is proved to be a leftover (``check_owners``).
 """
 
 # ruff: noqa: S608 - as in `sql`: only constants are put together, data is bound
@@ -11,13 +11,12 @@ deletes what its check finds and nothing else: what is proved to be a leftover (
 from typing import Final
 
 from duro.model.limits import NUMBER_MAX
-from duro.model.status import FINAL_EXECUTION_STATUSES
 from duro.stores.sqlite import sql_check_histories as of
 from duro.stores.sqlite.check import DAMAGED, Check
-from duro.stores.sqlite.sql import is_one_of
-from duro.stores.sqlite.sql_check_owners import ACCOUNTED, of_instance, of_running, of_unfinished
+from duro.stores.sqlite.check_owners import ACCOUNTED, of_instance, of_running, of_unfinished
 from duro.stores.sqlite.sql_check_texts import TEXT_CHECKS
 from duro.stores.sqlite.sql_check_warnings import WARNINGS
+from duro.stores.sqlite.sql_families import EVIDENCE_IS_MISSING
 
 _COUNTED: Final = """
 WITH found (subject, text) AS ({select})
@@ -148,7 +147,7 @@ WHERE e.execution_id > i.execution_id OR (e.execution_id < i.execution_id AND e.
 SELECT instance_id || '/' || execution_id,
   'it is ' || status || ', and its history ends with ' || coalesce(last, 'nothing') FROM (
   SELECT i.instance_id, e.execution_id, e.status, {of.END_EVENT} AS expected, {of.LAST_EVENT} AS last
-  FROM instances i CROSS JOIN executions e ON e.incarnation = i.incarnation AND e.removal <> 'reclaiming')
+  FROM {of.INSTANCES} i CROSS JOIN executions e ON e.incarnation = i.incarnation AND e.removal <> 'reclaiming')
 WHERE CASE WHEN expected IS NOT NULL THEN last IS NOT expected
   ELSE last IN {of.ENDS} OR (status = 'running') <> (last IS NOT NULL) END""",
     ),
@@ -160,7 +159,7 @@ WHERE CASE WHEN expected IS NOT NULL THEN last IS NOT expected
         f"""
 SELECT {_EXECUTION}, 'it counts ' || e.event_count || ' events, and the last one is ' || coalesce(
   (SELECT max(event_id) FROM history h WHERE h.incarnation = e.incarnation AND h.execution_id = e.execution_id), 0)
-FROM instances i CROSS JOIN executions e ON e.incarnation = i.incarnation AND e.removal <> 'reclaiming'
+FROM {of.INSTANCES} i CROSS JOIN executions e ON e.incarnation = i.incarnation AND e.removal <> 'reclaiming'
 WHERE e.event_count <> coalesce(
   (SELECT max(event_id) FROM history h WHERE h.incarnation = e.incarnation AND h.execution_id = e.execution_id), 0)""",
     ),
@@ -172,7 +171,7 @@ WHERE e.event_count <> coalesce(
         f"""
 SELECT subject, 'it counts ' || event_count || ' events, and ' || there || ' are there, from ' || first || ' on' FROM (
   SELECT {_EXECUTION} AS subject, e.event_count, count(h.event_id) AS there, coalesce(min(h.event_id), 0) AS first
-  FROM instances i CROSS JOIN executions e ON e.incarnation = i.incarnation AND e.removal <> 'reclaiming'
+  FROM {of.INSTANCES} i CROSS JOIN executions e ON e.incarnation = i.incarnation AND e.removal <> 'reclaiming'
   LEFT JOIN history h ON h.incarnation = e.incarnation AND h.execution_id = e.execution_id
   WHERE iif(e.completed_at_ms IS NULL, e.event_count, {NUMBER_MAX}) <= ?3
   GROUP BY e.incarnation, e.execution_id)
@@ -186,7 +185,7 @@ WHERE event_count <> there OR (there > 0 AND first <> 1)""",
         f"""
 SELECT subject, 'it counts ' || history_bytes || ' bytes, and ' || there || ' are there' FROM (
   SELECT {_EXECUTION} AS subject, e.history_bytes, coalesce(sum(octet_length(h.data)), 0) AS there
-  FROM instances i CROSS JOIN executions e ON e.incarnation = i.incarnation AND e.removal <> 'reclaiming'
+  FROM {of.INSTANCES} i CROSS JOIN executions e ON e.incarnation = i.incarnation AND e.removal <> 'reclaiming'
   LEFT JOIN history h ON h.incarnation = e.incarnation AND h.execution_id = e.execution_id
   GROUP BY e.incarnation, e.execution_id)
 WHERE history_bytes <> there""",
@@ -199,7 +198,7 @@ WHERE history_bytes <> there""",
         DAMAGED,
         f"""
 SELECT {_EXECUTION}, 'event ' || h.event_id || ' is no JSON'
-FROM instances i CROSS JOIN executions e ON e.incarnation = i.incarnation AND e.removal <> 'reclaiming'
+FROM {of.INSTANCES} i CROSS JOIN executions e ON e.incarnation = i.incarnation AND e.removal <> 'reclaiming'
 CROSS JOIN history h ON h.incarnation = e.incarnation AND h.execution_id = e.execution_id
   AND iif(e.completed_at_ms IS NULL, e.event_count, {NUMBER_MAX}) <= ?3
 WHERE NOT json_valid(h.data)""",
@@ -257,7 +256,15 @@ FROM (SELECT i.instance_id, i.execution_id,
   (SELECT count(*) FROM executions e WHERE e.incarnation = i.incarnation AND e.removal = 'live') AS live,
   coalesce((SELECT sum(CASE l.trigger WHEN 'undo' THEN -l.executions ELSE l.executions END) FROM ledger l
     WHERE l.incarnation = i.incarnation), 0) AS pruned FROM instances i WHERE i.execution_id > 1)
-WHERE live + pruned <> execution_id""",
+WHERE live + pruned <> execution_id
+UNION ALL
+SELECT instance_id, 'it was removed with ' || executions || ' executions: ' || live ||
+  ' are there, and its ledger says ' || gone || ' of ' || execution_id
+FROM (SELECT r.instance_id, r.execution_id, r.executions,
+  (SELECT count(*) FROM executions e WHERE e.incarnation = r.incarnation AND e.removal = 'live') AS live,
+  coalesce((SELECT sum(CASE l.trigger WHEN 'undo' THEN -l.executions ELSE l.executions END) FROM ledger l
+    WHERE l.incarnation = r.incarnation), 0) AS gone FROM removed_instances r WHERE r.reclaiming = 0)
+WHERE live <> executions OR gone <> execution_id""",
     ),
     Check(
         "lineage-parent",
@@ -287,7 +294,8 @@ WHERE l.parent_incarnation >= l.child_incarnation""",
         "lineage-evidence",
         "error",
         "children of which nobody can tell whether a parent may still observe them (they are never cleaned up)",
-        "look at each (`duroctl instances tree`), then `duroctl orphans adopt` it, or end it",
+        "look at each (`duroctl instances tree`), then end it (a parent that runs is told as usual) or, where its "
+        "parent has gone on, `duroctl orphans adopt` it",
         f"""
 SELECT i.instance_id, 'spawned by ' || l.parent_instance_id || '/' || l.parent_execution_id || CASE
     WHEN p.incarnation IS NULL THEN ', which is not there'
@@ -295,15 +303,7 @@ SELECT i.instance_id, 'spawned by ' || l.parent_instance_id || '/' || l.parent_e
   ', ended ' || coalesce(l.spawner_end, '(not recorded)')
 FROM lineage l CROSS JOIN instances i ON i.incarnation = l.child_incarnation
 LEFT JOIN instances p ON p.incarnation = l.parent_incarnation
-WHERE l.detached = 0 AND l.observed_at_ms IS NULL AND CASE
-  WHEN l.spawner_end IS NOT NULL AND NOT {is_one_of("l.spawner_end", FINAL_EXECUTION_STATUSES)} THEN 1
-  WHEN p.incarnation IS NULL THEN l.parent_removed_at_ms IS NULL
-  WHEN l.parent_execution_id > p.execution_id THEN 1
-  WHEN l.parent_execution_id = p.execution_id AND p.completed_at_ms IS NULL
-    THEN l.spawner_ended_at_ms IS NOT NULL OR l.spawner_end IS NOT NULL
-  WHEN l.spawner_ended_at_ms IS NULL OR l.spawner_end IS NULL THEN 1
-  WHEN l.parent_execution_id = p.execution_id THEN l.spawner_end = 'continued_as_new'
-  ELSE l.spawner_end <> 'continued_as_new' END""",
+WHERE l.detached = 0 AND l.observed_at_ms IS NULL AND {EVIDENCE_IS_MISSING}""",
     ),
     Check(
         "observed-without-end",
@@ -377,6 +377,21 @@ SELECT i.instance_id, 'its parent ' || r.instance_id || ' was removed'
 FROM removed_instances r CROSS JOIN lineage l INDEXED BY lineage_by_parent ON l.parent_incarnation = r.incarnation
   AND l.detached = 0 CROSS JOIN instances i ON i.incarnation = l.child_incarnation
 WHERE NOT EXISTS (SELECT 1 FROM ledger g WHERE g.incarnation = i.incarnation AND g.trigger = 'undo')""",
+    ),
+    Check(
+        "removal-without-run",
+        "error",
+        "what was removed by hand, and the run that removed it is not recorded: it cannot be undone by its id",
+        "`duroctl prune undo INSTANCE` while that is possible; keep a copy of the file and report it",
+        """
+SELECT r.instance_id, 'it was removed by ' || r.run_id FROM removed_instances r
+WHERE r.run_id <> '' AND NOT EXISTS (SELECT 1 FROM prune_runs p WHERE p.run_id = r.run_id)
+UNION ALL
+SELECT i.instance_id, count(*) || ' executions were pruned by ' || e.run_id
+FROM executions e INDEXED BY executions_marked CROSS JOIN instances i ON i.incarnation = e.incarnation
+WHERE e.removal <> 'live' AND e.unarchived = 0 AND e.run_id <> ''
+  AND NOT EXISTS (SELECT 1 FROM prune_runs p WHERE p.run_id = e.run_id)
+GROUP BY i.incarnation, e.run_id""",
     ),
     Check(
         "counters",

@@ -7,7 +7,7 @@ from typing import Final
 from duro.model.status import InstanceStatus
 from duro.stores.sqlite.rows import LEDGER_ROW_MADE_LONGER as _OR_MADE_LONGER
 from duro.stores.sqlite.rows import Rows
-from duro.stores.sqlite.sql import is_one_of
+from duro.stores.sqlite.words import is_one_of
 
 # Around the prunes of one turn, where a batch is written turn by turn.
 SAVEPOINT: Final = "SAVEPOINT prune"

@@ -16,7 +16,6 @@ import apsw
 import msgspec
 
 from duro.errors import RowUnreadableError
-from duro.stores.sqlite import sql
 from duro.stores.sqlite.rows import Value
 
 T = TypeVar("T")
@@ -33,8 +32,15 @@ def row_of(connection: apsw.Connection, statement: str, values: Sequence[Value] 
         return connection.execute(statement, values).fetchone()
     except UnicodeDecodeError:
         columns = len(connection.execute(statement, values).get_description())
-        row: Any = connection.execute(sql.as_bytes(statement, columns), values).fetchone()
+        row: Any = connection.execute(as_bytes(statement, columns), values).fetchone()
         return tuple(_text(each) if isinstance(each, bytes) else each for each in row)
+
+
+def as_bytes(statement: str, columns: int) -> str:
+    """A statement that gives the same answer, so many columns, its texts as bytes."""
+    names = [f"c{n}" for n in range(columns)]
+    texts = ", ".join(f"iif(typeof({name}) = 'text', CAST({name} AS BLOB), {name})" for name in names)
+    return f"WITH answer ({', '.join(names)}) AS ({statement}) SELECT {texts} FROM answer"  # noqa: S608
 
 
 def value_of(connection: apsw.Connection, statement: str, values: Sequence[Value] = ()) -> Any:
@@ -111,8 +117,8 @@ def unreadable(connection: apsw.Connection, path: Path, error: Exception) -> Row
 
     add_function(connection)
     is_text = not isinstance(error, UnicodeDecodeError)
-    statement = sql.as_bytes(OTHER_WORDS if is_text else BAD_TEXTS, 2)
-    found = connection.execute(statement, (_ROWS_NAMED,)).fetchall()
+    statement = OTHER_WORDS if is_text else BAD_TEXTS
+    found = connection.execute(as_bytes(statement, 2), (_ROWS_NAMED,)).fetchall()
     said = "; ".join(f"{_shown(subject)}: {_shown(text)}" for subject, text in found)
     what = said or (str(error) if is_text else "an event of a history is no text (UTF-8)")
     return RowUnreadableError(

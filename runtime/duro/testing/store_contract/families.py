@@ -190,6 +190,26 @@ class LineageContract(FamilyContract):
         assert self.child(store, "c").completion == "ignored"
         assert self.stands(store, "c") is OrphanKind.PARENT_CONTINUED
 
+    @pytest.mark.parametrize("end", ["terminated", "continued as new", "given up"])
+    def test_an_end_that_no_turn_of_the_parent_took_was_ignored(
+        self, store: Store, worker: ScriptedWorker, end: str
+    ) -> None:
+        """It was sent while the parent ran, and thrown away with what the parent left in its queue."""
+        self.spawn(store, worker, "c", **ABANDON)
+        if end == "terminated":
+            self.end(worker, "c")
+            assert self.child(store, "c").completion == "sent"
+            store.terminate_instance("a", "enough", "r")
+        else:
+            store.raise_event("a", "go", "null", "r")
+            leased = {each.instance_id: each for each in worker.lease().instances}
+            parent = leased.get("a") or self.take(worker, "a")
+            worker.run(leased["c"], completed())
+            assert self.child(store, "c").completion == "sent"
+            worker.run(parent, *([child_cancel_requested(2)] if end == "given up" else [continued_as_new()]))
+        child = self.child(store, "c")
+        assert (child.completion, child.observed_at_ms) == ("ignored", None)
+
     def test_orphans_are_counted_by_name(self, store: Store, worker: ScriptedWorker) -> None:
         self.spawn(store, worker, "c", "d", "e", **ABANDON)
         assert store.count_orphans() == {}
@@ -213,6 +233,22 @@ class LineageContract(FamilyContract):
         assert store.dump()["instances"][-1]["cancel_reason"] is None
         clock.advance(60_001)
         store.request_cancel("c", "cleaned up", "r3", orphan=(number, OrphanRules(min_age_s=60)))
+        worker.register()
+        assert self.take(worker, "c").cancel_reason == "cleaned up"
+
+    def test_an_orphan_that_is_held_is_not_asked_to_end(
+        self, store: Store, worker: ScriptedWorker, clock: ManualClock
+    ) -> None:
+        self.spawn(store, worker, "c", **ABANDON)
+        self.end(worker, "a")
+        clock.advance(60)
+        asked = (self.number(store, "c"), OrphanRules(min_age_s=0))
+        for target in (HoldTarget(instance_id="c"), HoldTarget(name="Chi*")):
+            store.add_hold(Hold(hold_id="h", target=target, reason="look at it", created_at_ms=0))
+            with pytest.raises(NotAnOrphanError):
+                store.request_cancel("c", "cleaned up", "r1", orphan=asked)
+            store.remove_hold("h")
+        store.request_cancel("c", "cleaned up", "r1", orphan=asked)
         worker.register()
         assert self.take(worker, "c").cancel_reason == "cleaned up"
 
