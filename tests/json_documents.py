@@ -77,6 +77,7 @@ EXECUTION: Final[Fields] = {
 HELD: Final[Fields] = {
     "held?": each(text("A hold, by its id"), "The holds that cover it; left out while the store has no hold in force")
 }
+OWN_POLICY: Final = maybe(text("The automatic policy of its own; null: it has none"))
 INSTANCE: Final[Fields] = {
     **IDENTITY,
     "name": NAME,
@@ -415,7 +416,7 @@ SHARED: Final[dict[str, Schema]] = {
 _LOOK: Final = (
     listing(
         "duroctl.instances/1",
-        "Instances; `instances show` adds how they ended and who spawned them",
+        "Instances; `instances show` adds how they ended, who spawned them and what keeps them",
         ("instances list", "instances show A B"),
         "instances",
         {
@@ -423,15 +424,22 @@ _LOOK: Final = (
             "output?": RESULT["output"],
             "failure?": RESULT["failure"],
             "lineage?": maybe(shared("lineage", "Who spawned it; null: nobody did")),
+            "policy?": OWN_POLICY,
             **HELD,
         },
         paged=True,
     ),
     one(
         "duroctl.instance/1",
-        "One instance, how it ended and who spawned it",
+        "One instance, how it ended, who spawned it and what keeps it",
         ("instances show A",),
-        {**INSTANCE, **RESULT, "lineage": maybe(shared("lineage", "Who spawned it; null: nobody did"))},
+        {
+            **INSTANCE,
+            **RESULT,
+            "lineage": maybe(shared("lineage", "Who spawned it; null: nobody did")),
+            "policy": OWN_POLICY,
+            "held": each(text("A hold, by its id"), "The holds that cover it or an execution of it"),
+        },
     ),
     of_records(
         "duroctl.tree/1",
