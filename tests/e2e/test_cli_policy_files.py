@@ -484,6 +484,14 @@ def test_a_file_that_is_a_link_to_one_that_is_gone_is_named_and_nothing_is_done_
     assert configured.dump() == before
 
 
+def test_of_a_name_that_is_nobodys_explain_and_simulate_say_so(configured: Cli) -> None:
+    told = configured("policy", "explain", "--name", "Ordr")
+    assert "no orchestration of this store, and none that a worker runs, is called 'Ordr'" in told.err
+    assert "is called" not in configured("policy", "explain", "--name", "Order").err
+    told = configured("policy", "simulate", "--name", "Ordr*")
+    assert (told.code, "no orchestration of this store is called 'Ordr*' or matches it" in told.err) == (0, True)
+
+
 def test_a_slip_of_the_pen_is_not_shown_as_an_orchestration_that_nothing_prunes(configured: Cli) -> None:
     said = "no orchestration of this store, and none that a worker runs, is called"
     assert f"{said} 'Ordre'" in configured("policy", "show", "Ordre").err
