@@ -4,10 +4,12 @@ import difflib
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -238,12 +240,27 @@ def _run_editor(copy: Path, line: int, column: int) -> None:
         raise UsageError("EDITOR names no editor", hint="set EDITOR=nano, say")
     try:
         # the editor that the user named, without a shell
-        done = subprocess.run([*words, *at_line(Path(words[0]).name, copy, line, column)], check=False)  # noqa: S603
+        with _interrupts_left_to_the_editor():
+            done = subprocess.run([*words, *at_line(Path(words[0]).name, copy, line, column)], check=False)  # noqa: S603
     except OSError as error:
         hint = "set EDITOR to one that is there"
         raise UsageError(f"the editor {words[0]!r} cannot be started: {error.strerror}", hint=hint) from error
+    if done.returncode == -signal.SIGINT:
+        raise KeyboardInterrupt
     if done.returncode:
         raise DeclinedError(f"the editor ended with status {done.returncode}, nothing was changed")
+
+
+@contextmanager
+def _interrupts_left_to_the_editor() -> Iterator[None]:
+    """Ctrl-C on the terminal goes to both processes. An editor may use it for something of its own, and is not to be
+    killed with what was typed into it. The handlers do nothing; unlike "ignored" they are not inherited."""
+    before = [(number, signal.signal(number, lambda *_: None)) for number in (signal.SIGINT, signal.SIGQUIT)]
+    try:
+        yield
+    finally:
+        for number, handler in before:
+            signal.signal(number, handler)
 
 
 def at_line(editor: str, file: Path, line: int, column: int) -> list[str]:

@@ -207,7 +207,7 @@ def test_an_edit_that_mends_a_file_is_asked_about_like_any_other(configured: Cli
 
 @pytest.mark.parametrize("script", ["", 'sed -i "s/= 8/= 0/" "$last"; '])
 def test_an_interrupt_says_where_an_edit_is_kept_if_there_is_one(configured: Cli, script: str) -> None:
-    done = configured("policy", "edit", EDITOR=editor(configured, "ed", script + "kill -INT $PPID; sleep 0.2"))
+    done = configured("policy", "edit", EDITOR=editor(configured, "ed", script + "kill -INT $PPID $$; sleep 0.2"))
     assert (done.code, text(configured)) == (130, TEXT)
     if not script:
         assert done.err == ""
@@ -215,6 +215,13 @@ def test_an_interrupt_says_where_an_edit_is_kept_if_there_is_one(configured: Cli
     kept = Path(done.err.removeprefix("duroctl: your edit is kept in ").strip())
     assert "keep_last = 0" in kept.read_text()
     shutil.rmtree(kept.parent)
+
+
+def test_an_editor_that_makes_something_of_its_own_of_an_interrupt_goes_on(configured: Cli) -> None:
+    script = 'trap "" INT; kill -INT $PPID; sleep 0.6; kill -INT $PPID; sed -i "s/= 8/= 9/" "$last"'
+    done = configured("policy", "edit", EDITOR=editor(configured, "ed", script))
+    assert (done.code, done.out) == (0, ""), done
+    assert text(configured) == TEXT.replace("keep_last = 8", "keep_last = 9")
 
 
 def test_an_edit_with_an_error_is_kept_where_nobody_can_be_asked(configured: Cli) -> None:
