@@ -170,7 +170,11 @@ def unread_text(session: "Session", client: "Client") -> str:
     if not told:
         why = "no worker has published what it was told; `duroctl policy simulate` shows what it would let go"
         return f"{name} has no effect yet: {why}"
-    what = "what is shown is what they were told; `duroctl policy check --strict` names them"
+    running = (sources for worker in client.list_workers() for sources in decode_sources([worker.published]))
+    who = "they have stopped since"
+    if any(sources.settings_hash != said for sources in running):
+        who = "`duroctl policy check --strict` names them"
+    what = f"what is shown is what they were told; {who}"
     return f"{name} says something else than any worker was told: {what}"
 
 
@@ -286,7 +290,8 @@ def _save(session: "Session", path: Path, before: bytes, after: bytes, *, dry_ru
     if dry_run:
         show_change(session, change, shown)
         return change
-    if simulated is not None and simulated.removes_more and not yes:
+    asks = simulated is not None and simulated.removes_more and not yes
+    if simulated is not None and asks:
         session.confirm("Save it?", shown, more_text(simulated))
 
     def replaced(now: bytes) -> bytes:
@@ -300,7 +305,7 @@ def _save(session: "Session", path: Path, before: bytes, after: bytes, *, dry_ru
     except OSError as error:
         problem = FileProblem(file, 0, 0, f"it cannot be written: {error.strerror}", "check the disk and permissions")
         raise SettingsError([problem]) from error
-    if not session.options.quiet:
+    if not session.options.quiet and not asks:  # it was shown with the question
         for line in shown:
             write_line(sys.stderr, line)
     session.note(visible_field(f"{file}: saved; workers that watch it apply it within seconds"))

@@ -111,10 +111,15 @@ def explain(
     Workers publish what they were told; this needs none of their files. With -o json one id gives one document, several
     (or -) a list.
     """
+    from duro.errors import UsageError
     from duroctl.policy_files import unread_text
     from duroctl.render.policies import EXPLANATION, EXPLANATIONS, LINKS, explained_json, links
 
     session.output.only("table", "json", "jsonl", "csv", what="an explanation")
+    if not instance and name is None:
+        raise UsageError("which instances?", hint="name some, or an orchestration with --name NAME")
+    if instance and name is not None:
+        raise UsageError("--name does not go with instances", hint="leave one of them out")
     ids: list[str | None] = [None]
     if instance:
         ids = [*session.ids(instance)]
@@ -295,9 +300,13 @@ def set_policy(
     What was said for the same name is replaced; everything else in the file stays as it is, to the letter. If more may
     be removed than before, you are asked first.
     """
+    from duro.errors import UsageError
     from duroctl.policy_files import policy_table
 
     _check(session, name, instance, default=default)
+    if default and never:
+        hint = "`duroctl policy unset --default` takes the policy of all others away"
+        raise UsageError("--never does not go with --default: what has no policy is never pruned", hint=hint)
     counts = {
         "keep_last": keep_last,
         "keep_last_per_version": keep_last_per_version,

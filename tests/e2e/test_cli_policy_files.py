@@ -73,6 +73,13 @@ def test_what_lets_more_go_needs_an_answer(configured: Cli) -> None:
         "duroctl: error: this lets 6 more executions go, and there is no terminal to ask on; pass --yes to do it\n"
     )
     assert text(configured) == TEXT
+    accepted = configured.on_terminal("policy", "set", "Order", "--keep-last", "2", typed="y\n")
+    assert (accepted.code, accepted.out.count("Order: 2 executions ("), accepted.out.count("+keep_last = 2")) == (
+        0,
+        1,
+        1,
+    )
+    (configured.directory / FILE).write_text(TEXT)
     declined = configured.on_terminal("policy", "set", "Order", "--keep-last", "2", typed="n\n")
     assert declined.code == 4
     assert "Order: 2 executions (" in declined.out
@@ -115,7 +122,7 @@ def test_saying_the_same_again_changes_nothing(configured: Cli) -> None:
         (("Order", "--keep-last", "0"), "--keep-last must be a whole number of at least 1, not '0'"),
         (("--instance", "queue-1", "--every", "0"), "--every must be a whole number of at least 1, not '0'"),
         (("Order", "--keep-within", "7"), "--keep-within '7'"),
-        (("--default", "--never"), "never is for overrides only"),
+        (("--default", "--never"), "--never does not go with --default"),
         (("Order", "--keep-versions", "2"), "keep_versions"),
     ],
 )
@@ -354,7 +361,12 @@ async def order(ctx: duro.OrchestrationContext) -> None: ...
 
 
 def test_show_and_explain_say_when_no_worker_has_read_the_file_that_is_at_hand(configured: Cli) -> None:
-    commands = (("policy", "show"), ("policy", "show", "--published"), ("policy", "explain", "queue-1"))
+    commands = (
+        ("policy", "show"),
+        ("policy", "show", "--published"),
+        ("policy", "explain", "queue-1"),
+        ("stats",),
+    )
 
     def notes() -> set[str]:
         return {configured(*command, "--store", "sqlite:///duro.db").err for command in commands}
@@ -376,6 +388,9 @@ def test_show_and_explain_say_when_no_worker_has_read_the_file_that_is_at_hand(c
     (configured.directory / FILE).write_text(TEXT)
     with duro.Runtime(configured.store, duro.Registry(), config=configured.directory / FILE):
         assert notes() == {""}
+    (configured.directory / FILE).write_text(TEXT.replace("keep_last = 8", "keep_last = 7"))
+    told = "what is shown is what they were told; they have stopped since"
+    assert notes() == {f"duroctl: {FILE} says something else than any worker was told: {told}\n"}
 
 
 def test_check_strict_finds_what_is_said_in_vain_with_its_place(configured: Cli) -> None:

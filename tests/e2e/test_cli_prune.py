@@ -154,7 +154,8 @@ def test_it_asks_on_a_terminal_and_needs_yes_elsewhere(loops: Cli) -> None:
         (("holds", "add", "--reason", "x"), "names nothing to hold"),
         (("holds", "add", "queue-1", "--reason", "x", "--until", "2001-01-01T00:00:00Z"), "not in the future"),
         (("holds", "add", "queue-1", "--reason", "x", "--until", "soon"), "or 2w (from now)"),
-        (("policy", "explain"), "takes an instance id or an orchestration's name"),
+        (("policy", "explain"), "which instances? name some, or an orchestration with --name NAME"),
+        (("policy", "explain", "queue-1", "--name", "Order"), "--name does not go with instances"),
         (("policy", "set", "--instance", "queue-1"), "which policy?"),
     ],
 )
