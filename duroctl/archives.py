@@ -1,5 +1,6 @@
 """Which archive a command is about, opened; and what is named in it."""
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -89,9 +90,11 @@ def opened(
         try:
             client = stack.enter_context(session.client(read_only=True))
             found = stack.enter_context(client.open_archive(directory, any_store=any_store or store_id is not None))
-        except ArchiveUnavailableError:
+        except ArchiveUnavailableError as error:
             waiting_note(session, client)
-            raise
+            if given is not None or client is None or directory is None:
+                raise
+            raise _configured_unavailable(error, client, directory) from error
         except StoreError as error:
             if directory is None:
                 raise
@@ -103,6 +106,44 @@ def opened(
         if store_id is not None:
             found.store_id = _meant(found, store_id)
         yield found, client
+
+
+def _configured_unavailable(
+    error: ArchiveUnavailableError, client: "Client", directory: str
+) -> ArchiveUnavailableError:
+    """The same, with the other archives that the store has used; and that nothing is lost yet, if nothing is."""
+    known = [each.directory for each in client.store.known_archives()]
+    message, hint = error.message, error.hint
+    if directory not in known and not os.path.lexists(directory):
+        message, hint = f"{message} yet", "it is made when something is removed that is to be kept in it"
+    others = [each for each in known if each != directory]
+    if others:
+        hint = f"{hint}; this store has also used {', '.join(map(repr, others))}"
+    return ArchiveUnavailableError(message, hint=hint)
+
+
+def where_else(client: "Client | None", given: str | None, archive: "Archive", text: str) -> str:
+    """Which other archive of the store has what ``text`` names, where none was ``given``; "": none."""
+    if given is not None or client is None:
+        return ""
+    one = _as_execution(text)
+    for instance_id, execution_id in [*([one] if one is not None else []), Reference(text, None)]:
+        with suppress(InvalidIdError):  # one of two readings may be too long for an id
+            found = client.find_archived_executions(instance_id, execution_id)
+            if found is not None and found.directory != str(archive.path):
+                return f"archive {found.directory!r} has it:{_option(found.directory)}"
+    return ""
+
+
+@contextmanager
+def elsewhere_told(client: "Client | None", given: str | None, archive: "Archive", text: str) -> Iterator[None]:
+    """Raises NotArchivedError: as raised inside, with the other archive of the store that has it, if one does."""
+    try:
+        yield
+    except NotArchivedError as error:
+        if elsewhere := where_else(client, given, archive, text):
+            raise NotArchivedError(error.message, hint=elsewhere) from error
+        raise
 
 
 def _meant(archive: "Archive", beginning: str) -> str:

@@ -4,10 +4,12 @@ import difflib
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -168,7 +170,11 @@ def unread_text(session: "Session", client: "Client") -> str:
     if not told:
         why = "no worker has published what it was told; `duroctl policy simulate` shows what it would let go"
         return f"{name} has no effect yet: {why}"
-    what = "what is shown is what they were told; `duroctl policy check --strict` names them"
+    running = (sources for worker in client.list_workers() for sources in decode_sources([worker.published]))
+    who = "they have stopped since"
+    if any(sources.settings_hash != said for sources in running):
+        who = "`duroctl policy check --strict` names them"
+    what = f"what is shown is what they were told; {who}"
     return f"{name} says something else than any worker was told: {what}"
 
 
@@ -238,12 +244,27 @@ def _run_editor(copy: Path, line: int, column: int) -> None:
         raise UsageError("EDITOR names no editor", hint="set EDITOR=nano, say")
     try:
         # the editor that the user named, without a shell
-        done = subprocess.run([*words, *at_line(Path(words[0]).name, copy, line, column)], check=False)  # noqa: S603
+        with _interrupts_left_to_the_editor():
+            done = subprocess.run([*words, *at_line(Path(words[0]).name, copy, line, column)], check=False)  # noqa: S603
     except OSError as error:
         hint = "set EDITOR to one that is there"
         raise UsageError(f"the editor {words[0]!r} cannot be started: {error.strerror}", hint=hint) from error
+    if done.returncode == -signal.SIGINT:
+        raise KeyboardInterrupt
     if done.returncode:
         raise DeclinedError(f"the editor ended with status {done.returncode}, nothing was changed")
+
+
+@contextmanager
+def _interrupts_left_to_the_editor() -> Iterator[None]:
+    """Ctrl-C on the terminal goes to both processes. An editor may use it for something of its own, and is not to be
+    killed with what was typed into it. The handlers do nothing; unlike "ignored" they are not inherited."""
+    before = [(number, signal.signal(number, lambda *_: None)) for number in (signal.SIGINT, signal.SIGQUIT)]
+    try:
+        yield
+    finally:
+        for number, handler in before:
+            signal.signal(number, handler)
 
 
 def at_line(editor: str, file: Path, line: int, column: int) -> list[str]:
@@ -269,7 +290,8 @@ def _save(session: "Session", path: Path, before: bytes, after: bytes, *, dry_ru
     if dry_run:
         show_change(session, change, shown)
         return change
-    if simulated is not None and simulated.removes_more and not yes:
+    asks = simulated is not None and simulated.removes_more and not yes
+    if simulated is not None and asks:
         session.confirm("Save it?", shown, more_text(simulated))
 
     def replaced(now: bytes) -> bytes:
@@ -283,7 +305,7 @@ def _save(session: "Session", path: Path, before: bytes, after: bytes, *, dry_ru
     except OSError as error:
         problem = FileProblem(file, 0, 0, f"it cannot be written: {error.strerror}", "check the disk and permissions")
         raise SettingsError([problem]) from error
-    if not session.options.quiet:
+    if not session.options.quiet and not asks:  # it was shown with the question
         for line in shown:
             write_line(sys.stderr, line)
     session.note(visible_field(f"{file}: saved; workers that watch it apply it within seconds"))

@@ -77,6 +77,7 @@ EXECUTION: Final[Fields] = {
 HELD: Final[Fields] = {
     "held?": each(text("A hold, by its id"), "The holds that cover it; left out while the store has no hold in force")
 }
+OWN_POLICY: Final = maybe(text("The automatic policy of its own; null: it has none"))
 INSTANCE: Final[Fields] = {
     **IDENTITY,
     "name": NAME,
@@ -347,6 +348,10 @@ SHARED: Final[dict[str, Schema]] = {
     ),
     "archive_outcome": record(OUTCOME, "What became of an archive when it was written to"),
     "removable": record(REMOVABLE, "What automatic policies let go at once"),
+    "removable_whole": record(
+        {"instances": count("Instances"), **REMOVABLE},
+        "What sweeps remove as whole instances, with what depends on them",
+    ),
     "file_sizes": record(FILE_SIZES, "0 for a store without a file"),
     "run": record(RUN, "A run by hand, or an undo"),
     "chain": record(
@@ -416,7 +421,7 @@ SHARED: Final[dict[str, Schema]] = {
 _LOOK: Final = (
     listing(
         "duroctl.instances/1",
-        "Instances; `instances show` adds how they ended and who spawned them",
+        "Instances; `instances show` adds how they ended, who spawned them and what keeps them",
         ("instances list", "instances show A B"),
         "instances",
         {
@@ -424,15 +429,22 @@ _LOOK: Final = (
             "output?": RESULT["output"],
             "failure?": RESULT["failure"],
             "lineage?": maybe(shared("lineage", "Who spawned it; null: nobody did")),
+            "policy?": OWN_POLICY,
             **HELD,
         },
         paged=True,
     ),
     one(
         "duroctl.instance/1",
-        "One instance, how it ended and who spawned it",
+        "One instance, how it ended, who spawned it and what keeps it",
         ("instances show A",),
-        {**INSTANCE, **RESULT, "lineage": maybe(shared("lineage", "Who spawned it; null: nobody did"))},
+        {
+            **INSTANCE,
+            **RESULT,
+            "lineage": maybe(shared("lineage", "Who spawned it; null: nobody did")),
+            "policy": OWN_POLICY,
+            "held": each(text("A hold, by its id"), "The holds that cover it or an execution of it"),
+        },
     ),
     of_records(
         "duroctl.tree/1",
@@ -976,14 +988,20 @@ _REMOVE: Final = (
                                     "now": shared("removable", "What may go now"),
                                     "then": shared("removable", "What may go after the change"),
                                     "origins": each(text("KIND: WHERE"), "Who says so, with the file"),
+                                    "whole_now": shared("removable_whole", "What may go whole now"),
+                                    "whole_then": shared("removable_whole", "What may go whole after the change"),
                                 }
                             ),
                             "The orchestrations, by name",
                         ),
                         "now": shared("removable", "What may go now, of all"),
                         "then": shared("removable", "What may go after the change, of all"),
-                        "purgeable_now": count("Whole instances that may go now"),
-                        "purgeable_then": count("Whole instances that may go after the change"),
+                        "purgeable_now": count("Whole instances that may go now by [purge]"),
+                        "purgeable_then": count("Whole instances that may go after the change by [purge]"),
+                        "orphans_now": count("Whole instances that may go now by [orphans]"),
+                        "orphans_then": count("Whole instances that may go after the change by [orphans]"),
+                        "whole_now": shared("removable_whole", "What may go whole now, of all"),
+                        "whole_then": shared("removable_whole", "What may go whole after the change, of all"),
                         "loosened": each(text("A sentence"), "What else is removed, or no longer kept"),
                     },
                     "What the change lets go at once; null: there is no store, or no change",
@@ -1005,8 +1023,12 @@ _REMOVE: Final = (
             "names": each(shared("record"), "The orchestrations, by name"),
             "now": shared("removable", "What may go now, of all"),
             "then": shared("removable", "What may go if all workers read the file, of all"),
-            "purgeable_now": count("Whole instances that may go now"),
-            "purgeable_then": count("Whole instances that may go if all workers read the file"),
+            "purgeable_now": count("Whole instances that may go now by [purge]"),
+            "purgeable_then": count("Whole instances that may go by [purge] if all workers read the file"),
+            "orphans_now": count("Whole instances that may go now by [orphans]"),
+            "orphans_then": count("Whole instances that may go by [orphans] if all workers read the file"),
+            "whole_now": shared("removable_whole", "What may go whole now, of all"),
+            "whole_then": shared("removable_whole", "What may go whole if all workers read the file, of all"),
             "loosened": each(text("A sentence"), "What else is removed, or no longer kept"),
         },
         {
@@ -1016,6 +1038,8 @@ _REMOVE: Final = (
             "now": shared("removable", "What may go now"),
             "then": shared("removable", "What may go if all workers read the file"),
             "origins": each(text("KIND: WHERE"), "Who says so, with the file"),
+            "whole_now": shared("removable_whole", "What may go whole now: families with such a root"),
+            "whole_then": shared("removable_whole", "What may go whole if all workers read the file"),
         },
     ),
 )

@@ -89,6 +89,7 @@ class AsyncClient:
     list_holds = _awaitable(Client.list_holds)
     remove_hold = _awaitable(Client.remove_hold)
     set_instance_policy = _awaitable(Client.set_instance_policy)
+    get_instance_policy = _awaitable(Client.get_instance_policy)
     simulate_instance_policy = _awaitable(Client.simulate_instance_policy)
     explain_policy = _awaitable(Client.explain_policy)
     simulate_policies = _awaitable(Client.simulate_policies)

@@ -707,6 +707,33 @@ def test_where_the_last_archive_is_gone_the_others_are_named(archived: Cli) -> N
     assert "has also used" not in said
 
 
+def test_what_another_archive_has_than_the_configured_one_is_said_to_be_there(archived: Cli) -> None:
+    configured(archived, directory="new")
+    arch, new = archived.directory / "arch", archived.directory / "new"
+    for command in (("list",), ("verify",), ("show", "queue-1"), ("restore", "queue-1")):
+        said = refused(archived, "archive", *command, code=10).err
+        assert f"there is no archive '{new}' yet; it is made when something is removed" in said
+        assert f"this store has also used '{arch}'" in said
+    assert archived("prune", "other", "--keep-last", "9", "--now", "--yes").code == 0
+    for command in (("show", "queue-1"), ("show", "queue-1/3"), ("restore", "queue-1"), ("restore", "queue-1/3")):
+        said = refused(archived, "archive", *command, code=7).err
+        assert f"; archive '{arch}' has it: --archive {arch}\n" in said
+    listed = archived("archive", "list", "queue-1")
+    assert f"'{new}' has nothing of 'queue-1'; archive '{arch}' has it: --archive {arch}\n" in listed.err
+    assert "has it" not in archived("archive", "list", "nobody").err
+    shutil.rmtree(new)
+    said = refused(archived, "archive", "list", code=10).err
+    assert f"there is no archive '{new}'; check the path" in said
+
+
+def test_a_list_of_an_archive_that_has_lost_a_segment_says_so(archived: Cli) -> None:
+    (segment,) = segment_files(archived.directory / "arch")
+    segment.unlink()
+    listed = archived("archive", "list")
+    assert (listed.code, listed.rows()) == (0, [])
+    assert f"{segment.name} of archive" in listed.err
+
+
 # --- archive verify --------------------------------------------------------------------------------------------------
 
 

@@ -73,6 +73,13 @@ def test_what_lets_more_go_needs_an_answer(configured: Cli) -> None:
         "duroctl: error: this lets 6 more executions go, and there is no terminal to ask on; pass --yes to do it\n"
     )
     assert text(configured) == TEXT
+    accepted = configured.on_terminal("policy", "set", "Order", "--keep-last", "2", typed="y\n")
+    assert (accepted.code, accepted.out.count("Order: 2 executions ("), accepted.out.count("+keep_last = 2")) == (
+        0,
+        1,
+        1,
+    )
+    (configured.directory / FILE).write_text(TEXT)
     declined = configured.on_terminal("policy", "set", "Order", "--keep-last", "2", typed="n\n")
     assert declined.code == 4
     assert "Order: 2 executions (" in declined.out
@@ -115,7 +122,7 @@ def test_saying_the_same_again_changes_nothing(configured: Cli) -> None:
         (("Order", "--keep-last", "0"), "--keep-last must be a whole number of at least 1, not '0'"),
         (("--instance", "queue-1", "--every", "0"), "--every must be a whole number of at least 1, not '0'"),
         (("Order", "--keep-within", "7"), "--keep-within '7'"),
-        (("--default", "--never"), "never is for overrides only"),
+        (("--default", "--never"), "--never does not go with --default"),
         (("Order", "--keep-versions", "2"), "keep_versions"),
     ],
 )
@@ -207,7 +214,7 @@ def test_an_edit_that_mends_a_file_is_asked_about_like_any_other(configured: Cli
 
 @pytest.mark.parametrize("script", ["", 'sed -i "s/= 8/= 0/" "$last"; '])
 def test_an_interrupt_says_where_an_edit_is_kept_if_there_is_one(configured: Cli, script: str) -> None:
-    done = configured("policy", "edit", EDITOR=editor(configured, "ed", script + "kill -INT $PPID; sleep 0.2"))
+    done = configured("policy", "edit", EDITOR=editor(configured, "ed", script + "kill -INT $PPID $$; sleep 0.2"))
     assert (done.code, text(configured)) == (130, TEXT)
     if not script:
         assert done.err == ""
@@ -215,6 +222,13 @@ def test_an_interrupt_says_where_an_edit_is_kept_if_there_is_one(configured: Cli
     kept = Path(done.err.removeprefix("duroctl: your edit is kept in ").strip())
     assert "keep_last = 0" in kept.read_text()
     shutil.rmtree(kept.parent)
+
+
+def test_an_editor_that_makes_something_of_its_own_of_an_interrupt_goes_on(configured: Cli) -> None:
+    script = 'trap "" INT; kill -INT $PPID; sleep 0.6; kill -INT $PPID; sed -i "s/= 8/= 9/" "$last"'
+    done = configured("policy", "edit", EDITOR=editor(configured, "ed", script))
+    assert (done.code, done.out) == (0, ""), done
+    assert text(configured) == TEXT.replace("keep_last = 8", "keep_last = 9")
 
 
 def test_an_edit_with_an_error_is_kept_where_nobody_can_be_asked(configured: Cli) -> None:
@@ -347,7 +361,12 @@ async def order(ctx: duro.OrchestrationContext) -> None: ...
 
 
 def test_show_and_explain_say_when_no_worker_has_read_the_file_that_is_at_hand(configured: Cli) -> None:
-    commands = (("policy", "show"), ("policy", "show", "--published"), ("policy", "explain", "queue-1"))
+    commands = (
+        ("policy", "show"),
+        ("policy", "show", "--published"),
+        ("policy", "explain", "queue-1"),
+        ("stats",),
+    )
 
     def notes() -> set[str]:
         return {configured(*command, "--store", "sqlite:///duro.db").err for command in commands}
@@ -369,6 +388,9 @@ def test_show_and_explain_say_when_no_worker_has_read_the_file_that_is_at_hand(c
     (configured.directory / FILE).write_text(TEXT)
     with duro.Runtime(configured.store, duro.Registry(), config=configured.directory / FILE):
         assert notes() == {""}
+    (configured.directory / FILE).write_text(TEXT.replace("keep_last = 8", "keep_last = 7"))
+    told = "what is shown is what they were told; they have stopped since"
+    assert notes() == {f"duroctl: {FILE} says something else than any worker was told: {told}\n"}
 
 
 def test_check_strict_finds_what_is_said_in_vain_with_its_place(configured: Cli) -> None:
@@ -482,6 +504,14 @@ def test_a_file_that_is_a_link_to_one_that_is_gone_is_named_and_nothing_is_done_
     )
     assert (done.code, (done.out + done.err).removeprefix("duroctl: error: ")) == (6, said)
     assert configured.dump() == before
+
+
+def test_of_a_name_that_is_nobodys_explain_and_simulate_say_so(configured: Cli) -> None:
+    told = configured("policy", "explain", "--name", "Ordr")
+    assert "no orchestration of this store, and none that a worker runs, is called 'Ordr'" in told.err
+    assert "is called" not in configured("policy", "explain", "--name", "Order").err
+    told = configured("policy", "simulate", "--name", "Ordr*")
+    assert (told.code, "no orchestration of this store is called 'Ordr*' or matches it" in told.err) == (0, True)
 
 
 def test_a_slip_of_the_pen_is_not_shown_as_an_orchestration_that_nothing_prunes(configured: Cli) -> None:

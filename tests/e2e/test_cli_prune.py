@@ -211,7 +211,8 @@ def test_it_asks_on_a_terminal_and_needs_yes_elsewhere(loops: Cli) -> None:
         (("holds", "add", "--reason", "x"), "nothing is named to hold"),
         (("holds", "add", "queue-1", "--reason", "x", "--until", "2001-01-01T00:00:00Z"), "not in the future"),
         (("holds", "add", "queue-1", "--reason", "x", "--until", "soon"), "or 2w (from now)"),
-        (("policy", "explain"), "takes an instance id or an orchestration's name"),
+        (("policy", "explain"), "which instances? name some, or an orchestration with --name NAME"),
+        (("policy", "explain", "queue-1", "--name", "Order"), "--name does not go with instances"),
         (("policy", "set", "--instance", "queue-1"), "which policy?"),
     ],
 )
@@ -322,6 +323,26 @@ def test_ids_come_from_standard_input(loops: Cli, tmp_path: Path) -> None:
     done = loops("prune", "-", "--keep-last", "1", "-y", input="queue-1\nother\n")
     assert done.code == 0
     assert (live(loops), live(loops, "other")) == ([10], [10])
+
+
+def test_an_instance_is_shown_with_what_keeps_it(loops: Cli) -> None:
+    plain = loops("instances", "show", "queue-1", "-o", "json").json
+    assert (plain["policy"], plain["held"]) == (None, [])
+    assert "held" not in loops("instances", "show", "queue-1").out
+    loops("policy", "set", "--instance", "queue-1", "--keep-last", "9", "--yes")
+    for target in (("queue-1/3",), ("--name", "Ord*"), ("other",)):
+        assert loops("holds", "add", *target, "--reason", f"to look at {target[-1]}").code == 0
+    holds = {row["reason"]: row["hold_id"] for row in loops("holds", "list").rows()}
+    held = {holds["to look at queue-1/3"], holds["to look at Ord*"]}
+    shown = loops("instances", "show", "queue-1").out
+    assert "\nown policy     keep_last=9\n" in shown
+    for hold_id in held:
+        assert f"\nheld           {hold_id} holds " in shown
+    assert "to look at other" not in shown
+    document = loops("instances", "show", "queue-1", "-o", "json").json
+    assert (document["policy"], {*document["held"]}) == ("keep_last=9", held)
+    both = loops("instances", "show", "queue-1", "other", "-o", "json").json["instances"]
+    assert [(each["policy"], len(each["held"])) for each in both] == [("keep_last=9", 2), (None, 1)]
 
 
 def test_lists_show_what_is_held(loops: Cli) -> None:

@@ -302,6 +302,21 @@ class Pruning:
         except InstanceNotFoundError as error:
             raise self._instance_error(instance_id, error) from None
 
+    def get_instance_policy(self, instance_id: str) -> Policy | None:
+        """The automatic policy of its own that the instance has; None: it has none. ``"never"`` is also what one that
+        this duro cannot read stands for.
+
+        Raises: InstanceNotFoundError: there is no such instance.
+        """
+        from duro.maintenance.policies import decode_override
+
+        instance_id = check_instance_id(instance_id)
+        found = self.store.prunable_instances(PruneFilter(instance_ids=(instance_id,)), 1, 0)
+        if not found:
+            raise no_instance(self.store, instance_id)
+        own = decode_override(found[0].policy)
+        return None if own is None else own.policy
+
     def simulate_instance_policy(
         self, instance_id: str, policy: AutoPrune | int | Literal["never"] | None
     ) -> "InstanceSimulation":
