@@ -79,7 +79,7 @@ def test_a_prune_by_hand_uses_the_archive_that_workers_publish(runtime: duro.Run
     result = client.prune_executions(started, 1, grace_s=0)
     assert result.archived is not None
     assert (result.archived.archive, result.archived.histories) == (CONFIGURED, 1)
-    assert [run.archive for run in client.list_prune_runs()] == [CONFIGURED]
+    assert [run.archive for run in client.list_prune_runs()] == [str(tmp_path / "kept")]
     purged = client.purge_instances(duro.PurgeOptions(completed_before=10**14), grace_s=0)
     assert purged.archived is not None
     assert client.restore_archived(started).instances == 1

@@ -219,7 +219,7 @@ def test_no_statement_sorts_what_an_index_has_sorted(database: apsw.Connection, 
         ),
         ("MAILBOX_HEADS", ["mailbox USING PRIMARY KEY (incarnation=? AND name=?)"]),
         ("FENCE", ["i USING INTEGER PRIMARY KEY (rowid=?)", "e USING PRIMARY KEY (incarnation=? AND execution_id=?)"]),
-        ("EVENTS", ["history USING PRIMARY KEY (incarnation=? AND execution_id=?)"]),
+        ("EVENT_ROWS", ["history USING PRIMARY KEY (incarnation=? AND execution_id=? AND event_id>?)"]),
         (
             "READ_ENDS",
             [

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import apsw
 import msgspec
@@ -13,7 +13,7 @@ from duro.model.events import ActivityScheduled
 from duro.model.turns import LeasedActivity, LeasedInstance, LeaseRequest, LeaseResult, MailboxEvent
 from duro.stores.sqlite import sql, workers
 from duro.stores.sqlite.committer import Transaction, as_json
-from duro.stores.sqlite.texts import decoded, row_of, value_of, without_unreadable
+from duro.stores.sqlite.texts import TOO_BIG, decoded, row_of, value_of, without_unreadable
 
 T = TypeVar("T")
 
@@ -22,6 +22,13 @@ _ReadyInstance = tuple[int, int]
 
 _ReadyActivity = tuple[int, int, int, int, int, int, int, str, str, str | None]
 """Visible since (ms), incarnation, execution, event, attempt, epoch, scheduled at (ms), name, instance id, event."""
+
+_FEWER: Final = 8
+"""Where the work that is ready is too much to be read at once, an eighth of it is tried."""
+
+_DELIVERIES_AT_ONCE: Final = 64
+"""Messages, and events of a name, of an instance for which more is there than can be read at once; the rest follows
+with its next turn."""
 
 _ActivityKind = tuple[list[_ReadyActivity], int | None]
 """What ``READY_WORK`` says about one name: the ready ones, and when the next one is (ms)."""
@@ -65,18 +72,10 @@ def lease(
     nothing = None if likely else look(transaction.connection, transaction.now_ms, worker_id, request)
     if nothing is not None:
         return nothing
-    scope = (
-        transaction.now_ms,
-        worker_id,
-        as_json(request.orchestrations),
-        request.instances_max + 1,
-        as_json(request.activities),
-        request.activities_max + 1,
-    )
-    expired, registered, instances, activities = row_of(transaction.connection, sql.READY_WORK, scope)
+    request, (expired, registered, instances, activities) = _ready_work(transaction, worker_id, request)
     if expired != "[]":
         workers.release_expired(transaction)
-        _, registered, instances, activities = row_of(transaction.connection, sql.READY_WORK, scope)
+        request, (_, registered, instances, activities) = _ready_work(transaction, worker_id, request)
     if not registered:
         return LeaseResult()
     leased, instances_next = _lease_instances(transaction, worker_id, request.instances_max, instances, rotation)
@@ -84,6 +83,26 @@ def lease(
     return LeaseResult(
         instances=leased, activities=taken, next_ready_at_ms=_earliest((instances_next, activities_next))
     )
+
+
+def _ready_work(transaction: Transaction, worker_id: str, request: LeaseRequest) -> tuple[LeaseRequest, Any]:
+    """The answer of ``READY_WORK``; to a request for fewer activities where their inputs are too much at once."""
+    while True:
+        scope = (
+            transaction.now_ms,
+            worker_id,
+            as_json(request.orchestrations),
+            request.instances_max + 1,
+            as_json(request.activities),
+            request.activities_max + 1,
+        )
+        try:
+            return request, row_of(transaction.connection, sql.READY_WORK, scope)
+        except TOO_BIG:
+            if request.activities_max <= 1 or not transaction.connection.in_transaction:
+                raise
+            fewer = max(request.activities_max // _FEWER, 1)
+            request = msgspec.structs.replace(request, activities_max=fewer)
 
 
 def _earliest(times: Iterable[int | None]) -> int | None:
@@ -121,14 +140,32 @@ def _lease_instances(
     chosen = [incarnation for taken in dealt for _, incarnation in taken]
     if not chosen:
         return (), next_ms
-    listed = as_json(chosen)
-    transaction.run(sql.LEASE_INSTANCES, (listed, worker_id))
-    instances, waits = row_of(transaction.connection, sql.LEASED_INSTANCES, (listed, transaction.now_ms))
-    return _with_mailboxes(transaction, decoded(_leased_instances, instances), waits), next_ms
+    deliveries_max = -1
+    while True:
+        try:
+            leased = _read(transaction, chosen, deliveries_max)
+            break
+        except TOO_BIG:
+            if deliveries_max == 1 or not transaction.connection.in_transaction:
+                raise
+            if len(chosen) > 1:
+                chosen, next_ms = chosen[: max(len(chosen) // _FEWER, 1)], transaction.now_ms
+            else:
+                deliveries_max = _DELIVERIES_AT_ONCE if deliveries_max < 0 else max(deliveries_max // _FEWER, 1)
+    transaction.run(sql.LEASE_INSTANCES, (as_json(chosen), worker_id))
+    return leased, next_ms
+
+
+def _read(transaction: Transaction, chosen: list[int], deliveries_max: int) -> tuple[LeasedInstance, ...]:
+    """The instances as they will be when they are leased, with up to so many messages, and as many events of each name
+    they wait for; -1: all."""
+    scope = (as_json(chosen), transaction.now_ms, deliveries_max)
+    instances, waits = row_of(transaction.connection, sql.LEASED_INSTANCES, scope)
+    return _with_mailboxes(transaction, decoded(_leased_instances, instances), waits, deliveries_max)
 
 
 def _with_mailboxes(
-    transaction: Transaction, instances: list[LeasedInstance], waits: str
+    transaction: Transaction, instances: list[LeasedInstance], waits: str, deliveries_max: int
 ) -> tuple[LeasedInstance, ...]:
     """The instances with the mailbox events they wait for, in order of arrival."""
     if waits == "[]":
@@ -136,7 +173,8 @@ def _with_mailboxes(
     by_count: defaultdict[int, list[tuple[int, str]]] = defaultdict(list)
     for incarnation, names in _waits.decode(waits):
         for name in dict.fromkeys(names):
-            by_count[names.count(name)].append((incarnation, name))
+            count = names.count(name)
+            by_count[count if deliveries_max < 0 else min(count, deliveries_max)].append((incarnation, name))
     events: defaultdict[int, list[MailboxEvent]] = defaultdict(list)
     for count, waited_for in by_count.items():
         answer = value_of(transaction.connection, sql.MAILBOX_HEADS, (as_json(waited_for), count))

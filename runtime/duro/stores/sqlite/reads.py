@@ -28,7 +28,7 @@ from duro.stores.sqlite import sql_families as families_sql
 from duro.stores.sqlite.committer import as_json
 from duro.stores.sqlite.migrations import SCHEMA_VERSION
 from duro.stores.sqlite.space import sizes
-from duro.stores.sqlite.texts import decoded, row_of, value_of
+from duro.stores.sqlite.texts import TOO_BIG, decoded, row_of, value_of
 
 _ROWS_A_STATEMENT: Final = 1_000
 """How many records one statement answers with: a listing of everything is read in steps of this."""
@@ -76,16 +76,17 @@ def load_histories(connection: apsw.Connection, executions: Sequence[tuple[int, 
             count, *lines = str(joined).split("\n")
             events = tuple(lines)
             if len(events) != int(count):  # a line break inside one: only a damaged store has it
-                events = _events(connection, sql.EVENTS, executions[index])
+                events = _events(connection, (*executions[index], 0))
             found[index] = events
-    except UnicodeDecodeError:
-        return [_events(connection, sql.EVENTS, execution) for execution in executions]
+    except (UnicodeDecodeError, *TOO_BIG):
+        return [_events(connection, (*execution, 0)) for execution in executions]
     return found
 
 
-def _events(connection: apsw.Connection, statement: str, scope: Sequence[int]) -> tuple[str, ...]:
-    events = decoded(_texts, value_of(connection, statement, scope))
-    return tuple(events)
+def _events(connection: apsw.Connection, scope: Sequence[int]) -> tuple[str, ...]:
+    """One by one: as large as an execution may be."""
+    rows: Any = connection.execute(sql.EVENT_ROWS, scope)
+    return tuple(data.decode("utf-8", "surrogateescape") for (data,) in rows)
 
 
 def held_instances(connection: apsw.Connection, worker_id: str) -> frozenset[tuple[int, int]]:
@@ -223,12 +224,22 @@ def read_history(
         return None
     execution, stored_input = found
     scope = (execution.incarnation, execution.execution_id, after)
-    events = _events(connection, sql.EVENTS_AFTER, scope)
+    try:
+        texts = decoded(_texts, value_of(connection, sql.EVENTS_AFTER, scope))
+        events = tuple(texts)
+    except TOO_BIG:
+        events = _events(connection, scope)
     return HistoryRecord(execution=execution, events=events, input=stored_input)
 
 
 def read_ends(connection: apsw.Connection, instance_ids: Sequence[str]) -> dict[str, InstanceEnd]:
-    ends = decoded(_ends, value_of(connection, sql.READ_ENDS, (as_json(instance_ids),)))
+    try:
+        ends = decoded(_ends, value_of(connection, sql.READ_ENDS, (as_json(instance_ids),)))
+    except TOO_BIG:
+        middle = len(instance_ids) // 2
+        if not middle:
+            raise
+        return read_ends(connection, instance_ids[:middle]) | read_ends(connection, instance_ids[middle:])
     return {end.instance_id: end for end in ends}
 
 

@@ -219,16 +219,17 @@ WHERE incarnation IN (SELECT value FROM json_each(?1))
 _PARENT: Final = """
 json_object('instance_id', l.parent_instance_id, 'incarnation', l.parent_incarnation,
     'execution_id', l.parent_execution_id, 'event_id', l.parent_event_id)"""
-# The instances ?1, in that order, with everything that is there for them at ?2, but for their mailboxes; and the
-# waits of those that have any.
+# The instances ?1, in that order, as they are once they are leased, with everything that is there for them at ?2 (up to
+# ?3 messages, all with -1), but for their mailboxes; and the waits of those that have any.
 LEASED_INSTANCES: Final = f"""
 SELECT json_group_array(json_object('instance_id', i.instance_id, 'incarnation', i.incarnation,
   'execution_id', i.execution_id, 'name', i.name, 'version', i.version, 'turn_sequence', i.turn_sequence,
-  'lease_epoch', i.lease_epoch, 'attempt_count', i.attempt_count, 'input', e.input,
+  'lease_epoch', i.lease_epoch + (i.lease_worker_id IS NULL),
+  'attempt_count', i.attempt_count + (i.lease_worker_id IS NULL), 'input', e.input,
   'parent', CASE WHEN l.detached = 0 THEN {_PARENT} END,
   'cancel_reason', i.cancel_reason, 'event_count', e.event_count,
   'messages', json((SELECT json_group_array(json_object('message_id', message_id, 'data', data)) FROM (
-    SELECT message_id, data FROM messages m WHERE m.incarnation = i.incarnation ORDER BY message_id))),
+    SELECT message_id, data FROM messages m WHERE m.incarnation = i.incarnation ORDER BY message_id LIMIT ?3))),
   'timers', json((SELECT json_group_array(json_object('event_id', event_id, 'fire_at_ms', fire_at_ms)) FROM (
     SELECT event_id, fire_at_ms FROM timers t INDEXED BY timers_due
     WHERE t.incarnation = i.incarnation AND t.fire_at_ms <= ?2 ORDER BY fire_at_ms, execution_id, event_id))))),
@@ -576,13 +577,12 @@ LOOKUP_COMMIT: Final = """
 SELECT json_group_array(json_array(incarnation, json_array(last_commit_token, turn_sequence))) FROM instances
 WHERE incarnation IN (SELECT value FROM json_each(?1))
 """
-# All events of one execution.
-EVENTS: Final = """
-SELECT json_group_array(data) FROM (
-  SELECT data FROM history WHERE incarnation = ?1 AND execution_id = ?2 ORDER BY event_id)
+# The events of one execution after event ?3, one by one and as bytes.
+EVENT_ROWS: Final = """
+SELECT CAST(data AS BLOB) FROM history WHERE incarnation = ?1 AND execution_id = ?2 AND event_id > ?3 ORDER BY event_id
 """
 
-# The same of each (incarnation, execution) of ?1: which of them; and a line with their number, and they as lines.
+# All events of each (incarnation, execution) of ?1: which of them; and a line with their number, and they as lines.
 HISTORIES: Final = """
 SELECT k.key, (SELECT count(*) || char(10) || group_concat(data, char(10)) FROM (SELECT data FROM history h
     WHERE h.incarnation = k.value ->> 0 AND h.execution_id = k.value ->> 1 ORDER BY event_id))

@@ -23,6 +23,10 @@ T = TypeVar("T")
 UNREADABLE: Final = (UnicodeDecodeError, msgspec.DecodeError)
 """What reading raises where a row has what it cannot have."""
 
+TOO_BIG: Final = (apsw.TooBigError, apsw.NoMemError)
+"""What SQLite raises where an answer in one text would be of more than 1,000,000,000 bytes (its functions for JSON call
+that a lack of memory). Whoever asked for it asks for less."""
+
 _ROWS_NAMED: Final = 3
 
 
