@@ -415,6 +415,25 @@ def test_a_configuration_may_purge(cli_with_store: Cli) -> None:
     assert cli_with_store("policy", "check", "runtime_config.toml").code == 0
 
 
+@pytest.mark.parametrize(
+    ("statuses", "note"),
+    [
+        (["completed", "failed"], "nobody is asked to end: --status leaves out what runs"),
+        (["running"], "a later run with this --status does not remove it"),
+        (["running", "cancelled"], ""),
+        ([], ""),
+    ],
+)
+def test_it_is_said_what_a_status_means_for_those_that_are_asked_to_end(
+    families: Cli, statuses: list[str], note: str
+) -> None:
+    options = [part for each in statuses for part in ("--status", each)]
+    done = families("orphans", "cleanup", "--all", "--min-age", "0s", *options, "--cancel-running", "--dry-run")
+    assert done.code == 0
+    assert note in done.err
+    assert ("--status" in done.err) is bool(note)
+
+
 def test_a_tree_is_whole_but_for_people(families: Cli) -> None:
     """It used to end after 1,000 instances in a pipe, too."""
     with duro.Client(families.store) as client:
