@@ -120,7 +120,7 @@ def run(arguments: Sequence[str]) -> int:
     try:
         _prepare_streams()
         if "_DUROCTL_COMPLETE" in os.environ:
-            build().main(list(arguments), prog_name="duroctl")
+            return _complete(arguments)
         status = _invoke(arguments)
         sys.stdout.flush()
     except BrokenPipeError:
@@ -135,6 +135,27 @@ def run(arguments: Sequence[str]) -> int:
         except Exception:  # noqa: BLE001 (it was reported, or the report says more)
             _abandon(sys.stdout)
     return status
+
+
+def _complete(arguments: Sequence[str]) -> int:
+    """Print what a shell proposes for the word that it says is being typed."""
+    from duroctl.bash_words import joined, without_head
+
+    line, head = os.environ.get("COMP_WORDS", ""), ""
+    if os.environ["_DUROCTL_COMPLETE"] == "complete_bash" and "\n" in line:
+        typed = joined(line.split("\n"), int(os.environ["COMP_CWORD"]))
+        os.environ["COMP_WORDS"], os.environ["COMP_CWORD"] = "\n".join(typed.words), str(typed.current)
+        head = typed.head
+    printed = io.StringIO()
+    status: object = 0
+    try:
+        with contextlib.redirect_stdout(printed):
+            build().main(list(arguments), prog_name="duroctl")
+    except SystemExit as error:
+        status = error.code
+    sys.stdout.write("\n".join(without_head(proposal, head) for proposal in printed.getvalue().split("\n")))
+    sys.stdout.flush()
+    return status if isinstance(status, int) else 0
 
 
 def _invoke(arguments: Sequence[str]) -> int:

@@ -1,5 +1,6 @@
 """Which archive a command is about, opened; and what is named in it."""
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from duro.errors import (
     ArchiveUnavailableError,
+    ExecutionPrunedError,
     InstanceNotFoundError,
     InstanceRemovedError,
     InvalidIdError,
@@ -16,7 +18,6 @@ from duro.errors import (
     StoreNotFoundError,
     UsageError,
 )
-from duro.model.archive import CONFIGURED
 from duroctl.parsing import Reference
 
 if TYPE_CHECKING:
@@ -89,9 +90,11 @@ def opened(
         try:
             client = stack.enter_context(session.client(read_only=True))
             found = stack.enter_context(client.open_archive(directory, any_store=any_store or store_id is not None))
-        except ArchiveUnavailableError:
+        except ArchiveUnavailableError as error:
             waiting_note(session, client)
-            raise
+            if given is not None or client is None or directory is None:
+                raise
+            raise _configured_unavailable(error, client, directory) from error
         except StoreError as error:
             if directory is None:
                 raise
@@ -103,6 +106,44 @@ def opened(
         if store_id is not None:
             found.store_id = _meant(found, store_id)
         yield found, client
+
+
+def _configured_unavailable(
+    error: ArchiveUnavailableError, client: "Client", directory: str
+) -> ArchiveUnavailableError:
+    """The same, with the other archives that the store has used; and that nothing is lost yet, if nothing is."""
+    known = [each.directory for each in client.store.known_archives()]
+    message, hint = error.message, error.hint
+    if directory not in known and not os.path.lexists(directory):
+        message, hint = f"{message} yet", "it is made when something is removed that is to be kept in it"
+    others = [each for each in known if each != directory]
+    if others:
+        hint = f"{hint}; this store has also used {', '.join(map(repr, others))}"
+    return ArchiveUnavailableError(message, hint=hint)
+
+
+def where_else(client: "Client | None", given: str | None, archive: "Archive", text: str) -> str:
+    """Which other archive of the store has what ``text`` names, where none was ``given``; "": none."""
+    if given is not None or client is None:
+        return ""
+    one = _as_execution(text)
+    for instance_id, execution_id in [*([one] if one is not None else []), Reference(text, None)]:
+        with suppress(InvalidIdError):  # one of two readings may be too long for an id
+            found = client.find_archived_executions(instance_id, execution_id)
+            if found is not None and found.directory != str(archive.path):
+                return f"archive {found.directory!r} has it:{_option(found.directory)}"
+    return ""
+
+
+@contextmanager
+def elsewhere_told(client: "Client | None", given: str | None, archive: "Archive", text: str) -> Iterator[None]:
+    """Raises NotArchivedError: as raised inside, with the other archive of the store that has it, if one does."""
+    try:
+        yield
+    except NotArchivedError as error:
+        if elsewhere := where_else(client, given, archive, text):
+            raise NotArchivedError(error.message, hint=elsewhere) from error
+        raise
 
 
 def _meant(archive: "Archive", beginning: str) -> str:
@@ -270,25 +311,60 @@ def archive_told(session: "Session", client: "Client", instance_id: str) -> Iter
         ) from error
 
 
+@contextmanager
+def execution_told(session: "Session", client: "Client") -> Iterator[None]:
+    """Whoever asks for an execution that was pruned and reclaimed is told which archive has it, if one does.
+
+    Raises:
+        ExecutionPrunedError: that; or, where no archive that can be read has it, as it was raised inside.
+    """
+    try:
+        yield
+    except ExecutionPrunedError as error:
+        pruned = error.pruned
+        if pruned.removal is not None:  # an undo brings it back, which the error says
+            raise
+        found, _ = _found(session, client, pruned.instance_id, pruned.execution_id)
+        if found is None:
+            raise
+        from duro.naming import command_on
+
+        again = command_on("archive restore", f"{pruned.instance_id}/{pruned.execution_id}", _option(found.directory))
+        hint = f"archive {found.directory!r} has its history, and {again} brings it back"
+        raise ExecutionPrunedError(error.message, pruned, hint=hint) from error
+
+
 def kept_in(session: "Session", client: "Client", run_or_instance: str) -> str | None:
     """The option that names the archive in which what was reclaimed of it is, or may be, kept: "" where commands find
     that by themselves. None: it went without one."""
     run = client.get_prune_run(run_or_instance)
     if run is not None:
-        return None if run.archive is None else _option("" if run.archive == CONFIGURED else run.archive)
+        return None if run.archive is None else _option(_used(client, run.archive))
     found, unread = _found(session, client, run_or_instance)
     if found is None:
         return "" if unread else None
     return _option(found.directory)
 
 
-def _found(session: "Session", client: "Client", instance_id: str) -> "tuple[FoundExecutions | None, bool]":
-    """What an archive has of an instance; and whether some could not be read, which is noted."""
+def _used(client: "Client", noted: str) -> str:
+    """The archive of a run, of which the ledger has ``noted``: the only one there is, where it does not know or where
+    nothing was ever written to that one (`archive write --to` takes another)."""
+    known = [each.directory for each in client.store.known_archives()]
+    return known[0] if noted not in known and len(known) == 1 else noted
+
+
+def _found(
+    session: "Session", client: "Client", instance_id: str, execution_id: int | None = None
+) -> "tuple[FoundExecutions | None, bool]":
+    """What an archive has of an instance (that has a certain execution of it); and whether some could not be read,
+    which is noted."""
     unread: list[ArchiveUnavailableError] = []
     own = None
     with suppress(SettingsError):  # a file that cannot be used is not what was asked about
         own = directory_of(session, None)
-    found = client.find_archived_executions(instance_id, directories=[own] if own else [], unreadable=unread.append)
+    found = client.find_archived_executions(
+        instance_id, execution_id, directories=[own] if own else [], unreadable=unread.append
+    )
     for error in unread:
         session.note(error.message)
     return found, bool(unread)

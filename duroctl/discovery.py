@@ -18,27 +18,44 @@ class StoreChoice(NamedTuple):
     origin: str
 
 
-def find_store(store: str | None, config: str | None, environment: Mapping[str, str], directory: Path) -> StoreChoice:
+_BY_HAND: Final = ("--store", "DUROCTL_STORE")
+
+
+def is_by_hand(choice: StoreChoice) -> bool:
+    """Whether somebody named this store for this command, not a file for all of them."""
+    return choice.origin in _BY_HAND
+
+
+def find_store(
+    store: str | None,
+    config: str | None,
+    environment: Mapping[str, str],
+    directory: Path,
+    *,
+    texts: Mapping[Path, bytes] | None = None,
+) -> StoreChoice:
     """The store that ``--store``, ``--config``, the environment or a file names, the first of them in this order.
 
-    ``directory`` is the current one. A configuration file without a store is passed over; something of its name that
-    is no file, such as a link to one that is gone, is not: what it says of removals would not be heard.
+    ``directory`` is the current one; ``texts``: what files below it are about to say, read instead of them. A
+    configuration file without a store is passed over; something of its name that is no file, such as a link to one that
+    is gone, is not: what it says of removals would not be heard.
 
     Raises:
         StoreNotFoundError: nothing names one.
         SettingsError: a file that was named is not there, or one that is there cannot be used.
     """
+    told = texts or {}
     if store:
         return StoreChoice(store, "--store")
-    if config and (choice := _from_named_file(config, "--config", directory)):
+    if config and (choice := _from_file(_named(config, "--config", directory), directory, told)):
         return choice
     if url := environment.get("DUROCTL_STORE"):
         return StoreChoice(url, "DUROCTL_STORE")
     named = environment.get("DUROCTL_CONFIG")
-    if named and (choice := _from_named_file(named, "DUROCTL_CONFIG", directory)):
+    if named and (choice := _from_file(_named(named, "DUROCTL_CONFIG", directory), directory, told)):
         return choice
     for path in _usual_places(environment, directory):
-        if os.path.lexists(path) and (choice := _from_file(path, directory)):
+        if os.path.lexists(path) and (choice := _from_file(path, directory, told)):
             return choice
     raise StoreNotFoundError(
         "no store is named here",
@@ -72,6 +89,12 @@ def read_config(path: Path, shown: str) -> str | None:
     return load_settings(path, shown).store_url
 
 
+def _named_in(text: bytes, shown: str) -> str | None:
+    from duro.settings.reading import read_settings
+
+    return read_settings(text, shown).store_url
+
+
 def _usual_places(environment: Mapping[str, str], directory: Path) -> Iterator[Path]:
     yield directory / CONFIG_NAME
     yield directory / "config" / CONFIG_NAME
@@ -83,10 +106,6 @@ def _usual_places(environment: Mapping[str, str], directory: Path) -> Iterator[P
         yield Path(config_home) / "duro" / CONFIG_NAME
 
 
-def _from_named_file(name: str, origin: str, directory: Path) -> StoreChoice | None:
-    return _from_file(_named(name, origin, directory), directory)
-
-
 def _named(name: str, origin: str, directory: Path) -> Path:
     path = directory / name
     if not os.path.lexists(path):
@@ -96,9 +115,10 @@ def _named(name: str, origin: str, directory: Path) -> Path:
     return path
 
 
-def _from_file(path: Path, directory: Path) -> StoreChoice | None:
+def _from_file(path: Path, directory: Path, texts: Mapping[Path, bytes]) -> StoreChoice | None:
     shown = str(path.relative_to(directory)) if path.is_relative_to(directory) else str(path)
-    url = read_config(path, shown)
+    text = texts.get(path)
+    url = read_config(path, shown) if text is None else _named_in(text, shown)
     return StoreChoice(anchored(url, path.parent, directory), shown) if url else None
 
 

@@ -4,10 +4,12 @@ import difflib
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,6 +18,7 @@ from duro.model.problem import FileProblem
 from duro.settings.files import edit_file, read_file
 from duro.settings.reading import read_settings
 from duro.settings.values import RuntimeSettings
+from duroctl.discovery import is_by_hand
 from duroctl.errors import DeclinedError
 from duroctl.output import write_line
 from duroctl.parsing import parse_count, parse_duration
@@ -167,7 +170,11 @@ def unread_text(session: "Session", client: "Client") -> str:
     if not told:
         why = "no worker has published what it was told; `duroctl policy simulate` shows what it would let go"
         return f"{name} has no effect yet: {why}"
-    what = "what is shown is what they were told; `duroctl policy check --strict` names them"
+    running = (sources for worker in client.list_workers() for sources in decode_sources([worker.published]))
+    who = "they have stopped since"
+    if any(sources.settings_hash != said for sources in running):
+        who = "`duroctl policy check --strict` names them"
+    what = f"what is shown is what they were told; {who}"
     return f"{name} says something else than any worker was told: {what}"
 
 
@@ -237,12 +244,27 @@ def _run_editor(copy: Path, line: int, column: int) -> None:
         raise UsageError("EDITOR names no editor", hint="set EDITOR=nano, say")
     try:
         # the editor that the user named, without a shell
-        done = subprocess.run([*words, *at_line(Path(words[0]).name, copy, line, column)], check=False)  # noqa: S603
+        with _interrupts_left_to_the_editor():
+            done = subprocess.run([*words, *at_line(Path(words[0]).name, copy, line, column)], check=False)  # noqa: S603
     except OSError as error:
         hint = "set EDITOR to one that is there"
         raise UsageError(f"the editor {words[0]!r} cannot be started: {error.strerror}", hint=hint) from error
+    if done.returncode == -signal.SIGINT:
+        raise KeyboardInterrupt
     if done.returncode:
         raise DeclinedError(f"the editor ended with status {done.returncode}, nothing was changed")
+
+
+@contextmanager
+def _interrupts_left_to_the_editor() -> Iterator[None]:
+    """Ctrl-C on the terminal goes to both processes. An editor may use it for something of its own, and is not to be
+    killed with what was typed into it. The handlers do nothing; unlike "ignored" they are not inherited."""
+    before = [(number, signal.signal(number, lambda *_: None)) for number in (signal.SIGINT, signal.SIGQUIT)]
+    try:
+        yield
+    finally:
+        for number, handler in before:
+            signal.signal(number, handler)
 
 
 def at_line(editor: str, file: Path, line: int, column: int) -> list[str]:
@@ -268,7 +290,8 @@ def _save(session: "Session", path: Path, before: bytes, after: bytes, *, dry_ru
     if dry_run:
         show_change(session, change, shown)
         return change
-    if simulated is not None and simulated.removes_more and not yes:
+    asks = simulated is not None and simulated.removes_more and not yes
+    if simulated is not None and asks:
         session.confirm("Save it?", shown, more_text(simulated))
 
     def replaced(now: bytes) -> bytes:
@@ -282,7 +305,7 @@ def _save(session: "Session", path: Path, before: bytes, after: bytes, *, dry_ru
     except OSError as error:
         problem = FileProblem(file, 0, 0, f"it cannot be written: {error.strerror}", "check the disk and permissions")
         raise SettingsError([problem]) from error
-    if not session.options.quiet:
+    if not session.options.quiet and not asks:  # it was shown with the question
         for line in shown:
             write_line(sys.stderr, line)
     session.note(visible_field(f"{file}: saved; workers that watch it apply it within seconds"))
@@ -308,17 +331,27 @@ def show_change(session: "Session", document: dict[str, Any], lines: list[str]) 
 
 
 def _simulated(session: "Session", before: bytes, after: bytes, file: str) -> "PolicySimulation | None":
-    """What the change does to the store; None: there is no store, or it is not made yet."""
+    """What the change does to the store that the command, or else the file as it will be, names; None: there is none,
+    or it is not made yet, which is said.
+
+    Raises:
+        StoreNotFoundError: the one that was named for this command is not there.
+    """
     settings = read_settings(after, file)
     try:
         instead_of = read_settings(before, file)
     except SettingsError:
         instead_of = None
+    choice = None
     try:
-        with session.client(read_only=True) as client:
+        choice = session.store_chosen({Path(file): after})
+        with session.client(read_only=True, choice=choice) as client:
             return client.simulate_policies(settings, instead_of=instead_of)
-    except (StoreNotFoundError, SettingsError):
-        return None
+    except (StoreNotFoundError, SettingsError) as error:
+        if choice is not None and is_by_hand(choice):
+            raise
+        session.note(f"what this lets go is not known: {error.message}")
+    return None
 
 
 def _diff(before: bytes, after: bytes, file: str) -> Iterator[str]:

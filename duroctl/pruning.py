@@ -6,17 +6,19 @@ import re
 import shlex
 import signal
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+import typer
+
 from duro.durations import DURATION_HINT, parse_duration_s
 from duro.errors import UsageError
 from duro.maintenance.pruning import PruneProgress
-from duro.model.families import PurgeOptions
+from duro.model.families import PurgeOptions, RemovalResult
 from duro.model.limits import PRUNE_GRACE_S
 from duro.model.pruning import PrunePlan, PruneResult
 from duro.model.retention import PruneOptions
@@ -52,6 +54,26 @@ def grace_of(*, now: bool, grace: str | None) -> float:
     if now:
         return 0.0
     return PRUNE_GRACE_S if grace is None else parse_duration(grace, "--grace")
+
+
+def check_not_of_plan(plan_out: str | None, *, now: bool, grace: str | None, archive: str | None, reason: str) -> None:
+    """Raises UsageError: a plan is to be written, which says what goes, and how it is to go was given as well."""
+    given = [
+        flag
+        for flag, is_given in (
+            ("--now", now),
+            ("--grace", grace is not None),
+            ("--archive", archive is not None),
+            ("--reason", bool(reason)),
+        )
+        if is_given
+    ]
+    if plan_out is not None and given:
+        go, them = ("goes", "it") if len(given) == 1 else ("go", "them")
+        raise UsageError(
+            f"{' and '.join(given)} {go} with --apply: a plan says what is to be removed, and does not keep {them}",
+            hint=f"leave {them} out here, and give {them} with --apply",
+        )
 
 
 class Terms(NamedTuple):
@@ -203,9 +225,16 @@ def apply_with_progress(
     session: "Session", client: "Client", plan: PrunePlan, terms: Terms
 ) -> tuple[PruneResult, bool]:
     """Carry the plan out, with a bar on a terminal. Ctrl-C ends it after the batch; the second value says so."""
-    with interruptible() as interrupted, progress_bar(session, plan.totals.executions_removed, "pruning") as advance:
+    so_far = PruneProgress()
+    with (
+        note_quit(session, lambda: so_far.executions),
+        interruptible() as interrupted,
+        progress_bar(session, plan.totals.executions_removed, "pruning") as advance,
+    ):
 
         def progress(done: PruneProgress) -> bool:
+            nonlocal so_far
+            so_far = done
             advance(done.executions)
             return not interrupted
 
@@ -213,6 +242,25 @@ def apply_with_progress(
             plan, grace_s=terms.grace_s, reason=terms.reason, archive=terms.archive, progress=progress
         )
     return result, bool(interrupted)
+
+
+@contextmanager
+def note_quit(session: "Session", executions: Callable[[], int]) -> Iterator[None]:
+    """Whoever quits in the middle, without waiting for the batch, is told what was done by then."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        session.note(f"quit in the middle: {executions():,} executions were removed by then, or a few more")
+        session.note("`duroctl ledger list` names the run; `duroctl prune undo RUN` brings them back in their grace")
+        raise
+
+
+def check_interrupted(session: "Session", interrupted: object, result: PruneResult | RemovalResult) -> None:
+    """Raises typer.Exit: a signal came, and something was left undone because of it."""
+    waits = result.archived is not None and result.archived.waiting
+    if interrupted and (result.remaining or waits):
+        session.note("interrupted; what is above was done, and the rest was not")
+        raise typer.Exit(130)
 
 
 class _Advance:

@@ -5,13 +5,23 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import typer
 
-from duro.errors import UsageError
+from duro.errors import StalePlanError, UsageError
 from duro.maintenance.pruning import PruneProgress
 from duro.model.families import RemovalKind, RemovalPlan, RemovalResult
 from duroctl.archives import check_kept
 from duroctl.errors import PartlyDoneError
 from duroctl.plan_files import read_removal_plan, removal_document, write_removal_plan
-from duroctl.pruning import WORK_FOUND, check_forms, grace_of, interruptible, print_written, progress_bar
+from duroctl.pruning import (
+    WORK_FOUND,
+    check_forms,
+    check_interrupted,
+    check_not_of_plan,
+    grace_of,
+    interruptible,
+    note_quit,
+    print_written,
+    progress_bar,
+)
 from duroctl.render.removals import (
     CHECKED,
     PLANNED,
@@ -70,9 +80,10 @@ def run(session: "Session", modes: Modes, kind: RemovalKind, make_plan: "Callabl
         raise UsageError(f"{' and '.join(given)} do not go together", hint="choose one")
     if modes.check:
         check_forms(session.output)
+    check_not_of_plan(modes.plan_out, now=modes.now, grace=modes.grace, archive=modes.archive, reason=modes.reason)
     grace_s = grace_of(now=modes.now, grace=modes.grace)
     with session.client(read_only=modes.only_reads) as client:
-        plan = make_plan(client) if modes.apply_file is None else _read(modes.apply_file, kind)
+        plan = make_plan(client) if modes.apply_file is None else _read(client, modes.apply_file, kind)
         if modes.check:
             _check(session, plan, modes)
         elif modes.plan_out is not None:
@@ -86,7 +97,7 @@ def run(session: "Session", modes: Modes, kind: RemovalKind, make_plan: "Callabl
             _carry_out(session, client, plan, modes, grace_s)
 
 
-def _read(file: str, kind: RemovalKind) -> RemovalPlan:
+def _read(client: "Client", file: str, kind: RemovalKind) -> RemovalPlan:
     plan = read_removal_plan(file)
     found = plan.known_kind
     if found is None:
@@ -97,6 +108,7 @@ def _read(file: str, kind: RemovalKind) -> RemovalPlan:
             f"--apply {file!r} is a plan of `duroctl {COMMANDS[found]}`, not of `duroctl {COMMANDS[kind]}`",
             hint=f"`duroctl {COMMANDS[found]} --apply {file}` carries it out",
         )
+    client.check_plan(plan)
     return plan
 
 
@@ -137,9 +149,16 @@ def _carry_out(session: "Session", client: "Client", plan: RemovalPlan, modes: M
         why = f"this removes {counted(plan.totals.instances_removed, 'instance')}"
         cancels = f" and ask {len(to_cancel):,} to end" if to_cancel else ""
         session.confirm(f"Remove them{cancels}?{undo}", plan_lines(plan, asked=modes.cancel_running), why)
-    with interruptible() as interrupted, progress_bar(session, plan.totals.executions_removed, "removing") as advance:
+    so_far = PruneProgress()
+    with (
+        note_quit(session, lambda: so_far.executions),
+        interruptible() as interrupted,
+        progress_bar(session, plan.totals.executions_removed, "removing") as advance,
+    ):
 
         def progress(done: PruneProgress) -> bool:
+            nonlocal so_far
+            so_far = done
             advance(done.executions)
             return not interrupted
 
@@ -152,9 +171,9 @@ def _carry_out(session: "Session", client: "Client", plan: RemovalPlan, modes: M
             progress=progress,
         )
     session.output.result(RESULT, result, result_lines(result, grace_s))
-    if interrupted:
-        session.note("interrupted; what is above was done, and the rest was not")
-        raise typer.Exit(130)
+    check_interrupted(session, interrupted, result)
+    if modes.apply_file is not None and result.skipped and not result.instances:
+        raise StalePlanError("nothing that the plan shows may go any more", hint="make the plan again")
     if result.skipped or result.remaining:
         skipped = len(result.skipped)
         they = "it" if skipped == 1 else "they"

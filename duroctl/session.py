@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -49,9 +49,19 @@ class Session:
         Raises:
             StoreNotFoundError, SettingsError: see ``discovery.find_store``.
         """
+        return self.store_chosen()
+
+    def store_chosen(self, texts: Mapping[Path, bytes] | None = None) -> "StoreChoice":
+        """The same, read anew. ``texts``: what files, as ``config_file`` calls them, are about to say, instead of them.
+
+        Raises:
+            StoreNotFoundError, SettingsError: see ``discovery.find_store``.
+        """
         from duroctl.discovery import find_store
 
-        choice = find_store(self.options.store, self.options.config, os.environ, Path.cwd())
+        here = Path.cwd()
+        told = {here / file: text for file, text in (texts or {}).items()}
+        choice = find_store(self.options.store, self.options.config, os.environ, here, texts=told)
         if self.options.verbose:
             from duro.redacting import redacted
 
@@ -73,8 +83,11 @@ class Session:
         return found.relative_to(Path.cwd())
 
     @contextmanager
-    def open_store(self, *, read_only: bool = False, to_copy: bool = False) -> "Iterator[Store]":
-        """The store, which must exist; closed at the end of the block. ``to_copy``: see ``duro.stores.opening``.
+    def open_store(
+        self, *, read_only: bool = False, to_copy: bool = False, choice: "StoreChoice | None" = None
+    ) -> "Iterator[Store]":
+        """The store (``choice``, or the one this command works on), which must exist; closed at the end of the block.
+        ``to_copy``: see ``duro.stores.opening``.
 
         Raises:
             UsageError: it is one in memory.
@@ -82,15 +95,18 @@ class Session:
         """
         from duro.stores.opening import open_store
 
-        check_lasting(self.store_choice.url)
-        store = open_store(self.store_choice.url, create=False, read_only=read_only, to_copy=to_copy)
+        url = (choice or self.store_choice).url
+        check_lasting(url)
+        store = open_store(url, create=False, read_only=read_only, to_copy=to_copy)
         try:
             yield store
         finally:
             store.close()
 
     @contextmanager
-    def client(self, *, read_only: bool = False, to_copy: bool = False) -> "Iterator[Client]":
+    def client(
+        self, *, read_only: bool = False, to_copy: bool = False, choice: "StoreChoice | None" = None
+    ) -> "Iterator[Client]":
         """A client of ``open_store``; one that writes keeps what it removes where the configuration file says so.
 
         Raises:
@@ -103,7 +119,7 @@ class Session:
             from duroctl.archives import enabled_directory
 
             configured = enabled_directory(self)
-        with self.open_store(read_only=read_only, to_copy=to_copy) as store:
+        with self.open_store(read_only=read_only, to_copy=to_copy, choice=choice) as store:
             yield Client(store, configured_archive=configured)
 
     def note(self, text: str) -> None:

@@ -22,7 +22,7 @@ all), `ids` ids alone: `-` in place of ids reads them from standard input, so co
 (none there: nothing to do, exit status 0; 2 of a command that shows one thing):
 
 ```console
-$ duroctl instances list --status failed -o ids | duroctl instances purge - --dry-run
+$ duroctl instances list --status failed -o ids | duroctl instances purge - --completed-before now --dry-run
 $ duroctl executions list queue-1 -o ids | duroctl prune - --keep-last 3 --dry-run
 ```
 
@@ -51,7 +51,8 @@ def _sections(root: Any, context: Any) -> Iterator[str]:
 
 
 def _command(command: Any, path: str, parent: Any) -> Iterator[str]:
-    context = command.context_class(command, info_name=path.rpartition(" ")[2], parent=parent, **_SHOWN)
+    name = path.removeprefix(f"{parent.command_path} ")
+    context = command.context_class(command, info_name=name, parent=parent, **_SHOWN)
     names = command.list_commands(context) if hasattr(command, "list_commands") else ()
     if not names:
         yield _block(path, command, context)

@@ -77,6 +77,7 @@ EXECUTION: Final[Fields] = {
 HELD: Final[Fields] = {
     "held?": each(text("A hold, by its id"), "The holds that cover it; left out while the store has no hold in force")
 }
+OWN_POLICY: Final = maybe(text("The automatic policy of its own; null: it has none"))
 INSTANCE: Final[Fields] = {
     **IDENTITY,
     "name": NAME,
@@ -144,7 +145,7 @@ RUN: Final[Fields] = {
     "host": text('The machine it was run on; "": not recorded'),
     "duro_version": text('The version of duro that ran; "": not recorded'),
     "plan_hash": text('Of the plan that was carried out, 32 hexadecimal digits of its SHA-256; "": there was no plan'),
-    "archive": maybe(text('The directory of its archive; "": the configured one; null: none')),
+    "archive": maybe(text('The directory of its archive; "": one that was configured, not known which; null: none')),
     "started_at": time("When it began"),
     "instances": count("Instances it was about"),
     "executions": count("Executions it removed or brought back"),
@@ -334,7 +335,12 @@ SHARED: Final[dict[str, Schema]] = {
     ),
     "verdict": record({"keep": KEEP, "reasons": REASONS}, "What becomes of it"),
     "skipped_execution": record(
-        {**IDENTITY, "execution_id": EXECUTION_ID, "why": text("A sentence for people")},
+        {
+            **IDENTITY,
+            "execution_id": EXECUTION_ID,
+            "why": text("A sentence for people"),
+            "gone": flag("Whether somebody else has removed it, so that nothing is left to do"),
+        },
         "Planned for removal and not removed",
     ),
     "skipped_instance": record(
@@ -342,6 +348,10 @@ SHARED: Final[dict[str, Schema]] = {
     ),
     "archive_outcome": record(OUTCOME, "What became of an archive when it was written to"),
     "removable": record(REMOVABLE, "What automatic policies let go at once"),
+    "removable_whole": record(
+        {"instances": count("Instances"), **REMOVABLE},
+        "What sweeps remove as whole instances, with what depends on them",
+    ),
     "file_sizes": record(FILE_SIZES, "0 for a store without a file"),
     "run": record(RUN, "A run by hand, or an undo"),
     "chain": record(
@@ -411,7 +421,7 @@ SHARED: Final[dict[str, Schema]] = {
 _LOOK: Final = (
     listing(
         "duroctl.instances/1",
-        "Instances; `instances show` adds how they ended and who spawned them",
+        "Instances; `instances show` adds how they ended, who spawned them and what keeps them",
         ("instances list", "instances show A B"),
         "instances",
         {
@@ -419,15 +429,22 @@ _LOOK: Final = (
             "output?": RESULT["output"],
             "failure?": RESULT["failure"],
             "lineage?": maybe(shared("lineage", "Who spawned it; null: nobody did")),
+            "policy?": OWN_POLICY,
             **HELD,
         },
         paged=True,
     ),
     one(
         "duroctl.instance/1",
-        "One instance, how it ended and who spawned it",
+        "One instance, how it ended, who spawned it and what keeps it",
         ("instances show A",),
-        {**INSTANCE, **RESULT, "lineage": maybe(shared("lineage", "Who spawned it; null: nobody did"))},
+        {
+            **INSTANCE,
+            **RESULT,
+            "lineage": maybe(shared("lineage", "Who spawned it; null: nobody did")),
+            "policy": OWN_POLICY,
+            "held": each(text("A hold, by its id"), "The holds that cover it or an execution of it"),
+        },
     ),
     of_records(
         "duroctl.tree/1",
@@ -593,7 +610,7 @@ POLICY_EXPLANATION: Final[Fields] = {
     "chains": each(shared("chain"), "One for every group of workers that were told the same"),
     "united": maybe(shared("united", "What follows from them; null: nobody says anything")),
     "paused_until_ms": maybe(time_ms("Until when a new version pauses pruning; null: it does not")),
-    "next_sweep_at_ms": maybe(time_ms("When a sweep is due; 0: now; null: its policy has no interval")),
+    "next_sweep_at_ms": maybe(time_ms("When a sweep is due; 0: now; null: none will be")),
     "holds": each(shared("hold"), "Holds that concern it"),
     "executions": each(
         record(
@@ -916,6 +933,7 @@ _REMOVE: Final = (
             "policies": maybe(each(shared("auto_prune"), "All must let an execution go; null: nothing is pruned")),
             "origin": maybe(shared("origin", "Who said so; null: nobody says anything")),
             "triggers": shared("triggers"),
+            "firing_triggers": each(text("A trigger", PruneTrigger), "Those that ever fire"),
             "why": text("Why, for people"),
             "workers_differ": flag("Whether workers were told different things"),
             "paused_until_ms": maybe(time_ms("Until when a new version pauses pruning; null: it does not")),
@@ -970,14 +988,20 @@ _REMOVE: Final = (
                                     "now": shared("removable", "What may go now"),
                                     "then": shared("removable", "What may go after the change"),
                                     "origins": each(text("KIND: WHERE"), "Who says so, with the file"),
+                                    "whole_now": shared("removable_whole", "What may go whole now"),
+                                    "whole_then": shared("removable_whole", "What may go whole after the change"),
                                 }
                             ),
                             "The orchestrations, by name",
                         ),
                         "now": shared("removable", "What may go now, of all"),
                         "then": shared("removable", "What may go after the change, of all"),
-                        "purgeable_now": count("Whole instances that may go now"),
-                        "purgeable_then": count("Whole instances that may go after the change"),
+                        "purgeable_now": count("Whole instances that may go now by [purge]"),
+                        "purgeable_then": count("Whole instances that may go after the change by [purge]"),
+                        "orphans_now": count("Whole instances that may go now by [orphans]"),
+                        "orphans_then": count("Whole instances that may go after the change by [orphans]"),
+                        "whole_now": shared("removable_whole", "What may go whole now, of all"),
+                        "whole_then": shared("removable_whole", "What may go whole after the change, of all"),
                         "loosened": each(text("A sentence"), "What else is removed, or no longer kept"),
                     },
                     "What the change lets go at once; null: there is no store, or no change",
@@ -999,8 +1023,12 @@ _REMOVE: Final = (
             "names": each(shared("record"), "The orchestrations, by name"),
             "now": shared("removable", "What may go now, of all"),
             "then": shared("removable", "What may go if all workers read the file, of all"),
-            "purgeable_now": count("Whole instances that may go now"),
-            "purgeable_then": count("Whole instances that may go if all workers read the file"),
+            "purgeable_now": count("Whole instances that may go now by [purge]"),
+            "purgeable_then": count("Whole instances that may go by [purge] if all workers read the file"),
+            "orphans_now": count("Whole instances that may go now by [orphans]"),
+            "orphans_then": count("Whole instances that may go by [orphans] if all workers read the file"),
+            "whole_now": shared("removable_whole", "What may go whole now, of all"),
+            "whole_then": shared("removable_whole", "What may go whole if all workers read the file, of all"),
             "loosened": each(text("A sentence"), "What else is removed, or no longer kept"),
         },
         {
@@ -1010,6 +1038,8 @@ _REMOVE: Final = (
             "now": shared("removable", "What may go now"),
             "then": shared("removable", "What may go if all workers read the file"),
             "origins": each(text("KIND: WHERE"), "Who says so, with the file"),
+            "whole_now": shared("removable_whole", "What may go whole now: families with such a root"),
+            "whole_then": shared("removable_whole", "What may go whole if all workers read the file"),
         },
     ),
 )

@@ -82,7 +82,7 @@ def list_archived(
     cursor: CursorOption = None,
 ) -> None:
     """List archived executions, those that were archived last first."""
-    from duroctl.archives import clock_ms, mixed_stores, opened, stores_note, waiting_note
+    from duroctl.archives import clock_ms, mixed_stores, opened, stores_note, waiting_note, where_else
     from duroctl.output import Pages
     from duroctl.parsing import parse_count
     from duroctl.render.archives import ARCHIVED, ARCHIVED_OF_STORES
@@ -103,7 +103,10 @@ def list_archived(
         session.output.listing(ARCHIVED_OF_STORES if mixed_stores(found) else ARCHIVED, pages, clock_ms)
         session.note_more(pages.next)
         if instance is not None and name is None and cursor is None and not listed:
-            session.note(found.without(f"has nothing of {instance!r}").message)
+            elsewhere = where_else(client, archive, found, instance)
+            session.note(
+                found.without(f"has nothing of {instance!r}").message + (f"; {elsewhere}" if elsewhere else "")
+            )
         if session.output.terminal:
             histories, segments = found.count()
             kept = f"{counted(histories, 'history', 'histories')} in {counted(segments, 'segment')}"
@@ -129,7 +132,7 @@ def show(
 
     Its events are shown by `history show`, which looks into the archive by itself.
     """
-    from duroctl.archives import mixed_stores, opened, reference_in
+    from duroctl.archives import elsewhere_told, mixed_stores, opened, reference_in
     from duroctl.render.archives import (
         ARCHIVED,
         ONE,
@@ -140,13 +143,14 @@ def show(
     )
 
     text = session.one_id(what)
-    with opened(session, archive, any_store=any_store, store_id=store_id) as (found, _):
+    with opened(session, archive, any_store=any_store, store_id=store_id) as (found, client):
         mixed = mixed_stores(found)
         if found.is_segment(text):
             manifest = found.manifest(text)
             session.output.result(SEGMENT, manifest, segment_lines(manifest))
             return
-        instance_id, execution_id = reference_in(found, text)
+        with elsewhere_told(client, archive, found, text):
+            instance_id, execution_id = reference_in(found, text)
         directory = str(found.path)
         if execution_id is not None:
             execution = found.find(instance_id, execution_id)
@@ -212,7 +216,7 @@ def restore(
     """
     from duro.errors import StateError
     from duro.model.archive import RestoreResult
-    from duroctl.archives import directory_of, opened, reference_in
+    from duroctl.archives import directory_of, elsewhere_told, opened, reference_in
     from duroctl.pruning import interruptible, progress_bar
     from duroctl.render.archives import RESTORED, restored_lines
     from duroctl.several import check_refused, tell_refused
@@ -222,9 +226,10 @@ def restore(
     with session.open_store(read_only=True):  # without one there is nothing to bring anything back into
         pass
     texts = session.ids(what)
-    with opened(session, archive) as (found, _):
+    with opened(session, archive) as (found, of_store):
         for text in texts:
-            instance_id, execution_id = reference_in(found, text, listed="-" in what)
+            with elsewhere_told(of_store, archive, found, text):
+                instance_id, execution_id = reference_in(found, text, listed="-" in what)
             executions = wanted.setdefault(instance_id, set())
             if execution_id is None:
                 wanted[instance_id] = None
@@ -300,3 +305,5 @@ def write(session: Session, to: _ToOption = None) -> None:
 def _note_problems(session: Session, found: "Archive") -> None:
     for problem in found.problems:
         session.note(problem.message)
+    for check in found.lost():
+        session.note(check.problem)

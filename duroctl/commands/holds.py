@@ -77,10 +77,12 @@ def add(
     from datetime import UTC, datetime, timedelta
 
     from duro.errors import UsageError
+    from duroctl.archives import execution_told
     from duroctl.parsing import Reference, parse_duration
     from duroctl.pruning import note_name, parse_time_ms
     from duroctl.references import resolve_target
     from duroctl.render.holds import HOLD, HOLDS, hold_line
+    from duroctl.render.text import visible
     from duroctl.several import check_refused, try_each
 
     if not reason.strip():
@@ -99,13 +101,16 @@ def add(
             ends = datetime.fromtimestamp(ends_ms / 1000, UTC)
 
         def hold(each: "Reference") -> "Hold":
-            return client.add_hold(
-                each.instance_id or None, each.execution_id, name=name, version=version, reason=reason, until=ends
-            )
+            with execution_told(session, client):
+                return client.add_hold(
+                    each.instance_id or None, each.execution_id, name=name, version=version, reason=reason, until=ends
+                )
 
         held, refused = try_each(found or [Reference("", None)], hold)
         now_ms = client.store.now_ms()
         note_name(session, client, name)
+        if version is not None and not set("*?[").isdisjoint(version):
+            session.note(visible(f"version {version!r} is taken as it stands; --name alone takes a pattern"))
     if len(held) == 1 and len(texts) <= 1 and "-" not in (target or ()):
         session.output.result(HOLD, held[0], [hold_line(held[0])])
     elif session.output.format == "table":

@@ -158,16 +158,21 @@ def show(session: Session, instance: IdsArgument) -> None:
 
     With -o json one id gives one document, several (or -) a list.
     """
+    from duro.retention.holds import HoldsInForce
     from duroctl.archives import archive_told
     from duroctl.render.details import INSTANCE, INSTANCE_DETAILS, Detailed, detail_lines
+    from duroctl.render.held import holds_on
 
     ids = session.ids(instance)
     found = []
     with session.client(read_only=True) as client:
+        holds = HoldsInForce(client.list_holds(), client.store.now_ms())
         for each in ids:
             with archive_told(session, client, each):
                 record = client.get_instance(each)
-                found.append(Detailed(record, _result(session, client, each), client.get_lineage(each)))
+                detailed = Detailed(record, _result(session, client, each), client.get_lineage(each))
+                policy = client.get_instance_policy(each)
+                found.append(detailed._replace(policy=policy, holds=tuple(holds_on(record, holds))))
         now_ms = client.store.now_ms() if session.output.terminal else None
     if instance == ids and len(ids) == 1:
         session.output.result(INSTANCE, found[0], detail_lines(found[0], now_ms))
@@ -306,6 +311,7 @@ def terminate(session: Session, instance: IdsArgument, reason: ReasonOption = ""
         "instances purge orders-2026 --completed-before now",
         "instances purge --name 'report.*' --keep-last 100 --plan-out plan.json",
         "instances purge --apply plan.json --yes",
+        "instances list --status failed --output ids | duroctl instances purge - --completed-before now --dry-run",
     ),
 )
 def purge(

@@ -111,10 +111,15 @@ def explain(
     Workers publish what they were told; this needs none of their files. With -o json one id gives one document, several
     (or -) a list.
     """
+    from duro.errors import UsageError
     from duroctl.policy_files import unread_text
     from duroctl.render.policies import EXPLANATION, EXPLANATIONS, LINKS, explained_json, links
 
     session.output.only("table", "json", "jsonl", "csv", what="an explanation")
+    if not instance and name is None:
+        raise UsageError("which instances?", hint="name some, or an orchestration with --name NAME")
+    if instance and name is not None:
+        raise UsageError("--name does not go with instances", hint="leave one of them out")
     ids: list[str | None] = [None]
     if instance:
         ids = [*session.ids(instance)]
@@ -132,6 +137,8 @@ def explain(
                     _print_explained(session, each, is_first=not number)
             case _:
                 session.output.listing(LINKS, (link for each in explained for link in links(each.told)), lambda: 0)
+        if name is not None:
+            _note_unknown(session, client, name)
         if unread := unread_text(session, client):
             session.note(unread)
 
@@ -206,17 +213,28 @@ def show(session: Session, name: _OrchestrationArgument = None, published: _Publ
 def _versions(session: Session, client: "Client", name: str | None) -> "list[tuple[str, str]]":
     """Every orchestration (or only ``name``) that workers run or the store has instances of, with each version that is
     run; "" where none is."""
-    from duro.maintenance.policies import decode_sources
-    from duroctl.render.text import visible
-
-    sources = decode_sources(client.store.published_policies().sources)
-    run = {pair for each in sources for pair in each.orchestrations}
+    run = _run(client)
     known = {*client.store.orchestration_names(), *(each for each, _ in run)}
     if name is not None:
-        if name not in known:
-            session.note(visible(f"no orchestration of this store, and none that a worker runs, is called {name!r}"))
+        _note_unknown(session, client, name)
         known = {name}
     return sorted((each, version) for each in known for version in ({its for of, its in run if of == each} or {""}))
+
+
+def _run(client: "Client") -> "set[tuple[str, str]]":
+    """The orchestrations that workers run, each with a version."""
+    from duro.maintenance.policies import decode_sources
+
+    sources = decode_sources(client.store.published_policies().sources)
+    return {pair for each in sources for pair in each.orchestrations}
+
+
+def _note_unknown(session: Session, client: "Client", name: str) -> None:
+    """Say so, if nobody knows an orchestration ``name``: what is shown of it is of a slip of the pen."""
+    from duroctl.render.text import visible
+
+    if name not in {*client.store.orchestration_names(), *(each for each, _ in _run(client))}:
+        session.note(visible(f"no orchestration of this store, and none that a worker runs, is called {name!r}"))
 
 
 _NameArgument = Annotated[
@@ -282,9 +300,13 @@ def set_policy(
     What was said for the same name is replaced; everything else in the file stays as it is, to the letter. If more may
     be removed than before, you are asked first.
     """
+    from duro.errors import UsageError
     from duroctl.policy_files import policy_table
 
     _check(session, name, instance, default=default)
+    if default and never:
+        hint = "`duroctl policy unset --default` takes the policy of all others away"
+        raise UsageError("--never does not go with --default: what has no policy is never pruned", hint=hint)
     counts = {
         "keep_last": keep_last,
         "keep_last_per_version": keep_last_per_version,
@@ -422,11 +444,13 @@ def simulate(session: Session, policy: _PolicyOption = None, name: _OfNameOption
     Changes nothing and reads no histories. Policies of the code and of instances count as they would then.
     """
     from duroctl.policy_files import found_file
+    from duroctl.pruning import note_name
     from duroctl.render.simulation import SIMULATED, other_lines, simulation_json, total_line
 
     file = policy if policy is not None else str(found_file(session))
     with session.client(read_only=True) as client:
         simulated = client.simulate_policies(file, name=name)
+        note_name(session, client, name)
         if session.output.format == "json":
             session.output.json({"schema": SIMULATED.schema, **simulation_json(simulated)})
             return

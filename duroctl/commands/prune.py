@@ -80,7 +80,7 @@ _VersionsOption = Annotated[
     examples=(
         "prune queue-1 --keep-last 3 --dry-run",
         "prune --name 'monitor.*' --keep-within 7d --reason 'disk is full'",
-        "prune --all --plan-out plan.json",
+        "prune --all --keep-last 3 --plan-out plan.json",
         "prune --apply plan.json --yes",
         "prune queue-1 --keep-last 3 --archive /var/archive/duro",
         "executions list queue-1 --output ids | duroctl prune - --keep-within 7d --dry-run",
@@ -118,7 +118,7 @@ def prune(
     elsewhere --yes is needed.
     """
     from duro.errors import UsageError
-    from duroctl.pruning import Rules, Terms, check_forms, grace_of, note_name, parse_rules
+    from duroctl.pruning import Rules, Terms, check_forms, check_not_of_plan, grace_of, note_name, parse_rules
 
     rules = Rules(keep_last, keep_within, completed_before, keep_last_per_version, keep_versions)
     modes = [
@@ -140,17 +140,20 @@ def prune(
         raise UsageError("--apply takes neither instances nor rules: the plan has both", hint="leave them out")
     if check:
         check_forms(session.output)
+    check_not_of_plan(plan_out, now=now, grace=grace, archive=archive, reason=reason)
     terms = Terms(grace_of(now=now, grace=grace), reason, archive)
     with session.client(read_only=dry_run or check or plan_out is not None) as client:
         if apply_file is not None:
             from duroctl.plan_files import read_plan
 
-            _carry_out(session, client, read_plan(apply_file), {}, terms, yes=yes)
+            made = read_plan(apply_file)
+            client.check_plan(made)
+            _carry_out(session, client, made, None, terms, yes=yes)
             return
         options = parse_rules(rules, client.store.now_ms())
         named = _named(session, client, instance or [], execution=execution, whole=whole)
         note_name(session, client, name)
-        plan, one_by_one = _plan(client, named, name, all_instances=all_instances, options=options)
+        plan, one_by_one = _plan(session, client, named, name, all_instances=all_instances, options=options)
         if check:
             _check(session, plan)
         elif plan_out is not None:
@@ -183,6 +186,7 @@ def _named(
 
 
 def _plan(
+    session: Session,
     client: "Client",
     named: dict[str, set[int] | None],
     name: str | None,
@@ -194,6 +198,7 @@ def _plan(
     from duro.errors import UsageError
     from duro.model.removal import PruneScope
     from duro.model.retention import PruneOptions
+    from duroctl.archives import execution_told
 
     if all_instances and (named or name is not None):
         raise UsageError("--all does not go with instances or --name", hint="choose one")
@@ -202,12 +207,28 @@ def _plan(
     if not named:
         return client.plan_prune(options, scope=PruneScope(name=name)), {}
     only = {instance_id: executions for instance_id, executions in named.items() if executions is not None}
-    for instance_id, executions in only.items():
-        for execution_id in executions:
-            client.get_execution(instance_id, execution_id)
+    with execution_told(session, client):
+        _check_named(client, only)
     if options is None and len(only) == len(named):
         options = PruneOptions(keep_last=1)  # the executions were named one by one: that is the rule
     return client.plan_prune(options, scope=PruneScope(instance_ids=tuple(named), name=name), only=only), only
+
+
+def _check_named(client: "Client", only: "_Executions") -> None:
+    """Raises ExecutionNotFoundError: one was never there. ExecutionPrunedError: all of them are pruned; of some of
+    several that were pruned since they were listed the plan says so."""
+    from duro.errors import ExecutionPrunedError
+
+    live, pruned = 0, list[ExecutionPrunedError]()
+    for instance_id, executions in only.items():
+        for execution_id in executions:
+            try:
+                client.get_execution(instance_id, execution_id)
+                live += 1
+            except ExecutionPrunedError as error:
+                pruned.append(error)
+    if pruned and not live:
+        raise pruned[0]
 
 
 def _check(session: Session, plan: "PrunePlan") -> None:
@@ -230,7 +251,7 @@ def _write(session: Session, file: str, plan: "PrunePlan") -> None:
 
 def _show(session: Session, plan: "PrunePlan") -> None:
     from duroctl.plan_files import plan_document
-    from duroctl.render.plans import PLANNED, plan_lines, planned
+    from duroctl.render.plans import PLANNED, plan_lines, planned, warning_lines
 
     match session.output.format:
         case "json":
@@ -242,17 +263,19 @@ def _show(session: Session, plan: "PrunePlan") -> None:
         case _:
             session.output.listing(PLANNED, planned(plan), lambda: 0)
     if not session.output.terminal:
-        for warning in plan.warnings:
-            session.note(warning.text)
+        for line in warning_lines(plan):
+            session.note(line)
 
 
 def _carry_out(
-    session: Session, client: "Client", plan: "PrunePlan", named: "_Executions", terms: "Terms", *, yes: bool
+    session: Session, client: "Client", plan: "PrunePlan", named: "_Executions | None", terms: "Terms", *, yes: bool
 ) -> None:
+    """``named``: executions that were named one by one; None: the plan was made at another time."""
+    from duro.errors import StalePlanError
     from duroctl.archives import check_kept
     from duroctl.errors import PartlyDoneError
-    from duroctl.pruning import apply_with_progress
-    from duroctl.render.plans import RESULT, held_lines, kept_lines, left_lines, plan_lines, result_lines
+    from duroctl.pruning import apply_with_progress, check_interrupted
+    from duroctl.render.plans import RESULT, plan_lines, result_lines
     from duroctl.render.units import counted, were
 
     if not plan.totals.executions_removed:
@@ -263,13 +286,12 @@ def _carry_out(
         why = f"this prunes {counted(plan.totals.executions_removed, 'execution')}"
         session.confirm(f"Prune them?{undo}", plan_lines(plan), why)
     result, interrupted = apply_with_progress(session, client, plan, terms)
-    said = [*result_lines(result, terms.grace_s), *left_lines(plan), *held_lines(plan), *kept_lines(plan, named)]
-    session.output.result(RESULT, result, said)
-    if interrupted:
-        session.note("interrupted; what is above was done, and the rest was not")
-        raise typer.Exit(130)
-    if result.skipped or result.remaining:
-        skipped = len(result.skipped)
+    session.output.result(RESULT, result, [*result_lines(result, terms.grace_s), *_stays(plan, named)])
+    check_interrupted(session, interrupted, result)
+    if named is None and result.skipped and not result.executions_deleted:
+        raise StalePlanError("nothing that the plan shows may go any more", hint="make the plan again")
+    skipped = sum(not each.gone for each in result.skipped)
+    if skipped or result.remaining:
         they = "it" if skipped == 1 else "they"
         raise PartlyDoneError(
             f"{counted(skipped, 'execution')} {were(skipped)} skipped, because {they} may no longer go",
@@ -278,15 +300,21 @@ def _carry_out(
     check_kept(result.archived)
 
 
-def _nothing(session: Session, plan: "PrunePlan", named: "_Executions") -> None:
+def _stays(plan: "PrunePlan", named: "_Executions | None") -> list[str]:
+    """What stays, and why; nothing of a plan that was made at another time, for that may not be so any more."""
+    from duroctl.render.plans import held_lines, kept_lines, left_lines
+
+    return [] if named is None else [*left_lines(plan), *held_lines(plan), *kept_lines(plan, named)]
+
+
+def _nothing(session: Session, plan: "PrunePlan", named: "_Executions | None") -> None:
     from duro.model.pruning import PruneResult
-    from duroctl.render.plans import RESULT, held_lines, kept_lines, left_lines
+    from duroctl.render.plans import RESULT, warning_lines
 
     result: PruneResult = PruneResult(instances_processed=len(plan.instances))
-    said = ["nothing to prune", *left_lines(plan), *held_lines(plan), *kept_lines(plan, named)]
-    session.output.result(RESULT, result, said)
-    for warning in plan.warnings:
-        session.note(warning.text)
+    session.output.result(RESULT, result, ["nothing to prune", *_stays(plan, named)])
+    for line in warning_lines(plan):
+        session.note(line)
 
 
 @command(
@@ -306,13 +334,18 @@ def undo(session: Session, run_or_instance: _UndoneArgument) -> None:
     not be looked for.
     """
     from duro.model.removal import UndoResult
-    from duroctl.archives import kept_in
+    from duroctl.archives import archive_told, kept_in
     from duroctl.render.plans import UNDONE, undo_lines
     from duroctl.several import check_refused, try_each
 
     ids = session.ids(run_or_instance, "run or instance")
     with session.client() as client:
-        done, refused = try_each(ids, lambda each: (each, client.undo_prune(each)))
+
+        def undo_one(each: str) -> tuple[str, UndoResult]:
+            with archive_told(session, client, each):
+                return each, client.undo_prune(each)
+
+        done, refused = try_each(ids, undo_one)
         total = UndoResult()
         for _, undone in done:
             total = total.plus(undone)

@@ -13,10 +13,12 @@ def stats(session: Session) -> None:
     The file, what is free inside it, and what the histories weigh are told apart: removing rows makes the file no
     smaller until `duroctl compact`.
     """
+    from duroctl.policy_files import unread_text
     from duroctl.render.space import STATS, stats_json, store_lines
 
     with session.client(read_only=True) as client:
         found = client.stats()
+        unread = unread_text(session, client)
         match session.output.format:
             case "json":
                 session.output.json({"schema": STATS.schema, **stats_json(found)})
@@ -27,3 +29,5 @@ def stats(session: Session) -> None:
                     session.output.lines(store_lines(found))
             case _:
                 session.output.listing(STATS, found.names, client.store.now_ms)
+        if unread:
+            session.note(unread)

@@ -5,7 +5,10 @@ from typing import Any, Final, NamedTuple
 
 from duro.client import OrchestrationResult
 from duro.model.families import Lineage
+from duro.model.pruning import Hold
 from duro.model.records import ChildRecord, InstanceRecord
+from duro.model.retention import Policy
+from duroctl.render.holds import hold_line
 from duroctl.render.records import encode, instance_json, lineage_json
 from duroctl.render.results import failure_json, failure_line
 from duroctl.render.tables import INSTANCE_COLUMNS, Column, View
@@ -14,11 +17,14 @@ from duroctl.render.units import iso, relative, size
 
 
 class Detailed(NamedTuple):
-    """An instance, how it ended (None: it has not, or its history cannot be read), and who its parents are."""
+    """An instance, how it ended (None: it has not, or its history cannot be read), who its parents are, the policy of
+    its own and what holds are on it."""
 
     record: InstanceRecord
     result: OrchestrationResult | None
     lineage: Lineage | None = None
+    policy: Policy | None = None
+    holds: tuple[Hold, ...] = ()
 
 
 class Touched(NamedTuple):
@@ -35,6 +41,8 @@ def detailed_json(detailed: Detailed) -> dict[str, Any]:
         "output": result.output if result else None,
         "failure": failure_json(result.failure) if result else None,
         "lineage": lineage_json(detailed.lineage),
+        "policy": None if detailed.policy is None else str(detailed.policy),
+        "held": [hold.hold_id for hold in detailed.holds],
     }
 
 
@@ -68,6 +76,9 @@ def _pairs(detailed: Detailed, now_ms: int | None) -> Iterator[tuple[str, str]]:
         yield label, _moment(at_ms, now_ms)
     yield "worker", visible_field(record.lease_worker_id or "")
     yield "custom status", visible(record.custom_status or "")
+    yield "own policy", "" if detailed.policy is None else visible_field(str(detailed.policy))
+    for hold in detailed.holds:
+        yield "held", hold_line(hold)
     yield from _lineage(detailed, now_ms)
     yield from _outcome(detailed.result)
 
@@ -136,6 +147,8 @@ def _of_record(value: Callable[[Any], object]) -> Callable[[Any], object]:
 
 _COLUMNS: Final = (
     *(column._replace(value=_of_record(column.value)) for column in INSTANCE_COLUMNS),
+    Column("policy", None, "text", lambda d: None if d.policy is None else str(d.policy)),
+    Column("held", None, "text", lambda d: " ".join(hold.hold_id for hold in d.holds)),
     Column("output", None, "text", lambda d: encode(d.result.output) if d.result and not d.result.failure else None),
     Column(
         "failure", None, "text", lambda d: failure_line(d.result.failure) if d.result and d.result.failure else None

@@ -10,9 +10,13 @@ from duroctl.render.tables import Column, View
 
 def held_by(record: Any, holds: HoldsInForce) -> list[str]:
     """The ids of the holds that concern an instance, or cover an execution. ``record``: of either."""
+    return [hold.hold_id for hold in holds_on(record, holds)]
+
+
+def holds_on(record: Any, holds: HoldsInForce) -> list[Hold]:
+    """Those themselves."""
     execution_id = getattr(record, "execution_id", None) if hasattr(record, "started_at_ms") else None
-    may = holds.that_may_concern(record.instance_id)
-    return [hold.hold_id for hold in may if _concerns(hold, record, execution_id)]
+    return [hold for hold in holds.that_may_concern(record.instance_id) if _concerns(hold, record, execution_id)]
 
 
 def _concerns(hold: Hold, record: Any, execution_id: int | None) -> bool:

@@ -19,6 +19,7 @@ from duroctl.render.units import counted, first_of, size, were
 PLAN_SCHEMA: Final = "duroctl.prune_plan/1"
 
 INSTANCES_SHOWN: Final = 20
+_WARNINGS_SHOWN: Final = 10
 """Instances a person is shown of a plan; the totals are of all."""
 
 _HELD: Final = "held:"
@@ -82,8 +83,16 @@ def plan_lines(plan: PrunePlan, *, instances_max: int = INSTANCES_SHOWN) -> Iter
         yield f"... and {more} (-o csv lists everything)"
     yield from totals_lines(plan)
     yield from left_lines(plan)
-    for warning in plan.warnings:
-        yield f"note: {visible_field(warning.text)}"
+    for note in warning_lines(plan):
+        yield f"note: {note}"
+
+
+def warning_lines(plan: PrunePlan) -> Iterator[str]:
+    """What is to be known before it is carried out: a few of them, and how many more there are."""
+    for warning in plan.warnings[:_WARNINGS_SHOWN]:
+        yield visible_field(warning.text)
+    if len(plan.warnings) > _WARNINGS_SHOWN:
+        yield f"... and {len(plan.warnings) - _WARNINGS_SHOWN:,} more like that (--dry-run -o json has all)"
 
 
 def written(file: str, plan: PrunePlan) -> PlanWritten:

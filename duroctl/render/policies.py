@@ -6,7 +6,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from duro.maintenance.explaining import PolicyExplanation
-from duro.model.policies import PolicyChain, PolicyLink, PolicySources, StatedPolicy
+from duro.model.policies import PolicyChain, PolicyLink, PolicySources, StatedPolicy, UnitedPolicy
 from duro.model.pruning import PrunePlan
 from duro.model.retention import PolicyKind, PolicyOrigin
 from duroctl.render.tables import Column, View
@@ -62,15 +62,21 @@ def _outcome_lines(told: PolicyExplanation) -> Iterator[str]:
             yield visible_field(f"nothing is pruned automatically: {why}")
         else:
             yield visible_field(f"pruned automatically: {' and '.join(map(str, united.policies))} ({united.origin})")
-            yield f"when: {', '.join(united.triggers) or 'never, all triggers are off'}"
-        if united.workers_differ:
-            yield visible_field(f"workers differ, and what any of them keeps is kept: {united.why}")
+            yield f"when: {', '.join(united.firing_triggers) or _never_fires(united)}"
+            if united.workers_differ:
+                yield visible_field(united.why)
     if told.paused_until_ms is not None:
         yield visible_field(f"paused until {iso(told.paused_until_ms)}: a further version of {told.name} was seen")
     if told.next_sweep_at_ms is not None:
         yield "next sweep: now" if told.next_sweep_at_ms == 0 else f"next sweep: {iso(told.next_sweep_at_ms)}"
     for hold in told.holds:
         yield visible_field(f"held by {hold.hold_id} ({hold.target}): {hold.reason}")
+
+
+def _never_fires(united: UnitedPolicy) -> str:
+    if not united.triggers:
+        return "never, all triggers are off"
+    return f"never: the only trigger that is on is {', '.join(united.triggers)}, and it has no interval"
 
 
 class Explained(NamedTuple):
@@ -177,6 +183,10 @@ def _policy(told: PolicyExplanation) -> str:
     return " and ".join(map(str, united.policies))
 
 
+def _firing(told: PolicyExplanation) -> list[str]:
+    return [] if told.united is None else list(told.united.firing_triggers)
+
+
 def _effective_json(told: PolicyExplanation) -> dict[str, Any]:
     united = told.united
     return {
@@ -185,6 +195,7 @@ def _effective_json(told: PolicyExplanation) -> dict[str, Any]:
         "policies": None if united is None else msgspec.to_builtins(united.policies),
         "origin": None if united is None else msgspec.to_builtins(united.origin),
         "triggers": [] if united is None else list(united.triggers),
+        "firing_triggers": _firing(told),
         "why": "nobody says what to prune" if united is None else united.why,
         "workers_differ": united is not None and united.workers_differ,
         "paused_until_ms": told.paused_until_ms,
@@ -198,6 +209,7 @@ EFFECTIVE: Final = View(
         Column("name", "NAME", "id", lambda told: told.name),
         Column("version", "VERSION", "text", lambda told: told.version),
         Column("policy", "POLICY", "id", _policy),
+        Column("firing_triggers", "WHEN", "text", lambda told: ", ".join(_firing(told)) or "never"),
         Column("kind", "SAID BY", "text", lambda told: _CALLED[_origin(told).kind]),
         Column("origin", "WHERE", "id", lambda told: _origin(told).text),
         Column("why", None, "text", lambda told: "" if told.united is None else told.united.why),

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import msgspec
 
-from duro.maintenance.simulating import InstanceSimulation, PolicySimulation, Removable, SimulatedName
+from duro.maintenance.simulating import InstanceSimulation, PolicySimulation, Removable, RemovableWhole, SimulatedName
 from duroctl.render.tables import Column, View
 from duroctl.render.text import visible_field
 from duroctl.render.units import counted, size
@@ -24,16 +24,28 @@ def change_lines(simulation: PolicySimulation) -> Iterator[str]:
 
 def other_lines(simulation: PolicySimulation) -> Iterator[str]:
     """What changes beside what pruning may remove."""
-    now, then = simulation.purgeable_now, simulation.purgeable_then
-    if now != then:
-        yield f"[purge]: {counted(now, 'whole instance')} may go now, {then:,} after the change"
+    for table, now, then in (
+        ("purge", simulation.purgeable_now, simulation.purgeable_then),
+        ("orphans", simulation.orphans_now, simulation.orphans_then),
+    ):
+        if now != then:
+            yield f"[{table}]: {counted(now, 'whole instance')} may go now, {then:,} after the change"
+    for each in simulation.names:
+        if each.whole_now != each.whole_then:
+            now_text, then_text = _whole(each.whole_now), _whole(each.whole_then)
+            yield visible_field(f"{each.name}, whole: {now_text} may go now, {then_text} after the change")
     yield from map(visible_field, simulation.loosened)
+
+
+def _whole(found: RemovableWhole) -> str:
+    what = counted(found.instances, "instance")
+    return f"{what} with {counted(found.executions, 'execution')} ({size(found.history_bytes)})"
 
 
 def more_text(simulation: PolicySimulation) -> str:
     """The question's reason, for a change that removes more."""
     executions = simulation.then.executions - simulation.now.executions
-    instances = simulation.purgeable_then - simulation.purgeable_now
+    instances = simulation.whole_then.instances - simulation.whole_now.instances
     more = [counted(executions, "more execution")] if executions > 0 else []
     more += [counted(instances, "more whole instance")] if instances > 0 else []
     return f"this lets {' and '.join(more) or 'more'} go"
@@ -53,8 +65,9 @@ def instance_json(simulated: InstanceSimulation) -> dict[str, Any]:
 
 def total_line(simulation: PolicySimulation) -> str:
     events = counted(simulation.then.events, "event")
+    whole = f", and whole: {_whole(simulation.whole_then)}" if simulation.whole_then.instances else ""
     return visible_field(
-        f"with {simulation.file}: {_amount(simulation.then)}, {events} would go; "
+        f"with {simulation.file}: {_amount(simulation.then)}, {events} would go{whole}; "
         f"as workers are told now: {_amount(simulation.now)}"
     )
 
@@ -65,7 +78,8 @@ def _amount(found: Removable) -> str:
 
 def simulation_json(simulation: PolicySimulation) -> dict[str, Any]:
     document: dict[str, Any] = msgspec.to_builtins(simulation)
-    return document | {"now": msgspec.to_builtins(simulation.now), "then": msgspec.to_builtins(simulation.then)}
+    sums = ("now", "then", "whole_now", "whole_then")
+    return document | {name: msgspec.to_builtins(getattr(simulation, name)) for name in sums}
 
 
 def _name_json(each: SimulatedName) -> dict[str, Any]:
@@ -85,6 +99,9 @@ SIMULATED: Final = View(
         Column("removable_then", "WOULD GO", "number", lambda each: each.then.executions),
         Column("removable_then_events", "EVENTS", "number", lambda each: each.then.events),
         Column("removable_then_bytes", "SIZE", "bytes", lambda each: each.then.history_bytes),
+        Column("whole_then", "WHOLE", "number", lambda each: each.whole_then.instances),
+        Column("whole_then_executions", None, "number", lambda each: each.whole_then.executions),
+        Column("whole_then_bytes", None, "bytes", lambda each: each.whole_then.history_bytes),
         Column("origins", "SAID BY", "id", lambda each: " ".join(each.origins)),
     ),
     _name_json,

@@ -1,6 +1,8 @@
 """Exceptions as data: what is recorded of an error of a user's code."""
 
 import traceback
+from collections.abc import Callable
+from types import TracebackType
 from typing import Final
 
 import msgspec
@@ -15,15 +17,21 @@ _OWN_PATHS: Final = ("duro/replay/", "duro/host/")
 """Frames of the drivers say nothing about the user's error."""
 
 
+_cause_of: Final[Callable[[BaseException], BaseException | None]] = vars(BaseException)["__cause__"].__get__
+_traceback_of: Final[Callable[[BaseException], TracebackType | None]] = vars(BaseException)["__traceback__"].__get__
+"""What Python keeps, whatever the class of the exception makes of these names: code that raises must not keep its own
+error from being recorded."""
+
+
 def failure_of(error: BaseException, causes_max: int = _CAUSES_MAX) -> FailureDetails:
     """An exception as data, with the chain of causes that explain it, as far as ``causes_max`` links."""
     cause: FailureDetails | None = None
     recorded = getattr(error, "failure", None) if isinstance(error, TaskFailedError) else None
     if isinstance(recorded, FailureDetails):
         cause = _shortened(recorded, causes_max)
-    elif error.__cause__ is not None and causes_max > 0:
-        cause = failure_of(error.__cause__, causes_max - 1)
-    frames = traceback.extract_tb(error.__traceback__)
+    elif (because := _cause_of(error)) is not None and causes_max > 0:
+        cause = failure_of(because, causes_max - 1)
+    frames = traceback.extract_tb(_traceback_of(error))
     users = [frame for frame in frames if not any(path in frame.filename for path in _OWN_PATHS)]
     text = "".join(traceback.format_list(users)) if users else None
     return FailureDetails(

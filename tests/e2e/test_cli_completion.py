@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 import duro
+from duro.testing.builders import start_request
 from duroctl import completing
 from tests.e2e.cli_support import HOSTILE_ID, Cli, fill
 
@@ -55,6 +56,26 @@ def test_instance_ids_are_proposed_where_an_instance_is_meant(store: Cli) -> Non
 def test_a_word_that_makes_another_command_is_proposed_where_it_does(store: Cli) -> None:
     assert proposed(store, "prune", "un") == ["undo"]
     assert proposed(store, "prune", "greeting", "un") == []
+
+
+def test_an_id_with_a_colon_is_completed_as_bash_takes_it_apart(cli_with_store: Cli) -> None:
+    with duro.Client(cli_with_store.store) as client:
+        client.store.start_instances([start_request(each) for each in ("order:17", "order:18", "1abc")])
+
+    def told(*words: str) -> list[str]:
+        ran = cli_with_store(
+            _DUROCTL_COMPLETE="complete_bash",
+            COMP_WORDS="\n".join(["duroctl", *words]),
+            COMP_CWORD=str(len(words)),
+            DUROCTL_COMPLETE_TIMEOUT_S="20",
+        )
+        return [line for line in ran.lines if line]
+
+    assert told("instances", "show", "order", ":", "1") == ["17", "18"]
+    assert told("instances", "show", "order", ":") == ["17", "18"]
+    assert told("instances", "show", "ord") == ["order:17", "order:18"]
+    assert told("--store", "=", "sqlite", ":", "///duro.db", "instances", "show", "1") == ["1abc"]
+    assert told("--store", "sqlite", ":", "///gone.db", "instances", "show", "1") == []
 
 
 def test_a_hostile_id_never_reaches_the_shell(store: Cli) -> None:

@@ -391,6 +391,8 @@ def test_a_plan_is_carried_out_by_the_command_that_made_it(families: Cli) -> Non
         (("orphans", "cleanup", "--all", "--kind", "unknown", "-n"), "nothing is removed"),
         (("orphans", "cleanup", "--all", "--now", "--grace", "1h"), "do not go together"),
         (("orphans", "cleanup", "--all", "--check", "-n"), "--dry-run and --check do not go together"),
+        (("orphans", "cleanup", "--all", "--plan-out", "p.json", "--archive", "kept"), "--archive goes with --apply"),
+        (("instances", "purge", "--all", "--plan-out", "p.json", "--reason", "why"), "--reason goes with --apply"),
         (("orphans", "list", "--cursor", "i:7"), "is not a cursor of this listing"),
     ],
 )
@@ -406,6 +408,28 @@ def test_a_person_is_shown_the_plan_and_asked(families: Cli) -> None:
     assert "over" in there(families)
     assert families.on_terminal(*command, typed="y\n").code == 0
     assert "over" not in there(families)
+
+
+def test_a_simulation_tells_what_would_go_whole_by_orchestration(families: Cli) -> None:
+    """It counts what the commands would remove."""
+    (families.directory / "new.toml").write_text('[purge]\nkeep_last = 1\n[orphans]\nenabled = true\nmin_age = "0s"\n')
+    told = families("policy", "simulate", "--policy", "new.toml", "-o", "json").json
+    cleaned = families("orphans", "cleanup", "--all", "--min-age", "0s", "-n", "-o", "json").json
+    purged = families("instances", "purge", "--all", "--keep-last", "1", "-n", "-o", "json").json
+    assert (told["orphans_now"], told["orphans_then"]) == (0, cleaned["totals"]["instances_removed"])
+    assert (told["purgeable_now"], told["purgeable_then"]) == (0, purged["totals"]["instances_removed"])
+    assert min(told["orphans_then"], told["purgeable_then"]) > 0
+    going = {
+        item["instance_id"]: item for plan in (purged, cleaned) for item in plan["items"] if not item["verdict"]["keep"]
+    }
+    for name in told["names"]:
+        of_name = [item for item in going.values() if item["name"] == name["name"]]
+        for key in ("instances", "executions", "events", "history_bytes"):
+            assert name["whole_then"][key] == sum(item[key] for item in of_name), name
+    assert told["whole_then"]["executions"] == sum(item["executions"] for item in going.values())
+    said = families("policy", "simulate", "--policy", "new.toml")
+    assert f"[orphans]: 0 whole instances may go now, {told['orphans_then']} after the change" in said.err
+    assert "Order, whole: 0 instances with 0 executions (0 B) may go now" in said.err
 
 
 def test_a_configuration_may_purge(cli_with_store: Cli) -> None:

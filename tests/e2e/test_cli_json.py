@@ -253,7 +253,7 @@ def _remove(cli: Here) -> None:
     for format in FORMATS:
         assert cli(*cleanup, "--plan-out", f"orphans-{format}.json").code == 0
     cli.ask("json", *cleanup, "--cancel-running", "--yes", "--reason", "left over")
-    cli.ask("jsonl", "orphans", "cleanup", "--apply", "orphans-jsonl.json", "--yes", code=3)
+    cli.ask("jsonl", "orphans", "cleanup", "--apply", "orphans-jsonl.json", "--yes", code=5)
     purge = ("instances", "purge", "--all")
     everything = (
         "--keep-within",

@@ -73,6 +73,13 @@ def test_what_lets_more_go_needs_an_answer(configured: Cli) -> None:
         "duroctl: error: this lets 6 more executions go, and there is no terminal to ask on; pass --yes to do it\n"
     )
     assert text(configured) == TEXT
+    accepted = configured.on_terminal("policy", "set", "Order", "--keep-last", "2", typed="y\n")
+    assert (accepted.code, accepted.out.count("Order: 2 executions ("), accepted.out.count("+keep_last = 2")) == (
+        0,
+        1,
+        1,
+    )
+    (configured.directory / FILE).write_text(TEXT)
     declined = configured.on_terminal("policy", "set", "Order", "--keep-last", "2", typed="n\n")
     assert declined.code == 4
     assert "Order: 2 executions (" in declined.out
@@ -115,7 +122,7 @@ def test_saying_the_same_again_changes_nothing(configured: Cli) -> None:
         (("Order", "--keep-last", "0"), "--keep-last must be a whole number of at least 1, not '0'"),
         (("--instance", "queue-1", "--every", "0"), "--every must be a whole number of at least 1, not '0'"),
         (("Order", "--keep-within", "7"), "--keep-within '7'"),
-        (("--default", "--never"), "never is for overrides only"),
+        (("--default", "--never"), "--never does not go with --default"),
         (("Order", "--keep-versions", "2"), "keep_versions"),
     ],
 )
@@ -137,12 +144,31 @@ def test_an_edit_that_cannot_be_made_is_refused_with_what_to_paste(configured: C
 
 def test_without_a_store_the_file_can_be_changed_all_the_same(cli: Cli) -> None:
     (cli.directory / FILE).write_text("[pruning]\n")
-    assert cli("policy", "set", "--default", "--keep-last", "3").code == 0
+    done = cli("policy", "set", "--default", "--keep-last", "3")
+    assert done.code == 0
+    assert "what this lets go is not known: no store is named here" in done.err
     assert text(cli) == "[pruning]\n\n[pruning.default]\nkeep_last = 3\n"
     nowhere = cli("policy", "set", "x", "--keep-last", "3", "--config", "no.toml")
     assert nowhere.code == 6
     (cli.directory / FILE).unlink()
     assert "make one with `duroctl init`" in cli("policy", "set", "x", "--keep-last", "3").err
+
+
+@pytest.mark.parametrize("flag", [True, False])
+def test_a_store_that_is_named_for_the_command_and_is_not_there_is_an_error(configured: Cli, flag: bool) -> None:
+    command = ("policy", "set", "Order", "--keep-last", "1", "--yes")
+    named = "sqlite:///typo.db"
+    done = configured(*command, "--store", named) if flag else configured(*command, DUROCTL_STORE=named)
+    assert (done.code, text(configured)) == (10, TEXT)
+    assert "typo.db" in done.err
+
+
+def test_of_a_store_that_is_not_made_yet_nothing_is_known_and_that_is_said(configured: Cli) -> None:
+    (configured.directory / FILE).write_text(TEXT.replace("duro.db", "later.db"))
+    done = configured("policy", "set", "Order", "--keep-last", "1")
+    assert done.code == 0
+    assert "what this lets go is not known: " in done.err
+    assert "later.db" in done.err
 
 
 # --- the editor --------------------------------------------------------------------------------------------------
@@ -167,9 +193,28 @@ def test_an_edit_with_an_error_is_opened_again_at_its_line(configured: Cli) -> N
     assert text(configured) == TEXT.replace("keep_last = 8", "keep_last = 9")
 
 
+@pytest.mark.parametrize("place", ["runtime_config.toml", "config/runtime_config.toml", "named.toml"])
+def test_an_edit_that_mends_a_file_is_asked_about_like_any_other(configured: Cli, place: str) -> None:
+    """The store is the one that the new text names: the old one cannot be read."""
+    broken = TEXT.replace("keep_last = 8", "kep_last = 2")
+    (configured.directory / FILE).unlink()
+    file = configured.directory / place
+    file.parent.mkdir(exist_ok=True)
+    url = "sqlite:///../duro.db" if place.startswith("config/") else "sqlite:///duro.db"
+    file.write_text(broken.replace("sqlite:///duro.db", url))
+    before = file.read_text()
+    named = ("--config", place) if place == "named.toml" else ()
+    command = editor(configured, "ed", 'sed -i "s/kep_last/keep_last/" "$last"')
+    done = configured("policy", "edit", *named, EDITOR=command)
+    assert (done.code, file.read_text()) == (2, before)
+    assert "this lets 9 more executions go" in done.err
+    assert configured("policy", "edit", *named, "--yes", EDITOR=command).code == 0
+    assert file.read_text() == before.replace("kep_last", "keep_last")
+
+
 @pytest.mark.parametrize("script", ["", 'sed -i "s/= 8/= 0/" "$last"; '])
 def test_an_interrupt_says_where_an_edit_is_kept_if_there_is_one(configured: Cli, script: str) -> None:
-    done = configured("policy", "edit", EDITOR=editor(configured, "ed", script + "kill -INT $PPID; sleep 0.2"))
+    done = configured("policy", "edit", EDITOR=editor(configured, "ed", script + "kill -INT $PPID $$; sleep 0.2"))
     assert (done.code, text(configured)) == (130, TEXT)
     if not script:
         assert done.err == ""
@@ -177,6 +222,13 @@ def test_an_interrupt_says_where_an_edit_is_kept_if_there_is_one(configured: Cli
     kept = Path(done.err.removeprefix("duroctl: your edit is kept in ").strip())
     assert "keep_last = 0" in kept.read_text()
     shutil.rmtree(kept.parent)
+
+
+def test_an_editor_that_makes_something_of_its_own_of_an_interrupt_goes_on(configured: Cli) -> None:
+    script = 'trap "" INT; kill -INT $PPID; sleep 0.6; kill -INT $PPID; sed -i "s/= 8/= 9/" "$last"'
+    done = configured("policy", "edit", EDITOR=editor(configured, "ed", script))
+    assert (done.code, done.out) == (0, ""), done
+    assert text(configured) == TEXT.replace("keep_last = 8", "keep_last = 9")
 
 
 def test_an_edit_with_an_error_is_kept_where_nobody_can_be_asked(configured: Cli) -> None:
@@ -309,7 +361,12 @@ async def order(ctx: duro.OrchestrationContext) -> None: ...
 
 
 def test_show_and_explain_say_when_no_worker_has_read_the_file_that_is_at_hand(configured: Cli) -> None:
-    commands = (("policy", "show"), ("policy", "show", "--published"), ("policy", "explain", "queue-1"))
+    commands = (
+        ("policy", "show"),
+        ("policy", "show", "--published"),
+        ("policy", "explain", "queue-1"),
+        ("stats",),
+    )
 
     def notes() -> set[str]:
         return {configured(*command, "--store", "sqlite:///duro.db").err for command in commands}
@@ -331,6 +388,9 @@ def test_show_and_explain_say_when_no_worker_has_read_the_file_that_is_at_hand(c
     (configured.directory / FILE).write_text(TEXT)
     with duro.Runtime(configured.store, duro.Registry(), config=configured.directory / FILE):
         assert notes() == {""}
+    (configured.directory / FILE).write_text(TEXT.replace("keep_last = 8", "keep_last = 7"))
+    told = "what is shown is what they were told; they have stopped since"
+    assert notes() == {f"duroctl: {FILE} says something else than any worker was told: {told}\n"}
 
 
 def test_check_strict_finds_what_is_said_in_vain_with_its_place(configured: Cli) -> None:
@@ -444,6 +504,14 @@ def test_a_file_that_is_a_link_to_one_that_is_gone_is_named_and_nothing_is_done_
     )
     assert (done.code, (done.out + done.err).removeprefix("duroctl: error: ")) == (6, said)
     assert configured.dump() == before
+
+
+def test_of_a_name_that_is_nobodys_explain_and_simulate_say_so(configured: Cli) -> None:
+    told = configured("policy", "explain", "--name", "Ordr")
+    assert "no orchestration of this store, and none that a worker runs, is called 'Ordr'" in told.err
+    assert "is called" not in configured("policy", "explain", "--name", "Order").err
+    told = configured("policy", "simulate", "--name", "Ordr*")
+    assert (told.code, "no orchestration of this store is called 'Ordr*' or matches it" in told.err) == (0, True)
 
 
 def test_a_slip_of_the_pen_is_not_shown_as_an_orchestration_that_nothing_prunes(configured: Cli) -> None:

@@ -98,11 +98,68 @@ def test_a_plan_in_a_file_removes_what_it_shows_and_nothing_else(loops: Cli) -> 
     assert "cannot be read" in refused(loops, "prune", "--apply", "nothing.json", "-y", code=2).err
 
 
+def test_executions_that_were_pruned_since_they_were_listed_do_not_keep_the_others(loops: Cli) -> None:
+    """Beside a worker that prunes all the time such a command never got through."""
+    listed = "queue-1/1\nqueue-1/2\nqueue-1/3\nother/1\n"
+    assert loops("prune", "queue-1/2", "--yes").code == 0
+    planned = loops("prune", "-", "-n", input=listed)
+    assert "1 execution of those named of queue-1 had been pruned before: 2" in planned.err
+    done = loops("prune", "-", "--yes", input=listed)
+    assert (done.code, done.lines[0]) == (0, "pruned 3 executions of 2 instances: 6 events, 774 B")
+    assert loops("prune", "-", "--yes", input="queue-1/1\nqueue-1/2\n").code == 8, "nothing is left to do"
+    assert loops("prune", "-", "--yes", input="queue-1/4\nqueue-1/99\n").code == 7, "there never was one"
+    assert live(loops) == list(range(4, 11))
+
+
+def test_what_somebody_else_has_removed_by_now_is_no_failure(loops: Cli) -> None:
+    for keep in ("4", "2"):
+        assert loops("prune", "queue-1", "--keep-last", keep, "--plan-out", f"{keep}.json").code == 0
+    assert loops("prune", "--apply", "4.json", "--yes").code == 0
+    done = loops("prune", "--apply", "2.json", "--yes", "-o", "json")
+    assert done.code == 0
+    assert {(each["execution_id"], each["gone"]) for each in done.json["skipped"]} == {(n, True) for n in range(1, 7)}
+    assert live(loops) == [9, 10]
+
+
+def test_a_hold_of_a_version_says_that_it_takes_no_pattern(loops: Cli) -> None:
+    held = loops("holds", "add", "--version", "1.*", "--reason", "audit")
+    assert (held.code, "version '1.*' is taken as it stands" in held.err) == (0, True)
+    assert loops("holds", "add", "--version", "1.0.0", "--reason", "audit").err == ""
+
+
 def test_a_plan_by_policy_is_refused_when_the_policy_has_changed(loops: Cli) -> None:
     loops("policy", "set", "--instance", "queue-1", "--keep-last", "4", "--yes")
     assert loops("prune", "queue-1", "--plan-out", "plan.json").code == 0
     loops("policy", "set", "--instance", "queue-1", "--never")
     assert "has changed since" in refused(loops, "prune", "--apply", "plan.json", "-y", code=5).err
+    assert "has changed since" in refused(loops, "prune", "--apply", "plan.json", code=5).err, "before it asks"
+
+
+def test_a_plan_that_removes_nothing_is_checked_like_any_other(loops: Cli) -> None:
+    assert loops("prune", "queue-1", "--keep-last", "99", "--plan-out", "nothing.json").code == 0
+    assert loops("prune", "--apply", "nothing.json", "-y").lines == ["nothing to prune"]
+    plan = (loops.directory / "nothing.json").read_text()
+    (loops.directory / "other.json").write_text(plan.replace('"store_id":"', '"store_id":"not-'))
+    assert "of another store" in refused(loops, "prune", "--apply", "other.json", "-y", code=5).err
+
+
+def test_a_plan_of_which_nothing_may_go_any_more_is_stale(loops: Cli) -> None:
+    assert loops("prune", "queue-1", "--keep-last", "2", "--plan-out", "plan.json").code == 0
+    assert loops("prune", "--apply", "plan.json", "-y").code == 0
+    again = loops("prune", "--apply", "plan.json", "-y")
+    assert again.code == 5
+    assert "nothing that the plan shows may go any more; make the plan again" in again.err
+    assert loops("instances", "purge", "queue-1", "--plan-out", "purge.json", "--completed-before", "now").code == 0
+
+
+def test_what_a_plan_kept_when_it_was_made_is_not_said_to_be_kept_now(loops: Cli) -> None:
+    """The hold is gone, and the remedy named it."""
+    assert loops("holds", "add", "queue-1/4", "--reason", "to be looked at").code == 0
+    assert loops("prune", "queue-1", "--keep-last", "5", "--plan-out", "plan.json").code == 0
+    assert loops("holds", "remove", "--reason", "done", loops("holds", "list", "-o", "ids").lines[0]).code in (0, 2)
+    done = loops("prune", "--apply", "plan.json", "--yes")
+    assert done.code == 0
+    assert "hold" not in done.out
 
 
 def test_check_is_for_cron(loops: Cli) -> None:
@@ -140,6 +197,10 @@ def test_it_asks_on_a_terminal_and_needs_yes_elsewhere(loops: Cli) -> None:
         (("prune", "--all", "--keep-versions", "1"), "keeps nothing by itself"),
         (("prune", "--all", "-n", "--check"), "do not go together"),
         (("prune", "--all", "--now", "--grace", "1h", "--keep-last", "1"), "do not go together"),
+        (("prune", "--all", "--plan-out", "p.json", "--archive", "kept"), "give it with --apply"),
+        (("prune", "--all", "--plan-out", "p.json", "--reason", "why"), "--reason goes with --apply"),
+        (("prune", "--all", "--plan-out", "p.json", "--grace", "2h"), "--grace goes with --apply"),
+        (("prune", "--all", "--plan-out", "p.json", "--now", "--reason", "x"), "--now and --reason go with --apply"),
         (("prune", "--apply", "plan.json", "--keep-last", "1"), "--apply takes neither"),
         (("prune", "--apply", "plan.json", "--keep-last", ""), "--apply takes neither"),
         (("prune", "undo"), "missing argument 'RUN|INSTANCE...'; see `duroctl prune undo --help`"),
@@ -147,10 +208,11 @@ def test_it_asks_on_a_terminal_and_needs_yes_elsewhere(loops: Cli) -> None:
         (("prune", "--keep-last", "1", "undo", "queue-1"), "prune undo takes runs or instances, and nothing else"),
         (("prune", "queue-1"), "give rules, such as keep_last (--keep-last 3), or start a worker"),
         (("holds", "add", "queue-1"), "a hold needs a reason"),
-        (("holds", "add", "--reason", "x"), "names nothing to hold"),
+        (("holds", "add", "--reason", "x"), "nothing is named to hold"),
         (("holds", "add", "queue-1", "--reason", "x", "--until", "2001-01-01T00:00:00Z"), "not in the future"),
         (("holds", "add", "queue-1", "--reason", "x", "--until", "soon"), "or 2w (from now)"),
-        (("policy", "explain"), "takes an instance id or an orchestration's name"),
+        (("policy", "explain"), "which instances? name some, or an orchestration with --name NAME"),
+        (("policy", "explain", "queue-1", "--name", "Order"), "--name does not go with instances"),
         (("policy", "set", "--instance", "queue-1"), "which policy?"),
     ],
 )
@@ -261,6 +323,26 @@ def test_ids_come_from_standard_input(loops: Cli, tmp_path: Path) -> None:
     done = loops("prune", "-", "--keep-last", "1", "-y", input="queue-1\nother\n")
     assert done.code == 0
     assert (live(loops), live(loops, "other")) == ([10], [10])
+
+
+def test_an_instance_is_shown_with_what_keeps_it(loops: Cli) -> None:
+    plain = loops("instances", "show", "queue-1", "-o", "json").json
+    assert (plain["policy"], plain["held"]) == (None, [])
+    assert "held" not in loops("instances", "show", "queue-1").out
+    loops("policy", "set", "--instance", "queue-1", "--keep-last", "9", "--yes")
+    for target in (("queue-1/3",), ("--name", "Ord*"), ("other",)):
+        assert loops("holds", "add", *target, "--reason", f"to look at {target[-1]}").code == 0
+    holds = {row["reason"]: row["hold_id"] for row in loops("holds", "list").rows()}
+    held = {holds["to look at queue-1/3"], holds["to look at Ord*"]}
+    shown = loops("instances", "show", "queue-1").out
+    assert "\nown policy     keep_last=9\n" in shown
+    for hold_id in held:
+        assert f"\nheld           {hold_id} holds " in shown
+    assert "to look at other" not in shown
+    document = loops("instances", "show", "queue-1", "-o", "json").json
+    assert (document["policy"], {*document["held"]}) == ("keep_last=9", held)
+    both = loops("instances", "show", "queue-1", "other", "-o", "json").json["instances"]
+    assert [(each["policy"], len(each["held"])) for each in both] == [("keep_last=9", 2), (None, 1)]
 
 
 def test_lists_show_what_is_held(loops: Cli) -> None:

@@ -4,7 +4,7 @@ import subprocess
 
 import pytest
 
-from tests.e2e.cli_support import PROGRAM, Cli
+from tests.e2e.cli_support import PROGRAM, ROOT, Cli
 
 RULE = ("--keep-last", "1")
 MANY = [
@@ -40,6 +40,23 @@ def test_where_no_id_comes_there_is_nothing_to_do(loops: Cli, command: tuple[str
     assert done.err.endswith(" came from standard input: nothing to do\n")
     assert loops(*command, "--quiet").err == ""
     assert loops.dump() == before
+
+
+@pytest.mark.parametrize(("number", "fixture"), [(0, "filled"), (1, "loops")])
+def test_the_first_examples_of_the_reference_work_as_shown(
+    number: int, fixture: str, request: pytest.FixtureRequest
+) -> None:
+    """On a store with what they are about, and the configuration that `duroctl init` writes."""
+    cli: Cli = request.getfixturevalue(fixture)
+    page = (ROOT / "docs" / "cli.md").read_text()
+    example = page.partition("```console\n")[2].partition("```")[0].splitlines()[number]
+    given = ""
+    for part in example.removeprefix("$ ").split(" | "):
+        ran = cli(*part.split()[1:], input=given)
+        assert (ran.code, ran.err) == (0, ""), part
+        assert ran.out != "", part
+        given = ran.out
+    assert "\tremove\t" in given, given
 
 
 @pytest.mark.parametrize("command", ONE, ids=" ".join)

@@ -647,6 +647,7 @@ def test_a_second_ctrl_c_ends_a_prune_at_once(many: Cli) -> None:
         terminal.type(CTRL_C)
         ran = terminal.end()
     assert_left_tidy(ran)
+    assert "quit in the middle: 0 executions were removed by then" in ran.out
     assert many.dump() == before
 
 

@@ -114,6 +114,15 @@ def test_an_outcome_counts_what_was_written_and_progress_is_told_of_each_segment
     assert (outcome.waiting, outcome.problem) == (0, "")
 
 
+def test_whoever_is_told_to_stop_writes_no_further_segment(store: MemoryStore, place: Path) -> None:
+    """Ctrl-C in a prune into an archive ended it when all was written."""
+    marked_loops(store, str(place))
+    (outcome,) = Archiver(store, None, events_max=1).write_all(lambda histories: histories < 2)
+    assert (outcome.segments, outcome.waiting, outcome.problem) == (2, 4, "it was interrupted")
+    (outcome,) = Archiver(store, None, events_max=1).write_all()
+    assert (outcome.segments, outcome.waiting, outcome.problem) == (4, 0, "")
+
+
 def test_what_is_written_is_counted_for_each_archive(store: MemoryStore, place: Path) -> None:
     other = place.with_name("other")
     loops, _ = marked_loops(store, str(place))

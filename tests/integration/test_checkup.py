@@ -254,6 +254,15 @@ def test_what_a_running_instance_asked_for_and_nothing_will_answer_is_found(
     assert findings == [(subject, f"{text}, and nothing will answer it")]
 
 
+def test_a_worker_whose_file_has_several_errors_is_one_worker(store: SqliteStore, tmp_path: Path) -> None:
+    problems = '["a.toml:1:1: it is wrong","a.toml:2:1: so is this"]'
+    with closing(apsw.Connection(str(tmp_path / "duro.db"))) as connection:
+        damage(f"UPDATE workers SET published = '{{\"problems\":{problems}}}'")(connection)
+    check = found(store)["settings-refused"]
+    assert check.count == 1
+    assert check.findings[0].text == "a.toml:1:1: it is wrong (and 1 more)"
+
+
 def test_an_answer_on_its_way_or_a_wish_withdrawn_is_no_lost_work(store: SqliteStore, tmp_path: Path) -> None:
     answer = '{"type":"ActivitySucceeded","execution_id":1,"scheduled_event_id":6,"result":1}'
     with closing(apsw.Connection(str(tmp_path / "duro.db"))) as connection:

@@ -2,6 +2,7 @@
 nothing changed."""
 
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import pytest
@@ -123,3 +124,19 @@ def test_an_id_that_is_a_number_of_thousands_of_digits_is_refused(client: duro.C
     unprintable: Any = 10**5000
     with pytest.raises(UsageError, match="instance id a number of thousands of digits must be a string, not int"):
         client.get_instance(unprintable)
+
+
+@pytest.mark.parametrize("wrong", [10**5000, "1", True, float("nan"), -1], ids=lambda wrong: type(wrong).__name__)
+def test_a_grace_that_is_no_time_is_refused(wrong: Any, client: duro.Client) -> None:
+    with pytest.raises(UsageError, match="grace_s must be seconds, 0 or more, not "):
+        client.prune_executions_bulk(1, grace_s=wrong)
+
+
+@pytest.mark.parametrize(
+    "until", [10**5000, timedelta.max, datetime.max.replace(tzinfo=UTC)], ids=lambda until: type(until).__name__
+)
+def test_a_hold_until_what_is_no_moment_is_refused(until: Any, client: duro.Client) -> None:
+    """It was kept, and printed as a number of milliseconds."""
+    with pytest.raises(UsageError, match=r"until (is after the year 9999|must be a datetime or a timedelta)"):
+        client.add_hold(name="Order", reason="audit", until=until)
+    assert client.list_holds() == ()

@@ -6,7 +6,7 @@ from typing import Any, cast
 import pytest
 
 import duro
-from duro.errors import StoreLockedError
+from duro.errors import CommitUnknownError, StoreLockedError
 from duro.host.activities import timed_out
 from duro.host.scheduler import FINISHED
 from duro.model.status import InstanceStatus
@@ -147,6 +147,107 @@ def test_what_a_turn_claimed_is_not_lost_with_an_attempt_that_fails_before_its_c
 @registry.orchestration
 async def one_activity(ctx: duro.OrchestrationContext) -> int:
     return await ctx.schedule_activity(workload.add_one, 1)
+
+
+@registry.orchestration
+async def begins_another(ctx: duro.OrchestrationContext) -> int:
+    """An activity that waits for its next attempt; then another one, between two events."""
+    ctx.schedule_activity(workload.add_one, 1, retry=duro.RetryPolicy(max_attempts=5, delay_s=3000.0))
+    await ctx.wait_for_event("first")
+    activity = ctx.schedule_activity(workload.add_one, 10)
+    await ctx.wait_for_event("second")
+    return await activity
+
+
+@pytest.mark.parametrize("kind", ["memory", "sqlite"])
+def test_a_lease_that_was_to_be_given_back_and_was_taken_up_again_is_kept(
+    kind: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The release was still owed, and gave the lease away from under the turns that came; then a result was lost with
+    the lease after it."""
+    with simulated(tmp_path, kind, cache_size=1000) as simulation:
+        worker, store, client = simulation.workers[0], simulation.stores[0], simulation.client
+        executor = cast(InlineExecutor, worker._holdings.executor)
+        client.start_orchestration("begins_another", instance_id="a")
+        client.start_orchestration("remembers", 0, instance_id="other")
+        simulation.make(Step(0))
+        simulation.make(Step(0))
+
+        def commit_in_vain() -> None:
+            client.raise_event("other", "item")
+            simulation.make(Step(0))
+            with monkeypatch.context() as trouble:
+                trouble.setattr(store, "commit", _locked)
+                simulation.make(Step(0))
+
+        def settle() -> None:
+            simulation.clock.advance(200)
+            for move in (Renew(0), Renew(1), Step(0)):
+                simulation.make(move)
+
+        commit_in_vain()
+        (first,) = worker._holdings.in_hand.values()
+        executor.cancel(first.key)
+        worker.report([timed_out(first, in_total=False)])
+        client.raise_event("a", "first")
+        settle()
+        settle()
+        assert client.get_instance("a").lease_worker_id == worker.worker_id
+        commit_in_vain()
+        executor.run_all()
+        client.raise_event("a", "second")
+        for _ in range(10):
+            settle()
+        assert client.get_instance("a").status is InstanceStatus.COMPLETED
+        assert worker.counters.turns_fenced == 0
+        check_invariants(simulation.dump())
+
+
+@pytest.mark.parametrize("how", ["event", "cancel"])
+@pytest.mark.parametrize("which", ["lease", "commit"])
+@pytest.mark.parametrize("kind", ["memory", "sqlite"])
+def test_what_an_unknown_transaction_leased_for_an_instance_that_was_held_is_looked_for_again(
+    kind: Any, which: str, how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The store had handed it out, and the worker never saw it: it came when the activity ended, or never."""
+    with simulated(tmp_path, kind, cache_size=1000) as simulation:
+        worker, store = simulation.workers[0], simulation.stores[0]
+        simulation.client.start_orchestration("waits_first", instance_id="a")
+        simulation.make(Step(0))
+        simulation.make(Step(0))
+        assert (worker.activities_in_hand, len(worker._holdings.held)) == (1, 1)
+        if which == "commit":
+            simulation.client.start_orchestration("ends_at_once", instance_id="other")
+            simulation.make(Step(0))
+        if how == "event":
+            simulation.client.raise_event("a", "go")
+        else:
+            simulation.client.cancel("a", "enough")
+        real = getattr(store, which)
+
+        def happens(*arguments: Any) -> None:
+            real(*arguments)
+            raise CommitUnknownError("the disk does not answer")
+
+        with monkeypatch.context() as trouble:
+            trouble.setattr(store, which, happens)
+            simulation.make(Step(0))
+        assert worker.counters.commits_unknown == 0
+        turn = simulation.client.get_instance("a").turn_sequence
+        for _ in range(6):
+            simulation.make(Renew(0))
+            simulation.make(Step(0))
+        assert worker.counters.commits_unknown == 1
+        assert simulation.client.get_instance("a").turn_sequence == turn + 1
+        if how == "cancel":
+            assert worker.activities_in_hand == 0
+            assert simulation.client.get_instance("a").status is InstanceStatus.CANCELLED
+        cast(InlineExecutor, worker._holdings.executor).run_all()
+        for _ in range(6):
+            simulation.make(Step(0))
+        ended = InstanceStatus.COMPLETED if how == "event" else InstanceStatus.CANCELLED
+        assert simulation.client.get_instance("a").status is ended
+        check_invariants(simulation.dump())
 
 
 @pytest.mark.parametrize("kind", ["memory", "sqlite"])

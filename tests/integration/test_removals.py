@@ -12,14 +12,11 @@ import pytest
 import duro
 from duro.errors import StoreFullError
 from duro.maintenance import families, pruning
-from duro.maintenance.file_sources import with_file
 from duro.maintenance.sweep import Sweep
 from duro.model.families import OrphanRules
 from duro.model.limits import REMOVAL_INSTANCES_MAX
-from duro.model.policies import PolicySources
 from duro.model.pruning import Verdict
 from duro.model.removal import PruneBatch
-from duro.settings.files import load_settings
 from duro.stores.base import Store
 from duro.stores.memory import MemoryStore
 from duro.telemetry import PruneCounters
@@ -37,7 +34,7 @@ from duro.testing.builders import (
 from duro.testing.clock import ManualClock
 from duro.testing.invariants import check_invariants
 from duro.testing.scripted import ScriptedWorker
-from tests.support.pruning import Loops, automatic, open_sqlite
+from tests.support.pruning import Loops, automatic, open_sqlite, published
 
 NOW = duro.PurgeOptions(completed_before=10**14)
 
@@ -99,17 +96,6 @@ def sweep(store: Store) -> PruneCounters:
     while done.step():
         pass
     return counters
-
-
-RUN = (("Order", "1.0.0"), ("Child", "1.0.0"))
-
-
-def published(store: Store, worker: ScriptedWorker, tmp_path: Path, text: str) -> None:
-    """The worker was told of a file with this text."""
-    file = tmp_path / "runtime_config.toml"
-    file.write_text(text)
-    sources = with_file(PolicySources(orchestrations=RUN), load_settings(file, str(file)))
-    store.publish(worker.worker_id, msgspec.json.encode(sources).decode())
 
 
 # --- which instances -------------------------------------------------------------------------------------------

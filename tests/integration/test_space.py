@@ -153,6 +153,30 @@ def test_compact_full_is_refused_beside_a_worker_or_without_room(
     check_invariants(store)
 
 
+@pytest.mark.parametrize(
+    ("of_store", "hint"),
+    [
+        (0, "free some space, or compact without --full"),
+        (10**12, "free some space, set SQLITE_TMPDIR to another disk, or compact without --full"),
+    ],
+)
+def test_compact_full_proposes_another_disk_for_temporary_files_where_theirs_is_too_small(
+    of_store: int, hint: str, store: SqliteStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = tmp_path / "small"
+    small.mkdir()
+    monkeypatch.setenv("SQLITE_TMPDIR", str(small))
+    for worker in store.list_workers():
+        store.release_worker(worker.worker_id)
+    free = {tmp_path: of_store, small: 0}
+    monkeypatch.setattr(
+        "duro.stores.sqlite.space.shutil.disk_usage", lambda path: type("Usage", (), {"free": free[Path(path)]})()
+    )
+    with pytest.raises(StoreFullError, match="and 0 are free") as refused:
+        duro.Client(store).compact(full=True)
+    assert refused.value.hint == hint
+
+
 def test_a_file_without_incremental_vacuum_says_how_it_can_be_compacted(store: SqliteStore, tmp_path: Path) -> None:
     for worker in store.list_workers():
         store.release_worker(worker.worker_id)
@@ -205,6 +229,19 @@ def test_a_backup_overwrites_nothing(store: SqliteStore, tmp_path: Path, target:
     assert (tmp_path / "there").read_text() == "mine"
     assert files(tmp_path) == {"there", "link"}
     assert store.dump() == before
+
+
+@pytest.mark.parametrize("ending", ["-wal", "-journal", "-shm"])
+@pytest.mark.parametrize("way", ["backup", "export"])
+def test_a_new_file_does_not_come_to_stand_beside_the_log_of_an_earlier_one(
+    way: str, ending: str, store: SqliteStore, tmp_path: Path
+) -> None:
+    left = tmp_path / f"new.db{ending}"
+    left.write_bytes(b"of another file")
+    with pytest.raises(duro.UsageError, match=rf"new\.db{ending}', left by an earlier file .* remove new\.db{ending}"):
+        getattr(duro.Client(store), way)(tmp_path / "new.db")
+    assert files(tmp_path) == {left.name}
+    assert left.read_bytes() == b"of another file"
 
 
 def test_a_backup_that_fails_in_the_middle_leaves_no_file(store: SqliteStore, tmp_path: Path) -> None:

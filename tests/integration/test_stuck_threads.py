@@ -83,3 +83,38 @@ def test_what_a_worker_with_stuck_threads_cannot_run_another_one_does(stuck: Stu
         stuck.leave.set()
         started = client.start_orchestration("asks")
         assert client.wait_for_orchestration(started, WAIT_S).output == "one"
+
+
+@pytest.mark.parametrize("threads", [1, 4])
+def test_activities_for_which_the_system_gives_no_thread_run_when_it_does(
+    threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They, and all that were to begin with them, hung in the hand of a living worker."""
+    start, refused = threading.Thread.start, list[str]()
+
+    def starts(thread: threading.Thread) -> None:
+        if thread.name.startswith("duro-activity-") and len(refused) < 3:
+            refused.append(thread.name)
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", starts)
+    registry = duro.Registry()
+
+    @registry.activity
+    def plain(ctx: duro.ActivityContext, number: int) -> int:
+        return number
+
+    @registry.activity
+    async def other(ctx: duro.ActivityContext, number: int) -> int:
+        return number
+
+    @registry.orchestration
+    async def both(ctx: duro.OrchestrationContext) -> list[int]:
+        names = ("plain", "other")
+        return list(await ctx.join(*[ctx.schedule_activity(names[number % 2], number) for number in range(8)]))
+
+    with duro.Runtime("memory:", registry, duro.RuntimeOptions(max_activity_threads=threads)) as runtime:
+        started = runtime.client.start_orchestration("both")
+        assert runtime.client.wait_for_orchestration(started, WAIT_S).output == list(range(8))
+    assert len(refused) == 3

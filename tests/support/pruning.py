@@ -8,10 +8,12 @@ from typing import Any, Literal
 import apsw
 import msgspec
 
+from duro.maintenance.file_sources import with_file
 from duro.model.policies import PolicyChain, PolicySources, StatedPolicy
 from duro.model.retention import AutoPrune, PolicyKind, PolicyOrigin, PruneOptions
 from duro.model.turns import TurnCommit, TurnOutcome
 from duro.retention.policy import policy_chain
+from duro.settings.files import load_settings
 from duro.stores.base import Store, StoreDump
 from duro.stores.memory import MemoryStore
 from duro.stores.sqlite import SqliteStore
@@ -44,6 +46,17 @@ def automatic(policy: AutoPrune | int, options: PruneOptions | None = None) -> P
     chosen = AutoPrune(keep_last=policy) if isinstance(policy, int) else policy
     stated = StatedPolicy(policy=chosen, origin=PolicyOrigin(PolicyKind.CODE_DEFAULT, "app.py:1"))
     return policy_chain(PolicySources(code_default=stated), "Order", "1.0.0", turn_options=options)
+
+
+RUN = (("Order", "1.0.0"), ("Child", "1.0.0"))
+
+
+def published(store: Store, worker: ScriptedWorker, directory: Path, text: str) -> None:
+    """The worker was told of a file with this text."""
+    file = directory / "runtime_config.toml"
+    file.write_text(text)
+    sources = with_file(PolicySources(orchestrations=RUN), load_settings(file, str(file)))
+    store.publish(worker.worker_id, msgspec.json.encode(sources).decode())
 
 
 class Loops:

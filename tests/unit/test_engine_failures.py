@@ -332,3 +332,23 @@ def test_a_failed_activity_may_be_retried_by_the_code() -> None:
 
     engine = drive(stubborn, None, [activity_error(2)], [activity_error(4)], [activity_result(6)])
     assert engine.result == 2
+
+
+def _hides(_: BaseException) -> Any:
+    raise ZeroDivisionError
+
+
+_Opaque: Any = type("_Opaque", (ValueError,), {"__cause__": property(_hides), "__traceback__": property(_hides)})
+"""Makes something else of the names that Python keeps its own things under."""
+
+
+def test_an_error_that_hides_its_cause_and_its_traceback_is_recorded_all_the_same() -> None:
+    """Nothing was reported of an activity that raised it, and its instance waited for ever."""
+    try:
+        raise _Opaque("own") from KeyError("because")
+    except _Opaque as error:
+        recorded = failure_of(error)
+    assert (recorded.type, recorded.message) == ("_Opaque", "own")
+    assert recorded.cause is not None
+    assert recorded.cause.type == "KeyError"
+    assert "test_engine_failures.py" in str(recorded.traceback)

@@ -13,7 +13,7 @@ from jsonschema import Draft202012Validator
 from duro.maintenance.archive import format as segments
 from duro.maintenance.explaining import PolicyExplanation
 from duro.maintenance.exporting import ExportResult
-from duro.maintenance.simulating import PolicySimulation, Removable, SimulatedName
+from duro.maintenance.simulating import PolicySimulation, Removable, RemovableWhole, SimulatedName
 from duro.model.archive import ArchivableExecution, ArchivableInstance, ArchivedLedgerRow, ArchivedLineage
 from duro.model.checkup import CheckResult, Finding, Repair
 from duro.model.families import OrphanRules, PurgeOptions, RemovalItem, RemovalPlan, RemovalTotals, SkippedInstance
@@ -147,8 +147,9 @@ WRITTEN_AS_THEY_ARE: Final[list[tuple[type, Schema, set[str]]]] = [
     (MarkedUsage, part("duroctl.stats/1", "marked"), set()),
     (Removable, part("duroctl.stats/1", "removable"), set()),
     (NameUsage, part("duroctl.stats/1", "names"), {"share", "removable"}),
-    (PolicySimulation, part("duroctl.policy_simulation/1"), {"schema", "now", "then"}),
+    (PolicySimulation, part("duroctl.policy_simulation/1"), {"schema", "now", "then", "whole_now", "whole_then"}),
     (SimulatedName, part("duroctl.policy_simulation/1", "names"), set()),
+    (RemovableWhole, part("duroctl.policy_simulation/1", "whole_then"), set()),
     (PolicyExplanation, part(WHY), {"schema", "executions"}),
     (PolicyChain, part(WHY, "chains"), set()),
     (PolicyLink, part(WHY, "link"), set()),

@@ -22,6 +22,7 @@ from duro.model.status import ChildrenPolicy, ExecutionStatus
 from duro.retention.holds import HoldsInForce, holds_on, in_force
 from duro.retention.names import by_precedence, matches
 from duro.retention.plan import instance_plan, oldest, plan_instance, prune_plan
+from duroctl.render.plans import plan_lines
 from tests.retention_facts import NOW_MS, current, ended
 
 ONE = PruneOptions(keep_last=1)
@@ -284,6 +285,15 @@ def test_a_plan_says_when_it_takes_the_last_of_a_version() -> None:
         (WarningCode.LAST_OF_VERSION, "queue-1", "takes the last execution of version 0.9.0 of queue-1")
     ]
     assert _plan(executions, holds=(hold(version="0.9.0"),)).warnings == ()
+
+
+def test_of_many_things_to_be_known_a_few_are_told_and_the_rest_is_counted() -> None:
+    plan = _plan((ended(1, version="0.9.0"), current(2)))
+    (warning,) = plan.warnings
+    many = msgspec.structs.replace(plan, warnings=(warning,) * 12)
+    lines = [line for line in plan_lines(many) if line.startswith("note: ")]
+    assert len(lines) == 11
+    assert lines[-1] == "note: ... and 2 more like that (--dry-run -o json has all)"
 
 
 def test_a_plan_says_when_an_end_is_not_recorded() -> None:

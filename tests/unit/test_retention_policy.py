@@ -135,6 +135,13 @@ def test_a_registration_is_of_one_version() -> None:
     assert (link.policy, link.why) == (None, "version '3.0.0' was registered without auto_prune, unlike 1.0.0, 2.0.0")
 
 
+def test_a_name_that_no_worker_runs_is_not_said_to_be_registered() -> None:
+    sources = PolicySources(orchestrations=(("another", "1.0.0"),))
+    assert chain_of(sources).links[4].why == f"{NAME!r} is not registered"
+    sources = PolicySources(orchestrations=(("another", "1.0.0"), (NAME, "1.0.0")))
+    assert chain_of(sources).links[4].why == f"{NAME!r} was registered without auto_prune"
+
+
 def test_an_instance_can_be_kept_from_all_automatic_pruning() -> None:
     never = stated(PolicyKind.INSTANCE, 2, policy="never")
     chain = chain_of(instance_override=never)

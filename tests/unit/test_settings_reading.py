@@ -192,7 +192,7 @@ def test_the_error_itself_shows_the_first_problem_and_counts_the_others() -> Non
         ("a = 12\nb = " + "9" * 5_000, "f:2:5: a number has thousands of digits; write a smaller one"),
         (
             b" " * (FILE_BYTES_MAX + 1),
-            "f: it has 1048577 bytes, and at most 1048576 are read; name a runtime_config.toml",
+            "f: it has more than 1048576 bytes, which is the most that is read; name a runtime_config.toml",
         ),
     ],
     ids=range(13),

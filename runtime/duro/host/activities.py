@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 _CLOSE_S: Final = 5.0
 """How long activities have to stop when they are cancelled at the end; their threads are daemons."""
 
+_NO_THREAD_S: Final = 1.0
+"""How long an attempt for which there is no thread stays with this worker, before whoever can takes it."""
+
 ActivityKey = tuple[int, int, int]
 """(incarnation, execution id, event id)"""
 
@@ -282,7 +285,9 @@ class ThreadedActivityExecutor:
         self._plain[attempt.key] = run
         if attempt.total_left_s is not None:
             run.timers.append(self._loop.call_later(attempt.total_left_s, self._plain_timed_out, run, True))
-        self._pool.submit(run)
+        if not self._pool.submit(run):
+            given_back = ActivityOutcome(attempt=attempt)
+            run.timers.append(self._loop.call_later(_NO_THREAD_S, self._never_begins, run, given_back))
 
     def _plain_begins(self, run: "_PlainRun") -> None:
         """From the pool's thread: only now does the time of the attempt run."""
@@ -332,7 +337,7 @@ class ThreadedActivityExecutor:
         self._give_up(run)
         self._stuck += 1
         self._report([msgspec.structs.replace(outcome, thread="stays")])
-        if self._stuck >= self._pool.threads_max:
+        if self._stuck >= self._pool.threads:
             for waiting in list(self._plain.values()):  # other workers may have a thread for them
                 self._never_begins(waiting, ActivityOutcome(attempt=waiting.attempt))
         return True
@@ -451,20 +456,32 @@ class _DaemonPool:
         self.threads_max = threads_max
         self._queue: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
-        self._threads = 0
-        self._idle = 0
+        self.threads = 0
+        self._unfinished = 0
+        """What waits or runs."""
 
-    def submit(self, run: Callable[[], None]) -> None:
+    def submit(self, run: Callable[[], None]) -> bool:
+        """False: there is no thread, and the system gives none (a limit of processes, or of memory)."""
         with self._lock:
-            if self._idle > 0:
-                self._idle -= 1
-            elif self._threads < self.threads_max:
-                self._threads += 1
-                threading.Thread(target=self._work, name=f"duro-activity-{self._threads}", daemon=True).start()
+            if self._unfinished >= self.threads and self.threads < self.threads_max:
+                self._add_thread()
+            if not self.threads:
+                return False
+            self._unfinished += 1
         self._queue.put(run)
+        return True
+
+    def _add_thread(self) -> None:
+        number = self.threads + 1
+        try:
+            threading.Thread(target=self._work, name=f"duro-activity-{number}", daemon=True).start()
+        except RuntimeError as error:
+            HOST_LOGGER.warning("a thread for activities cannot be started beside %d others: %s", number - 1, error)
+        else:
+            self.threads = number
 
     def close(self) -> None:
-        for _ in range(self._threads):
+        for _ in range(self.threads):
             self._queue.put(None)
 
     def _work(self) -> None:
@@ -474,7 +491,7 @@ class _DaemonPool:
             except Exception:  # noqa: BLE001 - the thread must live on for the next attempt
                 HOST_LOGGER.exception("an activity's outcome could not be reported")
             with self._lock:
-                self._idle += 1
+                self._unfinished -= 1
 
 
 def failed(attempt: ActivityAttempt, error: BaseException) -> ActivityOutcome:

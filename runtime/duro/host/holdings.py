@@ -134,7 +134,10 @@ class Holdings:
         if held is not None and held.leased.lease_epoch == leased.lease_epoch:
             held.leased = leased
         else:
+            if held is not None:
+                self.drop(held)  # of a lease that ended without this worker: what its activities came to is not lost
             held = self.held[leased.incarnation] = Held(leased, waiting=True)
+            self._withdraw_release(leased)
         held.waiting = True
         if leased.attempt_count > ATTEMPTS_MAX:
             self.drop(held)
@@ -149,6 +152,13 @@ class Holdings:
             )
             return
         self.runnable[leased.incarnation] = None
+
+    def _withdraw_release(self, leased: LeasedInstance) -> None:
+        """It was idle, and before the store was told so something came for it: it handed that out under the same lease,
+        which is not to be given away any more."""
+        if self._owed.releases:
+            idle = ReleaseInstance(incarnation=leased.incarnation, lease_epoch=leased.lease_epoch)
+            self._owed.releases[:] = [each for each in self._owed.releases if each != idle]
 
     def let_go(self, incarnation: int) -> None:
         """The lease ended with a committed turn. What activities reported since that turn ran (its commit was tried
@@ -191,6 +201,16 @@ class Holdings:
         self.runnable.pop(incarnation, None)
         if self.held.get(incarnation) is held:
             del self.held[incarnation]
+
+    def look_again(self) -> None:
+        """After a transaction that may have leased what arrived for instances that were held before: give back those of
+        which no turn is uncommitted, and the store says again what is there for them. Their activities run on."""
+        for held in [each for each in self.held.values() if each.turn_of is None]:
+            leased = held.leased
+            if held.execution is not None:
+                held.execution.seal()
+            self.let_go(leased.incarnation)
+            self.release(ReleaseInstance(incarnation=leased.incarnation, lease_epoch=leased.lease_epoch))
 
     def give_back_strangers(
         self,

@@ -220,11 +220,11 @@ class Worker:
         """Nothing in memory has changed: the next cycle tries the same again."""
         if self._stop_deadline_s is not None and now_s >= self._stop_deadline_s:
             self._stopped = True
-            HOST_LOGGER.error("stopping without the store, which does not answer; its leases will expire: %s", error)
+            HOST_LOGGER.error("stopping without the store, which cannot be used; its leases will expire: %s", error)
             return FINISHED
         delay_s: float = min(_RETRY_STORE_S * 2**self._store_failures, _RETRY_STORE_MAX_S)
         self._store_failures = min(self._store_failures + 1, 30)
-        HOST_LOGGER.warning("the store does not answer, trying again in %g s: %s", delay_s, error)
+        HOST_LOGGER.warning("the store cannot be used now, trying again in %g s: %s", delay_s, error)
         return delay_s
 
     def renew_step(self) -> float | None:
@@ -564,7 +564,8 @@ class Worker:
 
     def _settle_doubt(self) -> None:
         """A transaction reported an error and may have happened: look whether it did. If it did, its outcomes are
-        settled now; if not, the same batch is sent again. Leases that it took and nobody remembers are given back."""
+        settled now; if not, the same batch is sent again. Leases that it took and nobody remembers are given back, and
+        what it leased for instances that were held already is looked for again."""
         self.counters.commits_unknown += 1
         instances = self._store.held_instances(self.worker_id)
         activities = self._store.held_activities(self.worker_id)
@@ -579,6 +580,7 @@ class Worker:
                 self._settle(batch, CommitResult(store_time_ms=self._store.now_ms(), turns=turns))
         self._in_doubt = False
         self._lookout.is_due = True
+        self._holdings.look_again()
         self._holdings.give_back_strangers(self._unsent, instances, activities)
 
     # --- leases ----------------------------------------------------------------------------------------------
@@ -603,8 +605,8 @@ class Worker:
         change = self._store.change_counter()
         if change == self._cancels_seen:
             return
-        self._cancels_seen = change
         self._holdings.cancel_all_but(self._store.held_activities(self.worker_id))
+        self._cancels_seen = change
 
     # --- life ------------------------------------------------------------------------------------------------
 

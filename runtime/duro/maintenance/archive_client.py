@@ -179,13 +179,14 @@ class Archives(Families):
     def find_archived_executions(
         self,
         instance_id: str,
+        execution_id: int | None = None,
         *,
         directories: Iterable[ArchivePath] = (),
         unreadable: Callable[[ArchiveUnavailableError], object] | None = None,
     ) -> FoundExecutions | None:
-        """Which executions of an instance the first archive has that has any; which archives, and of which life of the
-        instance, as in ``find_archived``. No history is read."""
-        with self._archives_with(instance_id, None, directories, unreadable) as found:
+        """Which executions of an instance the first archive has that has any (or that has ``execution_id``); which
+        archives, and of which life of the instance, as in ``find_archived``. No history is read."""
+        with self._archives_with(instance_id, execution_id, directories, unreadable) as found:
             if found is None:
                 return None
             archive, last = found

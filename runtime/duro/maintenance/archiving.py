@@ -39,6 +39,11 @@ class Archiving:
 
             usable_place(store, Path(self.archive or "")).check_writable()
 
+    @property
+    def directory(self) -> str | None:
+        """Where the configured archive is, as far as that is known; None: nobody says."""
+        return None if self._configured is None else str(self._configured)
+
     def follow(self, policies: ConfiguredPolicies) -> None:
         """Something else is said since. An archive that is switched on takes what is marked from now on; what goes into
         one already goes on going there."""
@@ -48,7 +53,8 @@ class Archiving:
 
     def finish(self, progress: Callable[[int], object]) -> ArchiveOutcome | None:
         """Write what waits, whoever marked it; None: no archive is in use. ``progress`` is told how many histories were
-        written so far. Prunes of activities leave it to the sweep, which makes fewer and larger segments."""
+        written so far, and says False to stop. Prunes of activities leave it to the sweep, which makes fewer and larger
+        segments."""
         if self.archive is None or not self._by_hand:
             return None
         from duro.maintenance.archive.archiver import Archiver
@@ -57,7 +63,7 @@ class Archiving:
         for outcome in outcomes:
             if outcome.archive == self.archive:
                 return outcome
-        return ArchiveOutcome(archive=self.archive, directory=self.archive or str(self._configured or ""))
+        return ArchiveOutcome(archive=self.archive, directory=self.archive or self.directory or "")
 
 
 _WAIT_S: Final = 30.0

@@ -22,7 +22,7 @@ from duro.errors import (
 from duro.maintenance.pruned import no_instance, was_pruned
 from duro.model.families import RemovalPlan
 from duro.model.ledger import LedgerTotals, RunSource
-from duro.model.limits import PRUNE_GRACE_S, RETENTION_S_MAX, UNDO_HOLD_S
+from duro.model.limits import PRUNE_GRACE_S, RETENTION_S_MAX, TIME_MS_MAX, UNDO_HOLD_S
 from duro.model.policies import StatedPolicy
 from duro.model.pruning import Hold, HoldTarget, PrunePlan, PruneResult
 from duro.model.removal import (
@@ -117,6 +117,24 @@ class Pruning:
         if not isinstance(plan, PrunePlan):
             raise UsageError(f"plan must be a PrunePlan, not {plan!r}", hint="client.plan_prune makes one")
         return pruning.apply(self.store, plan, self._terms(grace_s, reason, by, plan, archive), progress)
+
+    def check_plan(self, plan: PrunePlan | RemovalPlan) -> None:
+        """Whether ``apply_plan`` or ``apply_removal`` would take ``plan`` now; nothing is changed.
+
+        Raises:
+            StalePlanError: it is of another store, or its policies have changed since.
+        """
+        from duro.maintenance import families, pruning
+        from duro.maintenance.policies import ConfiguredPolicies
+
+        if isinstance(plan, RemovalPlan):
+            families.check_plan(self.store, plan)
+        elif isinstance(plan, PrunePlan):
+            pruning.check_plan(self.store, plan, ConfiguredPolicies(self.store))
+        else:
+            raise UsageError(
+                f"plan must be a PrunePlan or a RemovalPlan, not {plan!r}", hint="client.plan_prune makes one"
+            )
 
     def prune_executions(
         self,
@@ -284,6 +302,21 @@ class Pruning:
         except InstanceNotFoundError as error:
             raise self._instance_error(instance_id, error) from None
 
+    def get_instance_policy(self, instance_id: str) -> Policy | None:
+        """The automatic policy of its own that the instance has; None: it has none. ``"never"`` is also what one that
+        this duro cannot read stands for.
+
+        Raises: InstanceNotFoundError: there is no such instance.
+        """
+        from duro.maintenance.policies import decode_override
+
+        instance_id = check_instance_id(instance_id)
+        found = self.store.prunable_instances(PruneFilter(instance_ids=(instance_id,)), 1, 0)
+        if not found:
+            raise no_instance(self.store, instance_id)
+        own = decode_override(found[0].policy)
+        return None if own is None else own.policy
+
     def simulate_instance_policy(
         self, instance_id: str, policy: AutoPrune | int | Literal["never"] | None
     ) -> "InstanceSimulation":
@@ -407,7 +440,7 @@ class Pruning:
         from duro.maintenance.pruning import RunTerms
 
         if isinstance(grace_s, bool) or not isinstance(grace_s, int | float) or not 0 <= grace_s <= RETENTION_S_MAX:
-            raise UsageError(f"grace_s must be seconds, 0 or more, not {grace_s!r}")
+            raise UsageError(f"grace_s must be seconds, 0 or more, not {shown(grace_s)}")
         reason = check_text(reason, "the reason")
         return RunTerms(
             run_id=self._short_id("run") if self._by_hand else "",
@@ -488,13 +521,15 @@ def _until_ms(until: datetime | timedelta, now_ms: int) -> int:
     if isinstance(until, timedelta):
         until_ms = now_ms + round(until.total_seconds() * 1000)
     elif not isinstance(until, datetime):
-        raise UsageError(f"until must be a datetime or a timedelta, not {until!r}")
+        raise UsageError(f"until must be a datetime or a timedelta, not {shown(until)}")
     elif until.utcoffset() is None:
         raise UsageError(f"until has no time zone: {until.isoformat()}", hint="give it one, such as datetime.UTC")
     else:
         until_ms = math.ceil(until.timestamp() * 1000)
     if until_ms <= now_ms:
         raise UsageError("until is not in the future, so it would hold nothing")
+    if until_ms > TIME_MS_MAX:
+        raise UsageError("until is after the year 9999", hint="leave it out: then it holds until it is removed")
     return until_ms
 
 

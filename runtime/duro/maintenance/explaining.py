@@ -5,7 +5,7 @@ import msgspec
 from duro.maintenance.policies import ConfiguredPolicies, decode_override
 from duro.maintenance.pruned import no_instance
 from duro.model.policies import PolicyChain, UnitedPolicy
-from duro.model.pruning import Hold
+from duro.model.pruning import Hold, PruneTrigger
 from duro.model.removal import PrunableInstance, PruneFilter
 from duro.model.retention import PolicyKind
 from duro.model.status import InstanceStatus
@@ -19,7 +19,8 @@ class PolicyExplanation(msgspec.Struct, frozen=True, kw_only=True):
     """``chains``: one for every different statement of the workers that run it (usually one); of all workers, where
     none does, and then nothing applies but what comes before their programs. ``united``: what all of them together let
     go; None: nobody has published anything. ``paused_until_ms``: automatic pruning rests because a further
-    version was seen. ``next_sweep_at_ms``: when a sweep is due for the interval (0: now), None: it has none.
+    version was seen. ``next_sweep_at_ms``: when a sweep is due for the interval (0: now), None: none will be, as it has
+    no interval, the trigger is off, or there is nothing but its current execution.
     ``instance_id`` None: it is about the orchestration."""
 
     instance_id: str | None
@@ -57,13 +58,21 @@ def explain(store: Store, instance_id: str | None, name: str | None, version: st
         chains=tuple(dict.fromkeys(chains)),
         united=united,
         paused_until_ms=paused_until_ms if paused_until_ms is not None and paused_until_ms > now_ms else None,
-        next_sweep_at_ms=None if united is None else sweep_due_at_ms(united, instance.swept_at_ms, now_ms),
+        next_sweep_at_ms=_next_sweep_at_ms(united, instance, now_ms),
         holds=tuple(
             hold
             for hold in holds_in_force(store.list_holds(), now_ms)
             if concerns_instance(hold, instance.instance_id, instance.name)
         ),
     )
+
+
+def _next_sweep_at_ms(united: UnitedPolicy | None, instance: PrunableInstance, now_ms: int) -> int | None:
+    passed_by = instance.instance_id != "" and instance.live_executions_max <= 1
+    if united is None or passed_by or PruneTrigger.INTERVAL not in united.firing_triggers:
+        return None
+    due_at_ms = sweep_due_at_ms(united, instance.swept_at_ms, now_ms)
+    return 0 if due_at_ms is not None and due_at_ms <= now_ms else due_at_ms
 
 
 def _instance(store: Store, instance_id: str) -> PrunableInstance:

@@ -19,7 +19,7 @@ from duro.errors import (
 from duro.maintenance.archiving import Archiving
 from duro.maintenance.policies import ConfiguredPolicies
 from duro.maintenance.pruned import was_removed
-from duro.maintenance.pruning import Progress, PruneProgress, RunTerms, reclaim_all
+from duro.maintenance.pruning import Progress, PruneProgress, RunTerms, check_store_of, reclaim_all
 from duro.maintenance.room import POLITE_PART, Room
 from duro.model.archive import ArchiveOutcome
 from duro.model.families import (
@@ -66,7 +66,7 @@ from duro.retention.families import (
 )
 from duro.retention.holds import HoldsInForce
 from duro.retention.names import matches
-from duro.retention.purging import purge_overrides, united_purge
+from duro.retention.purging import purge_overrides, united_orphan_rules, united_purge
 from duro.stores.base import Store
 
 _CURSOR: Final = re.compile(r"o:([0-9]{1,18})", re.ASCII)
@@ -184,20 +184,13 @@ def plan_cleanup(store: Store, where: OrphanFilter, min_age_s: float) -> Removal
     asked = msgspec.structs.replace(where, kinds=rules.kinds, limit=0)
     items: list[RemovalItem] = []
     running: list[RunningOrphan] = []
-    taken: set[int] = set()
-    found = orphans(store, asked)
-    while part := list(islice(found, _FAMILIES_A_READ)):
-        read = store.families([orphan.child.incarnation for orphan in part if orphan.child.incarnation not in taken])
+    for read, of_part in _orphans_planned(store, asked, lambda _: rules, holds, now_ms):
         running += [
             RunningOrphan(instance_id=family.root.instance_id, incarnation=family.root.incarnation)
             for family in read
             if not _was_asked(family) and may_be_asked_to_end(family, rules, holds, now_ms)
         ]
-        items += [
-            _item(family, rules, _CALLED, verdict_on(family, rules, holds, now_ms), taken)
-            for family in read
-            if family.root.incarnation not in taken
-        ]
+        items += of_part
     return RemovalPlan(
         store_id=store.store_id(),
         policy_revision=policies.revision,
@@ -214,6 +207,28 @@ def plan_cleanup(store: Store, where: OrphanFilter, min_age_s: float) -> Removal
 
 def _was_asked(family: Family) -> bool:
     return family.child is not None and family.child.cancel_requested_at_ms is not None
+
+
+def _orphans_planned(
+    store: Store,
+    where: OrphanFilter,
+    rules_of: Callable[[str], OrphanRules | None],
+    holds: HoldsInForce,
+    now_ms: int,
+) -> Iterator[tuple[Sequence[Family], list[RemovalItem]]]:
+    """The families whose roots ``where`` asks for, some at a time, and what becomes of them by the rules for their
+    names."""
+    taken: set[int] = set()
+    found = orphans(store, where)
+    while part := list(islice(found, _FAMILIES_A_READ)):
+        read = store.families([orphan.child.incarnation for orphan in part if orphan.child.incarnation not in taken])
+        items = [
+            _item(family, rules, _CALLED, verdict_on(family, rules, holds, now_ms), taken)
+            for family in read
+            for rules in [rules_of(family.root.name)]
+            if family.root.incarnation not in taken
+        ]
+        yield read, items
 
 
 def _item(
@@ -406,12 +421,29 @@ def _purge_items(
             yield _item(family, chosen, origin, verdict, taken)
 
 
-def purgeable_instances(store: Store, policies: ConfiguredPolicies, scope: PruneScope) -> int:
-    """How many instances sweeps purge under ``policies``. Reads no history and writes nothing."""
+def purgeable(store: Store, policies: ConfiguredPolicies, scope: PruneScope) -> Iterator[RemovalItem]:
+    """The families that sweeps purge under ``policies``. Reads no history and writes nothing."""
     if not policies.sources or not all(sources.purge_enabled and sources.purges for sources in policies.sources):
-        return 0
+        return
     items = _purge_items(store, policies, None, scope, store.now_ms(), by_sweep=True)
-    return sum(item.instances for item in items if not item.verdict.keep)
+    yield from (item for item in items if not item.verdict.keep)
+
+
+def sweepable_orphans(store: Store, policies: ConfiguredPolicies, name: str | None) -> Iterator[RemovalItem]:
+    """The families that sweeps clean up as orphans under ``policies``, of orchestrations ``name`` (a name or pattern).
+    Reads no history and writes nothing."""
+    united = united_orphan_rules(policies.sources)
+    if united is None:
+        return
+
+    def rules_of(orchestration: str) -> OrphanRules | None:
+        by_name = united_orphan_rules(policies.about(orchestration))
+        return None if by_name is None else by_name[0]
+
+    where = OrphanFilter(kinds=united[0].kinds, child_status=united[0].child_status, name=name)
+    holds, now_ms = HoldsInForce(store.list_holds(), store.now_ms()), store.now_ms()
+    for _, items in _orphans_planned(store, where, cache(rules_of), holds, now_ms):
+        yield from (item for item in items if not item.verdict.keep)
 
 
 RulesOf = Callable[[str], tuple[PurgeOptions | None, PolicyOrigin]]
@@ -498,17 +530,7 @@ def apply(
         StalePlanError: it is a plan of another store, or what is said about removing has changed since it was made; or
             ``cancel_running``, and it is so old that it does not say which lives of the ids it means.
     """
-    if made.store_id != store.store_id():
-        raise StalePlanError(
-            f"the plan is of another store ({made.store_id})", hint="apply it to the store it was made from"
-        )
-    configured = any(item.origin.kind is not PolicyKind.CALL for item in made.items)
-    policies = ConfiguredPolicies(store)
-    revision = made.policy_revision if configured else None
-    if revision is not None and policies.revision != revision:
-        raise StalePlanError(
-            "what is said about purging has changed since the plan was made", hint="make the plan again"
-        )
+    revision = check_plan(store, made)
     rules = made.orphan_rules
     if cancel_running and made.running_orphans and (rules is None or len(made.running) != len(made.running_orphans)):
         raise StalePlanError(
@@ -523,12 +545,31 @@ def apply(
         plan=_Planned(revision, {item.incarnation: item.instance_id for item in going}),
     )
     run.carry_out(
-        lambda policies: (purge_overrides(policies.everyone()) if configured else (), _planned_orders(store, going))
+        lambda policies: (
+            purge_overrides(policies.everyone()) if revision is not None else (),
+            _planned_orders(store, going),
+        )
     )
     asked = made.running if cancel_running and rules is not None and not run.stopped else ()
     return run.result(
         [each.instance_id for each in asked if rules and cancel(store, each.instance_id, each.incarnation, rules)]
     )
+
+
+def check_plan(store: Store, made: RemovalPlan) -> int | None:
+    """The revision of the policies that ``made`` goes by; None: it goes by rules that were given.
+
+    Raises:
+        StalePlanError: it is of another store, or what is said about removing has changed since.
+    """
+    check_store_of(made, store)
+    configured = any(item.origin.kind is not PolicyKind.CALL for item in made.items)
+    revision = made.policy_revision if configured else None
+    if revision is not None and ConfiguredPolicies(store).revision != revision:
+        raise StalePlanError(
+            "what is said about purging has changed since the plan was made", hint="make the plan again"
+        )
+    return revision
 
 
 def _planned_orders(store: Store, going: Sequence[RemovalItem]) -> Iterator[RemovalOrder]:
@@ -618,6 +659,7 @@ class _Run:
                 grace_ms=self._terms.grace_ms,
                 policy_revision=self._policies.revision if self._plan is None else self._plan.revision,
                 archive=self._archiving.archive,
+                archive_directory=self._archiving.directory,
             )
             try:
                 self._add(self._room.make(partial(self._remove, removal)))

@@ -12,6 +12,7 @@ from duro.maintenance.archiving import Archiving
 from duro.maintenance.policies import ConfiguredPolicies, Rules, asked_for, nobody_says
 from duro.maintenance.pruned import no_instance
 from duro.maintenance.room import POLITE_PART, Room
+from duro.model.families import RemovalPlan
 from duro.model.ledger import RunSource
 from duro.model.limits import MARK_RECLAIM_EVENTS_MAX, RECLAIM_EVENTS_MAX, SKIPPED_HELD_MAX
 from duro.model.pruning import (
@@ -359,20 +360,35 @@ def apply(store: Store, made: PrunePlan, terms: RunTerms, progress: Progress | N
         StalePlanError: it is a plan of another store, or what is said about pruning has changed since it was made.
             Nothing was removed (by the batches after the change, if it happened meanwhile).
     """
-    if made.store_id != store.store_id():
-        raise StalePlanError(
-            f"the plan is of another store ({made.store_id})", hint="apply it to the store it was made from"
-        )
     policies = ConfiguredPolicies(store)
+    revision = check_plan(store, made, policies)
+    planned = {instance.incarnation: instance.instance_id for instance in made.instances}
+    run = _Run(store, terms, policies, made.children, progress, policy_revision=revision, planned=planned)
+    return run.carry_out(_orders_of(made))
+
+
+def check_plan(store: Store, made: PrunePlan, policies: ConfiguredPolicies) -> int | None:
+    """The revision of ``policies`` that ``made`` goes by; None: it goes by rules that were given.
+
+    Raises:
+        StalePlanError: as ``apply``.
+    """
+    check_store_of(made, store)
     configured = any(instance.origin.kind is not PolicyKind.CALL for instance in made.instances)
     revision = made.policy_revision if configured else None
     if revision is not None and policies.revision != revision:
         raise StalePlanError(
             "what is said about pruning has changed since the plan was made", hint="make the plan again"
         )
-    planned = {instance.incarnation: instance.instance_id for instance in made.instances}
-    run = _Run(store, terms, policies, made.children, progress, policy_revision=revision, planned=planned)
-    return run.carry_out(_orders_of(made))
+    return revision
+
+
+def check_store_of(made: PrunePlan | RemovalPlan, store: Store) -> None:
+    """Raises StalePlanError: it is a plan of another store."""
+    if made.store_id != store.store_id():
+        raise StalePlanError(
+            f"the plan is of another store ({made.store_id})", hint="apply it to the store it was made from"
+        )
 
 
 def _orders_of(made: PrunePlan) -> Iterator[_SizedOrder]:
@@ -483,6 +499,7 @@ class _Run:
                 children=self._children,
                 policy_revision=self._policy_revision,
                 archive=self._archiving.archive,
+                archive_directory=self._archiving.directory,
             )
             try:
                 results = self._room.make(partial(self._prune, batch))
@@ -537,7 +554,11 @@ class _Run:
             if order.only is not None and not result.result.instances_processed:
                 self._skipped += [
                     SkippedExecution(
-                        self._planned.get(order.incarnation, ""), order.incarnation, number, "its instance is gone"
+                        self._planned.get(order.incarnation, ""),
+                        order.incarnation,
+                        number,
+                        "its instance is gone",
+                        gone=True,
                     )
                     for number in sorted(order.only)
                 ]

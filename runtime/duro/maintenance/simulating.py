@@ -2,15 +2,15 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
-from duro.maintenance.families import purgeable_instances
+from duro.maintenance.families import purgeable, sweepable_orphans
 from duro.maintenance.file_sources import with_file
 from duro.maintenance.policies import ConfiguredPolicies, children_of
 from duro.maintenance.pruning import facts_of, filter_of, instances_of
-from duro.model.families import OrphanRules, PurgeOptions
+from duro.model.families import OrphanRules, RemovalItem
 from duro.model.policies import PolicySources
 from duro.model.pruning import ExecutionFacts, Hold
 from duro.model.removal import PrunableInstance, PruneScope
@@ -37,9 +37,28 @@ class Removable(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
+class RemovableWhole(msgspec.Struct, frozen=True, kw_only=True):
+    """Whole instances that may go, with all that depends on them, and what they have."""
+
+    instances: int = 0
+    executions: int = 0
+    events: int = 0
+    history_bytes: int = 0
+
+    def plus(self, other: "RemovableWhole | RemovalItem") -> "RemovableWhole":
+        return RemovableWhole(
+            instances=self.instances + other.instances,
+            executions=self.executions + other.executions,
+            events=self.events + other.events,
+            history_bytes=self.history_bytes + other.history_bytes,
+        )
+
+
 class SimulatedName(msgspec.Struct, frozen=True, kw_only=True):
-    """One orchestration: what its ``instances`` have, what of it may go as workers are told now, and what might go as
-    the file says. ``origins``: who says so, with the file."""
+    """One orchestration: what its ``instances`` have, what of it pruning may remove as workers are told now, and what
+    it might as the file says. ``origins``: who says so, with the file. ``whole_now`` and ``whole_then``: what sweeps
+    may remove whole, by [purge] and [orphans], of families whose root is one of its instances; what pruning may remove
+    of them, and an orphan below a family that is purged, counts for both."""
 
     name: str
     instances: int
@@ -47,11 +66,14 @@ class SimulatedName(msgspec.Struct, frozen=True, kw_only=True):
     now: Removable
     then: Removable
     origins: tuple[str, ...]
+    whole_now: RemovableWhole = RemovableWhole()
+    whole_then: RemovableWhole = RemovableWhole()
 
 
 class PolicySimulation(msgspec.Struct, frozen=True, kw_only=True):
     """``names`` in order. ``file`` is what errors call it. ``published``: whether any worker has said what applies.
-    ``purgeable_now`` and ``purgeable_then``: whole instances that may go. ``loosened``: what else is removed, or no
+    ``purgeable_now`` and ``purgeable_then``: whole instances that may go by [purge]; ``orphans_now`` and
+    ``orphans_then``: by [orphans]. ``loosened``: what else is removed, or no
     longer kept, with the file, one sentence each."""
 
     file: str
@@ -59,6 +81,8 @@ class PolicySimulation(msgspec.Struct, frozen=True, kw_only=True):
     names: tuple[SimulatedName, ...]
     purgeable_now: int = 0
     purgeable_then: int = 0
+    orphans_now: int = 0
+    orphans_then: int = 0
     loosened: tuple[str, ...] = ()
 
     @property
@@ -68,6 +92,14 @@ class PolicySimulation(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def then(self) -> Removable:
         return _sum(each.then for each in self.names)
+
+    @property
+    def whole_now(self) -> RemovableWhole:
+        return _sum_whole(each.whole_now for each in self.names)
+
+    @property
+    def whole_then(self) -> RemovableWhole:
+        return _sum_whole(each.whole_then for each in self.names)
 
     @property
     def removes_more(self) -> bool:
@@ -98,9 +130,8 @@ def simulate(
             found, origin = removable(then, instance, executions, holds, now_ms)
             total.then = total.then.plus(found)
             total.origins.add(str(origin))
-    scope = PruneScope(name=name)
-    purgeable_now = purgeable_instances(store, now, scope)
-    purges_the_same = _purges(now.sources) == _purges(then.sources)
+    whole_now = _whole(store, now, name)
+    whole_then = whole_now if _removes_whole(now.sources) == _removes_whole(then.sources) else _whole(store, then, name)
     return PolicySimulation(
         file=settings.file,
         published=bool(now.sources),
@@ -112,18 +143,47 @@ def simulate(
                 now=total.now,
                 then=total.then,
                 origins=tuple(sorted(total.origins)),
+                whole_now=whole_now.by_name[each],
+                whole_then=whole_then.by_name[each],
             )
             for each, total in sorted(totals.items())
         ),
-        purgeable_now=purgeable_now,
-        purgeable_then=purgeable_now if purges_the_same else purgeable_instances(store, then, scope),
+        purgeable_now=whole_now.purged,
+        purgeable_then=whole_then.purged,
+        orphans_now=whole_now.orphans,
+        orphans_then=whole_then.orphans,
         loosened=tuple(loosened(now.sources, then.sources)),
     )
 
 
-def _purges(published: Sequence[PolicySources]) -> list[tuple[bool, list[tuple[str, PurgeOptions | None]]]]:
-    """What is said about purging, wherever it is said."""
-    return [(each.purge_enabled, [(stated.name, stated.options) for stated in each.purges]) for each in published]
+class _Whole:
+    """What sweeps remove whole: instances of families, by the root's orchestration and by what removes them."""
+
+    def __init__(self) -> None:
+        self.by_name: defaultdict[str, RemovableWhole] = defaultdict(RemovableWhole)
+        self.purged = self.orphans = 0
+
+
+def _whole(store: Store, policies: ConfiguredPolicies, name: str | None) -> _Whole:
+    found = _Whole()
+    roots: set[int] = set()
+    for item in purgeable(store, policies, PruneScope(name=name)):
+        found.by_name[item.name] = found.by_name[item.name].plus(item)
+        found.purged += item.instances
+        roots.add(item.incarnation)
+    for item in sweepable_orphans(store, policies, name):
+        found.orphans += item.instances
+        if item.incarnation not in roots:  # both would take it
+            found.by_name[item.name] = found.by_name[item.name].plus(item)
+    return found
+
+
+def _removes_whole(published: Sequence[PolicySources]) -> list[tuple[Any, ...]]:
+    """What is said about purging and orphans, wherever it is said."""
+    return [
+        (each.purge_enabled, [(stated.name, stated.options) for stated in each.purges], each.orphans)
+        for each in published
+    ]
 
 
 class InstanceSimulation(NamedTuple):
@@ -189,6 +249,13 @@ def removable(
         executions=totals.executions_removed, events=totals.events_removed, history_bytes=totals.bytes_removed
     )
     return found, united.origin
+
+
+def _sum_whole(parts: Iterable[RemovableWhole]) -> RemovableWhole:
+    total = RemovableWhole()
+    for part in parts:
+        total = total.plus(part)
+    return total
 
 
 def _sum(parts: Iterable[Removable]) -> Removable:

@@ -47,7 +47,8 @@ class Space(Archives):
         gets its name, belongs to its owner alone, and is a store as it is. ``progress(done, total)``, in pages.
 
         Raises:
-            UsageError: there is such a file. BackupError: it cannot be written. There is no new file then.
+            UsageError: there is such a file, or the log of one that was called so. BackupError: it cannot be written.
+                There is no new file then.
         """
         self.store.backup(_new_file(target), progress or (lambda _done, _total: None))
 
@@ -65,7 +66,8 @@ class Space(Archives):
         ``name``: only orchestrations of this name or pattern. ``events`` False: without the events.
 
         Raises:
-            UsageError: there is such a file. BackupError: it cannot be written. There is no new file then.
+            UsageError: there is such a file, or the log of one that was called so. BackupError: it cannot be written.
+                There is no new file then.
         """
         from duro.maintenance.exporting import export
 
@@ -73,6 +75,11 @@ class Space(Archives):
 
 
 _URL: Final = re.compile(r"(?P<scheme>[a-z][a-z+]+):(//|$)", re.IGNORECASE)
+
+
+_READ_WITH: Final = ("-wal", "-journal", "-shm")
+"""Endings of files that SQLite takes for a part of the one they are beside: it reads a log over it, and rolls a journal
+back into it, whosever they are."""
 
 
 def _new_file(target: str | os.PathLike[str]) -> Path:
@@ -88,6 +95,12 @@ def _new_file(target: str | os.PathLike[str]) -> Path:
     try:
         if path.exists() or path.is_symlink():
             raise UsageError(f"{str(path)!r} is there already", hint="choose another name, or remove it")
+        for beside in (Path(f"{path}{ending}") for ending in _READ_WITH):
+            if beside.exists() or beside.is_symlink():
+                raise UsageError(
+                    f"{str(beside)!r}, left by an earlier file of that name, would be read as part of the new one",
+                    hint=f"choose another name, or remove {beside.name} if nothing uses it any more",
+                )
         if not path.parent.is_dir():
             raise UsageError(f"there is no directory {str(path.parent)!r}", hint="make it, or choose another")
     except OSError as error:

@@ -17,6 +17,12 @@ CONFIGURED: Final = ""
 """As the place of an archive: the directory that the configuration of whoever archives names."""
 
 
+def noted_archive(archive: str | None, directory: str | None) -> str | None:
+    """How the ledger calls ``archive`` (``PruneBatch.archive``), so that it can be found when something else is
+    configured: the configured one by the ``directory`` it is in now, as far as that is known."""
+    return (directory or CONFIGURED) if archive == CONFIGURED else archive
+
+
 class ArchivableExecution(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One execution as it stands in its row, for an archive. ``pruned_at_ms`` and ``run_id`` say when it was pruned and
     by which run ("" automatically), None if it goes with its whole instance. ``archive``: where to."""
@@ -125,7 +131,8 @@ class ArchivedHistory(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 class Restoration(msgspec.Struct, frozen=True, kw_only=True):
     """Histories of one life of one instance to bring back. ``instance`` is made if it is not there; None: it must be
-    there. ``run_id`` names the row of the ledger and the hold, which lasts until ``hold_until_ms``."""
+    there. ``run_id`` names the row of the ledger and the hold, which lasts until ``hold_until_ms``. ``archive``: the
+    directory they come from, for the ledger."""
 
     run_id: str
     instance_id: str
@@ -135,6 +142,7 @@ class Restoration(msgspec.Struct, frozen=True, kw_only=True):
     hold_until_ms: int
     by: str
     source: RunSource
+    archive: str | None = None
 
 
 class ArchiveOutcome(msgspec.Struct, frozen=True, kw_only=True):

@@ -440,6 +440,7 @@ class RemovalBatch(msgspec.Struct, frozen=True, kw_only=True):
     grace_ms: int = 0
     policy_revision: int | None = None
     archive: str | None = None
+    archive_directory: str | None = None
 
 
 class RemovalOutcome(msgspec.Struct, frozen=True, kw_only=True):

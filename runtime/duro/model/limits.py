@@ -48,6 +48,9 @@ are one transaction, and every other turn of its group commit waits for it."""
 TURN_BYTES_MAX: Final = 16 * 1024 * 1024
 """Bytes of their inputs together, for the same reason."""
 
+TIME_MS_MAX: Final = 253_402_300_799_999
+"""Unix ms: the last moment that a ``datetime`` can say, in the year 9999."""
+
 NUMBER_MAX: Final = 2**63 - 2
 """Largest number of an execution, of a limit or of a position: a store's whole numbers have 64 bits, and a listing asks
 for one row more than its limit."""

@@ -151,6 +151,16 @@ class UnitedPolicy(msgspec.Struct, frozen=True, kw_only=True):
         """For the planner."""
         return None if self.policies is None else tuple(policy.options for policy in self.policies)
 
+    @property
+    def firing_triggers(self) -> tuple[PruneTrigger, ...]:
+        """Those of ``triggers`` that ever fire: none without a policy, and no interval where one of them has none."""
+        return tuple(
+            trigger
+            for trigger in self.triggers
+            if self.policies is not None
+            and not (trigger is PruneTrigger.INTERVAL and any(policy.interval is None for policy in self.policies))
+        )
+
 
 class PruneDecision(msgspec.Struct, frozen=True, kw_only=True):
     """Whether to prune now, with which rules, on whose word. ``rules`` None: no, and ``why`` says why not."""

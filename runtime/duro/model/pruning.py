@@ -115,10 +115,12 @@ class HoldTarget(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         check_texts(self, "instance_id", "name", "version")
         if self.instance_id is None and self.name is None and self.version is None:
             raise InvalidRulesError(
-                "HoldTarget names nothing to hold", hint="give instance_id (with execution_id), name or version"
+                "nothing is named to hold", hint="name an instance (and an execution), an orchestration or a version"
             )
         if self.instance_id is not None and (self.name is not None or self.version is not None):
-            raise InvalidRulesError("HoldTarget has an instance and a name or version", hint="make two holds")
+            raise InvalidRulesError(
+                "both an instance and a name or version are named to hold", hint="make two holds of it"
+            )
         if self.execution_id is None:
             return
         if self.instance_id is None:
@@ -267,12 +269,14 @@ class PruneTrigger(StrEnum):
 
 
 class SkippedExecution(msgspec.Struct, frozen=True):
-    """Was to go, by a plan or by the rules, and was not removed. ``why`` is a sentence for people."""
+    """Was to go, by a plan or by the rules, and was not removed. ``why`` is a sentence for people. ``gone``: somebody
+    else has removed it, so nothing is left to do."""
 
     instance_id: str
     incarnation: int
     execution_id: int
     why: str
+    gone: bool = False
 
 
 class PruneResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -128,6 +128,7 @@ class PruneBatch(msgspec.Struct, frozen=True, kw_only=True):
     is another; None: any. ``swept``: note on every instance whose order leaves nothing that a sweep has looked at it
     now (where it is ``asked``: that this is done); an order is at its end where nothing further on may go. ``archive``:
     where what goes is to be kept before it is reclaimed, a directory or ``archive.CONFIGURED``; None: nowhere.
+    ``archive_directory``: where the configured archive is now, for the ledger.
     """
 
     orders: tuple[PruneOrder, ...]
@@ -142,6 +143,7 @@ class PruneBatch(msgspec.Struct, frozen=True, kw_only=True):
     policy_revision: int | None = None
     swept: bool = False
     archive: str | None = None
+    archive_directory: str | None = None
 
 
 class OrderResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -220,7 +222,8 @@ class UndoResult(msgspec.Struct, frozen=True, kw_only=True):
 class PruneRun(msgspec.Struct, frozen=True, kw_only=True):
     """A run by hand, or what came back (``trigger``: ``manual`` or ``undo``). ``kind``: a ``RunKind``, or ""
     of a run from before kinds were recorded and of which nothing says so. ``rule`` and ``origin`` are texts.
-    ``archive`` is as in ``PruneBatch``."""
+    ``archive``: the directory in which what went was to be kept, or what came back was; ``archive.CONFIGURED``: it was
+    not known which; None: none."""
 
     run_id: str
     trigger: str

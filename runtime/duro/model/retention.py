@@ -13,7 +13,7 @@ from typing import Final, Literal, TypeAlias
 
 import msgspec
 
-from duro.model.limits import KEEP_COUNT_MAX, RETENTION_S_MAX
+from duro.model.limits import KEEP_COUNT_MAX, RETENTION_S_MAX, TIME_MS_MAX
 from duro.model.refusal import InvalidRulesError, shown_value
 
 NEVER: Final = "never"
@@ -151,7 +151,7 @@ class AutoPruneConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
 
     def __post_init__(self) -> None:
         if not isinstance(self.enabled, bool):
-            raise InvalidRulesError(f"AutoPruneConfig.enabled must be True or False, not {self.enabled!r}")
+            raise InvalidRulesError(f"AutoPruneConfig.enabled must be True or False, not {shown_value(self.enabled)}")
         if self.default is not None:
             default = as_auto_prune(self.default, "AutoPruneConfig.default")
             msgspec.structs.force_setattr(self, "default", default)
@@ -273,7 +273,6 @@ def format_time(time_ms: int) -> str:
 
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_TIME_MS_MAX: Final = 253_402_300_799_999  # the last millisecond a datetime can say
 _KEEPING: Final = ("keep_last", "keep_within", "keep_last_per_version")
 _COUNTS: Final = ("keep_last", "keep_last_per_version", "keep_versions")
 
@@ -317,7 +316,7 @@ def unix_ms(what: str, time: object) -> int:
                 f"{what} has no time zone: {time.isoformat()}", hint="give it one, such as datetime.UTC"
             )
         time = -((_EPOCH - time) // timedelta(milliseconds=1))  # up: completion times are whole ms
-    if isinstance(time, bool) or not isinstance(time, int) or not 0 <= time <= _TIME_MS_MAX:
+    if isinstance(time, bool) or not isinstance(time, int) or not 0 <= time <= TIME_MS_MAX:
         raise InvalidRulesError(
             f"{what} must be a datetime with zone, or Unix milliseconds, from 1970 to 9999, not {shown_value(time)}"
         )

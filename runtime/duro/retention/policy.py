@@ -88,6 +88,8 @@ def _registrations(sources: PolicySources, name: str, version: str) -> Iterator[
         yield _silent(
             PolicyKind.REGISTRATION, f"version {version!r} was registered without auto_prune, unlike {others}"
         )
+    elif sources.orchestrations and all(known != name for known, _ in sources.orchestrations):
+        yield _silent(PolicyKind.REGISTRATION, f"{name!r} is not registered")
     else:
         yield _silent(PolicyKind.REGISTRATION, f"{name!r} was registered without auto_prune")
 

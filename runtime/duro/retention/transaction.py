@@ -224,7 +224,7 @@ def _missing(view: PruneView, only: frozenset[int]) -> list[SkippedExecution]:
     last = view.executions[-1].execution_id
     beyond = view.newer.executions > 0
     return [
-        SkippedExecution(first.instance_id, first.incarnation, number, "it was removed in the meantime")
+        SkippedExecution(first.instance_id, first.incarnation, number, "it was removed in the meantime", gone=True)
         for number in sorted(only - there)
         if not beyond or number < last
     ]

@@ -147,7 +147,8 @@ _PAGE_TOP: Final = """\
 `runtime_config.toml` says where the store is and how long past executions are kept. duroctl finds it as
 `./runtime_config.toml` or `./config/runtime_config.toml`, through `--config` or `DUROCTL_CONFIG`, or as
 `~/.config/duro/runtime_config.toml`. `duroctl init` writes one with every key, its default and a comment. One that is
-found and cannot be read, such as a symbolic link to a file that is gone, is an error and never passed over.
+found and cannot be read, such as a symbolic link to a file that is gone, is an error and never passed over. A program
+of your own names it: `duro.Runtime(store, registry, config="runtime_config.toml")`.
 
 `duroctl policy check FILE` reports everything that is wrong with a file, each with file, line and column, and with
 `--strict` also what is said in vain. `duroctl policy set NAME --keep-last 3`, `unset` and `edit` change a file:

@@ -39,7 +39,7 @@ def decode(data: bytes, file: str) -> str:
         SettingsError: it is too long or no UTF-8.
     """
     if len(data) > FILE_BYTES_MAX:
-        message = f"it has {len(data)} bytes, and at most {FILE_BYTES_MAX} are read"
+        message = f"it has more than {FILE_BYTES_MAX} bytes, which is the most that is read"
         raise SettingsError([FileProblem(file, 0, 0, message, "name a runtime_config.toml")])
     try:
         return data.decode("utf-8").removeprefix("\ufeff")

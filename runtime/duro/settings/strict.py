@@ -3,10 +3,11 @@
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
+from duro.durations import parse_duration_s
 from duro.model.problem import FileProblem
 from duro.retention.names import by_precedence, matches
 from duro.settings.check import closest, header
-from duro.settings.fields import ARCHIVE, ORPHANS
+from duro.settings.fields import ARCHIVE, ORPHANS, PURGE, ROLLOUT
 from duro.settings.places import Lines, Path, Place, scan
 from duro.settings.reading import decode, parse, read_settings
 
@@ -30,6 +31,9 @@ def vain_rules(data: bytes, file: str, names: Collection[str] | None) -> list[Fi
     found = [
         *_switched_off(document),
         *_untriggered(document.get("pruning", {})),
+        *_replaced(document),
+        *_unpaused(document.get("pruning", {}).get("rollout", {})),
+        *_without_rule(document.get("purge", {})),
         *_orphans(document.get("orphans", {})),
         *_archive(document.get("archive", {})),
         *(() if names is None else _unmatched(document, names)),
@@ -44,14 +48,15 @@ def _problem(file: str, lines: Lines, places: Mapping[Path, Place], path: Path, 
 def _switched_off(document: Mapping[str, Any]) -> Iterator[_Found]:
     rules = {
         "pruning": ("default_keep_last", "default", "overrides", "rollout"),
-        "purge": ("keep_within", "keep_failed_within", "keep_last", "overrides"),
+        "purge": (*_PURGE_RULES, "overrides"),
     }
     for name, keys in rules.items():
         table = document.get(name, {})
         if table.get("enabled") is False:
             said = [key for key in keys if key in table]
             if said:
-                message = f"[{name}] enabled = false, so {', '.join(said)} say nothing"
+                nothing = "says nothing" if len(said) == 1 else "say nothing"
+                message = f"[{name}] enabled = false, so {', '.join(said)} {nothing}"
                 yield (name, "enabled"), message, "remove it, or what it switches off"
 
 
@@ -80,6 +85,38 @@ def _untriggered(pruning: Mapping[str, Any]) -> Iterator[_Found]:
 
 _TRIGGER_HINT = "name it in [pruning] triggers, or remove the rule"
 
+
+def _replaced(document: Mapping[str, Any]) -> Iterator[_Found]:
+    """What applies where no override does, beside an override that every name matches."""
+    for name, keys in (("pruning", ("default_keep_last", "default")), ("purge", _PURGE_RULES)):
+        table = document.get(name, {})
+        every = next((pattern for pattern in table.get("overrides", {}) if set(pattern) == {"*"}), None)
+        for key in keys if every is not None else ():
+            if key in table:
+                message = f"every name matches the override {every!r}, so {key} never applies"
+                yield (name, key), message, "remove one of them"
+
+
+def _unpaused(rollout: Mapping[str, Any]) -> Iterator[_Found]:
+    (cap,) = (field for field in ROLLOUT.fields if field.name == "cap")
+    if rollout.get("cap", cap.default) != cap.default and not parse_duration_s(rollout.get("pause", "0s")):
+        yield ("pruning", "rollout", "cap"), "there is no pause, so cap says nothing", "set pause, or remove it"
+
+
+def _without_rule(purge: Mapping[str, Any]) -> Iterator[_Found]:
+    overrides = purge.get("overrides", {})
+    if any(key in purge for key in _PURGE_RULES) or any(not each.get("never") for each in overrides.values()):
+        return
+    hint = "give a rule, such as keep_within, or remove it"
+    (interval,) = (field for field in PURGE.fields if field.name == "interval")
+    if purge.get("interval", interval.default) != interval.default:
+        yield ("purge", "interval"), "there is no rule, so nothing is purged, and interval says nothing", hint
+    for pattern in overrides:
+        message = f"there is no rule, so nothing is purged, and {pattern!r} needs no protection"
+        yield ("purge", "overrides", pattern), message, hint
+
+
+_PURGE_RULES = ("keep_within", "keep_failed_within", "keep_last")
 
 _OF_THE_SWEEP = ("min_age", "child_status", "interval")
 """A file may write their defaults out, as that of ``duroctl init`` does."""

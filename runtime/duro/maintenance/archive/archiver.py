@@ -211,17 +211,16 @@ class Archiver:
 
     def write_all(self, progress: Callable[[int], object] | None = None) -> tuple[ArchiveOutcome, ...]:
         """Step by step until all is written that waits now and can be archived, with a thread that reads ahead; what
-        became of each archive. ``progress`` is told how many histories were written so far."""
+        became of each archive. ``progress`` is told how many histories were written so far; False: stop there."""
         written: dict[str, list[int]] = defaultdict(lambda: [0, 0, 0, 0])
-        histories = 0
+        histories, stopped = 0, False
         try:
             with ThreadPoolExecutor(1, "duro-archive") as self._helper:
-                while (step := self.step()).more:
+                while not stopped and (step := self.step()).more:
                     for index, value in enumerate((step.segments, step.histories, step.events, step.file_bytes)):
                         written[step.archive][index] += value
                     histories += step.histories
-                    if progress is not None:
-                        progress(histories)
+                    stopped = progress is not None and progress(histories) is False
         finally:
             self._helper = None
             self.close()
@@ -229,6 +228,8 @@ class Archiver:
         problems = {archive: str(error) for archive, error in self.unavailable.items()}
         if step.busy:
             problems.setdefault(step.archive, "somebody else is writing to it")
+        if stopped:
+            problems |= {archive: "it was interrupted" for archive in waiting if archive not in problems}
         return tuple(
             ArchiveOutcome(
                 archive=archive,

@@ -19,6 +19,7 @@ import msgspec
 from duro.disk import DISK, Disk, new_file
 from duro.errors import ArchiveDamagedError, ArchiveUnavailableError
 from duro.maintenance.archive.format import Manifest, decode_manifest, encode_manifest
+from duro.model.limits import TIME_MS_MAX
 from duro.naming import command_on, path_problem
 
 ARCHIVE_SCHEMA: Final = "duro.archive/1"
@@ -35,8 +36,6 @@ _MANIFEST_BYTES_MAX: Final = 64 * 1024
 _LOCK_LOOK_S: Final = 0.05
 _MARKING_S: Final = 10.0
 """How long somebody else may take to make an archive."""
-_LAST_MS: Final = 253_402_300_799_999
-"""The last millisecond of the year 9999: a clock that is behind it does not make names that are none."""
 
 
 FSTAB: Final = Path("/etc/fstab")
@@ -262,7 +261,7 @@ class ArchivePlace:
 
     def new_segment(self, now_ms: int) -> Path:
         """Where a further one goes; its directory is there."""
-        now_ms = min(max(now_ms, 0), _LAST_MS)
+        now_ms = min(max(now_ms, 0), TIME_MS_MAX)  # a clock that is beside it makes no names that are none
         moment = datetime.fromtimestamp(now_ms // 1000, UTC)
         month = self.path / f"{moment:%Y-%m}"
         self.disk.make_directory(month)

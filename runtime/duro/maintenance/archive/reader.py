@@ -230,6 +230,10 @@ class Archive:
                 yield SegmentCheck(segment=segment, problem=str(error), histories=histories, events=events)
             else:
                 yield SegmentCheck(segment=segment, histories=histories, events=events, file_bytes=manifest.file_bytes)
+        yield from self.lost()
+
+    def lost(self) -> Iterator[SegmentCheck]:
+        """What is not there of what should be: segments of which the manifest is there, and whole months. Quick."""
         for name in self._place.lost():
             problem = f"{name} of archive {str(self.path)!r} is not there, or is no directory: {_LOST}"
             if (self.path / name).is_symlink():
@@ -313,6 +317,7 @@ class Archive:
                     hold_until_ms=hold_until_ms,
                     by=by,
                     source=source,
+                    archive=str(self.path),
                 )
             )
             total = total.plus(done)

@@ -242,6 +242,7 @@ class Archives:
             reason="",
             source=restoration.source,
             started_at_ms=now,
+            archive=restoration.archive,
         )
         before = self._runs.get(restoration.run_id)
         self._runs[restoration.run_id] = run if before is None else sum_of_runs(before, run)

@@ -12,7 +12,7 @@ from duro.errors import (
     PruneRunNotFoundError,
     StalePlanError,
 )
-from duro.model.archive import CONFIGURED, KnownArchive
+from duro.model.archive import CONFIGURED, KnownArchive, noted_archive
 from duro.model.families import Family, RemovalBatch
 from duro.model.ledger import NO_SOURCE, SEVERAL, UNDO, LedgerRange, RunKind, RunSource
 from duro.model.limits import MARK_RECLAIM_EVENTS_MAX, TURN_PRUNE_EXECUTIONS_MAX
@@ -228,7 +228,7 @@ class Pruning(Retaining):
             reason=batch.reason,
             source=batch.source,
             started_at_ms=now,
-            archive=batch.archive,
+            archive=noted_archive(batch.archive, batch.archive_directory),
         )
         self._runs[run_id] = added if before is None else sum_of_runs(before, added)
 

@@ -138,6 +138,7 @@ def restore(transaction: Transaction, restoration: Restoration) -> RestoreResult
         reason="",
         source=restoration.source,
         kind=RunKind.RESTORE,
+        archive=restoration.archive,
         trigger=UNDO,
     )
     _hold(transaction, restoration)

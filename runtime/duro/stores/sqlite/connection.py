@@ -119,7 +119,8 @@ _OF_THE_STORE: Final = frozenset(
 def read_only(path: Path) -> StoreReadOnlyError:
     return StoreReadOnlyError(
         f"{path} or its directory cannot be written",
-        hint="SQLite needs to write both: check their permissions, or open the store read-only",
+        hint="check the permissions of both, for SQLite writes beside a store even to read it; or copy it, with its "
+        "-wal, to a directory that can be written",
     )
 
 

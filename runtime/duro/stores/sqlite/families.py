@@ -9,6 +9,7 @@ import apsw
 import msgspec
 
 from duro.errors import InstanceNotFoundError, NotAnOrphanError, StalePlanError
+from duro.model.archive import noted_archive
 from duro.model.families import (
     Family,
     FamilyMember,
@@ -253,7 +254,7 @@ def remove(transaction: Transaction, batch: RemovalBatch) -> list[RemovalOutcome
             reason=batch.reason,
             source=batch.source,
             kind=batch.trigger,
-            archive=batch.archive,
+            archive=noted_archive(batch.archive, batch.archive_directory),
         )
     return outcomes
 

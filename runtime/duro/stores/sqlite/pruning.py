@@ -9,6 +9,7 @@ import apsw
 import msgspec
 
 from duro.errors import StalePlanError
+from duro.model.archive import noted_archive
 from duro.model.ledger import RunKind
 from duro.model.limits import ASKED_PRUNES_MAX, MARK_RECLAIM_EVENTS_MAX
 from duro.model.pruning import ExecutionFacts, Hold, NewerExecutions, NewerVersion, PruneResult
@@ -87,7 +88,7 @@ def prune(transaction: Transaction, batch: PruneBatch) -> list[OrderResult]:
             reason=batch.reason,
             source=batch.source,
             kind=RunKind.PRUNE,
-            archive=batch.archive,
+            archive=noted_archive(batch.archive, batch.archive_directory),
         )
     return results
 

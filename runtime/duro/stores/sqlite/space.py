@@ -92,9 +92,10 @@ def check_room(now: FileSizes, path: Path) -> None:
         wanted[device] = wanted.get(device, 0) + count
         free = shutil.disk_usage(directory).free
         if free < wanted[device]:
+            elsewhere = "" if directory == path.parent else "set SQLITE_TMPDIR to another disk, "
             raise StoreFullError(
                 f"writing {path} anew needs {wanted[device]:,} bytes on the disk of {directory}, and {free:,} are free",
-                hint="free some space, set SQLITE_TMPDIR to another disk, or compact without --full",
+                hint=f"free some space, {elsewhere}or compact without --full",
             )
 
 

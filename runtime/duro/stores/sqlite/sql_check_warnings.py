@@ -52,9 +52,10 @@ WHERE weakened IS NOT NULL""",
         "workers whose configuration file is wrong or gone: they go on with the last good settings",
         "mend the file; `duroctl policy check FILE` says more",
         """
-SELECT worker_id, p.value FROM workers
-CROSS JOIN json_each(CASE WHEN json_valid(published) THEN published ELSE '{}' END, '$.problems') p
-WHERE lease_until_ms > ?2""",
+SELECT worker_id, problem || CASE WHEN problems > 1 THEN ' (and ' || (problems - 1) || ' more)' ELSE '' END FROM (
+  SELECT worker_id, published ->> '$.problems[0]' AS problem, json_array_length(published, '$.problems') AS problems
+  FROM workers WHERE lease_until_ms > ?2 AND json_valid(published))
+WHERE problems > 0""",
     ),
     Check(
         "published-unreadable",

@@ -182,6 +182,21 @@ class ArchivesContract(FamilyContract):
         assert result.prunes[0].result.executions_deleted == 2
         assert [each.archive for each in store.list_unarchived(10)] == [CONFIGURED, CONFIGURED]
 
+    def test_a_run_tells_where_the_configured_archive_was_and_what_it_marked_waits_for_whichever_is_configured(
+        self, store: Store, worker: ScriptedWorker, clock: ManualClock
+    ) -> None:
+        then = {"archive": CONFIGURED, "archive_directory": "/srv/then"}
+        incarnation = self.loop(store, worker, 2)
+        self.prune(store, incarnation, run_id="run-1", **then)
+        assert [each.archive for each in store.list_unarchived(10)] == [CONFIGURED]
+        self.end(worker, "a")
+        clock.advance(5)
+        self.remove(store, (incarnation, OLD), run_id="run-2", **then)
+        assert [each.archive for each in store.list_unarchived_instances(10)] == [CONFIGURED]
+        self.prune(store, self.loop(store, worker, 2, "b"), CONFIGURED, run_id="run-3")
+        told = {run.run_id: run.archive for run in store.list_prune_runs(0)}
+        assert told == {"run-1": "/srv/then", "run-2": "/srv/then", "run-3": CONFIGURED}
+
     def test_archives_that_cannot_be_used_stand_in_nobodys_way(self, store: Store, worker: ScriptedWorker) -> None:
         self.prune(store, self.loop(store, worker, 2, "a"), "/gone")
         self.prune(store, self.loop(store, worker, 2, "b"), PLACE)
@@ -326,14 +341,15 @@ class ArchivesContract(FamilyContract):
         self.prune(store, incarnation)
         histories = self.archive(store)
         self.reclaim(store)
-        result = store.restore(self.restoration(histories))
+        result = store.restore(self.restoration(histories, archive=PLACE))
         assert (result.instances, result.executions, result.there, result.hold_ids) == (0, 3, 0, ("restore-1",))
         assert result.events == sum(len(each.events) for each in histories)
         assert _tables(store.dump()) == before
         (hold,) = store.list_holds()
         assert (hold.hold_id, hold.target.instance_id, hold.until_ms, hold.by) == ("restore-1", "a", 10**15, "ann")
-        assert [(run.run_id, run.kind, run.trigger, run.executions) for run in store.list_prune_runs(0)] == [
-            ("restore-1", "restore", "undo", 3)
+        runs = store.list_prune_runs(0)
+        assert [(run.run_id, run.kind, run.trigger, run.executions, run.archive) for run in runs] == [
+            ("restore-1", "restore", "undo", 3, PLACE)
         ]
         self.prune(store, incarnation)
         assert _tables(store.dump()) == before
