@@ -430,6 +430,10 @@ def test_a_simulation_tells_what_would_go_whole_by_orchestration(families: Cli) 
     said = families("policy", "simulate", "--policy", "new.toml")
     assert f"[orphans]: 0 whole instances may go now, {told['orphans_then']} after the change" in said.err
     assert "Order, whole: 0 instances with 0 executions (0 B) may go now" in said.err
+    (families.directory / "new.toml").write_text(
+        '[purge.overrides."*"]\nnever = true\n[orphans]\nenabled = true\nmin_age = "0s"\n'
+    )
+    assert families("policy", "simulate", "--policy", "new.toml", "-o", "json").json["orphans_then"] == 0
 
 
 def test_a_configuration_may_purge(cli_with_store: Cli) -> None:
