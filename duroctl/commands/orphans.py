@@ -130,6 +130,16 @@ def _note_unknown(session: Session, client: Any, where: "OrphanFilter") -> None:
             session.note(unknown_line(unknown, "duroctl orphans list --kind unknown"))
 
 
+def _note_statuses(session: Session, statuses: list[str]) -> None:
+    """What --status means for --cancel-running: it asks only those that have one, and they end with another."""
+    from duro.model.status import FINAL_INSTANCE_STATUSES, InstanceStatus
+
+    if FINAL_INSTANCE_STATUSES.issuperset(statuses):
+        session.note("nobody is asked to end: --status leaves out what runs")
+    elif InstanceStatus.CANCELLED not in statuses:
+        session.note("what is asked to end will be cancelled, and a later run with this --status does not remove it")
+
+
 def _filter(
     kinds: list[str] | None, statuses: list[str] | None, before: str | None, name: str | None, now_ms: int
 ) -> "OrphanFilter":
@@ -208,6 +218,8 @@ def cleanup(
         note_name(session, client, name)
         made = client.plan_orphan_cleanup(where, min_age=age_s)
         _note_unknown(session, client, where)
+        if cancel_running and status:
+            _note_statuses(session, status)
         return made
 
     run(session, modes, RemovalKind.ORPHANS, plan)

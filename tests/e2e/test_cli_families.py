@@ -430,6 +430,10 @@ def test_a_simulation_tells_what_would_go_whole_by_orchestration(families: Cli) 
     said = families("policy", "simulate", "--policy", "new.toml")
     assert f"[orphans]: 0 whole instances may go now, {told['orphans_then']} after the change" in said.err
     assert "Order, whole: 0 instances with 0 executions (0 B) may go now" in said.err
+    (families.directory / "new.toml").write_text(
+        '[purge.overrides."*"]\nnever = true\n[orphans]\nenabled = true\nmin_age = "0s"\n'
+    )
+    assert families("policy", "simulate", "--policy", "new.toml", "-o", "json").json["orphans_then"] == 0
 
 
 def test_a_configuration_may_purge(cli_with_store: Cli) -> None:
@@ -437,6 +441,25 @@ def test_a_configuration_may_purge(cli_with_store: Cli) -> None:
         '[store]\nurl = "sqlite:///duro.db"\n[purge]\nkeep_last = 1\n'
     )
     assert cli_with_store("policy", "check", "runtime_config.toml").code == 0
+
+
+@pytest.mark.parametrize(
+    ("statuses", "note"),
+    [
+        (["completed", "failed"], "nobody is asked to end: --status leaves out what runs"),
+        (["running"], "a later run with this --status does not remove it"),
+        (["running", "cancelled"], ""),
+        ([], ""),
+    ],
+)
+def test_it_is_said_what_a_status_means_for_those_that_are_asked_to_end(
+    families: Cli, statuses: list[str], note: str
+) -> None:
+    options = [part for each in statuses for part in ("--status", each)]
+    done = families("orphans", "cleanup", "--all", "--min-age", "0s", *options, "--cancel-running", "--dry-run")
+    assert done.code == 0
+    assert note in done.err
+    assert ("--status" in done.err) is bool(note)
 
 
 def test_a_tree_is_whole_but_for_people(families: Cli) -> None:

@@ -443,7 +443,7 @@ def test_sweeps_clean_up_and_purge_as_the_file_says(store: Store, options: duro.
     config = tmp_path / "runtime_config.toml"
     config.write_text(
         '[orphans]\nenabled = true\nmin_age = "0s"\nchild_status = ["completed"]\ninterval = "1s"\n'
-        '[purge]\nkeep_last = 1\ninterval = "1s"\n[purge.overrides]\nforgets.never = true\n"sl*".never = true\n'
+        '[purge]\nkeep_last = 1\ninterval = "1s"\n[purge.overrides]\nforgets.never = true\n"sl*".keep_within = "1d"\n'
     )
     quick = msgspec.structs.replace(options, sweep_interval_s=0.05)
     with duro.Runtime(store, make_registry(), quick, config=config) as runtime:

@@ -215,15 +215,16 @@ def _orphans_planned(
     rules_of: Callable[[str], OrphanRules | None],
     holds: HoldsInForce,
     now_ms: int,
+    overrides: PurgeOverrides = (),
 ) -> Iterator[tuple[Sequence[Family], list[RemovalItem]]]:
     """The families whose roots ``where`` asks for, some at a time, and what becomes of them by the rules for their
-    names."""
+    names. ``overrides``: what sweeps never purge, they do not clean up either."""
     taken: set[int] = set()
     found = orphans(store, where)
     while part := list(islice(found, _FAMILIES_A_READ)):
         read = store.families([orphan.child.incarnation for orphan in part if orphan.child.incarnation not in taken])
         items = [
-            _item(family, rules, _CALLED, verdict_on(family, rules, holds, now_ms), taken)
+            _item(family, rules, _CALLED, verdict_on(family, rules, holds, now_ms, overrides=overrides), taken)
             for family in read
             for rules in [rules_of(family.root.name)]
             if family.root.incarnation not in taken
@@ -442,7 +443,8 @@ def sweepable_orphans(store: Store, policies: ConfiguredPolicies, name: str | No
 
     where = OrphanFilter(kinds=united[0].kinds, child_status=united[0].child_status, name=name)
     holds, now_ms = HoldsInForce(store.list_holds(), store.now_ms()), store.now_ms()
-    for _, items in _orphans_planned(store, where, cache(rules_of), holds, now_ms):
+    overrides = purge_overrides(policies.everyone())
+    for _, items in _orphans_planned(store, where, cache(rules_of), holds, now_ms, overrides):
         yield from (item for item in items if not item.verdict.keep)
 
 
