@@ -211,10 +211,15 @@ def test_an_undo_of_nothing_says_why(loops: Cli) -> None:
     assert loops("prune", "undo", run).code == 0
     assert loops("prune", "undo", run).out == nothing.format(run)
     reclaimed = loops("prune", "other", "--keep-last", "3", "-y", "--now", "-o", "json").json["run_id"]
-    assert loops("prune", "undo", reclaimed).lines == [
+    undone = loops("prune", "undo", reclaimed)
+    assert undone.code == 8
+    assert undone.lines == [
         "brought back nothing",
         "7 executions had been reclaimed and cannot come back: no archive has them",
     ]
+    some = loops("prune", "undo", "queue-1", reclaimed)
+    assert some.code == 3
+    assert "nothing came back of 1 of 2" in some.err
     assert loops("prune", "other", "--keep-last", "3", "-y", "-o", "ids").out == "", "no run, no line"
 
 
