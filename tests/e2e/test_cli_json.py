@@ -279,6 +279,7 @@ def _remove(cli: Here) -> None:
         assert cli("start", "Nobody", "--id", f"again-{format}", "--allow-unregistered").code == 0
         cli.ask(format, "prune", "undo", again.json["run_id"], code=8)
     cli.both("instances", "purge", "gone-{}", "--completed-before", "now", "--yes", "--now", "--archive", "kept")
+    cli.both("ledger", "totals")
     cli.both("archive", "restore", "gone-{}", "--archive", "kept")
     (cli.directory / "blocked").write_text("an archive is a directory")
     with duro.Client(cli.directory / "duro.db") as client:

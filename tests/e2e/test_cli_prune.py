@@ -332,6 +332,20 @@ def test_the_ledger_tells_of_a_run_who_made_it_where_and_of_which_plan(loops: Cl
 # --- executions named one by one -----------------------------------------------------------------------------------
 
 
+def test_what_was_removed_of_instances_that_are_gone_stands_in_totals(loops: Cli) -> None:
+    assert loops("ledger", "totals").rows() == []
+    assert loops("prune", "queue-1", "--keep-last", "3", "--now", "--yes").code == 0
+    before = sum(each["executions"] for each in loops("ledger", "show", "queue-1", "-o", "json").json["entries"])
+    assert loops("instances", "terminate", "queue-1", "--yes").code == 0
+    purge = ("instances", "purge", "queue-1", "--completed-before", "now", "--now", "--yes", "-o", "json")
+    removed = loops(*purge).json["executions"]
+    (row,) = loops("ledger", "totals").rows()
+    assert (row["name"], row["instances"], int(row["executions"])) == ("Order", "1", before + removed)
+    (totals,) = loops("ledger", "totals", "-o", "json").json["totals"]
+    assert (totals["events"], totals["history_bytes"]) == (int(row["events"]), int(row["history_bytes"]))
+    assert loops("ledger", "totals", "-o", "ids").lines == ["Order"]
+
+
 def test_nothing_but_the_executions_that_are_named_goes(loops: Cli) -> None:
     rows = loops("prune", "queue-1/3", "queue-1/5", "--dry-run").rows()
     assert [row["execution_id"] for row in rows if row["verdict"] == "remove"] == ["3", "5"]
