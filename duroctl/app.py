@@ -56,7 +56,7 @@ Exit codes:
     2  wrong usage                     10  no store, or no archive
     3  partly done                     11  the store is locked
     4  declined                        12  the store is of a newer duro
-    5  the plan is stale               13  the archive is damaged
+    5  a plan or archive does not fit  13  the archive is damaged
     6  the configuration is invalid    20  work found (--check)
     7  no such instance or execution  130  interrupted
                                       141  the reader of the output went away"""

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -178,6 +178,14 @@ def unread_text(session: "Session", client: "Client") -> str:
     return f"{name} says something else than any worker was told: {what}"
 
 
+def _known_names(client: "Client") -> set[str]:
+    """The orchestrations that workers run or that the store has instances of."""
+    from duro.maintenance.policies import decode_sources
+
+    run = decode_sources([worker.published for worker in client.list_workers()])
+    return {*client.store.orchestration_names(), *(name for sources in run for name, _ in sources.orchestrations)}
+
+
 def vain_in_store(session: "Session", data: bytes, settings: RuntimeSettings) -> Iterator[FileProblem]:
     """What ``policy check --strict`` finds in a file that can be used."""
     from duro.maintenance.policies import decode_sources
@@ -186,13 +194,12 @@ def vain_in_store(session: "Session", data: bytes, settings: RuntimeSettings) ->
     try:
         with session.client(read_only=True) as client:
             workers = client.list_workers()
-            names = {*client.store.orchestration_names()}
+            names = _known_names(client)
     except StoreNotFoundError as error:
         session.note(f"overrides were not compared with the orchestrations there are: {error.message}")
         yield from vain_rules(data, settings.file, None)
         return
     told = [(worker.worker_id, sources) for worker in workers for sources in decode_sources([worker.published])]
-    names |= {name for _, sources in told for name, _ in sources.orchestrations}
     yield from vain_rules(data, settings.file, names)
     for worker_id, sources in told:
         if sources.settings_hash != settings.effective_hash:
@@ -283,10 +290,12 @@ def at_line(editor: str, file: Path, line: int, column: int) -> list[str]:
 def _save(session: "Session", path: Path, before: bytes, after: bytes, *, dry_run: bool, yes: bool) -> dict[str, Any]:
     """Show the change and, if it lets more go, ask; then replace the file, unless it changed meanwhile. The change."""
     file = str(path)
-    simulated = _simulated(session, before, after, file)
+    simulated, names = _simulated(session, before, after, file)
     diff = [*_diff(before, after, file)]
     shown = [*diff, *(() if simulated is None else change_lines(simulated))]
     change = _change(file, diff, simulated)
+    for problem in _newly_vain(before, after, file, names):
+        session.note(visible_field(f"this has no effect: {problem.message}; {problem.hint}"))
     if dry_run:
         show_change(session, change, shown)
         return change
@@ -330,9 +339,22 @@ def show_change(session: "Session", document: dict[str, Any], lines: list[str]) 
         print_change(session, document)
 
 
-def _simulated(session: "Session", before: bytes, after: bytes, file: str) -> "PolicySimulation | None":
-    """What the change does to the store that the command, or else the file as it will be, names; None: there is none,
-    or it is not made yet, which is said.
+def _newly_vain(before: bytes, after: bytes, file: str, names: Collection[str] | None) -> Iterator[FileProblem]:
+    """What a change says in vain."""
+    from duro.settings.strict import vain_rules
+
+    try:
+        known = {problem.message for problem in vain_rules(before, file, names)}
+    except SettingsError:
+        known = set()
+    yield from (problem for problem in vain_rules(after, file, names) if problem.message not in known)
+
+
+def _simulated(
+    session: "Session", before: bytes, after: bytes, file: str
+) -> "tuple[PolicySimulation | None, set[str] | None]":
+    """What the change does to the store that the command, or else the file as it will be, names, and the orchestrations
+    that are known there; None: there is none, or it is not made yet, which is said.
 
     Raises:
         StoreNotFoundError: the one that was named for this command is not there.
@@ -346,12 +368,12 @@ def _simulated(session: "Session", before: bytes, after: bytes, file: str) -> "P
     try:
         choice = session.store_chosen({Path(file): after})
         with session.client(read_only=True, choice=choice) as client:
-            return client.simulate_policies(settings, instead_of=instead_of)
+            return client.simulate_policies(settings, instead_of=instead_of), _known_names(client)
     except (StoreNotFoundError, SettingsError) as error:
         if choice is not None and is_by_hand(choice):
             raise
         session.note(f"what this lets go is not known: {error.message}")
-    return None
+    return None, None
 
 
 def _diff(before: bytes, after: bytes, file: str) -> Iterator[str]:

@@ -842,6 +842,21 @@ _REMOVE: Final = (
     listing(
         "duroctl.prune_runs/1", "Runs by hand, and undos, the newest first", ("ledger list",), "runs", RUN, paged=True
     ),
+    listing(
+        "duroctl.ledger_totals/1",
+        "What was removed of instances that are gone, by orchestration",
+        ("ledger totals",),
+        "totals",
+        {
+            "name": NAME,
+            "instances": count("Instances of it that are gone and had a ledger"),
+            "executions": count("Executions that were removed of them"),
+            "events": count("Their events"),
+            "history_bytes": HISTORY_BYTES,
+            "first_pruned_at": maybe(time("When the first of them was removed; null: none was")),
+            "last_pruned_at": maybe(time("When the last of them was removed; null: none was")),
+        },
+    ),
     one("duroctl.prune_run/1", "One run", ("ledger show RUN",), RUN),
     listing(
         "duroctl.ledger/1",

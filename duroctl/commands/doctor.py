@@ -45,11 +45,12 @@ def doctor(
     a repair.
     """
     from duroctl.archives import enabled_directory
-    from duroctl.render.checks import CHECKS, REPAIRS, check_lines, is_ill, repair_lines
+    from duroctl.render.checks import REPAIRS, check_lines, is_ill, repair_lines
     from duroctl.render.units import counted
 
     if json:
         session.print_json()
+    _check_store_is_named(session)
     with session.client(read_only=not repair) as client:
         configuration = _configuration(session)
         files = [*configuration, _unfinished(session)]
@@ -71,13 +72,36 @@ def doctor(
             results = [*files, *client.checkup(deep=deep)]
             if left := [each.name for each in results if is_ill(each)]:
                 session.note(f"still wrong: {', '.join(left)}; `duroctl doctor` says more")
-        elif session.output.terminal:
-            session.output.lines(check_lines(results))
         else:
-            session.output.listing(CHECKS, results, lambda: 0)
+            _print(session, results)
     session.output.flush()
     if any(is_ill(each) for each in results):
         raise typer.Exit(_FOUND)
+
+
+def _check_store_is_named(session: Session) -> None:
+    """Print what is wrong with the configuration and end, where that is why nobody can tell which store is meant."""
+    from duro.errors import SettingsError
+
+    try:
+        _ = session.store_choice
+    except SettingsError:
+        results = _configuration(session) if session.config_file is not None else []  # raises: a named one is not there
+        if not any(each.count for each in results):  # it is another file than the one that is looked at
+            raise
+        _print(session, results)
+        session.note("the store was not looked at: what names it cannot be read; --store URL names one")
+        session.output.flush()
+        raise typer.Exit(_FOUND) from None
+
+
+def _print(session: Session, results: "list[CheckResult]") -> None:
+    from duroctl.render.checks import CHECKS, check_lines
+
+    if session.output.terminal:
+        session.output.lines(check_lines(results))
+    else:
+        session.output.listing(CHECKS, results, lambda: 0)
 
 
 def _configuration(session: Session) -> "list[CheckResult]":

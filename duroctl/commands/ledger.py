@@ -73,3 +73,12 @@ def show(session: Session, instance: _InstanceArgument) -> None:
                 f"there is neither an instance nor a run {instance_id!r}", hint="`duroctl ledger list` shows the runs"
             ) from error
         session.output.listing(ENTRIES, entries, client.store.now_ms)
+
+
+@command(app, "totals", examples=("ledger totals", "ledger totals --output json"))
+def totals(session: Session) -> None:
+    """Show what was removed of the instances of each orchestration that are gone; their ledgers went with them."""
+    from duroctl.render.ledger import TOTALS
+
+    with session.client(read_only=True) as client:
+        session.output.listing(TOTALS, client.ledger_totals(), client.store.now_ms)

@@ -330,11 +330,13 @@ def undo(session: Session, run_or_instance: _UndoneArgument) -> None:
     """Bring back what a run, or every prune of an instance, has removed, until its grace is over.
 
     Removed instances come back as a whole. What comes back is held for 7 d, so that the next prune does not take it
-    again. What was reclaimed comes back from an archive alone (`archive restore`). Exit status 3: some of several could
-    not be looked for.
+    again. What was reclaimed comes back from an archive alone (`archive restore`). Exit status 8: nothing of it can
+    come back any more; 3: so it is with some of several, or they could not be looked for.
     """
+    from duro.errors import InstanceRemovedError
     from duro.model.removal import UndoResult
     from duroctl.archives import archive_told, kept_in
+    from duroctl.errors import PartlyDoneError
     from duroctl.render.plans import UNDONE, undo_lines
     from duroctl.several import check_refused, try_each
 
@@ -355,3 +357,8 @@ def undo(session: Session, run_or_instance: _UndoneArgument) -> None:
         session.output.result(UNDONE, total, lines)
         session.output.flush()
     check_refused(session, refused, len(ids), "runs or instances")
+    gone = sum(not undone.executions_restored and bool(undone.gone or undone.taken) for _, undone in done)
+    if gone == len(ids):
+        raise typer.Exit(InstanceRemovedError.exit_code)
+    if gone:
+        raise PartlyDoneError(f"nothing came back of {gone} of {len(ids)}", hint="see above for why")

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from duro.model.archive import CONFIGURED
-from duro.model.ledger import UNDO
+from duro.model.ledger import UNDO, LedgerTotals
 from duro.model.removal import LedgerEntry, PruneRun
 from duroctl.render.outcomes import CONFIGURED_WORDS
 from duroctl.render.tables import Column, View
@@ -86,6 +86,36 @@ RUNS: Final = View(
     lambda run: run.run_id,
 )
 RUN: Final = RUNS._replace(schema="duroctl.prune_run/1", field="run")
+
+
+def totals_json(totals: LedgerTotals) -> dict[str, Any]:
+    first, last = totals.first_pruned_at_ms, totals.last_pruned_at_ms
+    return {
+        "name": totals.name,
+        "instances": totals.instances,
+        "executions": totals.executions,
+        "events": totals.events,
+        "history_bytes": totals.history_bytes,
+        "first_pruned_at": None if first is None else iso(first),
+        "last_pruned_at": None if last is None else iso(last),
+    }
+
+
+TOTALS: Final = View(
+    "duroctl.ledger_totals/1",
+    "totals",
+    (
+        Column("name", "NAME", "id", lambda totals: totals.name),
+        Column("instances", "INST", "number", lambda totals: totals.instances),
+        Column("executions", "EXECS", "number", lambda totals: totals.executions),
+        Column("events", "EVENTS", "number", lambda totals: totals.events),
+        Column("history_bytes", "SIZE", "bytes", lambda totals: totals.history_bytes),
+        Column("first_pruned_at", "FIRST", "time", lambda totals: totals.first_pruned_at_ms),
+        Column("last_pruned_at", "LAST", "time", lambda totals: totals.last_pruned_at_ms),
+    ),
+    totals_json,
+    lambda totals: totals.name,
+)
 
 
 def run_lines(run: PruneRun) -> Iterator[str]:

@@ -38,6 +38,8 @@ def outcome_lines(outcome: ArchiveOutcome | None) -> Iterator[str]:
             f"kept {counted(outcome.histories, 'history', 'histories')} in {where}: "
             f"{counted(outcome.segments, 'segment')}, {size(outcome.file_bytes)}"
         )
+    elif not outcome.waiting and not outcome.problem:  # another run, or a worker, was quicker
+        yield visible_field(f"what went is kept in {outcome.directory or CONFIGURED_WORDS} already")
     if outcome.waiting:
         what = counted(outcome.waiting, "execution or instance", "executions and instances")
         stay = f"{what} {'stays' if outcome.waiting == 1 else 'stay'} in the store until archived"

@@ -400,6 +400,22 @@ def test_bad_input_is_refused_and_changes_nothing(families: Cli, arguments: tupl
     assert said in refused(families, *arguments, code=2).err
 
 
+def test_the_doctor_shows_every_problem_of_a_configuration_that_was_to_name_the_store(cli_with_store: Cli) -> None:
+    broken = '[store]\nurl = "sqlite:///duro.db"\n[pruning]\nenabled = 1\n[purge]\nkeep_lst = 3\n'
+    (cli_with_store.directory / "runtime_config.toml").write_text(broken)
+    told = cli_with_store("doctor", "-o", "json")
+    assert told.code == 9
+    (check,) = told.json["checks"]
+    assert (check["name"], check["count"]) == ("configuration", 2)
+    assert [finding["subject"].rpartition("/")[2] for finding in check["findings"]] == [
+        "runtime_config.toml:4:11",
+        "runtime_config.toml:6:1",
+    ]
+    assert "the store was not looked at" in told.err
+    elsewhere = cli_with_store("doctor", "--config", "gone.toml")
+    assert (elsewhere.code, elsewhere.out) == (6, "")
+
+
 def test_a_person_is_shown_the_plan_and_asked(families: Cli) -> None:
     command = ("instances", "purge", "over", "--completed-before", "now")
     declined = families.on_terminal(*command, typed="n\n")

@@ -212,6 +212,8 @@ def _prune(cli: Here) -> None:
     cli.both("policy", "unset", "--instance", "queue-5-json", "--dry-run")
     cli.both("policy", "set", "Order", "--keep-last", "2", "--dry-run")
     cli.both("policy", "set", "--instance", "queue-5-json", "--keep-last", "1", "-y")
+    for kept in (("queue-5-json",), ("queue-4-json",), ("queue-5-json", "queue-4-json")):
+        cli.both("instances", "show", *kept)
     cli.both("policy", "explain", "queue-5-json", "queue-4-json")
     cli.both("policy", "explain", "-", input="queue-5-json\n")
     cli.both("policy", "explain", "queue-5-json")
@@ -275,8 +277,9 @@ def _remove(cli: Here) -> None:
     for format in FORMATS:
         again = cli.ask(format, "instances", "purge", "again-{}", "--completed-before", "now", "--yes")
         assert cli("start", "Nobody", "--id", f"again-{format}", "--allow-unregistered").code == 0
-        cli.ask(format, "prune", "undo", again.json["run_id"])
+        cli.ask(format, "prune", "undo", again.json["run_id"], code=8)
     cli.both("instances", "purge", "gone-{}", "--completed-before", "now", "--yes", "--now", "--archive", "kept")
+    cli.both("ledger", "totals")
     cli.both("archive", "restore", "gone-{}", "--archive", "kept")
     (cli.directory / "blocked").write_text("an archive is a directory")
     with duro.Client(cli.directory / "duro.db") as client:

@@ -96,6 +96,16 @@ def test_a_dry_run_shows_the_change_and_makes_none(configured: Cli) -> None:
     assert text(configured) == TEXT
 
 
+def test_what_a_change_says_in_vain_is_told(configured: Cli) -> None:
+    done = configured("policy", "set", "Ordr", "--keep-last", "20")
+    assert (done.code, done.err.count("no effect")) == (0, 1)
+    assert "this has no effect: no orchestration is called 'Ordr'; did you mean 'Order'?" in done.err
+    assert "no effect" not in configured("policy", "set", "Order", "--keep-last", "20", "--dry-run").err
+    (configured.directory / FILE).write_text('[store]\nurl = "sqlite:///duro.db"\n[pruning]\nenabled = false\n')
+    done = configured("policy", "set", "Order", "--keep-last", "20")
+    assert "this has no effect: [pruning] enabled = false, so overrides say nothing" in done.err
+
+
 def test_unset_removes_the_policy_and_asks_if_more_goes_then(configured: Cli) -> None:
     assert configured("policy", "unset", "Order").code == 0
     assert text(configured) == TEXT.partition("\n[pruning.overrides")[0]

@@ -268,10 +268,15 @@ def test_an_undo_of_nothing_says_why(loops: Cli) -> None:
     assert loops("prune", "undo", run).code == 0
     assert loops("prune", "undo", run).out == nothing.format(run)
     reclaimed = loops("prune", "other", "--keep-last", "3", "-y", "--now", "-o", "json").json["run_id"]
-    assert loops("prune", "undo", reclaimed).lines == [
+    undone = loops("prune", "undo", reclaimed)
+    assert undone.code == 8
+    assert undone.lines == [
         "brought back nothing",
         "7 executions had been reclaimed and cannot come back: no archive has them",
     ]
+    some = loops("prune", "undo", "queue-1", reclaimed)
+    assert some.code == 3
+    assert "nothing came back of 1 of 2" in some.err
     assert loops("prune", "other", "--keep-last", "3", "-y", "-o", "ids").out == "", "no run, no line"
 
 
@@ -382,6 +387,20 @@ def test_the_ledger_tells_of_a_run_who_made_it_where_and_of_which_plan(loops: Cl
 
 
 # --- executions named one by one -----------------------------------------------------------------------------------
+
+
+def test_what_was_removed_of_instances_that_are_gone_stands_in_totals(loops: Cli) -> None:
+    assert loops("ledger", "totals").rows() == []
+    assert loops("prune", "queue-1", "--keep-last", "3", "--now", "--yes").code == 0
+    before = sum(each["executions"] for each in loops("ledger", "show", "queue-1", "-o", "json").json["entries"])
+    assert loops("instances", "terminate", "queue-1", "--yes").code == 0
+    purge = ("instances", "purge", "queue-1", "--completed-before", "now", "--now", "--yes", "-o", "json")
+    removed = loops(*purge).json["executions"]
+    (row,) = loops("ledger", "totals").rows()
+    assert (row["name"], row["instances"], int(row["executions"])) == ("Order", "1", before + removed)
+    (totals,) = loops("ledger", "totals", "-o", "json").json["totals"]
+    assert (totals["events"], totals["history_bytes"]) == (int(row["events"]), int(row["history_bytes"]))
+    assert loops("ledger", "totals", "-o", "ids").lines == ["Order"]
 
 
 def test_nothing_but_the_executions_that_are_named_goes(loops: Cli) -> None:

@@ -101,6 +101,7 @@ COMMANDS = [
     ("holds", "remove"),
     ("ledger", "list"),
     ("ledger", "show"),
+    ("ledger", "totals"),
     ("archive", "list"),
     ("archive", "show"),
     ("archive", "verify"),

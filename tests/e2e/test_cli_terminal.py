@@ -250,6 +250,7 @@ COMMANDS: Final = [
     ("archive", "show", _ID),
     ("archive", "verify"),
     ("ledger", "show", _RUN),
+    ("ledger", "totals"),
     ("history", "show", _ID),
     ("history", "show", _ID, "--detailed"),
     ("compact",),

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from duro.codec import encode_event
 from duro.model import events as ev
+from duro.model.archive import ArchiveOutcome
 from duro.model.failure import FailureDetails
 from duro.model.families import RemovalResult, SkippedInstance
 from duro.model.pruning import ExecutionFacts, InstancePlan, PlanItem, PruneResult, SkippedExecution, Verdict
@@ -23,6 +24,7 @@ from duro.retention.plan import prune_plan
 from duroctl.render import ledger, plans, removals
 from duroctl.render.history import detail_lines, parse_event, summary
 from duroctl.render.layout import cells, is_word
+from duroctl.render.outcomes import outcome_lines
 from duroctl.render.tables import Column, csv_line, exact_cell, terminal_cell
 from duroctl.render.terminal_tables import table_lines
 from duroctl.render.tree import tree_lines
@@ -252,6 +254,15 @@ def test_a_rule_is_not_shown_as_another_rule_where_the_terminal_is_narrow() -> N
     )
     lines = list(table_lines(ledger.RUNS.columns, [run], 13_000, 80, colours=False))
     assert any("keep_last=15" in line for line in lines)
+
+
+def test_a_run_whose_histories_somebody_else_has_archived_says_where_they_are() -> None:
+    nothing = ArchiveOutcome(archive="/srv/kept", directory="/srv/kept")
+    assert [*outcome_lines(nothing)] == ["what went is kept in /srv/kept already"]
+    wrote = msgspec.structs.replace(nothing, histories=1, segments=1, file_bytes=7)
+    assert [*outcome_lines(wrote)] == ["kept 1 history in /srv/kept: 1 segment, 7 B"]
+    waits = msgspec.structs.replace(nothing, waiting=1, problem="it is away")
+    assert [*outcome_lines(waits)] == ["1 execution or instance stays in the store until archived: it is away"]
 
 
 def test_the_list_of_runs_tells_the_configured_archive_from_none() -> None:

@@ -24,7 +24,7 @@ def test_an_instance_that_was_made_at_another_time_is_another_one() -> None:
     """A backup was put back, and gave its id and its number again."""
     there = Standing(incarnation=1, instance_id="a", execution_id=2, created_at_ms=1)
     assert not makes_instance(RESTORATION, there, removed=False, next_incarnation=2)
-    with pytest.raises(RestoreRefusedError, match="of another time"):
+    with pytest.raises(RestoreRefusedError, match=r"of another time .* comes back execution by execution"):
         makes_instance(RESTORATION, there._replace(created_at_ms=2), removed=False, next_incarnation=2)
 
 

@@ -149,6 +149,13 @@ def test_a_file_that_cannot_be_edited_safely_is_refused_with_what_to_write() -> 
     assert caught.value.hint == "write the policy by hand"
 
 
+def test_a_table_in_braces_with_comments_in_it_is_not_written_anew() -> None:
+    written = "[pruning]\noverrides.queue = {keep_last = 3, # why three\n keep_within = '3d'}\n"
+    with pytest.raises(EditRefusedError) as caught:
+        _edited(written, "queue", {"keep_last": 5})
+    assert caught.value.snippet == "[pruning.overrides.queue]\nkeep_last = 5\n"
+
+
 def test_a_removal_that_cannot_be_made_safely_is_refused() -> None:
     text = "[pruning]\noverrides = { A.keep_last = 1,\n}\n"
     with pytest.raises(EditRefusedError) as caught:

@@ -54,9 +54,10 @@ def makes_instance(
                 hint=f"{read_there} reads it from the archive",
             )
         if _is_of_another_time(restoration, standing):
+            one_by_one = "what is of this one comes back execution by execution (INSTANCE/N)"
             raise RestoreRefusedError(
                 f"what is archived of {shown} is of another time than the instance that is there",
-                hint=f"was a backup put in its place? {read_there} reads it",
+                hint=f"was a backup put in its place? {read_there} reads it; {one_by_one}",
             )
         for history in restoration.histories:
             if history.execution.execution_id >= standing.execution_id and restoration.instance is None:

@@ -95,9 +95,23 @@ def _is_right(before: str, after: str, intended: Mapping[str, Any], changes: lis
         return False
     if checked.findings or checked.values != check_document(intended).values:
         return False
+    if _drops_comments(before, changes):
+        return False
     touched = _touched_lines(before, [path for path, _ in changes])
     remaining = iter(after.split("\n"))
     return all(line in remaining for number, line in enumerate(before.split("\n")) if number not in touched)
+
+
+def _drops_comments(before: str, changes: list[tuple[Path, Any]]) -> bool:
+    """Whether a table in braces that is written anew has several lines, and may have comments between them."""
+    places = scan(before)
+    for path, value in changes:
+        place = places.get(path)
+        if value is not None and place is not None and place.value != place.key:
+            written = before[place.value : place.end]
+            if "\n" in written and "#" in written:
+                return True
+    return False
 
 
 def _touched_lines(text: str, paths: list[Path]) -> set[int]:

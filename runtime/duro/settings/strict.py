@@ -55,7 +55,7 @@ def _switched_off(document: Mapping[str, Any]) -> Iterator[_Found]:
         if table.get("enabled") is False:
             said = [key for key in keys if key in table]
             if said:
-                nothing = "says nothing" if len(said) == 1 else "say nothing"
+                nothing = "says nothing" if len(said) == 1 and said != ["overrides"] else "say nothing"
                 message = f"[{name}] enabled = false, so {', '.join(said)} {nothing}"
                 yield (name, "enabled"), message, "remove it, or what it switches off"
 

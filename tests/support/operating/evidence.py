@@ -18,7 +18,7 @@ Key = tuple[int, int]
 
 STATUSES: Final = {
     "prune": (0, 3),  # 3: some were removed by others meanwhile, or somebody else writes to the archive
-    "prune undo": (0,),
+    "prune undo": (0, 8),  # 8: all of it is gone, or its ids are used again
     "orphans cleanup": (0, 3),
     "instances purge": (0, 3),
     "archive write": (0, 3),
