@@ -11,6 +11,9 @@ from those counts, nobody can tell which row belongs to it, and nothing is a lef
 
 from typing import Final, NamedTuple
 
+from duro.model.status import FINAL_EXECUTION_STATUSES
+from duro.stores.sqlite.words import is_one_of
+
 # In all of these the row is called ``e``, and ``{key}`` is the column with the incarnation it belongs to.
 _THERE: Final = """(EXISTS (SELECT 1 FROM instances x WHERE x.incarnation = e.{key})
   OR EXISTS (SELECT 1 FROM removed_instances x WHERE x.incarnation = e.{key}))"""
@@ -42,6 +45,17 @@ _PRUNED: Final = f"""({_LEFT_BEHIND} AND NOT EXISTS (SELECT 1 FROM archives)
     (SELECT count(*) FROM executions x WHERE x.incarnation = e.incarnation AND x.removal = 'live')
     + (SELECT sum(iif(g.trigger = 'undo', -g.executions, g.executions)) FROM ledger g
       WHERE g.incarnation = e.incarnation))"""
+
+# Of a child that nobody observed: whether what its lineage says contradicts what its parent says, or is missing.
+EVIDENCE_IS_MISSING: Final = f"""CASE
+  WHEN l.spawner_end IS NOT NULL AND NOT {is_one_of("l.spawner_end", FINAL_EXECUTION_STATUSES)} THEN 1
+  WHEN p.incarnation IS NULL THEN l.parent_removed_at_ms IS NULL
+  WHEN l.parent_execution_id > p.execution_id THEN 1
+  WHEN l.parent_execution_id = p.execution_id AND p.completed_at_ms IS NULL
+    THEN l.spawner_ended_at_ms IS NOT NULL OR l.spawner_end IS NOT NULL
+  WHEN l.spawner_ended_at_ms IS NULL OR l.spawner_end IS NULL THEN 1
+  WHEN l.parent_execution_id = p.execution_id THEN l.spawner_end = 'continued_as_new'
+  ELSE l.spawner_end <> 'continued_as_new' END"""
 
 
 class Owner(NamedTuple):

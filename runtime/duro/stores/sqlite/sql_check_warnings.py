@@ -5,7 +5,7 @@
 from typing import Final
 
 from duro.stores.sqlite.check import Check
-from duro.stores.sqlite.sql_families import EVIDENCE_IS_MISSING
+from duro.stores.sqlite.check_owners import EVIDENCE_IS_MISSING
 
 WARNINGS: Final = (
     Check(

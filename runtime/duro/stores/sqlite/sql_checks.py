@@ -13,10 +13,9 @@ from typing import Final
 from duro.model.limits import NUMBER_MAX
 from duro.stores.sqlite import sql_check_histories as of
 from duro.stores.sqlite.check import DAMAGED, Check
-from duro.stores.sqlite.check_owners import ACCOUNTED, of_instance, of_running, of_unfinished
+from duro.stores.sqlite.check_owners import ACCOUNTED, EVIDENCE_IS_MISSING, of_instance, of_running, of_unfinished
 from duro.stores.sqlite.sql_check_texts import TEXT_CHECKS
 from duro.stores.sqlite.sql_check_warnings import WARNINGS
-from duro.stores.sqlite.sql_families import EVIDENCE_IS_MISSING
 
 _COUNTED: Final = """
 WITH found (subject, text) AS ({select})

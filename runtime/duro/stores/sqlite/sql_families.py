@@ -6,6 +6,7 @@ See ``sql`` for the rules that hold for them."""
 from typing import Final
 
 from duro.model.status import FINAL_EXECUTION_STATUSES, InstanceStatus
+from duro.stores.sqlite.check_owners import EVIDENCE_IS_MISSING as _EVIDENCE_IS_MISSING
 from duro.stores.sqlite.rows import LEDGER_ROW_MADE_LONGER as _OR_MADE_LONGER
 from duro.stores.sqlite.rows import REMOVED_COLUMNS as _COLUMNS
 from duro.stores.sqlite.rows import Rows
@@ -92,21 +93,11 @@ UNOBSERVED_OR_UNKNOWN: Final = _UNOBSERVED.format(
       OR p.completed_at_ms IS NOT NULL OR p.execution_id <> l.parent_execution_id)""",
     joins=_INSTANCE_AND_PARENT,
 )
-# Of a child that nobody observed: whether what its lineage says contradicts what its parent says, or is missing.
-EVIDENCE_IS_MISSING: Final = f"""CASE
-  WHEN l.spawner_end IS NOT NULL AND NOT {_SPAWNER_END} THEN 1
-  WHEN p.incarnation IS NULL THEN l.parent_removed_at_ms IS NULL
-  WHEN l.parent_execution_id > p.execution_id THEN 1
-  WHEN l.parent_execution_id = p.execution_id AND p.completed_at_ms IS NULL
-    THEN l.spawner_ended_at_ms IS NOT NULL OR l.spawner_end IS NOT NULL
-  WHEN l.spawner_ended_at_ms IS NULL OR l.spawner_end IS NULL THEN 1
-  WHEN l.parent_execution_id = p.execution_id THEN l.spawner_end = 'continued_as_new'
-  ELSE l.spawner_end <> 'continued_as_new' END"""
 COUNT_ORPHANS: Final = f"""
 SELECT json_group_array(json_array(name, orphans)) FROM (
   SELECT i.name, count(*) AS orphans FROM lineage l INDEXED BY lineage_unobserved {_INSTANCE_AND_PARENT}
   WHERE l.detached = 0 AND l.observed_at_ms IS NULL AND l.spawner_ended_at_ms IS NOT NULL
-    AND NOT {EVIDENCE_IS_MISSING} GROUP BY i.name)
+    AND NOT {_EVIDENCE_IS_MISSING} GROUP BY i.name)
 """
 # Child ?1 stands alone from now (?2) on.
 ADOPT: Final = """
