@@ -772,6 +772,21 @@ class RemovalContract(PruningContract):
         assert (reclaimed.executions, reclaimed.events, reclaimed.more) == (3, 6, False)
         assert self.rows(store, incarnation) == {"executions": [4, 5], "history": [4]}
 
+    def test_what_is_in_its_grace_stays_when_something_beside_it_is_over(
+        self, store: Store, worker: ScriptedWorker, clock: ManualClock
+    ) -> None:
+        incarnation = self.marked(store, worker)
+        clock.advance(600)
+        store.prune(prune_batch((incarnation, 1), run_id="run-2", grace_ms=1_000))
+        clock.advance(400)
+        assert store.backlog() == Backlog(marked_executions=4, due_executions=3)
+        reclaimed = store.reclaim(100)
+        assert (reclaimed.executions, reclaimed.more) == (3, False)
+        assert self.rows(store, incarnation) == {"executions": [4, 5], "history": [4]}
+        clock.advance(600)
+        assert store.reclaim(100).executions == 1
+        assert self.rows(store, incarnation)["executions"] == [5]
+
     def test_reclaiming_goes_in_batches(self, store: Store, worker: ScriptedWorker, clock: ManualClock) -> None:
         self.marked(store, worker)
         clock.advance(1_000)
