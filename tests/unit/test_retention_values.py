@@ -240,11 +240,11 @@ def test_origins_have_the_ranks_of_the_eight_places_a_policy_comes_from() -> Non
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({}, "names nothing to hold"),
-        ({"execution_id": 3}, "names nothing to hold"),
+        ({}, "nothing is named to hold"),
+        ({"execution_id": 3}, "nothing is named to hold"),
         ({"name": "Eternal", "execution_id": 3}, "execution_id stands without its instance"),
-        ({"instance_id": "a", "name": "Eternal"}, "has an instance and a name or version"),
-        ({"instance_id": "a", "version": "1.0.0"}, "has an instance and a name or version"),
+        ({"instance_id": "a", "name": "Eternal"}, "both an instance and a name or version are named to hold"),
+        ({"instance_id": "a", "version": "1.0.0"}, "both an instance and a name or version are named to hold"),
         ({"instance_id": ""}, "HoldTarget.instance_id is empty"),
         ({"version": ""}, "HoldTarget.version is empty"),
         ({"name": 3}, "HoldTarget.name must be a string, not 3"),
