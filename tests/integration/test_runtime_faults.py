@@ -336,6 +336,35 @@ def test_a_turn_that_hangs_is_named_and_keeps_nobody_from_stopping(
         assert other.client.wait_for_orchestration(started, WAIT_S).output == 1, "what hung was not committed"
 
 
+@pytest.mark.parametrize("cache_size", [0, 1000])
+def test_code_that_hangs_while_its_coroutine_is_given_up_keeps_nobody_from_stopping(
+    store: Store, cache_size: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    release, runs = threading.Event(), threading.Event()
+
+    async def hangs_at_last(ctx: duro.OrchestrationContext) -> str:
+        try:
+            runs.set()
+            return str(await ctx.wait_for_event("go"))
+        finally:
+            release.wait(WAIT_S)
+
+    options = duro.RuntimeOptions(lease_s=0.6, poll_interval_s=0.005, turn_timeout_s=0.2, cache_size=cache_size)
+    runtime = duro.Runtime(store, registry_of(hangs_at_last), options)
+    before = set(threading.enumerate())
+    runtime.start()
+    started = runtime.client.start_orchestration("hangs_at_last", instance_id="a")
+    assert runs.wait(WAIT_S)
+    (loop,) = [thread for thread in set(threading.enumerate()) - before if thread.name == "duro-worker"]
+    runtime.stop(drain_s=0.1)
+    assert "stopping though a turn of instance 'a' does not end" in caplog.text
+    release.set()
+    loop.join(WAIT_S)
+    with duro.Runtime(store, registry_of(hangs_at_last), options) as other:
+        other.client.raise_event(started, "go", "on")
+        assert other.client.wait_for_orchestration(started, WAIT_S).output == "on"
+
+
 def test_results_that_do_not_fit_their_annotation_are_failures_where_they_are_made(
     make_runtime: MakeRuntime,
 ) -> None:

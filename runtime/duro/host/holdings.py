@@ -11,6 +11,7 @@ from duro.host.cache import ExecutionCache
 from duro.host.held import Held
 from duro.host.reports import end_message, finish, key_and_epoch, reported, retry, retry_delay_s
 from duro.host.room import ActivityRoom
+from duro.host.running import RunningCode
 from duro.model.limits import ATTEMPTS_MAX
 from duro.model.status import BlockedKind
 from duro.model.turns import (
@@ -38,7 +39,14 @@ class Holdings:
     """Memory of one worker; nothing here writes to the store. Used by the worker's loop only."""
 
     def __init__(
-        self, store: Store, registry: Registry, *, room: ActivityRoom, cache: ExecutionCache, counters: Counters
+        self,
+        store: Store,
+        registry: Registry,
+        *,
+        room: ActivityRoom,
+        cache: ExecutionCache,
+        code: RunningCode,
+        counters: Counters,
     ) -> None:
         self.executor: ActivityExecutor
         self.held: dict[int, Held] = {}
@@ -50,6 +58,7 @@ class Holdings:
         self._registry = registry
         self._room = room
         self._cache = cache
+        self._code = code
         self._counters = counters
         self._owed = Owed([], [], [])
 
@@ -187,7 +196,7 @@ class Holdings:
             self.drop(successor)
         for execution in (held.execution, held.turn_of):
             if execution is not None:
-                execution.seal()
+                self._code.seal(execution)
         held.execution = held.turn_of = None
         for claim in held.claims:
             self._room.give_back(claim.definition)
@@ -208,7 +217,7 @@ class Holdings:
         for held in [each for each in self.held.values() if each.turn_of is None]:
             leased = held.leased
             if held.execution is not None:
-                held.execution.seal()
+                self._code.seal(held.execution)
             self.let_go(leased.incarnation)
             self.release(ReleaseInstance(incarnation=leased.incarnation, lease_epoch=leased.lease_epoch))
 

@@ -31,6 +31,7 @@ from duro.host.options import RuntimeOptions
 from duro.host.policies import WorkerPolicies
 from duro.host.reports import reported
 from duro.host.room import ActivityRoom
+from duro.host.running import RunningCode
 from duro.host.scheduler import FINISHED
 from duro.host.turns import SUSPICIOUS_ATTEMPTS, TurnRunner, leased_next
 from duro.model.records import InstanceEnd, WorkerRecord
@@ -109,9 +110,12 @@ class Worker:
         self.counters = Counters()
         self.worker_id = ids()
         self._wake: Callable[[], None] = lambda: None
-        self._cache = ExecutionCache(options.cache_size)
+        self._code = RunningCode(clock)
+        self._cache = ExecutionCache(options.cache_size, self._code.seal)
         self._room = ActivityRoom(registry, options)
-        self._holdings = Holdings(store, registry, room=self._room, cache=self._cache, counters=self.counters)
+        self._holdings = Holdings(
+            store, registry, room=self._room, cache=self._cache, code=self._code, counters=self.counters
+        )
         self._turns = TurnRunner(
             store, registry, ids=ids, cache=self._cache, room=self._room, policies=policies, counters=self.counters
         )
@@ -124,11 +128,8 @@ class Worker:
         self._registered = False
         self._former_ids: list[str] = []
         self._store_failures = 0
-        self._turn_began_s: float | None = None
-        self._turn_of = ""
-        """The instance whose turn began then."""
         self._told_s: float | None = None
-        """When the turn began of which it was said that it hangs."""
+        """When the code began of which it was said that it hangs."""
         self._given_up = False
         self._lease_lost = False
         self._lookout = Lookout(store, options.poll_interval_s)
@@ -177,7 +178,7 @@ class Worker:
         """From the thread that stops: when its time is over, and a turn has run for ``_LONG_TURN_S`` by then, the turn
         is left alone. It is not committed, whatever it comes to, and what this worker holds is free when its lease
         expires."""
-        began_s, deadline_s = self._turn_began_s, self._stop_deadline_s
+        began_s, deadline_s = self._code.since_s, self._stop_deadline_s
         if began_s is None or deadline_s is None:
             return False
         if self._clock.monotonic_s() < max(deadline_s, began_s + _LONG_TURN_S):
@@ -185,7 +186,7 @@ class Worker:
         self._given_up = self._stopped = True
         HOST_LOGGER.error(
             "stopping though a turn of instance %r does not end; the leases of this worker will expire",
-            self._turn_of,
+            self._code.instance_id,
         )
         return True
 
@@ -235,14 +236,14 @@ class Worker:
         """
         if self._stopped:
             return FINISHED
-        began_s = self._turn_began_s
-        hangs = began_s is not None and self._clock.monotonic_s() - began_s > self._options.turn_timeout_s
+        began_s = self._code.since_s
+        hangs = self._code.for_longer_than(self._options.turn_timeout_s)
         if hangs and began_s != self._told_s:
             self._told_s = began_s
             HOST_LOGGER.error(
                 "a turn of instance %r has not ended in %g s: nothing else runs on this worker, whose lease is left to "
                 "expire; look for what its code waits for outside of durable calls",
-                self._turn_of,
+                self._code.instance_id,
                 self._options.turn_timeout_s,
             )
         interval_s = self._options.lease_s / 3
@@ -382,8 +383,8 @@ class Worker:
                 part = chosen[start : start + _LOAD_AT_ONCE]
                 histories = self._turns.load(part)
                 for held in part:
-                    self._turn_began_s, self._turn_of = self._clock.monotonic_s(), held.leased.instance_id
-                    if turns and self._turn_began_s > until_s:
+                    began_s = self._code.begins(held.leased.instance_id)
+                    if turns and began_s > until_s:
                         return turns
                     self._holdings.runnable.pop(held.leased.incarnation, None)
                     turns += self._run_turn(held, histories.get(held.leased.incarnation))
@@ -392,7 +393,7 @@ class Worker:
                 raise
             HOST_LOGGER.warning("some histories cannot be read now", exc_info=True)
         finally:
-            self._turn_began_s = None
+            self._code.ends()
         return turns
 
     def _choose(self) -> list[Held]:
@@ -511,7 +512,7 @@ class Worker:
             self._cache.put(execution)
             self._settled(held, turn)
             return
-        execution.seal()
+        self._code.seal(execution)
         for event_id in list(held.running):
             self._holdings.cancel((turn.incarnation, turn.execution_id, event_id), held)
         if turn.end.status is not ExecutionStatus.CONTINUED_AS_NEW:
