@@ -39,7 +39,7 @@ new, and a replay of a few seconds. What was asked for still arrives, so a histo
 
 HISTORY_BYTES_MAX: Final = 64 * 1024 * 1024
 """Bytes of one execution's history from which it may ask for nothing more: a worker that takes the execution over reads
-all of it."""
+all of it. What was asked for still arrives: the results of one turn's requests may come on top."""
 
 TURN_REQUESTS_MAX: Final = 10_000
 """Activities, timers, waits, children and detached orchestrations that code may ask for between two deliveries: they
