@@ -9,8 +9,10 @@ import apsw
 import pytest
 
 import duro
+from duro.model.limits import LEASE_BYTES_MAX
 from duro.model.status import InstanceStatus
 from duro.stores.sqlite import connection as connection_module
+from duro.stores.sqlite.leases import Pace
 from duro.testing import check_invariants
 
 BYTES: int = 60_000
@@ -108,3 +110,13 @@ def test_activities_that_are_too_much_to_be_leased_at_once_are_leased_bit_by_bit
             time.sleep(0.01)
     with duro.Runtime(url, registry) as runtime:
         assert runtime.client.wait_for_orchestration("wide", WAIT_S).output == 30 * len(PAYLOAD)
+
+
+def test_what_is_handed_out_at_once_follows_from_how_large_it_was_before() -> None:
+    pace = Pace()
+    pace.read_instances(500, 10 * LEASE_BYTES_MAX)
+    pace.read_activities(3, 9 * LEASE_BYTES_MAX)
+    assert (pace.instances_max, pace.activities_max) == (50, 1)
+    pace.read_instances(50, LEASE_BYTES_MAX)
+    pace.read_activities(1, 10)
+    assert (pace.instances_max, pace.activities_max) == (100, 2)

@@ -10,6 +10,7 @@ import msgspec
 from duro import codec
 from duro.errors import HistoryFormatError
 from duro.model.events import ActivityScheduled
+from duro.model.limits import LEASE_BYTES_MAX
 from duro.model.turns import LeasedActivity, LeasedInstance, LeaseRequest, LeaseResult, MailboxEvent
 from duro.stores.sqlite import sql, workers
 from duro.stores.sqlite.committer import Transaction, as_json
@@ -26,6 +27,8 @@ _ReadyActivity = tuple[int, int, int, int, int, int, int, str, str, str | None]
 _FEWER: Final = 8
 """Where the work that is ready is too much to be read at once, an eighth of it is tried."""
 
+_ANY_NUMBER: Final = 2**30
+
 _DELIVERIES_AT_ONCE: Final = 64
 """Messages, and events of a name, of an instance for which more is there than can be read at once; the rest follows
 with its next turn."""
@@ -38,6 +41,32 @@ _ready_activities = msgspec.json.Decoder(list[_ActivityKind])
 _leased_instances = msgspec.json.Decoder(list[LeasedInstance])
 _waits = msgspec.json.Decoder(list[tuple[int, list[str]]])
 _mailbox_heads = msgspec.json.Decoder(list[tuple[int, list[MailboxEvent]]])
+
+
+class Pace:
+    """What the leases of a store remember from one to the next: which kind is served first, and how many instances and
+    activities are not too much at once (``LEASE_BYTES_MAX``). Sizes are known only when they are read."""
+
+    def __init__(self) -> None:
+        self.rotation = 0
+        self.instances_max = self.activities_max = _ANY_NUMBER
+
+    def step(self) -> int:
+        self.rotation += 1
+        return self.rotation
+
+    def read_instances(self, count: int, size_bytes: int) -> None:
+        self.instances_max = _next_max(self.instances_max, count, size_bytes)
+
+    def read_activities(self, count: int, size_bytes: int) -> None:
+        self.activities_max = _next_max(self.activities_max, count, size_bytes)
+
+
+def _next_max(now_max: int, count: int, size_bytes: int) -> int:
+    """How many to read next time, after so many were of that size."""
+    if size_bytes > LEASE_BYTES_MAX:
+        return max(count * LEASE_BYTES_MAX // size_bytes, 1)
+    return min(2 * now_max, _ANY_NUMBER)
 
 
 def look(connection: apsw.Connection, now_ms: int, worker_id: str, request: LeaseRequest) -> LeaseResult | None:
@@ -61,9 +90,9 @@ def look(connection: apsw.Connection, now_ms: int, worker_id: str, request: Leas
 
 
 def lease(
-    transaction: Transaction, worker_id: str, request: LeaseRequest, rotation: int, *, likely: bool = False
+    transaction: Transaction, worker_id: str, request: LeaseRequest, pace: Pace, *, likely: bool = False
 ) -> LeaseResult:
-    """Take work for a worker. ``rotation`` shifts, call by call, which kind is served first.
+    """Take work for a worker.
 
     A worker without a row gets nothing: nobody would ever find that it has gone. Unless it is ``likely`` that there is
     work, the cheap question goes first: most commits of a busy worker find nothing new, and ``READY_WORK`` costs more
@@ -72,22 +101,27 @@ def lease(
     nothing = None if likely else look(transaction.connection, transaction.now_ms, worker_id, request)
     if nothing is not None:
         return nothing
-    request, (expired, registered, instances, activities) = _ready_work(transaction, worker_id, request)
+    request, (expired, registered, instances, activities) = _ready_work(transaction, worker_id, request, pace)
     if expired != "[]":
         workers.release_expired(transaction)
-        request, (_, registered, instances, activities) = _ready_work(transaction, worker_id, request)
+        request, (_, registered, instances, activities) = _ready_work(transaction, worker_id, request, pace)
     if not registered:
         return LeaseResult()
-    leased, instances_next = _lease_instances(transaction, worker_id, request.instances_max, instances, rotation)
-    taken, activities_next = _lease_activities(transaction, worker_id, request, activities, rotation)
+    pace.step()
+    leased, instances_next = _lease_instances(transaction, worker_id, request.instances_max, instances, pace)
+    taken, activities_next = _lease_activities(transaction, worker_id, request, activities, pace.rotation)
     return LeaseResult(
         instances=leased, activities=taken, next_ready_at_ms=_earliest((instances_next, activities_next))
     )
 
 
-def _ready_work(transaction: Transaction, worker_id: str, request: LeaseRequest) -> tuple[LeaseRequest, Any]:
+def _ready_work(
+    transaction: Transaction, worker_id: str, request: LeaseRequest, pace: Pace
+) -> tuple[LeaseRequest, Any]:
     """The answer of ``READY_WORK``; to a request for fewer activities where their inputs are too much at once."""
     while True:
+        if request.activities_max > pace.activities_max:
+            request = msgspec.structs.replace(request, activities_max=pace.activities_max)
         scope = (
             transaction.now_ms,
             worker_id,
@@ -97,12 +131,14 @@ def _ready_work(transaction: Transaction, worker_id: str, request: LeaseRequest)
             request.activities_max + 1,
         )
         try:
-            return request, row_of(transaction.connection, sql.READY_WORK, scope)
+            row = row_of(transaction.connection, sql.READY_WORK, scope)
         except TOO_BIG:
             if request.activities_max <= 1 or not transaction.connection.in_transaction:
                 raise
-            fewer = max(request.activities_max // _FEWER, 1)
-            request = msgspec.structs.replace(request, activities_max=fewer)
+            pace.activities_max = max(request.activities_max // _FEWER, 1)
+        else:
+            pace.read_activities(request.activities_max, len(row[3]))
+            return request, row
 
 
 def _earliest(times: Iterable[int | None]) -> int | None:
@@ -130,11 +166,11 @@ def deal(queues: Sequence[Sequence[T]], count_max: int, rotation: int) -> list[l
 
 
 def _lease_instances(
-    transaction: Transaction, worker_id: str, count_max: int, ready_work: str, rotation: int
+    transaction: Transaction, worker_id: str, count_max: int, ready_work: str, pace: Pace
 ) -> tuple[tuple[LeasedInstance, ...], int | None]:
     """What was leased of the instances in ``READY_WORK``'s answer, and when the earliest of the others is ready."""
     kinds = _ready_instances.decode(ready_work)
-    dealt = deal([ready for ready, _ in kinds], count_max, rotation)
+    dealt = deal([ready for ready, _ in kinds], min(count_max, pace.instances_max), pace.rotation)
     left = (ready[len(taken)][0] for (ready, _), taken in zip(kinds, dealt, strict=True) if len(ready) > len(taken))
     next_ms = _earliest((*left, *(later for _, later in kinds)))
     chosen = [incarnation for taken in dealt for _, incarnation in taken]
@@ -143,25 +179,28 @@ def _lease_instances(
     deliveries_max = -1
     while True:
         try:
-            leased = _read(transaction, chosen, deliveries_max)
+            leased, size_bytes = _read(transaction, chosen, deliveries_max)
+            pace.read_instances(len(chosen), size_bytes)
             break
         except TOO_BIG:
             if deliveries_max == 1 or not transaction.connection.in_transaction:
                 raise
             if len(chosen) > 1:
-                chosen, next_ms = chosen[: max(len(chosen) // _FEWER, 1)], transaction.now_ms
+                pace.instances_max = max(len(chosen) // _FEWER, 1)
+                chosen, next_ms = chosen[: pace.instances_max], transaction.now_ms
             else:
                 deliveries_max = _DELIVERIES_AT_ONCE if deliveries_max < 0 else max(deliveries_max // _FEWER, 1)
     transaction.run(sql.LEASE_INSTANCES, (as_json(chosen), worker_id))
     return leased, next_ms
 
 
-def _read(transaction: Transaction, chosen: list[int], deliveries_max: int) -> tuple[LeasedInstance, ...]:
+def _read(transaction: Transaction, chosen: list[int], deliveries_max: int) -> tuple[tuple[LeasedInstance, ...], int]:
     """The instances as they will be when they are leased, with up to so many messages, and as many events of each name
-    they wait for; -1: all."""
+    they wait for (-1: all); and how large that is without the events."""
     scope = (as_json(chosen), transaction.now_ms, deliveries_max)
     instances, waits = row_of(transaction.connection, sql.LEASED_INSTANCES, scope)
-    return _with_mailboxes(transaction, decoded(_leased_instances, instances), waits, deliveries_max)
+    leased = _with_mailboxes(transaction, decoded(_leased_instances, instances), waits, deliveries_max)
+    return leased, len(instances)
 
 
 def _with_mailboxes(

@@ -1,7 +1,6 @@
 """The SQLite store: the port's methods, each one transaction of the committer or one snapshot of a read connection."""
 
 import contextlib
-import itertools
 import os
 import threading
 from collections import deque
@@ -140,7 +139,7 @@ class SqliteStore(Store):
         self._process_id = os.getpid()
         self._closed = False
         self._readers: deque[apsw.Connection] = deque()
-        self._rotation = itertools.count()
+        self._pace = leases.Pace()
         self._offers: deque[LeaseOffer] = deque()
         """Of workers of this process that wait, the one that has waited longest first."""
         self._file = _identity(path)
@@ -307,11 +306,10 @@ class SqliteStore(Store):
             offer = self._offers.popleft()
         except IndexError:
             return self._write(operation)
-        rotation = next(self._rotation)
 
         def both(transaction: Transaction) -> tuple[T, LeaseResult]:
             answer = operation(transaction)
-            return answer, leases.lease(transaction, offer.worker_id, offer.request, rotation, likely=True)
+            return answer, leases.lease(transaction, offer.worker_id, offer.request, self._pace, likely=True)
 
         try:
             answer, leased = self._write(both)
@@ -423,8 +421,7 @@ class SqliteStore(Store):
             nothing = leases.look(connection, self._clock.now_ms(), worker_id, request)
         if nothing is not None:
             return nothing
-        rotation = next(self._rotation)
-        return self._write(lambda transaction: leases.lease(transaction, worker_id, request, rotation, likely=True))
+        return self._write(lambda transaction: leases.lease(transaction, worker_id, request, self._pace, likely=True))
 
     def offer_lease(self, offer: LeaseOffer) -> None:
         self.withdraw_offer(offer.worker_id)
@@ -437,8 +434,7 @@ class SqliteStore(Store):
                     self._offers.remove(offer)
 
     def commit(self, batch: CommitBatch) -> CommitResult:
-        rotation = next(self._rotation)
-        return self._write(lambda transaction: turns.commit(transaction, batch, rotation))
+        return self._write(lambda transaction: turns.commit(transaction, batch, self._pace))
 
     def lookup_commit(self, incarnations: Sequence[int]) -> dict[int, LastCommit]:
         with self._reading() as connection:

@@ -34,7 +34,7 @@ _pairs = msgspec.json.Decoder(list[tuple[int, int]])
 _taken_ids = msgspec.json.Decoder(list[tuple[str, int, str, str]])
 
 
-def commit(transaction: Transaction, batch: CommitBatch, rotation: int) -> CommitResult:
+def commit(transaction: Transaction, batch: CommitBatch, pace: leases.Pace) -> CommitResult:
     result = CommitResult(store_time_ms=transaction.now_ms)
     if batch.turns:
         result.turns = [TurnOutcome.FENCED] * len(batch.turns)
@@ -53,7 +53,7 @@ def commit(transaction: Transaction, batch: CommitBatch, rotation: int) -> Commi
     if batch.finished or batch.retries:
         result.finished, result.retries = reports.report_activities(transaction, batch)
     if batch.lease is not None:
-        result.leased = leases.lease(transaction, batch.worker_id, batch.lease, rotation)
+        result.leased = leases.lease(transaction, batch.worker_id, batch.lease, pace)
     return result
 
 
