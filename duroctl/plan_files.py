@@ -42,6 +42,8 @@ def write_removal_plan(file: str, plan: RemovalPlan) -> None:
 
 
 def _write(file: str, document: dict[str, Any]) -> None:
+    if file == "-":
+        raise UsageError("--plan-out takes a file", hint="`--dry-run -o json` prints the plan")
     check_new_file(file, "--plan-out")
     try:
         with new_file(Path(file), tidy=True) as part:

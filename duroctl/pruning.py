@@ -19,7 +19,7 @@ from duro.durations import DURATION_HINT, parse_duration_s
 from duro.errors import UsageError
 from duro.maintenance.pruning import PruneProgress
 from duro.model.families import PurgeOptions, RemovalResult
-from duro.model.limits import PRUNE_GRACE_S
+from duro.model.limits import KEEP_COUNT_MAX, PRUNE_GRACE_S
 from duro.model.pruning import PrunePlan, PruneResult
 from duro.model.retention import PruneOptions
 from duro.model.status import FINAL_INSTANCE_STATUSES, InstanceStatus
@@ -108,6 +108,8 @@ def parse_rules(rules: Rules, now_ms: int) -> PruneOptions | None:
     """
     if not rules.given:
         return None
+    if rules.keep_versions is not None and rules.keep_last_per_version is None:
+        raise UsageError("--keep-versions keeps nothing by itself", hint="give --keep-last-per-version N, too")
     return PruneOptions(
         keep_last=_count(rules.keep_last, "--keep-last"),
         keep_within=_kept_within_s(rules.keep_within, "--keep-within"),
@@ -163,7 +165,10 @@ def note_name(session: "Session", client: "Client", pattern: str | None) -> None
 
 
 def _count(text: str | None, option: str) -> int | None:
-    return None if text is None else parse_count(text, option, least=1)
+    count = None if text is None else parse_count(text, option, least=1)
+    if count is not None and count > KEEP_COUNT_MAX:
+        raise UsageError(f"{option} {text} is more than there will ever be", hint=f"{KEEP_COUNT_MAX:,} is the most")
+    return count
 
 
 def _kept_within_s(text: str | None, option: str) -> int | None:

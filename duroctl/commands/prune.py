@@ -202,6 +202,8 @@ def _plan(
 
     if all_instances and (named or name is not None):
         raise UsageError("--all does not go with instances or --name", hint="choose one")
+    if named and name is not None:
+        raise UsageError("--name does not go with instances", hint="choose one")
     if not (named or name is not None or all_instances):
         raise UsageError("which instances?", hint="name some, or give --name GLOB or --all")
     if not named:
