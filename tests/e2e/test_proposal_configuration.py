@@ -85,9 +85,9 @@ def test_it_is_in_force_and_changes_are_applied_while_the_worker_runs(config: Pa
         assert problem.problems[0].place.endswith("runtime_config.toml:8:1")
         assert "keep_last" in (problem.problems[0].hint or "") + problem.problems[0].message
         until(lambda: refusals(client) != [], "the doctor does not show it")
-        (told,) = refusals(client)
+        (refusal,) = refusals(client)
         first = '"keep_lats" in [pruning.overrides."EternalProcessor"]; did you mean keep_last?'
-        assert told.endswith(f"{first} (and {len(problem.problems) - 1} more)")
+        assert refusal.endswith(f"{first} (and {len(problem.problems) - 1} more)")
         assert go_on(client, "processor", 2) == [9, 10, 11], "the last good settings stay in force"
 
         config.unlink()
