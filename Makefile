@@ -36,8 +36,12 @@ types: setup
 layers: setup
 	$(BIN)/lint-imports
 
+# The tests that start programs mostly wait for them: the others run meanwhile. What those print comes at the end.
 pytest: setup
-	$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -p no:cacheprovider tests/e2e > $(VENV)/e2e.txt 2>&1 & programs=$$!; \
+	$(BIN)/python -m pytest --ignore tests/e2e; others=$$?; \
+	wait $$programs; programs=$$?; cat $(VENV)/e2e.txt; \
+	exit $$((others ? others : programs))
 
 # The property tests with DURO_PROPERTY_EXAMPLES of each: many more than `make test` takes time for.
 DURO_PROPERTY_EXAMPLES ?= 10000
