@@ -36,9 +36,12 @@ types: setup
 layers: setup
 	$(BIN)/lint-imports
 
-# The tests that start programs mostly wait for them: the others run meanwhile. What those print comes at the end.
+# The tests that start programs mostly wait for them: the others run meanwhile. What those print comes at the end. (A shell
+# lets what runs beside it ignore SIGINT, and some of them are about Ctrl-C.)
 pytest: setup
-	@$(BIN)/python -m pytest -p no:cacheprovider tests/e2e > $(VENV)/e2e.txt 2>&1 & programs=$$!; \
+	@$(BIN)/python -c "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); \
+	os.execv(sys.executable, [sys.executable, '-m', 'pytest', '-p', 'no:cacheprovider', 'tests/e2e'])" \
+	> $(VENV)/e2e.txt 2>&1 & programs=$$!; \
 	$(BIN)/python -m pytest --ignore tests/e2e; others=$$?; \
 	wait $$programs; programs=$$?; cat $(VENV)/e2e.txt; \
 	exit $$((others ? others : programs))
