@@ -252,7 +252,8 @@ def _run_editor(copy: Path, line: int, column: int) -> None:
     try:
         # the editor that the user named, without a shell
         with _interrupts_left_to_the_editor():
-            done = subprocess.run([*words, *at_line(Path(words[0]).name, copy, line, column)], check=False)  # noqa: S603
+            started = [*words, *at_line(Path(words[0]).name, copy, line, column)]
+            done = subprocess.run(started, check=False)  # noqa: S603 - the editor that the user has named
     except OSError as error:
         hint = "set EDITOR to one that is there"
         raise UsageError(f"the editor {words[0]!r} cannot be started: {error.strerror}", hint=hint) from error

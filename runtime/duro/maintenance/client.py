@@ -19,7 +19,7 @@ from duro.errors import (
     InstanceRemovedError,
     UsageError,
 )
-from duro.maintenance.pruned import no_instance, was_pruned
+from duro.maintenance.pruned import no_instance, prunable_instance, was_pruned
 from duro.model.families import RemovalPlan
 from duro.model.ledger import LedgerTotals, RunSource
 from duro.model.limits import PRUNE_GRACE_S, RETENTION_S_MAX, TIME_MS_MAX, UNDO_HOLD_S
@@ -29,7 +29,6 @@ from duro.model.removal import (
     Backlog,
     LedgerEntry,
     PrunedExecution,
-    PruneFilter,
     PruneRun,
     PruneScope,
     ReclaimResult,
@@ -311,10 +310,7 @@ class Pruning:
         from duro.maintenance.policies import decode_override
 
         instance_id = check_instance_id(instance_id)
-        found = self.store.prunable_instances(PruneFilter(instance_ids=(instance_id,)), 1, 0)
-        if not found:
-            raise no_instance(self.store, instance_id)
-        own = decode_override(found[0].policy)
+        own = decode_override(prunable_instance(self.store, instance_id).policy)
         return None if own is None else own.policy
 
     def simulate_instance_policy(
@@ -329,10 +325,7 @@ class Pruning:
 
         instance_id = check_instance_id(instance_id)
         text = _policy_text(instance_id, policy)
-        found = self.store.prunable_instances(PruneFilter(instance_ids=(instance_id,)), 1, 0)
-        if not found:
-            raise no_instance(self.store, instance_id)
-        return simulate_instance(self.store, found[0], text)
+        return simulate_instance(self.store, prunable_instance(self.store, instance_id), text)
 
     def explain_policy(
         self, instance_id: str | None = None, *, name: str | None = None, version: str = ""

@@ -3,10 +3,10 @@
 import msgspec
 
 from duro.maintenance.policies import ConfiguredPolicies, decode_override
-from duro.maintenance.pruned import no_instance
+from duro.maintenance.pruned import prunable_instance
 from duro.model.policies import PolicyChain, UnitedPolicy
 from duro.model.pruning import Hold, PruneTrigger
-from duro.model.removal import PrunableInstance, PruneFilter
+from duro.model.removal import PrunableInstance
 from duro.model.retention import PolicyKind
 from duro.model.status import InstanceStatus
 from duro.retention.holds import concerns_instance, holds_in_force
@@ -40,7 +40,7 @@ def explain(store: Store, instance_id: str | None, name: str | None, version: st
         InstanceNotFoundError: there is no such instance.
     """
     policies = ConfiguredPolicies(store)
-    instance = _instance(store, instance_id) if instance_id is not None else _anyone(name or "", version)
+    instance = prunable_instance(store, instance_id) if instance_id is not None else _anyone(name or "", version)
     override = decode_override(instance.policy)
     united = policies.of(instance)
     now_ms = store.now_ms()
@@ -73,13 +73,6 @@ def _next_sweep_at_ms(united: UnitedPolicy | None, instance: PrunableInstance, n
         return None
     due_at_ms = sweep_due_at_ms(united, instance.swept_at_ms, now_ms)
     return 0 if due_at_ms is not None and due_at_ms <= now_ms else due_at_ms
-
-
-def _instance(store: Store, instance_id: str) -> PrunableInstance:
-    found = store.prunable_instances(PruneFilter(instance_ids=(instance_id,)), 1, 0)
-    if not found:
-        raise no_instance(store, instance_id)
-    return found[0]
 
 
 def _anyone(name: str, version: str) -> PrunableInstance:

@@ -6,7 +6,7 @@ from duro.errors import ExecutionPrunedError, InstanceNotFoundError, InstanceRem
 from duro.model.archive import CONFIGURED
 from duro.model.families import RemovedInstance
 from duro.model.ledger import LedgerRange
-from duro.model.removal import LedgerEntry, PrunedExecution
+from duro.model.removal import LedgerEntry, PrunableInstance, PrunedExecution, PruneFilter
 from duro.model.retention import format_time
 from duro.model.status import RemovalState
 from duro.naming import command_on
@@ -79,3 +79,15 @@ def _hint(pruned: PrunedExecution, now_ms: int) -> str:
             unread = f"`duroctl archive verify{where}` says why if not"
             return f"its history went into an archive, and {again} brings it back; {unread}"
     return "its history is gone from the store"
+
+
+def prunable_instance(store: Store, instance_id: str) -> PrunableInstance:
+    """The instance, as prunes see it.
+
+    Raises:
+        InstanceNotFoundError: there is no such instance.
+    """
+    found = store.prunable_instances(PruneFilter(instance_ids=(instance_id,)), 1, 0)
+    if not found:
+        raise no_instance(store, instance_id)
+    return found[0]

@@ -28,6 +28,7 @@ _FEWER: Final = 8
 """Where the work that is ready is too much to be read at once, an eighth of it is tried."""
 
 _ANY_NUMBER: Final = 2**30
+"""More than anybody asks for."""
 
 _DELIVERIES_AT_ONCE: Final = 64
 """Messages, and events of a name, of an instance for which more is there than can be read at once; the rest follows
@@ -50,10 +51,6 @@ class Pace:
     def __init__(self) -> None:
         self.rotation = 0
         self.instances_max = self.activities_max = _ANY_NUMBER
-
-    def step(self) -> int:
-        self.rotation += 1
-        return self.rotation
 
     def read_instances(self, count: int, size_bytes: int) -> None:
         self.instances_max = _next_max(self.instances_max, count, size_bytes)
@@ -107,7 +104,7 @@ def lease(
         request, (_, registered, instances, activities) = _ready_work(transaction, worker_id, request, pace)
     if not registered:
         return LeaseResult()
-    pace.step()
+    pace.rotation += 1
     leased, instances_next = _lease_instances(transaction, worker_id, request.instances_max, instances, pace)
     taken, activities_next = _lease_activities(transaction, worker_id, request, activities, pace.rotation)
     return LeaseResult(

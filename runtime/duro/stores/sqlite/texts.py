@@ -44,7 +44,7 @@ def as_bytes(statement: str, columns: int) -> str:
     """A statement that gives the same answer, so many columns, its texts as bytes."""
     names = [f"c{n}" for n in range(columns)]
     texts = ", ".join(f"iif(typeof({name}) = 'text', CAST({name} AS BLOB), {name})" for name in names)
-    return f"WITH answer ({', '.join(names)}) AS ({statement}) SELECT {texts} FROM answer"  # noqa: S608
+    return f"WITH answer ({', '.join(names)}) AS ({statement}) SELECT {texts} FROM answer"  # noqa: S608 - a constant
 
 
 def value_of(connection: apsw.Connection, statement: str, values: Sequence[Value] = ()) -> Any:
