@@ -187,10 +187,10 @@ class Session:
 def answered(question: str) -> str | None:
     """What was typed, in lower case; None: standard input is at its end. Whatever comes next has a line of its own,
     after Ctrl-C and Ctrl-D, too, which end none."""
-    sys.stderr.write(question)
-    sys.stderr.flush()
     answer = ""
     try:
+        sys.stderr.write(question)
+        sys.stderr.flush()
         answer = sys.stdin.readline()
     finally:
         if not answer.endswith("\n"):
