@@ -74,7 +74,7 @@ if TYPE_CHECKING:
         UsageError,
         WaitTimeoutError,
     )
-    from duro.host.activities import ActivityContext
+    from duro.host.attempts import ActivityContext
     from duro.host.options import RuntimeOptions
     from duro.host.runtime import Runtime
     from duro.maintenance.archive.reader import Archive
@@ -179,7 +179,7 @@ _HOMES = {
         "UsageError",
         "WaitTimeoutError",
     ),
-    "duro.host.activities": ("ActivityContext",),
+    "duro.host.attempts": ("ActivityContext",),
     "duro.host.options": ("RuntimeOptions",),
     "duro.host.runtime": ("Runtime",),
     "duro.model.failure": ("FailureDetails",),

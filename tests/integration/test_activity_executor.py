@@ -8,7 +8,8 @@ import msgspec
 import pytest
 
 import duro
-from duro.host.activities import ActivityAttempt, ActivityOutcome, ThreadedActivityExecutor, attempt_of
+from duro.host.activities import ThreadedActivityExecutor
+from duro.host.attempts import ActivityAttempt, ActivityOutcome, attempt_of
 from duro.model.turns import LeasedActivity
 from duro.registry import Registry
 

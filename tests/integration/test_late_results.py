@@ -7,7 +7,7 @@ import pytest
 
 import duro
 from duro.errors import CommitUnknownError, StoreLockedError
-from duro.host.activities import timed_out
+from duro.host.attempts import timed_out
 from duro.host.scheduler import FINISHED
 from duro.model.status import InstanceStatus
 from duro.testing import check_invariants
@@ -131,8 +131,9 @@ def test_what_a_turn_claimed_is_not_lost_with_an_attempt_that_fails_before_its_c
             simulation.make(Step(0))
             worker.report([timed_out(first, in_total=False)])
             simulation.make(Step(0))
-        monkeypatch.setattr(worker._notifier, "ended", lambda ends: ended.extend(each.instance_id for each in ends))
-        monkeypatch.setattr(type(worker._notifier), "has_watchers", True)
+        notifier = worker._settlement._notifier
+        monkeypatch.setattr(notifier, "ended", lambda ends: ended.extend(each.instance_id for each in ends))
+        monkeypatch.setattr(type(notifier), "has_watchers", True)
         for _ in range(12):
             simulation.make(Renew(0))
             simulation.make(Step(0))

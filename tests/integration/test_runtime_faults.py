@@ -458,7 +458,7 @@ class SecondOfPair:
 def test_a_next_execution_whose_first_turn_is_rejected_begins_again(
     make_runtime: MakeRuntime, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("duro.host.worker._FAILED_TURN_DELAY_S", 0.005)
+    monkeypatch.setattr("duro.host.settling.FAILED_TURN_DELAY_S", 0.005)
     faulty = SecondOfPair(store)
     monkeypatch.setattr(store, "commit", faulty.commit)
     runtime = make_runtime(registry_of(ten_times))

@@ -18,7 +18,7 @@ import msgspec
 
 import duro
 from duro.codec import encode_payload
-from duro.host.activities import ActivityAttempt, ActivityContext, ActivityKey, ActivityOutcome
+from duro.host.attempts import ActivityAttempt, ActivityContext, ActivityKey, ActivityOutcome
 from duro.host.policies import WorkerPolicies
 from duro.host.worker import Worker
 from duro.model.policies import PolicySources

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 import duro
-from duro.host.activities import ActivityOutcome, attempt_of
+from duro.host.attempts import ActivityOutcome, attempt_of
 from duro.host.reports import retry_delay_s
 from duro.model.failure import FailureDetails
 from duro.model.turns import LeasedActivity

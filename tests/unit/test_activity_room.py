@@ -6,7 +6,7 @@ import pytest
 
 import duro
 from duro.errors import RegistryError
-from duro.host.activities import ActivityOutcome, attempt_of
+from duro.host.attempts import ActivityOutcome, attempt_of
 from duro.host.room import ActivityRoom, Room
 from duro.model.turns import LeasedActivity
 from duro.registry import ActivityDefinition

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from duro.host.activities import ActivityAttempt
+from duro.host.attempts import ActivityAttempt
 from duro.model.messages import AnyMessage
 from duro.model.turns import LeasedActivity, LeasedInstance
 from duro.replay.engine import Execution

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from duro.host.activities import ActivityAttempt, ActivityExecutor, ActivityKey, ActivityOutcome, attempt_of, timed_out
+from duro.host.attempts import ActivityAttempt, ActivityExecutor, ActivityKey, ActivityOutcome, attempt_of, timed_out
 from duro.host.cache import ExecutionCache
 from duro.host.held import Held
 from duro.host.reports import end_message, finish, key_and_epoch, reported, retry, retry_delay_s

@@ -4,7 +4,7 @@ is another one, and what of it goes back to the store."""
 import msgspec
 
 from duro.codec import encode_message
-from duro.host.activities import ActivityAttempt, ActivityOutcome, attempt_of
+from duro.host.attempts import ActivityAttempt, ActivityOutcome, attempt_of
 from duro.model.messages import ActivityFailed, ActivitySucceeded, AnyMessage
 from duro.model.options import ONE_ATTEMPT
 from duro.model.turns import FinishActivity, LeasedActivity, RetryActivity, ScheduleActivity, TurnCommit

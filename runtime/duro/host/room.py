@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from duro.host.activities import ActivityOutcome
+from duro.host.attempts import ActivityOutcome
 from duro.host.options import RuntimeOptions
 from duro.registry import ActivityDefinition, Registry
 

@@ -12,8 +12,9 @@ import msgspec
 from duro.async_client import AsyncClient
 from duro.client import Client
 from duro.errors import SettingsError, StoreError, UsageError
-from duro.host.activities import ActivityExecutor, ActivityOutcome, ThreadedActivityExecutor
+from duro.host.activities import ThreadedActivityExecutor
 from duro.host.archiving import ArchiveTerms, SweptArchives, archive_terms
+from duro.host.attempts import ActivityExecutor, ActivityOutcome
 from duro.host.maintenance import Maintenance
 from duro.host.options import RuntimeOptions
 from duro.host.policies import WorkerPolicies, child_terms, sources_of

@@ -6,7 +6,7 @@ from typing import Final
 import msgspec
 
 from duro.codec import decode_message
-from duro.host.activities import ActivityAttempt
+from duro.host.attempts import ActivityAttempt
 from duro.host.cache import ExecutionCache
 from duro.host.held import Held
 from duro.host.policies import WorkerPolicies

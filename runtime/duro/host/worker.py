@@ -22,7 +22,7 @@ import msgspec
 
 from duro.clock import Clock
 from duro.errors import CommitUnknownError, HistoryFormatError, NondeterminismError, StoreError
-from duro.host.activities import ActivityAttempt, ActivityExecutor, ActivityOutcome
+from duro.host.attempts import ActivityAttempt, ActivityExecutor, ActivityOutcome
 from duro.host.cache import ExecutionCache
 from duro.host.held import Held
 from duro.host.holdings import Holdings
@@ -33,15 +33,13 @@ from duro.host.reports import reported
 from duro.host.room import ActivityRoom
 from duro.host.running import RunningCode
 from duro.host.scheduler import FINISHED
-from duro.host.turns import SUSPICIOUS_ATTEMPTS, TurnRunner, leased_next
-from duro.model.records import InstanceEnd, WorkerRecord
-from duro.model.removal import PruneReport
-from duro.model.status import BlockedKind, ExecutionStatus, InstanceStatus
+from duro.host.settling import FAILED_TURN_DELAY_S, Settlement, outcome_after
+from duro.host.turns import SUSPICIOUS_ATTEMPTS, TurnRunner
+from duro.model.records import WorkerRecord
+from duro.model.status import BlockedKind
 from duro.model.turns import (
     CommitBatch,
     CommitResult,
-    ExecutionEnd,
-    LastCommit,
     LeasedInstance,
     LeaseRequest,
     LeaseResult,
@@ -51,7 +49,7 @@ from duro.model.turns import (
 )
 from duro.registry import Registry
 from duro.stores.base import LeaseOffer, Store
-from duro.telemetry import HOST_LOGGER, ORCHESTRATION_LOGGER, TRACE_LEVELS, Counters, PruneCounters
+from duro.telemetry import HOST_LOGGER, Counters, PruneCounters
 from duro.waiting import FinishNotifier
 
 _RETRY_STORE_S: Final = 0.1
@@ -70,10 +68,6 @@ _POSTPONED_S: Final = 0.01
 
 _LONG_TURN_S: Final = 2.0
 """Turns take milliseconds; one that takes longer than this keeps nobody from stopping."""
-
-_FAILED_TURN_DELAY_S = 1.0
-"""How long a turn waits that failed inside duro itself, times the attempts so far."""
-
 
 _BLOCKING: Final[dict[type[Exception], BlockedKind]] = {
     NondeterminismError: BlockedKind.NONDETERMINISM,
@@ -103,10 +97,8 @@ class Worker:
         self._options = options
         self._clock = clock
         self._ids = ids
-        self._notifier = notifier
         self._describe = describe
         self._policies = policies
-        self._prune_counters = prune_counters
         self.counters = Counters()
         self.worker_id = ids()
         self._wake: Callable[[], None] = lambda: None
@@ -118,6 +110,14 @@ class Worker:
         )
         self._turns = TurnRunner(
             store, registry, ids=ids, cache=self._cache, room=self._room, policies=policies, counters=self.counters
+        )
+        self._settlement = Settlement(
+            self._holdings,
+            cache=self._cache,
+            seal=self._code.seal,
+            notifier=notifier,
+            counters=self.counters,
+            prune_counters=prune_counters,
         )
         self._inbox: deque[ActivityOutcome] = deque()
         self._unsent: CommitBatch | None = None
@@ -448,7 +448,7 @@ class Worker:
         failure of duro or of the machine, and counts."""
         leased = held.leased
         blocked = _BLOCKING.get(type(error))
-        retry_s = self._options.blocked_retry_s if blocked else _FAILED_TURN_DELAY_S * leased.attempt_count
+        retry_s = self._options.blocked_retry_s if blocked else FAILED_TURN_DELAY_S * leased.attempt_count
         if blocked:
             self.counters.turns_blocked += 1
             HOST_LOGGER.warning("instance %r is blocked: %s", leased.instance_id, error)
@@ -470,98 +470,8 @@ class Worker:
     # --- 4: settle -------------------------------------------------------------------------------------------
 
     def _settle(self, batch: CommitBatch, result: CommitResult) -> None:
-        self.counters.commits += 1
-        ready: list[ActivityAttempt] = []
-        ends: list[InstanceEnd] = []
-        for turn, outcome in zip(batch.turns, result.turns, strict=True):
-            held = self._holdings.held.get(turn.incarnation)
-            if held is None or held.turn_of is None:
-                continue  # the first turn of an execution that did not come to be
-            if outcome is TurnOutcome.COMMITTED:
-                self._committed(held, turn, ready, ends)
-            else:
-                self._not_committed(held, turn, outcome, result.store_time_ms)
-        for report in result.prunes:
-            self._pruned(report)
-        if ready:
+        if ready := self._settlement.settle(batch, result):
             self._submit(ready)
-        if ends:
-            self._notifier.ended(ends)
-
-    def _pruned(self, report: PruneReport) -> None:
-        self._prune_counters.add(report.name, report.trigger, report.result)
-        if report.result.error is not None:
-            HOST_LOGGER.warning(
-                "a prune of %r failed and stays due; its turn is committed: %s", report.name, report.result.error
-            )
-
-    def _committed(self, held: Held, turn: TurnCommit, ready: list[ActivityAttempt], ends: list[InstanceEnd]) -> None:
-        execution = held.turn_of
-        if execution is None:
-            raise RuntimeError(f"a turn of instance {turn.instance_id!r} was committed that nobody ran")
-        held.turn_of = None
-        self.counters.turns_committed += 1
-        self.counters.messages_ignored += turn.ignored_messages
-        for level, text in execution.traces:
-            ORCHESTRATION_LOGGER.log(TRACE_LEVELS[level], "%s: %s", turn.instance_id, text)
-        execution.turn_sequence = turn.turn_sequence + 1
-        for event_id in turn.cancelled_activities:
-            self._holdings.cancel((turn.incarnation, turn.execution_id, event_id), held)
-        ready += self._holdings.take_claims(held)
-        if turn.end is None:
-            self._cache.put(execution)
-            self._settled(held, turn)
-            return
-        self._code.seal(execution)
-        for event_id in list(held.running):
-            self._holdings.cancel((turn.incarnation, turn.execution_id, event_id), held)
-        if turn.end.status is not ExecutionStatus.CONTINUED_AS_NEW:
-            self.counters.instances_finished += 1
-            if self._notifier.has_watchers:
-                ends.append(_end_of(turn, turn.end))
-            self._holdings.let_go(turn.incarnation)
-        else:
-            self.counters.executions_continued += 1
-            self._next_execution(held, turn)
-
-    def _settled(self, held: Held, turn: TurnCommit) -> None:
-        if not turn.keep_lease:
-            self._holdings.let_go(turn.incarnation)
-            return
-        leased = held.leased
-        leased.version = turn.version
-        leased.turn_sequence = turn.turn_sequence + 1
-        leased.attempt_count = 0
-        leased.input = leased.cancel_reason = None
-        leased.messages = leased.timers = leased.mailbox = ()
-        held.in_turn = ()
-        self._holdings.release_if_idle(held)  # what it was kept for may have been given back before the commit
-
-    def _next_execution(self, held: Held, turn: TurnCommit) -> None:
-        """The next execution of a held instance begins at once; its start needs no queue."""
-        if not turn.keep_lease or turn.end is None:
-            self._holdings.let_go(turn.incarnation)
-            return
-        if held.successor is not None:  # its first turn is in the same transaction
-            self._holdings.held[turn.incarnation] = held.successor
-            return
-        self._holdings.held[turn.incarnation] = Held(leased_next(held.leased, turn, turn.end), waiting=True)
-        self._holdings.runnable[turn.incarnation] = None
-
-    def _not_committed(self, held: Held, turn: TurnCommit, outcome: TurnOutcome, now_ms: int) -> None:
-        """Another worker has the instance, or it is gone: forget everything about it."""
-        self.counters.turns_fenced += 1
-        HOST_LOGGER.info("a turn of instance %r was not committed: %s", turn.instance_id, outcome)
-        self._holdings.drop(held)
-        if outcome is TurnOutcome.REJECTED:
-            self._holdings.release(
-                ReleaseInstance(
-                    incarnation=turn.incarnation,
-                    lease_epoch=turn.lease_epoch,
-                    count_attempt=True,
-                    retry_at_ms=now_ms + round(_FAILED_TURN_DELAY_S * 1000),
-                )
-            )
 
     def _settle_doubt(self) -> None:
         """A transaction reported an error and may have happened: look whether it did. If it did, its outcomes are
@@ -572,7 +482,7 @@ class Worker:
         activities = self._store.held_activities(self.worker_id)
         if (batch := self._unsent) is not None:
             last = self._store.lookup_commit([turn.incarnation for turn in batch.turns])
-            turns = [_outcome_after(last.get(turn.incarnation), turn, batch.token) for turn in batch.turns]
+            turns = [outcome_after(last.get(turn.incarnation), turn, batch.token) for turn in batch.turns]
             still_held = any((each.incarnation, each.lease_epoch) in instances for each in batch.releases) or bool(
                 reported(batch.finished, batch.retries) & activities
             )
@@ -653,22 +563,3 @@ class Worker:
         self._store.release_worker(self.worker_id)
         self._stopped = True
         return FINISHED
-
-
-def _end_of(turn: TurnCommit, end: ExecutionEnd) -> InstanceEnd:
-    """What the store says of an instance that ``turn`` has ended."""
-    return InstanceEnd(
-        instance_id=turn.instance_id,
-        incarnation=turn.incarnation,
-        name=turn.name,
-        version=turn.version,
-        status=InstanceStatus(end.status),
-        execution_id=turn.execution_id,
-        last_event=turn.events[-1],
-    )
-
-
-def _outcome_after(last: LastCommit | None, turn: TurnCommit, token: str) -> TurnOutcome:
-    """What became of a turn, by what the last commit of its instance left."""
-    happened = last is not None and last.token == token and last.turn_sequence > turn.turn_sequence
-    return TurnOutcome.COMMITTED if happened else TurnOutcome.FENCED

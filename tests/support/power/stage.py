@@ -12,7 +12,7 @@ from typing import Any, Final, NoReturn
 
 import duro
 from duro.errors import StoreError
-from duro.host.activities import ActivityAttempt
+from duro.host.attempts import ActivityAttempt
 from duro.host.policies import WorkerPolicies
 from duro.host.scheduler import FINISHED
 from duro.host.worker import Worker

@@ -23,7 +23,7 @@ from duro.errors import (
     InstanceExistsError,
     StoreError,
 )
-from duro.host.activities import ActivityAttempt, ActivityContext, ActivityKey, ActivityOutcome
+from duro.host.attempts import ActivityAttempt, ActivityContext, ActivityKey, ActivityOutcome
 from duro.host.maintenance import LEASE_MS as MAINTENANCE_LEASE_MS
 from duro.host.scheduler import FINISHED, Step
 from duro.maintenance.archive.reader import Archive
