@@ -94,6 +94,7 @@ DAMAGES: Final[dict[str, Callable[[apsw.Connection], None]]] = {
     "leases-of-the-dead": damage("UPDATE instances SET lease_worker_id = 'w9', lease_epoch = 1 WHERE incarnation = 3"),
     "blocked": damage("UPDATE instances SET blocked = 'poison', blocked_reason = 'dies' WHERE incarnation = 3"),
     "durability": damage('UPDATE workers SET published = \'{"weakened":"synchronous=NORMAL"}\''),
+    "threads-stuck": damage("UPDATE workers SET threads_stuck = 2"),
     "settings-refused": damage('UPDATE workers SET published = \'{"problems":["a.toml:1:1: it is wrong"]}\''),
     "published-unreadable": damage("UPDATE workers SET published = 'zz'"),
     "nobody-works": damage(

@@ -1,7 +1,8 @@
 """Plain functions that do not return when their time is over."""
 
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -118,3 +119,27 @@ def test_activities_for_which_the_system_gives_no_thread_run_when_it_does(
         started = runtime.client.start_orchestration("both")
         assert runtime.client.wait_for_orchestration(started, WAIT_S).output == list(range(8))
     assert len(refused) == 3
+
+
+def test_the_doctor_says_which_worker_has_stuck_threads_until_they_return(stuck: Stuck, tmp_path: Path) -> None:
+    options = duro.RuntimeOptions(lease_s=0.3)
+    with duro.Runtime(f"sqlite:///{tmp_path / 'duro.db'}", stuck.registry("one"), options) as runtime:
+        client = runtime.client
+        client.start_orchestration("runs_out", 1, instance_id="a")
+        assert client.wait_for_orchestration("a", WAIT_S).status is duro.InstanceStatus.FAILED
+        (worker,) = client.list_workers()
+
+        def said() -> list[tuple[str, str]]:
+            (check,) = [each for each in client.checkup() if each.name == "threads-stuck"]
+            return [(each.subject, each.text) for each in check.findings]
+
+        eventually(said, [(worker.worker_id, f"1 thread of process {worker.process_id} on {worker.host}")])
+        stuck.leave.set()
+        eventually(said, [])
+
+
+def eventually(say: Callable[[], object], what: object) -> None:
+    until_s = time.monotonic() + WAIT_S
+    while (said := say()) != what:
+        assert time.monotonic() < until_s, said
+        time.sleep(0.02)

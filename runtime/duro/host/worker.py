@@ -251,7 +251,7 @@ class Worker:
             return min(interval_s, 1.0)
         worker_id = self.worker_id
         try:
-            alive = self._store.renew_worker(worker_id, round(self._options.lease_s * 1000))
+            alive = self._renew(worker_id)
         except StoreError as error:
             HOST_LOGGER.warning("the worker's lease could not be renewed: %s", error)
             return min(interval_s, 1.0)
@@ -259,6 +259,10 @@ class Worker:
             self._lease_lost = True
             self._wake()
         return interval_s
+
+    def _renew(self, worker_id: str) -> bool:
+        lease_ms = round(self._options.lease_s * 1000)
+        return self._store.renew_worker(worker_id, lease_ms, threads_stuck=self.counters.threads_stuck)
 
     def _cycle(self, now_s: float) -> float | None:
         self._be_registered()
@@ -532,7 +536,7 @@ class Worker:
         if not self._registered:
             self._store.register_worker(self._describe(self.worker_id), round(self._options.lease_s * 1000))
             self._registered = True
-        elif self._store_failures and not self._store.renew_worker(self.worker_id, round(self._options.lease_s * 1000)):
+        elif self._store_failures and not self._renew(self.worker_id):
             self._lease_lost = True  # it may have expired while the store was away; the next cycle begins anew
             raise StoreError("the worker's lease was lost while the store did not answer")
 

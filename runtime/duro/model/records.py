@@ -31,8 +31,9 @@ class StartOutcome(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class WorkerRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """A worker and what it publishes. ``orchestrations`` are (name, version) pairs. ``published`` is a JSON object
-    for policies and the configuration hash (later), "{}" now."""
+    """A worker and what it publishes. ``orchestrations`` are (name, version) pairs. ``published`` is what it says about
+    pruning (JSON of ``PolicySources``; "{}": nothing). ``threads_stuck``: how many of its threads were in plain
+    activities that nobody waits for any more, when it last renewed its lease."""
 
     worker_id: str
     host: str
@@ -43,6 +44,7 @@ class WorkerRecord(msgspec.Struct, frozen=True, kw_only=True):
     activities: tuple[str, ...] = ()
     duro_version: str = ""
     published: str = "{}"
+    threads_stuck: int = 0
 
 
 # --- read by clients ---------------------------------------------------------------------------------------

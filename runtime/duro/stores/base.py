@@ -190,9 +190,10 @@ class Store(ABC):
         """
 
     @abstractmethod
-    def renew_worker(self, worker_id: str, lease_ms: int) -> bool:
-        """Extend the worker's lease from now. False: the row is gone (another process found it expired and took its
-        work); the worker must register again, and everything it holds is lost."""
+    def renew_worker(self, worker_id: str, lease_ms: int, *, threads_stuck: int = 0) -> bool:
+        """Extend the worker's lease from now, and record ``threads_stuck`` in its row. False: the row is gone (another
+        process found it expired and took its work); the worker must register again, and everything it holds is
+        lost."""
 
     @abstractmethod
     def release_worker(self, worker_id: str) -> None:

@@ -246,7 +246,7 @@ class Chronicle:
     def _register_worker(self, worker: Any, lease_ms: int, _: Any) -> None:
         self.worker_until_ms[worker.worker_id] = self._now_ms + lease_ms
 
-    def _renew_worker(self, worker_id: str, lease_ms: int, alive: bool) -> None:
+    def _renew_worker(self, worker_id: str, lease_ms: int, alive: bool, threads_stuck: int) -> None:
         if alive:
             self.worker_until_ms[worker_id] = self._now_ms + lease_ms
 

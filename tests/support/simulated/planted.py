@@ -79,8 +79,8 @@ def _takes_early(store: MemoryStore, now: int) -> int:
     return len(early)
 
 
-def _renews_anybody(real: Any, store: MemoryStore, worker_id: str, lease_ms: int) -> bool:
-    real(store, worker_id, lease_ms)
+def _renews_anybody(real: Any, store: MemoryStore, worker_id: str, lease_ms: int, *, threads_stuck: int) -> bool:
+    real(store, worker_id, lease_ms, threads_stuck=threads_stuck)
     return True
 
 

@@ -71,12 +71,14 @@ class Leasing:
             self._changed()
             return stored
 
-    def renew_worker(self, worker_id: str, lease_ms: int) -> bool:
+    def renew_worker(self, worker_id: str, lease_ms: int, *, threads_stuck: int = 0) -> bool:
         with self._transaction() as now:
             worker = self._workers.get(worker_id)
             if worker is None:
                 return False
-            self._workers[worker_id] = msgspec.structs.replace(worker, lease_until_ms=now + lease_ms)
+            self._workers[worker_id] = msgspec.structs.replace(
+                worker, lease_until_ms=now + lease_ms, threads_stuck=threads_stuck
+            )
             self._changed()
             return True
 

@@ -185,6 +185,7 @@ def worker_row(worker: WorkerRecord) -> Row:
         "lease_until_ms": worker.lease_until_ms,
         "duro_version": worker.duro_version,
         "published": worker.published,
+        "threads_stuck": worker.threads_stuck,
     }
 
 

@@ -68,6 +68,7 @@ SET_USER_VERSION: Final = (
     "PRAGMA user_version = 7",
     "PRAGMA user_version = 8",
     "PRAGMA user_version = 9",
+    "PRAGMA user_version = 10",
 )
 
 # Changes whenever another connection, of any process, has committed.
@@ -121,11 +122,11 @@ WRITE_MAINTENANCE: Final = "UPDATE store SET maintenance_holder = ?1, maintenanc
 
 # A worker registers, or registers again.
 REPLACE_WORKER: Final = """
-INSERT INTO workers (worker_id, host, process_id, started_at_ms, lease_until_ms, duro_version, published)
-VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+INSERT INTO workers (worker_id, host, process_id, started_at_ms, lease_until_ms, duro_version, published, threads_stuck)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
 ON CONFLICT (worker_id) DO UPDATE SET host = excluded.host, process_id = excluded.process_id,
   started_at_ms = excluded.started_at_ms, lease_until_ms = excluded.lease_until_ms,
-  duro_version = excluded.duro_version, published = excluded.published
+  duro_version = excluded.duro_version, published = excluded.published, threads_stuck = excluded.threads_stuck
 """
 DELETE_CAPABILITIES: Final = "DELETE FROM capabilities WHERE worker_id = ?1"
 INSERT_CAPABILITIES: Final = Rows(
@@ -143,7 +144,7 @@ WHERE blocked IS NOT NULL AND blocked IN ('nondeterminism', 'history_unreadable'
 """,
     scalars=1,
 )
-RENEW_WORKER: Final = "UPDATE workers SET lease_until_ms = ?2 WHERE worker_id = ?1"
+RENEW_WORKER: Final = "UPDATE workers SET lease_until_ms = ?2, threads_stuck = ?3 WHERE worker_id = ?1"
 DELETE_WORKER: Final = "DELETE FROM workers WHERE worker_id = ?1"
 # What a worker that is gone held goes back: instances ready now, activities visible now.
 FREE_INSTANCES: Final = """
@@ -159,6 +160,7 @@ EXPIRED_WORKERS: Final = "SELECT json_group_array(worker_id) FROM workers WHERE 
 LIST_WORKERS: Final = """
 SELECT json_object('worker_id', worker_id, 'host', host, 'process_id', process_id, 'started_at_ms', started_at_ms,
   'lease_until_ms', lease_until_ms, 'duro_version', duro_version, 'published', published,
+  'threads_stuck', threads_stuck,
   'orchestrations', json((SELECT json_group_array(json_array(name, version)) FROM capabilities c
     WHERE c.worker_id = w.worker_id AND c.kind = 'orchestration')),
   'activities', json((SELECT json_group_array(name) FROM capabilities c

@@ -47,6 +47,15 @@ SELECT worker_id, 'it runs with ' || weakened FROM (
 WHERE weakened IS NOT NULL""",
     ),
     Check(
+        "threads-stuck",
+        "warning",
+        "workers with threads in plain activities that were cancelled or ran out of time: those threads are taken",
+        "let those activities look at `ctx.is_cancelled`, or be `async def`; a restart of the worker frees the threads",
+        """
+SELECT worker_id, threads_stuck || CASE threads_stuck WHEN 1 THEN ' thread' ELSE ' threads' END || ' of process '
+  || process_id || ' on ' || host FROM workers WHERE lease_until_ms > ?2 AND threads_stuck > 0""",
+    ),
+    Check(
         "settings-refused",
         "warning",
         "workers whose configuration file is wrong or gone: they go on with the last good settings",

@@ -393,8 +393,8 @@ class SqliteStore(Store):
         load(_NEEDED_BY_WORKERS)
         return self._write(lambda transaction: workers.register(transaction, worker, lease_ms))
 
-    def renew_worker(self, worker_id: str, lease_ms: int) -> bool:
-        return self._write(lambda transaction: workers.renew(transaction, worker_id, lease_ms))
+    def renew_worker(self, worker_id: str, lease_ms: int, *, threads_stuck: int = 0) -> bool:
+        return self._write(lambda transaction: workers.renew(transaction, worker_id, lease_ms, threads_stuck))
 
     def release_worker(self, worker_id: str) -> None:
         self._write(lambda transaction: workers.release(transaction, worker_id))

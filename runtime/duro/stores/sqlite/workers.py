@@ -33,6 +33,7 @@ def register(transaction: Transaction, worker: WorkerRecord, lease_ms: int) -> W
             stored.lease_until_ms,
             stored.duro_version,
             stored.published,
+            stored.threads_stuck,
         ),
     )
     transaction.run(sql.DELETE_CAPABILITIES, (stored.worker_id,))
@@ -43,8 +44,8 @@ def register(transaction: Transaction, worker: WorkerRecord, lease_ms: int) -> W
     return stored
 
 
-def renew(transaction: Transaction, worker_id: str, lease_ms: int) -> bool:
-    return transaction.run(sql.RENEW_WORKER, (worker_id, transaction.now_ms + lease_ms)) > 0
+def renew(transaction: Transaction, worker_id: str, lease_ms: int, threads_stuck: int) -> bool:
+    return transaction.run(sql.RENEW_WORKER, (worker_id, transaction.now_ms + lease_ms, threads_stuck)) > 0
 
 
 def release(transaction: Transaction, worker_id: str) -> None:

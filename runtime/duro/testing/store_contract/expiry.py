@@ -59,6 +59,13 @@ class WorkersContract(StoreContract):
         assert store.renew_worker("w1", 5_000)
         assert store.list_workers()[0].lease_until_ms == clock.now_ms() + 5_000
 
+    @pytest.mark.usefixtures("worker")
+    def test_a_worker_says_how_many_of_its_threads_are_stuck_with_each_renewal(self, store: Store) -> None:
+        for threads_stuck in (3, 0):
+            assert store.renew_worker("w1", 5_000, threads_stuck=threads_stuck)
+            assert store.list_workers()[0].threads_stuck == threads_stuck
+            assert [row["threads_stuck"] for row in store.dump()["workers"]] == [threads_stuck]
+
     def test_an_expired_lease_nobody_took_can_be_renewed(
         self, store: Store, worker: ScriptedWorker, clock: ManualClock
     ) -> None:
