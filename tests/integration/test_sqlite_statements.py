@@ -100,6 +100,8 @@ SCANS_MEANT = {
     "v",
     "k",
     "json_each",
+    "ends",
+    "newer",
     "CONSTANT",
     "4",
     # a row a hold, a policy text, an orchestration, what is marked and not yet reclaimed, a run that is asked for

@@ -276,8 +276,13 @@ def test_where_nothing_is_left_for_later_the_whole_plan_takes_nothing_beyond_the
         for each in executions
     )
     window, newer = oldest(ordered, size)
-    if newer.executions >= (count_max := newer_to_count(rules) - 64 + counted):
-        newer = NewerExecutions(executions=count_max, versions=None)
+    count = newer_to_count(rules)
+    newer = NewerExecutions(
+        executions=min(newer.executions, count.executions - 64 + counted),
+        versions=tuple(
+            each._replace(executions=min(each.executions, count.of_a_version)) for each in newer.versions or ()
+        ),
+    )
     marks = choose(PruneView(executions=window, newer=newer), tuple(rules), held, NOW_MS)
     removed = _plan_removed(ordered, rules, held)
     assert {each.execution_id for each in marks.removed} <= removed

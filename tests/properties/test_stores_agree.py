@@ -612,11 +612,19 @@ class StoresAgreeOnPruning(StoresAgree):
 
     # --- what is told
 
-    @rule(where=prune_filters, limit=limits, after=st.integers(0, 8), newer_max=st.sampled_from([0, 1, 3, 100]))
-    def read_for_planning(self, where: PruneFilter, limit: int, after: int, newer_max: int) -> None:
+    @rule(
+        where=prune_filters,
+        limit=limits,
+        after=st.integers(0, 8),
+        newer_max=st.sampled_from([0, 1, 3, 100]),
+        of_a_version_max=st.integers(0, 3),
+    )
+    def read_for_planning(
+        self, where: PruneFilter, limit: int, after: int, newer_max: int, of_a_version_max: int
+    ) -> None:
         wanted = [(incarnation, after % 3) for incarnation in range(10)] + [(1, 0), (1, 1)]
         self.both(lambda store: store.prunable_instances(where, limit, after))
-        self.both(lambda store: store.prune_views(wanted, limit or 3, newer_max))
+        self.both(lambda store: store.prune_views(wanted, limit or 3, newer_max, of_a_version_max))
         self.both(lambda store: store.orchestration_names())
         self.both(lambda store: store.published_policies())
         self.both(lambda store: store.past_publications())

@@ -165,9 +165,14 @@ def test_nothing_is_left_where_a_hold_keeps_the_whole_instance(target: dict[str,
 
 
 def test_beyond_the_newest_that_are_kept_as_many_are_counted_as_a_turn_looks_at() -> None:
-    assert newer_to_count([]) == 64
-    assert newer_to_count([A_DAY]) == 64
-    assert newer_to_count([LAST_2, PruneOptions(keep_last=5)]) == 69
+    assert newer_to_count([]) == (64, 0)
+    assert newer_to_count([A_DAY]) == (64, 0)
+    assert newer_to_count([LAST_2, PruneOptions(keep_last=5)]) == (69, 0)
+
+
+def test_of_each_version_one_more_is_counted_than_is_kept() -> None:
+    rules = [PruneOptions(keep_last_per_version=3), PruneOptions(keep_last=2, keep_last_per_version=1)]
+    assert newer_to_count(rules) == (66, 4)
 
 
 def test_the_newest_are_not_looked_at_unless_their_versions_matter() -> None:

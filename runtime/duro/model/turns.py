@@ -227,6 +227,12 @@ class TurnCommit(msgspec.Struct, kw_only=True, gc=False):
     prune_requests: Sequence[RequestPrune] = ()
     policies: PolicyChain | None = None
 
+    @property
+    def newest_execution_id(self) -> int:
+        """The current execution of the instance once this turn is committed."""
+        continues = self.end is not None and self.end.status is ExecutionStatus.CONTINUED_AS_NEW
+        return self.execution_id + continues
+
 
 # --- the other things a worker gives back -------------------------------------------------------------------
 

@@ -16,7 +16,8 @@ holds, current, running    nothing
 ========================== =======================================================================================
 
 With that the verdicts are exactly those of a whole plan. Without the versions (``versions=None``) the first four rows
-are, too; what only a version rule could still keep is kept, as undecided, and left to a sweep.
+are, too; what only a version rule could still keep is kept, as undecided. ``transaction.newer_to_count`` says what a
+store has to count for some rules.
 """
 
 from collections import Counter

@@ -1,7 +1,7 @@
 """What a store asks of the planner inside the transaction that prunes: functions of values, the same for every
 store."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from functools import lru_cache
 from typing import Final, NamedTuple
 
@@ -42,9 +42,19 @@ class Marks(NamedTuple):
         )
 
 
-def newer_to_count(rules: Iterable[PruneOptions]) -> int:
-    """How many live executions beyond a view have to be counted for ``rules`` (see ``PruneView``)."""
-    return max((options.keep_last or 0 for options in rules), default=0) + _REMAINING_COUNTED_MAX
+class Counted(NamedTuple):
+    """How far what lies beyond a view is counted: all of it, and what is of each version. 0: not at all."""
+
+    executions: int
+    of_a_version: int = 0
+
+
+def newer_to_count(rules: Collection[PruneOptions]) -> Counted:
+    """What has to be counted for ``rules`` to decide as they would of the whole instance. One of a version more than
+    they keep: then it is seen that there are more."""
+    keep_last = max((options.keep_last or 0 for options in rules), default=0)
+    of_a_version = max((options.keep_last_per_version or 0 for options in rules), default=0)
+    return Counted(keep_last + _REMAINING_COUNTED_MAX, of_a_version and of_a_version + 1)
 
 
 @lru_cache(maxsize=256)

@@ -69,17 +69,19 @@ instance spawned, by ``on_parent_end`` (see ``retention.parents``). Then come th
 by this, and so on, level by level. ``terminate_instance`` does the same.
 
 **Pruning in a commit.** The prunes of a batch's turns are carried out after all rows of the turns are written, so they
-see the execution that was started; under a savepoint, so that one that fails is undone alone. Its failure is in
+see the execution that was started, and none that a later turn of the batch has started after that one
+(``TurnCommit.newest_execution_id``); under a savepoint, so that one that fails is undone alone. Its failure is in
 ``CommitResult.prunes``, leaves the turn as it is, and stays due (``pruned_through`` does not move and the instance is
 due for a sweep now). A turn looks at the oldest ``limits.TURN_PRUNE_EXECUTIONS_MAX`` live executions; when it leaves
 something behind that may have to go, the instance is due for a sweep, too, from when
 ``retention.triggers.sweep_after_prune_ms`` says; if it is due already, from the earlier of both.
 
 What code asked for (``prune_requests``, ``prune=``) is nobody's policy: when such a prune fails or leaves something, it
-is kept itself, with the execution that is current then and the time (``AskedPrune``), one for each ``PruneOptions`` of
-an instance and ``limits.ASKED_PRUNES_MAX`` at most, for a sweep from when ``retention.triggers.asked_due_ms`` says. The
-order that carries it out (``PruneOrder.asked``) sees no newer executions and decides as of then. It goes when that is
-done (``PruneBatch.swept``), unless it was asked for anew meanwhile, or with the rows of its instance.
+is kept itself, with the execution that is current after that turn and the time (``AskedPrune``), one for each
+``PruneOptions`` of an instance and ``limits.ASKED_PRUNES_MAX`` at most, for a sweep from when
+``retention.triggers.asked_due_ms`` says. The order that carries it out (``PruneOrder.asked``) sees no newer executions
+and decides as of then. It goes when that is done (``PruneBatch.swept``), unless it was asked for anew meanwhile, or
+with the rows of its instance.
 """
 
 from abc import ABC, abstractmethod
@@ -431,10 +433,13 @@ class Store(ABC):
         beginning after incarnation ``after``. ``limit`` 0 means all."""
 
     @abstractmethod
-    def prune_views(self, wanted: Sequence[tuple[int, int]], limit: int, newer_max: int) -> list[PruneView]:
+    def prune_views(
+        self, wanted: Sequence[tuple[int, int]], limit: int, newer_max: int, of_a_version_max: int = 0
+    ) -> list[PruneView]:
         """For each (incarnation, after): the oldest ``limit`` live executions after that execution, and of the newer
-        ones how many there are (counted up to ``newer_max``) and, if they fit into that count, of which versions;
-        otherwise ``versions`` is None. One snapshot. An instance that is gone has an empty view. Reads no history."""
+        ones how many there are (counted up to ``newer_max``) and of which versions (each counted up to
+        ``of_a_version_max``; with 0 ``versions`` is None where there are newer ones). One snapshot. An instance that
+        is gone has an empty view. Reads no history, and of the newer ones no more than is counted."""
 
     @abstractmethod
     def prune(self, batch: PruneBatch, *, durable: bool = True) -> list[OrderResult]:

@@ -49,6 +49,13 @@ class Asked(NamedTuple):
     through: int
 
 
+class AsOf(NamedTuple):
+    """A prune with a turn that left ``newest`` as its newest execution."""
+
+    keep_last: int | None
+    newest: int
+
+
 @dataclass(eq=False)
 class Mark:
     """An execution, or a whole life, that is out of sight, and until when it can be brought back."""
@@ -177,7 +184,7 @@ class _Changes:
     spawned: list[tuple[TurnCommit, StartInstance]] = field(default_factory=list)
     ended: list[tuple[Life, int, ExecutionStatus]] = field(default_factory=list)
     leased: tuple[str, tuple[LeasedInstance, ...]] = ("", ())
-    keeps: dict[int, list[int | Asked | None]] = field(default_factory=dict)
+    keeps: dict[int, list[int | Asked | AsOf | None]] = field(default_factory=dict)
     """By incarnation: how many executions its prunes keep, None: what is configured."""
     may_prune: bool = False
     may_remove: str = ""
@@ -356,14 +363,15 @@ class Chronicle:
         changes = self._changes
         changes.spawned += [(turn, start) for start in turn.starts]
         for request in turn.prune_requests:
-            changes.keeps.setdefault(turn.incarnation, []).append(request.options.keep_last)
-            life.asked.add(Asked(request.options.keep_last or 0, turn.execution_id))
+            keep = request.options.keep_last
+            changes.keeps.setdefault(turn.incarnation, []).append(AsOf(keep, turn.newest_execution_id))
+            life.asked.add(Asked(keep or 0, turn.newest_execution_id))
         if (end := turn.end) is not None:
             if end.status is ExecutionStatus.CONTINUED_AS_NEW:
                 keep = None if end.prune is None else end.prune.keep_last
-                changes.keeps.setdefault(turn.incarnation, []).append(keep)
+                changes.keeps.setdefault(turn.incarnation, []).append(AsOf(keep, turn.newest_execution_id))
                 if keep is not None:
-                    life.asked.add(Asked(keep, turn.execution_id + 1))
+                    life.asked.add(Asked(keep, turn.newest_execution_id))
             changes.ended.append((life, turn.execution_id, end.status))
             self._over(life, end.status, turn.at_ms)
 
@@ -707,8 +715,11 @@ class Chronicle:
         """Of these executions, those that it lets go."""
         return sorted((number for number in live if number <= asked.through), reverse=True)[asked.keep_last :]
 
-    def _lets_go(self, life: Life, number: int, newest: Sequence[int], keep_last: int | Asked | None) -> bool:
+    def _lets_go(self, life: Life, number: int, newest: Sequence[int], keep_last: int | Asked | AsOf | None) -> bool:
         """Whether a prune that keeps so many (None: as is configured) may take this execution."""
+        if isinstance(keep_last, AsOf):
+            there = [each for each in newest if each <= keep_last.newest]
+            return number in there and self._lets_go(life, number, there, keep_last.keep_last)
         if isinstance(keep_last, Asked):
             return number in self._left_by(keep_last, newest)
         if keep_last is not None:

@@ -333,9 +333,18 @@ def _one_spawner_for_all(
     real(store, [(each, number, over if status is continued else status) for each, number, status in ended], now)
 
 
-def _goes_on_with_all(real: Any, instance: Instance, after: int, limit: int, newer_max: int, _: Any = None) -> Any:
+def _goes_on_with_all(
+    real: Any, instance: Instance, after: int, limit: int, count: Any, through: Any = None, current: Any = None
+) -> Any:
     """An execution that began after code asked is taken for one that it let go."""
-    return real(instance, after, limit, newer_max)
+    return real(instance, after, limit, count, through if current else None, current)
+
+
+def _counts_what_came_later(
+    real: Any, instance: Instance, after: int, limit: int, count: Any, through: Any = None, current: Any = None
+) -> Any:
+    """A turn that prunes counts what a later turn of the same commit has started."""
+    return real(instance, after, limit, count, None if current else through)
 
 
 def _never_done(real: Any, instance: Instance, asked: Any, now: int) -> None:
@@ -422,6 +431,7 @@ PLANTED: Final[dict[str, Mistake]] = {
     "the plan is made outside the transaction": _around(memory_pruning, "choose", _believes_the_plan),
     "one execution too few is kept": _around(memory_pruning, "choose", _keeps_one_too_few),
     "what a turn leaves of what code asked for is forgotten": _instead(Instance, "ask", lambda *_: None),
+    "a prune counts what a later turn started": _around(memory_pruning, "_view", _counts_what_came_later),
     "what code asked for takes what came later": _around(memory_pruning, "_view", _goes_on_with_all),
     "what code asked for is never done": _around(memory_pruning, "_note_done", _never_done),
     "a hold does not count for executions": _instead(plan, "covers", lambda *_: False),

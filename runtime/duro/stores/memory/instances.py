@@ -189,11 +189,11 @@ class Instance:
     ledger: list[LedgerRow] = field(default_factory=list)
     asked: dict[PruneOptions, Asked] = field(default_factory=dict)
 
-    def ask(self, options: PruneOptions, origin: PolicyOrigin, now_ms: int, due_at_ms: int) -> None:
+    def ask(self, options: PruneOptions, origin: PolicyOrigin, through: int, now_ms: int, due_at_ms: int) -> None:
         """Keep for a sweep what a turn did not finish; the oldest of too many give way."""
         before = self.asked.get(options)
         earliest_ms = due_at_ms if before is None else min(before.due_at_ms, due_at_ms)
-        self.asked[options] = Asked(origin, self.execution_id, now_ms, earliest_ms)
+        self.asked[options] = Asked(origin, through, now_ms, earliest_ms)
         newest = sorted(self.asked.items(), key=lambda each: (-each[1].at_ms, as_json(each[0])))
         self.asked = dict(newest[:ASKED_PRUNES_MAX])
 

@@ -45,6 +45,7 @@ from duro.model.turns import CommitBatch, CommitResult, RequestPrune, TurnCommit
 from duro.retention.families import settled_counts
 from duro.retention.ledger import ledger_range, record
 from duro.retention.transaction import (
+    Counted,
     check_rules,
     choose,
     decide_turn,
@@ -117,7 +118,7 @@ class Pruning(Retaining):
             if decision.rules and decision.origin.kind in (PolicyKind.CALL, PolicyKind.TURN):
                 asked_due = asked_due_ms(outcome, executions_max=executions_max, now_ms=now)
                 if asked_due is not None:
-                    instance.ask(decision.rules[0], decision.origin, now, asked_due)
+                    instance.ask(decision.rules[0], decision.origin, turn.newest_execution_id, now, asked_due)
             else:
                 due = sweep_after_prune_ms(
                     outcome, executions_max=executions_max, swept_at_ms=instance.swept_at_ms, now_ms=now
@@ -141,7 +142,8 @@ class Pruning(Retaining):
     ) -> tuple[PruneResult, int]:
         """One prune: what it did, and what is left of the events the commit deletes."""
         assert decision.rules is not None, "asked before"
-        view = _view(instance, 0, TURN_PRUNE_EXECUTIONS_MAX, newer_to_count(decision.rules))
+        current = turn.newest_execution_id
+        view = _view(instance, 0, TURN_PRUNE_EXECUTIONS_MAX, newer_to_count(decision.rules), current, current)
         marks = choose(view, decision.rules, self._holds.values(), now)
         outcome = marks.result()
         if marks.removed:
@@ -306,10 +308,12 @@ class Pruning(Retaining):
             ]
             return tuple(found[:limit] if limit else found)
 
-    def prune_views(self, wanted: Sequence[tuple[int, int]], limit: int, newer_max: int) -> list[PruneView]:
+    def prune_views(
+        self, wanted: Sequence[tuple[int, int]], limit: int, newer_max: int, of_a_version_max: int = 0
+    ) -> list[PruneView]:
         with self._transaction():
             return [
-                _view(self._instances[incarnation], after, limit, newer_max)
+                _view(self._instances[incarnation], after, limit, Counted(newer_max, of_a_version_max))
                 if incarnation in self._instances
                 else PruneView(executions=(), newer=NewerExecutions())
                 for incarnation, after in wanted
@@ -510,23 +514,26 @@ def _oldest_asked(instance: Instance, now: int) -> AskedPrune | None:
     )
 
 
-def _view(instance: Instance, after: int, limit: int, newer_max: int, through: int | None = None) -> PruneView:
+def _view(
+    instance: Instance, after: int, limit: int, count: Counted, through: int | None = None, current: int | None = None
+) -> PruneView:
+    """``through``: nothing newer is looked at. ``current``: the execution that was the current one."""
     last = instance.execution_id if through is None else through
     live = [execution for number, execution in sorted(instance.live_executions().items()) if after < number <= last]
     newer = live[limit:]
-    if not newer:
-        known = NewerExecutions()
-    elif len(newer) >= newer_max:
-        known = NewerExecutions(executions=newer_max, versions=None)
-    else:
-        counts = Counter(each.version for each in newer if each.version)
-        newest = {each.version: each.execution_id for each in newer}
-        versions = tuple(NewerVersion(version, counts[version], newest[version]) for version in sorted(counts))
-        known = NewerExecutions(executions=len(newer), versions=versions)
-    return PruneView(executions=tuple(_facts(instance, each) for each in live[:limit]), newer=known)
+    counts = Counter(each.version for each in newer if each.version)
+    newest = {each.version: each.execution_id for each in newer}
+    versions = tuple(
+        NewerVersion(version, min(counts[version], count.of_a_version), newest[version]) for version in sorted(counts)
+    )
+    known = NewerExecutions(
+        executions=min(len(newer), count.executions), versions=versions if count.of_a_version or not newer else None
+    )
+    facts = tuple(_facts(instance, each, current or instance.execution_id) for each in live[:limit])
+    return PruneView(executions=facts, newer=known)
 
 
-def _facts(instance: Instance, execution: Execution) -> ExecutionFacts:
+def _facts(instance: Instance, execution: Execution, current: int) -> ExecutionFacts:
     return ExecutionFacts(
         instance_id=instance.instance_id,
         incarnation=instance.incarnation,
@@ -538,7 +545,7 @@ def _facts(instance: Instance, execution: Execution) -> ExecutionFacts:
         completed_at_ms=execution.completed_at_ms,
         event_count=execution.event_count,
         history_bytes=execution.history_bytes,
-        is_current=execution.execution_id == instance.execution_id,
+        is_current=execution.execution_id == current,
     )
 
 

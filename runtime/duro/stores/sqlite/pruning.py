@@ -17,7 +17,7 @@ from duro.model.removal import AskedPrune, OrderResult, PruneBatch, PruneOrder, 
 from duro.model.retention import PolicyOrigin, PruneOptions
 from duro.model.status import ChildrenPolicy
 from duro.retention.ledger import ledger_range
-from duro.retention.transaction import Marks, check_rules, choose, live_from, newer_to_count, rules_text
+from duro.retention.transaction import Counted, Marks, check_rules, choose, live_from, newer_to_count, rules_text
 from duro.stores.sqlite import ledger
 from duro.stores.sqlite import sql_pruning as sql
 from duro.stores.sqlite.committer import Transaction, as_json
@@ -31,7 +31,8 @@ class FactsRow(ExecutionFacts, frozen=True, kw_only=True, array_like=True, gc=Fa
 _reads = msgspec.json.Decoder(list[tuple[int, int, list[ExecutionFacts]]])
 """Place in what was asked, the number below which no execution is live, and the oldest of those that are."""
 _order_reads = msgspec.json.Decoder(list[tuple[int, int, list[FactsRow]]])
-_newer = msgspec.json.Decoder(list[tuple[int, int, int, list[NewerVersion]]])
+_newer = msgspec.json.Decoder(list[tuple[int, int, int]])
+_newer_versions = msgspec.json.Decoder(list[tuple[int, int, str, int, int]])
 _asked = msgspec.json.Decoder(list[AskedPrune])
 _versions = msgspec.json.Decoder(list[tuple[str, int]])
 
@@ -44,11 +45,10 @@ def prune(transaction: Transaction, batch: PruneBatch) -> list[OrderResult]:
     wanted = [_wanted(order) for order in batch.orders]
     answer = transaction.value(sql.ORDER_VIEWS, _scope(wanted, batch.executions_max))
     read = {each[0]: each for each in _order_reads.decode(answer)}
-    count_max = newer_to_count([options for order in batch.orders for options in order.rules])
     seen = views_of(
         {n: each[2] for n, each in read.items()},
         batch.executions_max,
-        count_max,
+        newer_to_count([options for order in batch.orders for options in order.rules]),
         transaction.connection,
         {n: order.asked.through for n, order in enumerate(batch.orders) if order.asked is not None},
     )
@@ -138,10 +138,16 @@ def note_swept(transaction: Transaction, incarnations: Sequence[int]) -> None:
 
 
 def ask(
-    transaction: Transaction, incarnation: int, options: PruneOptions, origin: PolicyOrigin, due_at_ms: int
+    transaction: Transaction,
+    incarnation: int,
+    options: PruneOptions,
+    origin: PolicyOrigin,
+    *,
+    through: int,
+    due_at_ms: int,
 ) -> None:
     """Keep it for a sweep; see *Pruning in a commit* of the port."""
-    transaction.run(sql.ASK, (incarnation, as_text(options), as_text(origin), transaction.now_ms, due_at_ms))
+    transaction.run(sql.ASK, (incarnation, as_text(options), as_text(origin), through, transaction.now_ms, due_at_ms))
     transaction.run(sql.TOO_MANY_ASKED, (incarnation, ASKED_PRUNES_MAX))
 
 
@@ -168,13 +174,13 @@ def as_text(value: PruneOptions | PolicyOrigin) -> str:
 
 
 def views(
-    connection: apsw.Connection, wanted: Sequence[tuple[int, int]], limit: int, newer_max: int
+    connection: apsw.Connection, wanted: Sequence[tuple[int, int]], limit: int, newer: Counted
 ) -> list[PruneView]:
     """See ``Store.prune_views``; for reading, in one snapshot."""
     row = connection.execute(sql.VIEWS, _scope(wanted, limit)).fetchone()
     assert row is not None
     read = {each[0]: each[2] for each in _reads.decode(str(row[0]))}
-    found = views_of(read, limit, newer_max, connection)
+    found = views_of(read, limit, newer, connection)
     return [found.get(place, _EMPTY) for place in range(len(wanted))]
 
 
@@ -194,12 +200,12 @@ def _scope(wanted: Sequence[tuple[int, ...]], limit: int) -> tuple[str, int]:
 def views_of(
     read: Mapping[int, Sequence[ExecutionFacts]],
     size: int,
-    newer_max: int,
+    newer: Counted,
     connection: apsw.Connection,
     through: Mapping[int, int] | None = None,
 ) -> dict[int, PruneView]:
     """``read``, up to one execution more than ``size`` of each instance, as views, by the same keys; the newer ones are
-    counted, of those that ``through`` has a number for up to that one."""
+    counted as ``newer`` says, of those that ``through`` has a number for up to that one."""
     shown = {key: facts[:size] for key, facts in read.items()}
     bounds = through or {}
     ends = {
@@ -207,9 +213,9 @@ def views_of(
         for key, facts in read.items()
         if len(facts) > size
     }
-    newer = _count_newer(connection, sorted(set(ends.values())), newer_max) if ends else {}
+    known = _count_newer(connection, as_json(sorted(set(ends.values()))), newer) if ends else {}
     return {
-        key: PruneView(executions=tuple(facts), newer=newer[ends[key][:2]] if key in ends else NewerExecutions())
+        key: PruneView(executions=tuple(facts), newer=known[ends[key][:2]] if key in ends else NewerExecutions())
         for key, facts in shown.items()
     }
 
@@ -218,15 +224,17 @@ def _end(executions: Sequence[ExecutionFacts]) -> tuple[int, int]:
     return executions[-1].incarnation, executions[-1].execution_id
 
 
-def _count_newer(
-    connection: apsw.Connection, ends: Sequence[tuple[int, ...]], newer_max: int
-) -> dict[tuple[int, ...], NewerExecutions]:
-    row = connection.execute(sql.NEWER, (as_json(ends), newer_max)).fetchone()
-    assert row is not None
-    return {
-        (n, end): NewerExecutions(executions=count, versions=tuple(versions) if count < newer_max else None)
-        for n, end, count, versions in _newer.decode(str(row[0]))
-    }
+def _count_newer(connection: apsw.Connection, ends: str, newer: Counted) -> dict[tuple[int, int], NewerExecutions]:
+    """By (incarnation, execution) of ``ends``, which is JSON."""
+    ((counts,),) = connection.execute(sql.NEWER, (ends, newer.executions))
+    counted = {(n, end): count for n, end, count in _newer.decode(str(counts))}
+    if not newer.of_a_version:
+        return {end: NewerExecutions(executions=count, versions=None) for end, count in counted.items()}
+    of: dict[tuple[int, int], list[NewerVersion]] = {end: [] for end in counted}
+    ((versions,),) = connection.execute(sql.NEWER_VERSIONS, (ends, newer.of_a_version))
+    for n, end, version, executions, newest in _newer_versions.decode(str(versions)):
+        of[n, end].append(NewerVersion(version, executions, newest))
+    return {end: NewerExecutions(executions=count, versions=tuple(of[end])) for end, count in counted.items()}
 
 
 def holds_on(transaction: Transaction, instance_ids: Iterable[str]) -> tuple[Hold, ...]:

@@ -69,6 +69,7 @@ SET_USER_VERSION: Final = (
     "PRAGMA user_version = 8",
     "PRAGMA user_version = 9",
     "PRAGMA user_version = 10",
+    "PRAGMA user_version = 11",
 )
 
 # Changes whenever another connection, of any process, has committed.

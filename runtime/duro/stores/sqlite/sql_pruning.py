@@ -26,7 +26,7 @@ _FACTS: Final = """json_object('instance_id', i.instance_id, 'incarnation', e.in
 # The same without the names: to write and read those costs as much as what they name.
 _FACT_ROW: Final = """json_array(i.instance_id, i.incarnation, e.execution_id, i.name, e.version, e.status,
       e.started_at_ms, e.completed_at_ms, e.event_count, e.history_bytes,
-      json(CASE WHEN e.execution_id = i.execution_id THEN 'true' ELSE 'false' END))"""
+      json(CASE WHEN e.execution_id = {current} THEN 'true' ELSE 'false' END))"""
 _VIEWS: Final = """
 SELECT json_group_array(json_array(k.key, i.live_from, json((SELECT json_group_array({facts}) FROM (
     SELECT * FROM executions WHERE incarnation = i.incarnation AND execution_id >= i.live_from
@@ -37,55 +37,81 @@ FROM json_each(?1) AS k CROSS JOIN instances i ON i.incarnation = k.value ->> 0
 # For each (incarnation, execution) of ?1, by its place: below which none is live, as far as is known, and the oldest ?2
 # live executions after that one; with a third number none that is newer than that.
 VIEWS: Final = _VIEWS.format(facts=_FACTS)
-ORDER_VIEWS: Final = _VIEWS.format(facts=_FACT_ROW)
+ORDER_VIEWS: Final = _VIEWS.format(facts=_FACT_ROW.format(current="i.execution_id"))
 # Of the instances ?1 those that have not ended, with their current execution.
 RUNNING_EXECUTIONS: Final = """
 SELECT json_group_array(json_array(i.incarnation, i.execution_id)) FROM json_each(?1) AS k
 CROSS JOIN instances i ON i.incarnation = k.value WHERE i.completed_at_ms IS NULL
 """
-# What a commit wants to know of an instance ``i`` to prune it: from where its executions live; the oldest {limit} live
-# ones, leaving out the newest (that {number} of execution numbers); how many live ones come behind that limit, 0 where
-# none may lie before it; the first of those; whether a child may go along; the last automatic range of the ledger and
-# its place; when a sweep looked.
+# What a commit wants to know of an instance ``i`` to prune it as of a turn that left {current} as its newest execution:
+# from where its executions live; the oldest {limit} live ones, leaving out the newest (that {number} of execution
+# numbers); how many live ones come behind that limit, 0 where none may lie before it; the first of those; whether a
+# child may go along; the last automatic range of the ledger and its place; when a sweep looked.
 _TURN_VIEW: Final = f"""i.live_from,
   {{json}}((SELECT json_group_array({_FACT_ROW}) FROM (
     SELECT * FROM executions WHERE incarnation = i.incarnation
-      AND execution_id BETWEEN i.live_from AND i.execution_id - {{number}}
+      AND execution_id BETWEEN i.live_from AND {{current}} - {{number}}
       AND removal = 'live' ORDER BY execution_id LIMIT {{limit}}) AS e)),
-  CASE WHEN i.live_from <= i.execution_id - {{number}} THEN (SELECT count(*) FROM executions
-    WHERE incarnation = i.incarnation AND execution_id > i.execution_id - {{number}} AND removal = 'live') ELSE 0 END,
+  CASE WHEN i.live_from <= {{current}} - {{number}} THEN (SELECT count(*) FROM executions
+    WHERE incarnation = i.incarnation AND execution_id BETWEEN {{current}} - {{number}} + 1 AND {{current}}
+      AND removal = 'live') ELSE 0 END,
   (SELECT execution_id FROM executions WHERE incarnation = i.incarnation
-    AND execution_id >= max(i.live_from, i.execution_id - {{number}} + 1) AND removal = 'live'
+    AND execution_id >= max(i.live_from, {{current}} - {{number}} + 1) AND removal = 'live'
     ORDER BY execution_id LIMIT 1),
   EXISTS (SELECT 1 FROM lineage WHERE parent_incarnation = i.incarnation
-    AND parent_execution_id BETWEEN i.live_from AND i.execution_id - {{number}} AND detached = 0),
+    AND parent_execution_id BETWEEN i.live_from AND {{current}} - {{number}} AND detached = 0),
   {{json}}((SELECT json_array(sequence, json_array({_RANGE})) FROM ledger l
     WHERE l.incarnation = i.incarnation AND run_id IS NULL ORDER BY sequence DESC LIMIT 1)), i.swept_at_ms"""
-# Whether there is any hold, and that for each (incarnation, number) of ?1 with the limit ?2 ...
+# Whether there is any hold, and that for each (incarnation, number, current) of ?1 with the limit ?2 ...
+_OF_SEVERAL: Final = {"json": "json", "number": "(k.value ->> 1)", "current": "(k.value ->> 2)", "limit": "?2"}
 TURN_VIEWS: Final = f"""
 SELECT EXISTS (SELECT 1 FROM holds), json_group_array(json_array(i.incarnation,
-  {_TURN_VIEW.format(json="json", number="(k.value ->> 1)", limit="?2")}))
+  {_TURN_VIEW.format(**_OF_SEVERAL)}))
 FROM json_each(?1) AS k CROSS JOIN instances i ON i.incarnation = k.value ->> 0
 """
-# ... or for incarnation ?1 alone, with the number ?2 and the limit ?3, as columns: most commits that prune do it in one
-# instance, and a list of one costs half as much again.
+# ... or for incarnation ?1 alone, with the number ?2, the current ?3 and the limit ?4, as columns: most commits that
+# prune do it in one instance, and a list of one costs half as much again.
 TURN_VIEW: Final = f"""
-SELECT EXISTS (SELECT 1 FROM holds), {_TURN_VIEW.format(json="", number="?2", limit="?3")}
+SELECT EXISTS (SELECT 1 FROM holds), {_TURN_VIEW.format(json="", number="?2", current="?3", limit="?4")}
 FROM instances i WHERE i.incarnation = ?1
 """
-# For each (incarnation, execution) of ?1: how many live executions come after it, counted up to ?2, and of which
-# versions those are; with a third number none that is newer than that.
+# For each (incarnation, execution) of ?1: how many live executions come after it, counted up to ?2; with a third number
+# none that is newer than that.
 _LAST: Final = f"coalesce(k.value ->> 2, {2**63 - 1})"
 NEWER: Final = f"""
 SELECT json_group_array(json_array(k.value ->> 0, k.value ->> 1,
   (SELECT count(*) FROM (SELECT 1 FROM executions WHERE incarnation = k.value ->> 0
-    AND execution_id > k.value ->> 1 AND execution_id <= {_LAST} AND removal = 'live' LIMIT ?2)),
-  json((SELECT json_group_array(json_array(version, executions, newest)) FROM (
-    SELECT version, count(*) AS executions, max(execution_id) AS newest FROM (
-      SELECT version, execution_id FROM executions WHERE incarnation = k.value ->> 0
-        AND execution_id > k.value ->> 1 AND execution_id <= {_LAST} AND removal = 'live' LIMIT ?2)
-    WHERE version <> '' GROUP BY version)))))
+    AND execution_id > k.value ->> 1 AND execution_id <= {_LAST} AND removal = 'live' LIMIT ?2))))
 FROM json_each(?1) AS k
+"""
+# For the same (incarnation, execution): of which versions those are, how many of each, counted up to ?2, and the newest
+# of each. From one version to the next along the index, which has what an instance has continued as new from; the
+# current execution of each is told beside it.
+_BEHIND: Final = """FROM executions INDEXED BY executions_by_version
+      WHERE incarnation = n AND status = 'continued_as_new' AND removal = 'live'"""
+NEWER_VERSIONS: Final = f"""
+WITH RECURSIVE ends (n, after, last) AS MATERIALIZED (
+  SELECT k.value ->> 0, k.value ->> 1, {_LAST} FROM json_each(?1) AS k),
+versions (n, after, last, version) AS (
+  SELECT n, after, last, (SELECT version {_BEHIND} AND version > '' ORDER BY version LIMIT 1) FROM ends
+  UNION ALL
+  SELECT n, after, last, (SELECT version {_BEHIND} AND version > v.version ORDER BY version LIMIT 1)
+  FROM versions v WHERE v.version IS NOT NULL),
+newer (n, after, version, executions, newest) AS (
+  SELECT n, after, v.version,
+    (SELECT count(*) FROM (SELECT 1 {_BEHIND} AND version = v.version AND execution_id > after AND execution_id <= last
+      LIMIT ?2)),
+    (SELECT max(execution_id) {_BEHIND} AND version = v.version AND execution_id > after AND execution_id <= last)
+  FROM versions v WHERE v.version IS NOT NULL
+  UNION ALL
+  SELECT n, after, e.version, 1, e.execution_id FROM ends
+  CROSS JOIN instances i ON i.incarnation = n
+  CROSS JOIN executions e ON e.incarnation = n AND e.execution_id = i.execution_id
+  WHERE e.execution_id > after AND e.execution_id <= last AND e.version <> '' AND e.status <> 'continued_as_new'
+    AND e.removal = 'live')
+SELECT json_group_array(json_array(n, after, version, executions, newest)) FROM (
+  SELECT n, after, version, min(sum(executions), ?2) AS executions, max(newest) AS newest FROM newer
+  WHERE executions > 0 GROUP BY n, after, version)
 """
 _HOLD: Final = """json_group_array(json_object('hold_id', hold_id, 'reason', reason, 'created_at_ms', created_at_ms,
   'by', created_by, 'until_ms', until_ms, 'target', json_object('instance_id', instance_id,
@@ -154,7 +180,7 @@ DUE: Final = "UPDATE instances SET prune_due_at_ms = coalesce(min(prune_due_at_m
 
 ASK: Final = """
 INSERT INTO asked_prunes (incarnation, options, origin, through, at_ms, due_at_ms)
-SELECT incarnation, ?2, ?3, execution_id, ?4, ?5 FROM instances WHERE incarnation = ?1
+SELECT incarnation, ?2, ?3, ?4, ?5, ?6 FROM instances WHERE incarnation = ?1
 ON CONFLICT (incarnation, options) DO UPDATE SET origin = excluded.origin, through = excluded.through,
   at_ms = excluded.at_ms, due_at_ms = min(due_at_ms, excluded.due_at_ms)
 """

@@ -73,6 +73,7 @@ from duro.model.removal import (
 from duro.model.space import FileSizes, MarkedUsage, NameUsage
 from duro.model.turns import CommitBatch, CommitResult, LastCommit, LeaseRequest, LeaseResult
 from duro.naming import path_problem
+from duro.retention.transaction import Counted
 from duro.stores.base import LeaseOffer, Store, StoreDump
 from duro.stores.sqlite import migrations, reads, retaining, space, sql
 from duro.stores.sqlite.committer import Committer, Transaction
@@ -521,9 +522,11 @@ class SqliteStore(Store):
         with self._reading() as connection:
             return pruning.asked_prunes(connection, limit, after, self.now_ms())
 
-    def prune_views(self, wanted: Sequence[tuple[int, int]], limit: int, newer_max: int) -> list[PruneView]:
+    def prune_views(
+        self, wanted: Sequence[tuple[int, int]], limit: int, newer_max: int, of_a_version_max: int = 0
+    ) -> list[PruneView]:
         with self._snapshot() as connection:
-            return pruning.views(connection, wanted, limit, newer_max)
+            return pruning.views(connection, wanted, limit, Counted(newer_max, of_a_version_max))
 
     def prune(self, batch: PruneBatch, *, durable: bool = True) -> list[OrderResult]:
         return self._write(lambda transaction: pruning.prune(transaction, batch), durable=durable)

@@ -19,6 +19,7 @@ from duro.model.status import ExecutionStatus
 from duro.model.turns import CommitBatch, CommitResult, RequestPrune, TurnCommit, TurnOutcome
 from duro.retention.ledger import ledger_range
 from duro.retention.transaction import (
+    Counted,
     Marks,
     choose,
     decide_turn,
@@ -201,14 +202,18 @@ class _Prunes:
         outcome = failed(error)
         now_ms = self._transaction.now_ms
         if task.asked is not None:
-            ask(self._transaction, task.turn.incarnation, task.asked, task.origin, now_ms)
+            through = task.turn.newest_execution_id
+            ask(self._transaction, task.turn.incarnation, task.asked, task.origin, through=through, due_at_ms=now_ms)
         else:
             self._transaction.run(sql.DUE, (task.turn.incarnation, now_ms))
         self._tell([(task, outcome)])
 
     def _together(self, tasks: Sequence[_Task]) -> None:
         transaction = self._transaction
-        any_hold, read = _read(transaction, [(task.turn.incarnation, newest_untouched(task.rules)) for task in tasks])
+        any_hold, read = _read(
+            transaction,
+            [(task.turn.incarnation, newest_untouched(task.rules), task.turn.newest_execution_id) for task in tasks],
+        )
         seen = _views(transaction, read, tasks)
         held = holds_on(transaction, [task.turn.instance_id for task in tasks]) if any_hold else ()
         changes = _Changes(transaction, self._removal)
@@ -250,14 +255,14 @@ class _Prunes:
         return set(_keys.decode(self._transaction.value(sql.RUNNING_EXECUTIONS, (listed,))))
 
 
-def _read(transaction: Transaction, wanted: Sequence[tuple[int, int]]) -> tuple[bool, dict[int, _Read]]:
+def _read(transaction: Transaction, wanted: Sequence[tuple[int, int, int]]) -> tuple[bool, dict[int, _Read]]:
     """Whether there is any hold, and what is there of the incarnations of ``wanted``, of which so many of the newest
-    executions stay whatever else is true of them."""
+    executions, counted from the third number, stay whatever else is true of them."""
     one_more = TURN_PRUNE_EXECUTIONS_MAX + 1
     if len(wanted) > 1:
         any_hold, answer = transaction.row(sql.TURN_VIEWS, (as_json(wanted), one_more))
         return bool(any_hold), {each[0]: each for each in _reads.decode(answer)}
-    ((incarnation, _),) = wanted
+    ((incarnation, *_),) = wanted
     any_hold, known_from, facts, behind, first, children, last, swept_at_ms = transaction.row(
         sql.TURN_VIEW, (*wanted[0], one_more)
     )
@@ -269,7 +274,8 @@ def _read(transaction: Transaction, wanted: Sequence[tuple[int, int]]) -> tuple[
 def _views(transaction: Transaction, read: Mapping[int, _Read], tasks: Sequence[_Task]) -> dict[int, PruneView]:
     """What was read is a whole view but for the newest, which were counted, unless it is more than a turn looks at."""
     found = {}
-    too_many: dict[int, dict[int, list[FactsRow]]] = {}
+    too_many: dict[Counted, dict[int, list[FactsRow]]] = {}
+    current = {task.turn.incarnation: task.turn.newest_execution_id for task in tasks}
     for task in tasks:
         n = task.turn.incarnation
         _, _, facts, behind, *_ = read[n]
@@ -278,8 +284,9 @@ def _views(transaction: Transaction, read: Mapping[int, _Read], tasks: Sequence[
         else:
             newer = NewerExecutions(executions=behind, versions=None if behind else ())
             found[n] = PruneView(executions=tuple(facts), newer=newer)
-    for count_max, of in too_many.items():
-        found |= views_of(of, TURN_PRUNE_EXECUTIONS_MAX, count_max, transaction.connection)
+    for count, of in too_many.items():
+        through = {n: current[n] for n in of}
+        found |= views_of(of, TURN_PRUNE_EXECUTIONS_MAX, count, transaction.connection, through)
     return found
 
 
@@ -294,7 +301,7 @@ class _Changes:
         self._deleted: list[Row] = []
         self._grown: list[Row] = []
         self._instances: list[Row] = []
-        self._left: list[tuple[int, PruneOptions, PolicyOrigin, int]] = []
+        self._left: list[tuple[_Task, PruneOptions, int]] = []
         """What code asked for and is not finished, with the time from which a sweep goes on."""
 
     def prune(self, task: _Task, read: _Read, view: PruneView, held: Sequence[Hold]) -> PruneResult:
@@ -325,7 +332,7 @@ class _Changes:
         if task.asked is None:
             due = sweep_after_prune_ms(outcome, executions_max=executions_max, swept_at_ms=swept_at_ms, now_ms=now_ms)
         elif (asked_due := asked_due_ms(outcome, executions_max=executions_max, now_ms=now_ms)) is not None:
-            self._left.append((incarnation, task.asked, task.origin, asked_due))
+            self._left.append((task, task.asked, asked_due))
         if done != task.pruned_through or lowest != known_from or due is not None:
             self._instances.append((incarnation, done, lowest, due))
         return outcome
@@ -336,8 +343,13 @@ class _Changes:
         rows(sql.DELETE_EXECUTION_ROWS, self._deleted)
         rows(sql.GROW_RANGES, self._grown)
         rows(sql.PRUNED, self._instances)
-        for each in self._left:
-            ask(self._transaction, *each)
+        for task, options, due_at_ms in self._left:
+            turn = task.turn
+            ask(
+                *(self._transaction, turn.incarnation, options, task.origin),
+                through=turn.newest_execution_id,
+                due_at_ms=due_at_ms,
+            )
 
 
 def _live_from(read: _Read, view: PruneView, marks: Marks) -> int:

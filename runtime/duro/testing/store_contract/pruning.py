@@ -1,5 +1,6 @@
 """Pruning: in the commit of turns, by orders, in two steps, and what is said about it."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -24,6 +25,7 @@ from duro.model.removal import AskedPrune, Backlog, PruneFilter, PruneOrder
 from duro.model.retention import NEVER, AutoPrune, Policy, PolicyKind, PolicyOrigin, PruneOptions
 from duro.model.status import ChildrenPolicy, RemovalState
 from duro.model.turns import PruneTerms, TurnOutcome
+from duro.retention.plan import plan_instance
 from duro.retention.policy import policy_chain
 from duro.stores.base import Store
 from duro.testing.builders import (
@@ -176,9 +178,70 @@ class TurnPruningContract(PruningContract):
         first = turn(leased, continued_as_new(), at_ms=20, keep_lease=True, policies=policy)
         second = turn(next_lease(leased, first), continued_as_new(), at_ms=30, policies=policy)
         result = worker.commit(first, second)
-        assert [(report.position, report.result.executions_deleted) for report in result.prunes] == [(0, 3)]
+        assert [(report.position, report.result.executions_deleted) for report in result.prunes] == [(0, 2)]
         (row,) = store.dump()["instances"]
-        assert (row["pruned_through"], self.live(store)) == (2, [4])
+        assert (row["pruned_through"], self.live(store)) == (2, [3, 4])
+
+    @pytest.mark.parametrize("automatic", [False, True])
+    def test_a_prune_does_not_count_what_a_later_turn_of_its_commit_started(
+        self, automatic: bool, store: Store, worker: ScriptedWorker
+    ) -> None:
+        self.loop(store, worker, 6)
+        leased = worker.take()
+        says = chain(AutoPrune(keep_last=3)) if automatic else chain(None, PruneOptions(keep_last=3))
+        first = turn(leased, continued_as_new(), at_ms=20, keep_lease=True, policies=says)
+        second = turn(next_lease(leased, first), continued_as_new(), at_ms=30)
+        result = worker.commit(first, second)
+        assert [(report.position, report.result.executions_deleted) for report in result.prunes] == [(0, 4)]
+        assert self.live(store) == [5, 6, 7, 8]
+
+    def test_what_was_started_by_a_turn_that_prunes_stays_though_it_has_ended_in_the_same_commit(
+        self, store: Store, worker: ScriptedWorker, clock: ManualClock
+    ) -> None:
+        self.loop(store, worker, 3)
+        leased = worker.take()
+        ended = PruneOptions(completed_before=datetime.fromtimestamp(clock.now_ms() / 1000 + 100, UTC))
+        first = turn(leased, continued_as_new(), at_ms=20, keep_lease=True, policies=chain(None, ended))
+        worker.commit(first, turn(next_lease(leased, first), continued_as_new(), at_ms=30))
+        assert self.live(store) == [4, 5]
+
+    def test_what_a_turn_leaves_to_a_sweep_is_as_of_that_turn(self, store: Store, worker: ScriptedWorker) -> None:
+        count = TURN_PRUNE_EXECUTIONS_MAX + 10
+        self.loop(store, worker, count)
+        leased = worker.take()
+        says = chain(None, PruneOptions(keep_last=2))
+        first = turn(leased, continued_as_new(), at_ms=5, keep_lease=True, policies=says)
+        worker.commit(first, turn(next_lease(leased, first), continued_as_new(), at_ms=6))
+        (asked,) = store.asked_prunes(0, 0)
+        assert asked.through == count + 1
+
+    @pytest.mark.parametrize("size", [1, 2, 7])
+    def test_versions_are_counted_beyond_what_one_transaction_looks_at(
+        self, size: int, store: Store, worker: ScriptedWorker
+    ) -> None:
+        """Three versions, one of them used once, long ago; ``size`` executions at a time."""
+        versions = ["1.0.0"] * 20 + ["1.5.0"] + ["1.0.0", "2.0.0"] * 40 + ["2.0.0"] * 20
+        for count, version in enumerate(versions, start=2):
+            incarnation = self.loop(store, worker, count, version=version)
+        whole = store.prune_views([(incarnation, 0)], len(versions) + 1, 0)[0].executions
+        rules = PruneOptions(keep_last_per_version=2, keep_versions=2)
+        verdicts = plan_instance(whole, rules, (), 0)
+        kept = [one.execution_id for one, verdict in zip(whole, verdicts, strict=True) if verdict.keep]
+        after: int | None = 0
+        while after is not None:
+            order = PruneOrder(
+                incarnation=incarnation, rules=(rules,), origin=PolicyOrigin(PolicyKind.CALL, ""), after=after
+            )
+            batch = msgspec.structs.replace(prune_batch(), orders=(order,), executions_max=size)
+            after = store.prune(batch)[0].next_after
+        assert self.live(store) == kept
+
+    def test_a_turn_counts_the_versions_beyond_what_it_looks_at(self, store: Store, worker: ScriptedWorker) -> None:
+        count = 3 * TURN_PRUNE_EXECUTIONS_MAX
+        self.loop(store, worker, count, version="1.0.0")
+        says = chain(None, PruneOptions(keep_last_per_version=2))
+        worker.commit(turn(worker.take(), continued_as_new(), version="1.0.0", at_ms=5, policies=says))
+        assert self.live(store)[0] == TURN_PRUNE_EXECUTIONS_MAX + 1
 
     def test_a_turn_looks_at_the_oldest_and_leaves_the_rest_to_a_sweep(
         self, store: Store, worker: ScriptedWorker, clock: ManualClock
@@ -694,13 +757,15 @@ class PruneOrderContract(PruningContract):
         whole, nothing = store.prune_views([(incarnation, 0), (10**9, 0)], 10, 5)
         assert [each.execution_id for each in whole.executions] == [1, 2, 3, 4, 5, 6, 7]
         assert (whole.newer.executions, nothing.executions) == (0, ())
-        (view,) = store.prune_views([(incarnation, 2)], 2, 10)
+        (view,) = store.prune_views([(incarnation, 2)], 2, 10, 5)
         assert [each.execution_id for each in view.executions] == [3, 4]
         assert view.newer.executions == 3
         assert view.newer.versions is not None
         assert [tuple(each) for each in view.newer.versions] == [("1.0.0", 3, 7)]
         (view,) = store.prune_views([(incarnation, 0)], 2, 3)
         assert (view.newer.executions, view.newer.versions) == (3, None)
+        (view,) = store.prune_views([(incarnation, 0)], 2, 3, 4)
+        assert (view.newer.executions, view.newer.versions) == (3, (("1.0.0", 4, 7),))
         first = whole.executions[0]
         assert (first.instance_id, first.name, first.version, first.event_count) == ("a", "Order", "1.0.0", 2)
         assert [each.is_current for each in whole.executions] == [False] * 6 + [True]
