@@ -403,6 +403,31 @@ def test_show_and_explain_say_when_no_worker_has_read_the_file_that_is_at_hand(c
     assert notes() == {f"duroctl: {FILE} says something else than any worker was told: {told}\n"}
 
 
+def test_a_prune_without_rules_does_not_go_by_what_a_stopped_worker_was_told_against_the_file(configured: Cli) -> None:
+    file = configured.directory / FILE
+    file.write_text('[store]\nurl = "sqlite:///duro.db"\n[pruning]\ndefault_keep_last = 1\n')
+    registry = duro.Registry()
+    registry.orchestration(name="Order", version="1.0.0")(order)
+    with duro.Runtime(configured.store, registry, config=file):
+        pass
+    prune = ("prune", "queue-1", "--store", "sqlite:///duro.db")
+    told = configured(*prune, "--dry-run")
+    assert (told.code, told.err) == (0, "")
+    file.write_text('[store]\nurl = "sqlite:///duro.db"\n[pruning]\nenabled = false\ndefault_keep_last = 50\n')
+    before = configured.dump()
+    note = "what is shown is what they were told; they have stopped since"
+    for look in ("--dry-run", "--check"):
+        ran = configured(*prune, look)
+        assert ran.err == f"duroctl: {FILE} says something else than any worker was told: {note}\n"
+    ran = configured(*prune, "--yes")
+    assert ran.code == 2
+    assert ran.err.startswith(
+        f"duroctl: error: no worker runs, and {FILE} is not what the one that stopped last was told; "
+    )
+    assert configured.dump() == before
+    assert configured(*prune, "--keep-last", "1", "--yes").code == 0
+
+
 def test_check_strict_finds_what_is_said_in_vain_with_its_place(configured: Cli) -> None:
     (configured.directory / FILE).write_text(
         TEXT + '\n[pruning.overrides.Ordre]\nkeep_last = 1\n[orphans]\nmin_age = "30m"\n'
