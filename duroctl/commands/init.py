@@ -26,13 +26,17 @@ def init(session: Session, file: _FileArgument = None) -> None:
     """Make a store, and a runtime_config.toml that names it.
 
     What exists already is left as it is, so running it again does no harm. The configuration file goes into the
-    current directory, unless it is in config/ already, or where --config says.
+    current directory, unless it is in config/ already, or where --config says. DUROCTL_STORE and DUROCTL_CONFIG count
+    as for any command.
     """
     from duroctl.render.tables import Column, View
 
-    config = _config_file(session.options.config)
+    given = session.options.config
+    config = _config_file(given)
     known = _configured_url(config)
-    url = _wanted_url(file, session.options.store, known)
+    environment = os.environ.get("DUROCTL_STORE")
+    first, second = (known, environment) if given else (environment, known)
+    url = _wanted_url(file, session.options.store, first, second)
     config_created = not os.path.lexists(config)
     with _new_config(config, url) if config_created else nullcontext():
         created = _make_store(url)
@@ -65,13 +69,17 @@ def _lines(document: dict[str, Any]) -> list[str]:
 
 
 def _config_file(given: str | None) -> Path:
-    """Where the configuration is to be: as ``--config`` says, or else where commands in this directory find it."""
+    """Where the configuration is to be: as ``--config`` or DUROCTL_CONFIG says, or else where commands in this
+    directory find it."""
     from duroctl.discovery import CONFIG_NAME
     from duroctl.parsing import check_new_file
 
     if given:
         check_new_file(given, "--config")
         return Path(given)
+    if told := os.environ.get("DUROCTL_CONFIG"):
+        check_new_file(told, "DUROCTL_CONFIG")
+        return Path(told)
     usual = Path(CONFIG_NAME), Path("config") / CONFIG_NAME
     return next((path for path in usual if os.path.lexists(path)), usual[0])
 
@@ -107,7 +115,8 @@ def _configured_url(config: Path) -> str | None:
     return anchored(url, config.parent, Path.cwd()) if url else None
 
 
-def _wanted_url(file: str | None, store: str | None, known: str | None) -> str:
+def _wanted_url(file: str | None, store: str | None, *known: str | None) -> str:
+    """FILE, or the first of the others that says anything."""
     from duro.errors import UsageError
     from duro.redacting import redacted
     from duroctl.parsing import check_new_file
@@ -119,7 +128,7 @@ def _wanted_url(file: str | None, store: str | None, known: str | None) -> str:
     if file is not None and (file.startswith(("sqlite:", "memory:")) or "://" in file):
         raise UsageError(f"FILE {redacted(file)!r} is a URL", hint=f"write --store {redacted(file)}, or a path alone")
     check_new_file(file or "", "FILE")
-    return f"sqlite:///{file}" if file is not None else store or known or _DEFAULT_URL
+    return f"sqlite:///{file}" if file is not None else next(filter(None, (store, *known)), _DEFAULT_URL)
 
 
 def _make_store(url: str) -> bool:

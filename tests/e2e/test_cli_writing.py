@@ -67,6 +67,15 @@ def test_init_writes_the_configuration_where_it_is_told(cli: Cli) -> None:
     )
 
 
+def test_init_makes_what_the_environment_names_where_nothing_else_is_given(cli: Cli) -> None:
+    named = {"DUROCTL_STORE": "sqlite:///other.db", "DUROCTL_CONFIG": "settings.toml"}
+    cli.environment.update(named)
+    assert cli("init").lines == ["made  store          sqlite:///other.db", "made  configuration  settings.toml"]
+    assert cli("instances", "list").code == 0
+    assert cli("init", "third.db", "--config", "third.toml").lines[0] == "made  store          sqlite:///third.db"
+    assert cli("init", "--config", "third.toml").lines[0] == "kept  store          sqlite:///third.db"
+
+
 def test_init_keeps_to_a_configuration_that_commands_here_already_use(cli: Cli) -> None:
     config = cli.directory / "config" / "runtime_config.toml"
     config.parent.mkdir()
