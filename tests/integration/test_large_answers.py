@@ -1,7 +1,8 @@
-"""More work than SQLite puts into one text (1,000,000,000 bytes; here a few thousand)."""
+"""More work than a worker is handed at once, and than SQLite puts into one text (1,000,000,000 bytes; here a few
+thousand)."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +10,14 @@ import apsw
 import pytest
 
 import duro
-from duro.model.limits import LEASE_BYTES_MAX
 from duro.model.status import InstanceStatus
+from duro.model.turns import CommitBatch, CommitResult, LeaseRequest, LeaseResult
+from duro.stores.sqlite import SqliteStore
 from duro.stores.sqlite import connection as connection_module
-from duro.stores.sqlite.leases import Pace
 from duro.testing import check_invariants
 
 BYTES: int = 60_000
+AT_ONCE: int = 20_000
 PAYLOAD = "x" * 5_000
 WAIT_S = 20.0
 
@@ -30,6 +32,8 @@ def small_texts(monkeypatch: pytest.MonkeyPatch) -> None:
         return opened
 
     monkeypatch.setattr(connection_module, "_connect", connect)
+    monkeypatch.setattr("duro.stores.sqlite.leases.LEASE_BYTES_MAX", AT_ONCE)
+    monkeypatch.setattr("duro.host.turns.LEASE_BYTES_MAX", AT_ONCE)
 
 
 registry = duro.Registry()
@@ -63,6 +67,12 @@ async def parent(ctx: duro.OrchestrationContext, width: int) -> int:
 async def listens(ctx: duro.OrchestrationContext, count: int) -> int:
     found = await ctx.join(*[ctx.wait_for_event("item") for _ in range(count)])
     return sum(map(len, found))
+
+
+@registry.orchestration
+async def keeps(ctx: duro.OrchestrationContext, given: str) -> int:
+    await ctx.wait_for_event("go")
+    return len(given)
 
 
 @pytest.fixture
@@ -112,11 +122,78 @@ def test_activities_that_are_too_much_to_be_leased_at_once_are_leased_bit_by_bit
         assert runtime.client.wait_for_orchestration("wide", WAIT_S).output == 30 * len(PAYLOAD)
 
 
-def test_what_is_handed_out_at_once_follows_from_how_large_it_was_before() -> None:
-    pace = Pace()
-    pace.read_instances(500, 10 * LEASE_BYTES_MAX)
-    pace.read_activities(3, 9 * LEASE_BYTES_MAX)
-    assert (pace.instances_max, pace.activities_max) == (50, 1)
-    pace.read_instances(50, LEASE_BYTES_MAX)
-    pace.read_activities(1, 10)
-    assert (pace.instances_max, pace.activities_max) == (100, 2)
+class Handed:
+    """What stores hand out: the bytes of each answer that is of more than one thing."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.leases: list[int] = []
+        self.histories: list[int] = []
+        self.most = 0
+        commit, lease, load = SqliteStore.commit, SqliteStore.lease, SqliteStore.load_histories
+
+        def committed(store: SqliteStore, batch: CommitBatch) -> CommitResult:
+            result = commit(store, batch)
+            self._leased(result.leased)
+            return result
+
+        def leased(store: SqliteStore, worker_id: str, request: LeaseRequest) -> LeaseResult:
+            result = lease(store, worker_id, request)
+            self._leased(result)
+            return result
+
+        def loaded(store: SqliteStore, executions: Sequence[tuple[int, int]]) -> list[tuple[str, ...]]:
+            histories = load(store, executions)
+            if len(histories) > 1:
+                self.histories.append(sum(len(event) for history in histories for event in history))
+            return histories
+
+        monkeypatch.setattr(SqliteStore, "commit", committed)
+        monkeypatch.setattr(SqliteStore, "lease", leased)
+        monkeypatch.setattr(SqliteStore, "load_histories", loaded)
+
+    def _leased(self, result: LeaseResult) -> None:
+        sizes = [len(each.input) for each in result.activities]
+        for instance in result.instances:
+            texts = [instance.input or "", *(message.data for message in instance.messages)]
+            sizes += [sum(map(len, texts)), *(len(event.data) for event in instance.mailbox)]
+        self.most = max(self.most, sum(size > len(PAYLOAD) for size in sizes))
+        if len(sizes) > 1:
+            self.leases.append(sum(sizes))
+
+
+def test_a_worker_is_never_handed_more_than_is_handed_out_at_once(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From its first lease on: one that cannot hold what it gets would be given it again and again."""
+    with duro.Client(url, registry=registry) as client:
+        ids = client.start_orchestrations(
+            duro.Start(orchestration="large", input=PAYLOAD, instance_id=f"large-{number}") for number in range(20)
+        )
+        ids.append(client.start_orchestration("listens", 20, instance_id="listens"))
+        for _ in range(20):
+            client.raise_event("listens", "item", PAYLOAD)
+    handed = Handed(monkeypatch)
+    with duro.Runtime(url, registry, duro.RuntimeOptions(cache_size=0)) as runtime:
+        results = runtime.client.wait_for_orchestrations(ids, WAIT_S)
+        assert {result.status for result in results} == {InstanceStatus.COMPLETED}
+    assert 2 <= handed.most <= AT_ONCE // len(PAYLOAD)
+    assert max(handed.leases) <= AT_ONCE
+
+
+def test_histories_are_read_bit_by_bit_and_none_in_vain(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with duro.Runtime(url, registry) as runtime:
+        ids = runtime.client.start_orchestrations(
+            duro.Start(orchestration="keeps", input=PAYLOAD, instance_id=f"keeps-{number}") for number in range(12)
+        )
+        for instance_id in ids:
+            while not runtime.client.get_instance(instance_id).event_count:
+                time.sleep(0.01)
+    with duro.Client(url, registry=registry) as client:
+        for instance_id in ids:
+            client.raise_event(instance_id, "go")
+    handed = Handed(monkeypatch)
+    monkeypatch.setattr("duro.host.turns.LEASE_BYTES_MAX", 3 * len(PAYLOAD))
+    options = duro.RuntimeOptions(lease_s=0.1)
+    with duro.Runtime(url, registry, options) as runtime:
+        assert {each.output for each in runtime.client.wait_for_orchestrations(ids, WAIT_S)} == {len(PAYLOAD)}
+        assert runtime.counters.executions_replayed == 12
+    assert 0 < max(handed.histories) <= 3 * len(PAYLOAD)
+    assert sum(handed.histories) <= 13 * len(PAYLOAD)

@@ -54,7 +54,11 @@ class ThreadedActivityExecutor:
         self._plain = PlainActivities(self._loop, report, threads_max)
         self._closing = False
         self._thread = threading.Thread(target=self._run_loop, name="duro-activities", daemon=True)
-        self._thread.start()
+        try:
+            self._thread.start()
+        except BaseException:
+            self._loop.close()
+            raise
 
     def submit(self, attempts: Sequence[ActivityAttempt]) -> None:
         self._loop.call_soon_threadsafe(self._begin, attempts)

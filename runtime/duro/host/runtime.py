@@ -139,6 +139,9 @@ class Runtime:
         Raises:
             UsageError: it runs already, or was stopped; or ``new_event_loop`` made no event loop.
             StoreError: the store does not answer.
+            RuntimeError: the system gives no thread.
+
+        When it raises, nothing runs.
         """
         if self._worker is not None:
             raise UsageError("this runtime was started before", hint="make a new Runtime")
@@ -158,13 +161,17 @@ class Runtime:
         try:
             self._metrics = self._serve_metrics(worker)
             worker.begin(self._executor, self._wake)
+            self._look_at_others()
+            self.store.keep_reserve()
+            self._begin_loops(worker)
         except BaseException:
-            self._executor.close()
-            self._close_metrics()
-            self._worker = self._executor = None
+            self._stopping = True
+            self._end_loops(drain_s=0.0)
+            self._stopping = False
+            self._worker = self._maintenance = None
             raise
-        self._look_at_others()
-        self.store.keep_reserve()
+
+    def _begin_loops(self, worker: Worker) -> None:
         self._maintenance = Maintenance(
             self.store,
             clock=self._scheduler.clock,
@@ -174,10 +181,10 @@ class Runtime:
             archives=SweptArchives(self.store, self._archive_counters, self._archive_terms),
             begins_at_s=self._scheduler.clock.monotonic_s() + _SWEEP_AFTER_S,
         )
-        self._loop = self._scheduler.start("duro-worker", worker.step)
         self._renewal = self._scheduler.start("duro-lease", worker.renew_step)
         self._sweeping = self._scheduler.start("duro-sweep", self._maintenance.step)
         self._watching = self._scheduler.start("duro-config", self._watch_step)
+        self._loop = self._scheduler.start("duro-worker", worker.step)
 
     def stop(self, drain_s: float = _DRAIN_DEFAULT_S) -> None:
         """Take no more work, give running activities up to ``drain_s`` seconds, commit what is finished, give the
@@ -189,27 +196,29 @@ class Runtime:
         """
         check_timeout_s(drain_s, "drain_s", "0 waits for nothing")
         self._stopping = True
-        self._close_metrics()
-        if self._maintenance is not None:
-            self._maintenance.stop()
-        for loop in (self._sweeping, self._watching):
-            if loop is not None:
-                loop.wake()
-                loop.join()
-        self._sweeping = self._watching = None
-        if self._loop is not None and self._worker is not None and self._executor is not None:
-            self._worker.begin_stop(drain_s)
-            while not (self._loop.join(_HANGING_TURNS_SEEN_S) or self._worker.give_up_turn()):
-                pass
-            if self._renewal is not None:
-                self._renewal.wake()
-                self._renewal.join()
-            self._executor.close()
-            self._loop = self._renewal = None
+        self._end_loops(drain_s)
         self.async_client.close_threads()
         self._of_activities.async_client.close_threads()
         if self._owned:
             self.store.close()
+
+    def _end_loops(self, drain_s: float) -> None:
+        """As far as they have begun."""
+        self._close_metrics()
+        if self._maintenance is not None:
+            self._maintenance.stop()
+        _end(self._sweeping)
+        _end(self._watching)
+        if self._worker is not None and self._loop is not None:
+            self._worker.begin_stop(drain_s)
+            while not (self._loop.join(_HANGING_TURNS_SEEN_S) or self._worker.give_up_turn()):
+                pass
+        elif self._worker is not None:
+            self._worker.abandon()
+        _end(self._renewal)
+        if self._executor is not None:
+            self._executor.close()
+        self._loop = self._renewal = self._sweeping = self._watching = self._executor = None
 
     def __enter__(self) -> "Runtime":
         try:
@@ -387,3 +396,10 @@ class Runtime:
         if self._metrics is not None:
             self._metrics.close()
             self._metrics = None
+
+
+def _end(loop: Loop | None) -> None:
+    """Wait for a loop that was told to end."""
+    if loop is not None:
+        loop.wake()
+        loop.join()

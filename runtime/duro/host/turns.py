@@ -1,5 +1,6 @@
 """Turns of the instances that a worker holds: from what has arrived to what is to be committed."""
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -12,12 +13,16 @@ from duro.host.held import Held
 from duro.host.policies import WorkerPolicies
 from duro.host.reports import first_attempt
 from duro.host.room import ActivityRoom
+from duro.model.limits import LEASE_BYTES_MAX
 from duro.model.status import ExecutionStatus
 from duro.model.turns import ExecutionEnd, LeasedInstance, TurnCommit
 from duro.registry import Registry
 from duro.replay.engine import Arrivals, Execution, FirstTurn, Identity
 from duro.stores.base import Store
 from duro.telemetry import HOST_LOGGER, Counters
+
+_LOAD_AT_ONCE: Final = 64
+"""Histories read together before their turns."""
 
 SUSPICIOUS_ATTEMPTS: Final = 3
 """From this attempt on, an instance runs in a cycle of its own: if its turn kills the worker, it takes no other with
@@ -50,23 +55,29 @@ class TurnRunner:
         self.is_stopping = False
         """Whether the worker takes nothing new: turns then claim no activities, and keep no lease for what is next."""
 
-    def load(self, chosen: Sequence[Held]) -> dict[int, tuple[str, ...]]:
-        """Give every instance a live execution: the cached one if it stands where the lease says, else a new one; and
-        the histories that new ones have to replay first, by incarnation."""
-        missing = []
-        for held in chosen:
+    def load(self, waiting: deque[Held]) -> tuple[list[Held], dict[int, tuple[str, ...]]]:
+        """Take some from the left of ``waiting``: as many as are loaded together. Give each a live execution: the
+        cached one if it stands where the lease says, else a new one. Returns them, and the histories that new ones have
+        to replay first, by incarnation."""
+        loaded, missing, history_bytes = list[Held](), list[Held](), 0
+        while waiting and len(loaded) < _LOAD_AT_ONCE:
+            held = waiting[0]
             leased = held.leased
             if held.execution is None:
                 held.execution = self._cache.take(leased.incarnation, leased.execution_id, leased.turn_sequence)
             if held.execution is None:
                 held.execution = self._new_execution(leased)
             if leased.input is None and held.execution.turn_sequence < 0:
+                history_bytes += leased.history_bytes
+                if missing and history_bytes > LEASE_BYTES_MAX:
+                    break
                 missing.append(held)
+            loaded.append(waiting.popleft())
         if not missing:
-            return {}
+            return loaded, {}
         keys = [(held.leased.incarnation, held.leased.execution_id) for held in missing]
         histories = self._store.load_histories(keys)
-        return {incarnation: history for (incarnation, _), history in zip(keys, histories, strict=True)}
+        return loaded, {incarnation: history for (incarnation, _), history in zip(keys, histories, strict=True)}
 
     def _new_execution(self, leased: LeasedInstance) -> Execution:
         definition = self._registry.find_orchestration(leased.name, leased.version)
@@ -197,6 +208,7 @@ def leased_next(leased: LeasedInstance, turn: TurnCommit, end: ExecutionEnd) -> 
         turn_sequence=turn.turn_sequence + 1,
         attempt_count=0,
         input=end.next_input,
+        history_bytes=0,
         messages=(),
         timers=(),
         mailbox=(),

@@ -15,6 +15,7 @@ instance, because step 2 takes all arrivals and step 3 settles it.
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Final
 
@@ -56,9 +57,6 @@ _RETRY_STORE_S: Final = 0.1
 """How long to wait before a store that could not answer (locked, full) is asked again; doubled each time."""
 
 _RETRY_STORE_MAX_S: Final = 5.0
-
-_LOAD_AT_ONCE: Final = 64
-"""Histories read together before their turns; more would be read in vain when the time for turns is over."""
 
 _CYCLES_OF_OTHERS: Final = 10
 """Cycles a suspicious instance waits for others at most."""
@@ -173,6 +171,14 @@ class Worker:
         self._stop_deadline_s = self._clock.monotonic_s() + drain_s
         self._turns.is_stopping = True
         self._wake()
+
+    def abandon(self) -> None:
+        """Its loop has never begun or has ended: nothing keeps its lease alive any more."""
+        self._stopped = True
+        if self._registered:
+            self._registered = False
+            with suppress(StoreError):  # then the lease expires
+                self._store.release_worker(self.worker_id)
 
     def give_up_turn(self) -> bool:
         """From the thread that stops: when its time is over, and a turn has run for ``_LONG_TURN_S`` by then, the turn
@@ -379,17 +385,16 @@ class Worker:
         if not self._holdings.runnable:
             self._leases_nothing = False
             return []
-        chosen = self._choose()
+        waiting = deque(self._choose())
         turns: list[TurnCommit] = []
         until_s = self._clock.monotonic_s() + self._options.lease_s / 6
         try:
-            for start in range(0, len(chosen), _LOAD_AT_ONCE):
-                part = chosen[start : start + _LOAD_AT_ONCE]
-                histories = self._turns.load(part)
-                for held in part:
+            while waiting and not (turns and self._clock.monotonic_s() > until_s):
+                loaded, histories = self._turns.load(waiting)
+                for held in loaded:
                     began_s = self._code.begins(held.leased.instance_id)
-                    if turns and began_s > until_s:
-                        return turns
+                    if turns and began_s > until_s and held.leased.incarnation not in histories:
+                        continue  # what was read for the others would have to be read again
                     self._holdings.runnable.pop(held.leased.incarnation, None)
                     turns += self._run_turn(held, histories.get(held.leased.incarnation))
         except StoreError:
@@ -565,5 +570,6 @@ class Worker:
         if holdings.owes:  # one more cycle commits it
             return 0.0
         self._store.release_worker(self.worker_id)
+        self._registered = False
         self._stopped = True
         return FINISHED

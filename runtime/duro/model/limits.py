@@ -48,9 +48,9 @@ are one transaction, and every other turn of its group commit waits for it."""
 TURN_BYTES_MAX: Final = 16 * 1024 * 1024
 """Bytes of their inputs together, for the same reason."""
 
-LEASE_BYTES_MAX: Final = 64 * 1024 * 1024
-"""Bytes of inputs, messages and events that a store hands to a worker at once, about: a worker that is given more than
-it can hold in memory does nothing any more."""
+LEASE_BYTES_MAX: Final = 16 * 1024 * 1024
+"""Bytes of inputs, messages and events that a store hands to a worker at once, or of histories that a worker reads at
+once, unless one alone is more: a worker that is given more than it can hold in memory does nothing any more."""
 
 TIME_MS_MAX: Final = 253_402_300_799_999
 """Unix ms: the last moment that a ``datetime`` can say, in the year 9999."""

@@ -67,7 +67,8 @@ class LeasedInstance(msgspec.Struct, kw_only=True, gc=False):
     over all executions. ``lease_epoch`` is the fencing token: it grows with every lease of the instance.
     ``attempt_count`` counts the leases since the last commit, this one included. ``cancel_reason`` is set when
     a cancel was requested, delivered or not. ``mailbox`` holds, for every name in the stored waits, at most as many
-    events as there are waits of that name. Whoever leased it owns it, and keeps it up to date while the lease is kept.
+    events as there are waits of that name. ``event_count`` and ``history_bytes`` are those of its execution when it was
+    leased. Whoever leased it owns it, and keeps it up to date while the lease is kept.
     """
 
     instance_id: str
@@ -82,6 +83,7 @@ class LeasedInstance(msgspec.Struct, kw_only=True, gc=False):
     parent: ParentLink | None
     cancel_reason: str | None
     event_count: int
+    history_bytes: int
     messages: tuple[QueuedMessage, ...] = ()
     timers: tuple[DueTimer, ...] = ()
     mailbox: tuple[MailboxEvent, ...] = ()

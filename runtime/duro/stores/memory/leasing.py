@@ -276,6 +276,7 @@ def _lease_instance(instance: Instance, worker_id: str, now: int) -> LeasedInsta
         parent=instance.waited_for_by,
         cancel_reason=instance.cancel_reason,
         event_count=instance.current.event_count,
+        history_bytes=instance.current.history_bytes,
         messages=tuple(QueuedMessage(message_id, data) for message_id, data in instance.messages.items()),
         timers=tuple(DueTimer(event_id, fire_at_ms) for fire_at_ms, event_id in due),
         mailbox=instance.deliverable(),

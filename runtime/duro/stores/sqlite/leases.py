@@ -1,8 +1,9 @@
 """Leasing: which work is ready, who gets it, and everything a worker needs to begin with it."""
 
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from typing import Any, Final, TypeVar
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import accumulate, chain, takewhile, zip_longest
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import apsw
 import msgspec
@@ -14,25 +15,19 @@ from duro.model.limits import LEASE_BYTES_MAX
 from duro.model.turns import LeasedActivity, LeasedInstance, LeaseRequest, LeaseResult, MailboxEvent
 from duro.stores.sqlite import sql, workers
 from duro.stores.sqlite.committer import Transaction, as_json
-from duro.stores.sqlite.texts import TOO_BIG, decoded, row_of, value_of, without_unreadable
+from duro.stores.sqlite.texts import decoded, row_of, value_of
 
 T = TypeVar("T")
 
 _ReadyInstance = tuple[int, int]
 """Ready since (ms), incarnation."""
 
-_ReadyActivity = tuple[int, int, int, int, int, int, int, str, str, str | None]
-"""Visible since (ms), incarnation, execution, event, attempt, epoch, scheduled at (ms), name, instance id, event."""
+_ReadyActivity = tuple[int, int, int, int, int, int, int, str, str, int | None]
+"""Visible since (ms), incarnation, execution, event, attempt, epoch, scheduled at (ms), name, instance id, bytes of the
+event; None: it is not there."""
 
-_FEWER: Final = 8
-"""Where the work that is ready is too much to be read at once, an eighth of it is tried."""
-
-_ANY_NUMBER: Final = 2**30
-"""More than anybody asks for."""
-
-_DELIVERIES_AT_ONCE: Final = 64
-"""Messages, and events of a name, of an instance for which more is there than can be read at once; the rest follows
-with its next turn."""
+_ActivityKey: TypeAlias = tuple[int, int, int]
+"""Incarnation, execution, event."""
 
 _ActivityKind = tuple[list[_ReadyActivity], int | None]
 """What ``READY_WORK`` says about one name: the ready ones, and when the next one is (ms)."""
@@ -40,30 +35,20 @@ _ActivityKind = tuple[list[_ReadyActivity], int | None]
 _ready_instances = msgspec.json.Decoder(list[tuple[list[_ReadyInstance], int | None]])
 _ready_activities = msgspec.json.Decoder(list[_ActivityKind])
 _leased_instances = msgspec.json.Decoder(list[LeasedInstance])
-_waits = msgspec.json.Decoder(list[tuple[int, list[str]]])
+_sizes = msgspec.json.Decoder(list[tuple[int, int, list[str]]])
+"""Incarnation, bytes of its input and messages, the names it waits for."""
+_message_sizes = msgspec.json.Decoder(list[int])
+_head_sizes = msgspec.json.Decoder(list[tuple[int, str, int, int]])
+"""Incarnation, name, sequence, bytes, in order of arrival."""
 _mailbox_heads = msgspec.json.Decoder(list[tuple[int, list[MailboxEvent]]])
+_events = msgspec.json.Decoder(list[tuple[int, int, int, str]])
 
 
-class Pace:
-    """What the leases of a store remember from one to the next: which kind is served first, and how many instances and
-    activities are not too much at once (``LEASE_BYTES_MAX``). Sizes are known only when they are read."""
+class Rotation:
+    """Which kind of work is served first: another one with every lease of a store."""
 
     def __init__(self) -> None:
-        self.rotation = 0
-        self.instances_max = self.activities_max = _ANY_NUMBER
-
-    def read_instances(self, count: int, size_bytes: int) -> None:
-        self.instances_max = _next_max(self.instances_max, count, size_bytes)
-
-    def read_activities(self, count: int, size_bytes: int) -> None:
-        self.activities_max = _next_max(self.activities_max, count, size_bytes)
-
-
-def _next_max(now_max: int, count: int, size_bytes: int) -> int:
-    """How many to read next time, after so many were of that size."""
-    if size_bytes > LEASE_BYTES_MAX:
-        return max(count * LEASE_BYTES_MAX // size_bytes, 1)
-    return min(2 * now_max, _ANY_NUMBER)
+        self.place = 0
 
 
 def look(connection: apsw.Connection, now_ms: int, worker_id: str, request: LeaseRequest) -> LeaseResult | None:
@@ -81,13 +66,13 @@ def look(connection: apsw.Connection, now_ms: int, worker_id: str, request: Leas
         if request.activities_max > 0:
             return None
         answer = row_of(connection, sql.READY_WORK, _activity_scope(now_ms, worker_id, request, 1))
-        kinds, readable = _readable_activities(connection, now_ms, worker_id, request, answer[3])
-        activity_ms = _earliest((*(rows[0][0][0] for rows in readable if rows), *(later for _, later in kinds)))
+        activities = _Activities(connection, now_ms, worker_id, request, answer[3])
+        activity_ms = activities.earliest_ms()
     return LeaseResult(next_ready_at_ms=_earliest((instance_ms, activity_ms)))
 
 
 def lease(
-    transaction: Transaction, worker_id: str, request: LeaseRequest, pace: Pace, *, likely: bool = False
+    transaction: Transaction, worker_id: str, request: LeaseRequest, rotation: Rotation, *, likely: bool = False
 ) -> LeaseResult:
     """Take work for a worker.
 
@@ -98,44 +83,30 @@ def lease(
     nothing = None if likely else look(transaction.connection, transaction.now_ms, worker_id, request)
     if nothing is not None:
         return nothing
-    request, (expired, registered, instances, activities) = _ready_work(transaction, worker_id, request, pace)
+    expired, registered, instances, activities = _ready_work(transaction, worker_id, request)
     if expired != "[]":
         workers.release_expired(transaction)
-        request, (_, registered, instances, activities) = _ready_work(transaction, worker_id, request, pace)
+        _, registered, instances, activities = _ready_work(transaction, worker_id, request)
     if not registered:
         return LeaseResult()
-    pace.rotation += 1
-    leased, instances_next = _lease_instances(transaction, worker_id, request.instances_max, instances, pace)
-    taken, activities_next = _lease_activities(transaction, worker_id, request, activities, pace.rotation)
+    rotation.place += 1
+    leased, instances_next = _lease_instances(transaction, worker_id, request.instances_max, instances, rotation.place)
+    taken, activities_next = _lease_activities(transaction, worker_id, request, activities, rotation.place)
     return LeaseResult(
         instances=leased, activities=taken, next_ready_at_ms=_earliest((instances_next, activities_next))
     )
 
 
-def _ready_work(
-    transaction: Transaction, worker_id: str, request: LeaseRequest, pace: Pace
-) -> tuple[LeaseRequest, Any]:
-    """The answer of ``READY_WORK``; to a request for fewer activities where their inputs are too much at once."""
-    while True:
-        if request.activities_max > pace.activities_max:
-            request = msgspec.structs.replace(request, activities_max=pace.activities_max)
-        scope = (
-            transaction.now_ms,
-            worker_id,
-            as_json(request.orchestrations),
-            request.instances_max + 1,
-            as_json(request.activities),
-            request.activities_max + 1,
-        )
-        try:
-            row = row_of(transaction.connection, sql.READY_WORK, scope)
-        except TOO_BIG:
-            if request.activities_max <= 1 or not transaction.connection.in_transaction:
-                raise
-            pace.activities_max = max(request.activities_max // _FEWER, 1)
-        else:
-            pace.read_activities(request.activities_max, len(row[3]))
-            return request, row
+def _ready_work(transaction: Transaction, worker_id: str, request: LeaseRequest) -> Any:
+    scope = (
+        transaction.now_ms,
+        worker_id,
+        as_json(request.orchestrations),
+        request.instances_max + 1,
+        as_json(request.activities),
+        request.activities_max + 1,
+    )
+    return row_of(transaction.connection, sql.READY_WORK, scope)
 
 
 def _earliest(times: Iterable[int | None]) -> int | None:
@@ -159,61 +130,98 @@ def deal(queues: Sequence[Sequence[T]], count_max: int, rotation: int) -> list[l
     return [list(queue[:count]) for queue, count in zip(queues, taken, strict=True)]
 
 
+def _in_turn(queues: Sequence[Sequence[T]], rotation: int) -> list[T]:
+    """All items, one of every queue after the other, beginning with the one that ``rotation`` says."""
+    first = rotation % len(queues) if queues else 0
+    rounds = zip_longest(*queues[first:], *queues[:first], fillvalue=None)
+    return [item for item in chain.from_iterable(rounds) if item is not None]
+
+
+def _number_within(sizes: Iterable[int]) -> int:
+    """How many of the first are no more than ``LEASE_BYTES_MAX`` together; at least one."""
+    return max(sum(1 for _ in takewhile(lambda total: total <= LEASE_BYTES_MAX, accumulate(sizes))), 1)
+
+
 # --- instances -----------------------------------------------------------------------------------------------
 
 
 def _lease_instances(
-    transaction: Transaction, worker_id: str, count_max: int, ready_work: str, pace: Pace
+    transaction: Transaction, worker_id: str, count_max: int, ready_work: str, rotation: int
 ) -> tuple[tuple[LeasedInstance, ...], int | None]:
     """What was leased of the instances in ``READY_WORK``'s answer, and when the earliest of the others is ready."""
     kinds = _ready_instances.decode(ready_work)
-    dealt = deal([ready for ready, _ in kinds], min(count_max, pace.instances_max), pace.rotation)
+    dealt = deal([ready for ready, _ in kinds], count_max, rotation)
     left = (ready[len(taken)][0] for (ready, _), taken in zip(kinds, dealt, strict=True) if len(ready) > len(taken))
     next_ms = _earliest((*left, *(later for _, later in kinds)))
     chosen = [incarnation for taken in dealt for _, incarnation in taken]
     if not chosen:
         return (), next_ms
-    deliveries_max = -1
-    while True:
-        try:
-            leased, size_bytes = _read(transaction, chosen, deliveries_max)
-            pace.read_instances(len(chosen), size_bytes)
-            break
-        except TOO_BIG:
-            if deliveries_max == 1 or not transaction.connection.in_transaction:
-                raise
-            if len(chosen) > 1:
-                pace.instances_max = max(len(chosen) // _FEWER, 1)
-                chosen, next_ms = chosen[: pace.instances_max], transaction.now_ms
-            else:
-                deliveries_max = _DELIVERIES_AT_ONCE if deliveries_max < 0 else max(deliveries_max // _FEWER, 1)
+    connection = transaction.connection
+    sized = decoded(_sizes, value_of(connection, sql.LEASE_SIZES, (as_json(chosen),)))
+    heads = _heads(connection, sized)
+    sizes = {incarnation: size + sum(head.size for head in heads[incarnation]) for incarnation, size, _ in sized}
+    messages_max = -1
+    if sum(sizes.values()) > LEASE_BYTES_MAX:
+        in_turn = [incarnation for _, incarnation in _in_turn(dealt, rotation) if incarnation in sizes]
+        chosen = in_turn[: _number_within(sizes[incarnation] for incarnation in in_turn)]
+        next_ms = transaction.now_ms
+        if sizes[chosen[0]] > LEASE_BYTES_MAX:
+            messages_max, heads[chosen[0]] = _as_much_as_fits(connection, chosen[0], heads[chosen[0]])
+    scope = (as_json(chosen), transaction.now_ms, messages_max)
+    leased = decoded(_leased_instances, value_of(connection, sql.LEASED_INSTANCES, scope))
+    answer = _with_mailboxes(connection, leased, heads)
     transaction.run(sql.LEASE_INSTANCES, (as_json(chosen), worker_id))
-    return leased, next_ms
+    return answer, next_ms
 
 
-def _read(transaction: Transaction, chosen: list[int], deliveries_max: int) -> tuple[tuple[LeasedInstance, ...], int]:
-    """The instances as they will be when they are leased, with up to so many messages, and as many events of each name
-    they wait for (-1: all); and how large that is without the events."""
-    scope = (as_json(chosen), transaction.now_ms, deliveries_max)
-    instances, waits = row_of(transaction.connection, sql.LEASED_INSTANCES, scope)
-    leased = _with_mailboxes(transaction, decoded(_leased_instances, instances), waits, deliveries_max)
-    return leased, len(instances)
+class _Head(NamedTuple):
+    """A mailbox event that an instance waits for."""
+
+    sequence: int
+    name: str
+    size: int
+
+
+def _heads(
+    connection: apsw.Connection, sized: Iterable[tuple[int, int, Sequence[str]]]
+) -> defaultdict[int, list[_Head]]:
+    """By incarnation, in order of arrival: of each name as many as it waits for."""
+    by_count: defaultdict[int, list[tuple[int, str]]] = defaultdict(list)
+    for incarnation, _, names in sized:
+        for name, count in Counter(names).items():
+            by_count[count].append((incarnation, name))
+    heads: defaultdict[int, list[_Head]] = defaultdict(list)
+    for count, waited_for in by_count.items():
+        answer = value_of(connection, sql.MAILBOX_SIZES, (as_json(waited_for), count))
+        for incarnation, name, sequence, size in decoded(_head_sizes, answer):
+            heads[incarnation].append(_Head(sequence, name, size))
+    for found in heads.values():
+        found.sort()
+    return heads
+
+
+def _as_much_as_fits(connection: apsw.Connection, incarnation: int, heads: list[_Head]) -> tuple[int, list[_Head]]:
+    """Of an instance for which more is there than is handed out at once: the number of its messages, and its events, as
+    many as there is still room for; at least one of either. The rest follows with its next turn."""
+    messages = _message_sizes.decode(str(value_of(connection, sql.MESSAGE_SIZES, (incarnation,))))
+    sizes = [*messages, *(head.size for head in heads)]
+    count = _number_within(sizes)
+    return min(count, len(messages)), heads[: max(count - len(messages), 0)]
 
 
 def _with_mailboxes(
-    transaction: Transaction, instances: list[LeasedInstance], waits: str, deliveries_max: int
+    connection: apsw.Connection, instances: Sequence[LeasedInstance], heads: Mapping[int, Sequence[_Head]]
 ) -> tuple[LeasedInstance, ...]:
-    """The instances with the mailbox events they wait for, in order of arrival."""
-    if waits == "[]":
-        return tuple(instances)
+    """The instances with the mailbox events of ``heads``, in order of arrival."""
     by_count: defaultdict[int, list[tuple[int, str]]] = defaultdict(list)
-    for incarnation, names in _waits.decode(waits):
-        for name in dict.fromkeys(names):
-            count = names.count(name)
-            by_count[count if deliveries_max < 0 else min(count, deliveries_max)].append((incarnation, name))
+    for instance in instances:
+        for name, count in Counter(head.name for head in heads.get(instance.incarnation, ())).items():
+            by_count[count].append((instance.incarnation, name))
+    if not by_count:
+        return tuple(instances)
     events: defaultdict[int, list[MailboxEvent]] = defaultdict(list)
     for count, waited_for in by_count.items():
-        answer = value_of(transaction.connection, sql.MAILBOX_HEADS, (as_json(waited_for), count))
+        answer = value_of(connection, sql.MAILBOX_HEADS, (as_json(waited_for), count))
         for incarnation, head in decoded(_mailbox_heads, answer):
             events[incarnation] += head
     return tuple(
@@ -231,49 +239,88 @@ def _lease_activities(
     transaction: Transaction, worker_id: str, request: LeaseRequest, ready_work: str, rotation: int
 ) -> tuple[tuple[LeasedActivity, ...], int | None]:
     """As ``_lease_instances``. An activity whose scheduled event cannot be read stays and stops nobody."""
-    connection, now = transaction.connection, transaction.now_ms
-    kinds, readable = _readable_activities(connection, now, worker_id, request, ready_work)
-    if request.activities_max_of:
-        maxima = [request.activities_max_of.get(name) for name in request.activities]
-        readable = [rows[:count_max] for rows, count_max in zip(readable, maxima, strict=True)]
-    dealt = deal(readable, request.activities_max, rotation)
-    left = (rows[len(taken)][0][0] for rows, taken in zip(readable, dealt, strict=True) if len(rows) > len(taken))
-    next_ms = _earliest((*left, *(later for _, later in kinds)))
-    chosen = [pair for taken in dealt for pair in taken]
-    transaction.rows(sql.LEASE_ACTIVITIES, [(row[1], row[2], row[3]) for row, _ in chosen], (worker_id,))
+    activities = _Activities(transaction.connection, transaction.now_ms, worker_id, request, ready_work)
+    chosen, next_ms = activities.choose(rotation)
+    transaction.rows(sql.LEASE_ACTIVITIES, [_key(row) for row, _ in chosen], (worker_id,))
     return tuple(_leased_activity(row, event) for row, event in chosen), next_ms
+
+
+class _Activities:
+    """The activities in ``READY_WORK``'s answer ``ready_work``. Their events are read when they are chosen: those that
+    cannot be read are as good as not there."""
+
+    def __init__(
+        self, connection: apsw.Connection, now_ms: int, worker_id: str, request: LeaseRequest, ready_work: str
+    ) -> None:
+        self._connection = connection
+        self._now_ms = now_ms
+        self._worker_id = worker_id
+        self._request = request
+        self._ready_work = ready_work
+        self._events: dict[_ActivityKey, ActivityScheduled | None] = {}
+
+    def earliest_ms(self) -> int | None:
+        """When there is one that can be read."""
+        while True:
+            kinds, ready = self._ready(1)
+            first = [rows[0] for rows in ready if rows]
+            if self._read(first):
+                return _earliest((*(row[0] for row in first), *(later for _, later in kinds)))
+
+    def choose(self, rotation: int) -> tuple[list[tuple[_ReadyActivity, ActivityScheduled]], int | None]:
+        """Which to take, and when the earliest of the others is ready."""
+        request = self._request
+        while True:
+            kinds, ready = self._ready(request.activities_max + 1)
+            if request.activities_max_of:
+                maxima = [request.activities_max_of.get(name) for name in request.activities]
+                ready = [rows[:count_max] for rows, count_max in zip(ready, maxima, strict=True)]
+            dealt = deal(ready, request.activities_max, rotation)
+            chosen = [row for taken in dealt for row in taken]
+            if sum(row[9] or 0 for row in chosen) > LEASE_BYTES_MAX:
+                in_turn = _in_turn(dealt, rotation)
+                chosen = in_turn[: _number_within(row[9] or 0 for row in in_turn)]
+            if self._read(chosen):
+                break
+        taken = {_key(row) for row in chosen}
+        left = (row[0] for rows in ready if (row := next((each for each in rows if _key(each) not in taken), None)))
+        next_ms = _earliest((*left, *(later for _, later in kinds)))
+        return [(row, event) for row in chosen if (event := self._events[_key(row)]) is not None], next_ms
+
+    def _ready(self, count: int) -> tuple[list[_ActivityKind], list[list[_ReadyActivity]]]:
+        """The answer, and of each name those of which it is not known that they cannot be read. Where such ones take
+        the room of others in it, a longer answer is asked for: ``count`` of a name are needed."""
+        asked = count
+        while True:
+            kinds = _ready_activities.decode(self._ready_work)
+            ready = [[row for row in rows if self._may_be_read(row)] for rows, _ in kinds]
+            crowded = (len(rows) >= asked and len(good) < count for (rows, _), good in zip(kinds, ready, strict=True))
+            if not any(crowded):
+                return kinds, ready
+            asked = 4 * max(asked, max(len(rows) for rows, _ in kinds))
+            scope = _activity_scope(self._now_ms, self._worker_id, self._request, asked)
+            self._ready_work = row_of(self._connection, sql.READY_WORK, scope)[3]
+
+    def _may_be_read(self, row: _ReadyActivity) -> bool:
+        return row[9] is not None and self._events.get(_key(row), row) is not None
+
+    def _read(self, rows: Sequence[_ReadyActivity]) -> bool:
+        """Whether all of their events can be read."""
+        unread = [key for row in rows if (key := _key(row)) not in self._events]
+        if unread:
+            answer = value_of(self._connection, sql.SCHEDULED_EVENTS, (as_json(unread),))
+            found = {(n, execution, event): data for n, execution, event, data in decoded(_events, answer)}
+            self._events |= {key: _scheduled(found.get(key)) for key in unread}
+        return all(self._events[_key(row)] is not None for row in rows)
+
+
+def _key(row: _ReadyActivity) -> _ActivityKey:
+    return row[1], row[2], row[3]
 
 
 def _activity_scope(now_ms: int, worker_id: str, request: LeaseRequest, count: int) -> tuple[int | str, ...]:
     """What ``READY_WORK`` takes to answer with activities only, up to ``count`` of a name."""
     return (now_ms, worker_id, "[]", 0, as_json(request.activities), count)
-
-
-def _readable_activities(
-    connection: apsw.Connection, now_ms: int, worker_id: str, request: LeaseRequest, ready_work: str
-) -> tuple[list[_ActivityKind], list[list[tuple[_ReadyActivity, ActivityScheduled]]]]:
-    """The answer, and of each name the activities whose event can be read. Where others take their room in it, a longer
-    answer is asked for."""
-    asked = request.activities_max + 1
-    while True:
-        kinds = _decoded(ready_work)
-        readable = [[(row, event) for row in ready if (event := _scheduled(row[9])) is not None] for ready, _ in kinds]
-        crowded = (
-            len(ready) == asked and len(good) <= request.activities_max
-            for (ready, _), good in zip(kinds, readable, strict=True)
-        )
-        if not any(crowded):
-            return kinds, readable
-        asked *= 4
-        answer = row_of(connection, sql.READY_WORK, _activity_scope(now_ms, worker_id, request, asked))
-        ready_work = answer[3]
-
-
-def _decoded(ready_work: str) -> list[_ActivityKind]:
-    try:
-        return _ready_activities.decode(ready_work)
-    except UnicodeEncodeError:  # an event that is no UTF-8 is as good as none
-        return _ready_activities.decode(without_unreadable(ready_work))
 
 
 def _scheduled(data: str | None) -> ActivityScheduled | None:

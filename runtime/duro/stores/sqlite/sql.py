@@ -179,7 +179,7 @@ _ROLL_CALL: Final = """
 
 # What worker ?2 can take now (?1). First the workers whose lease has run out, and whether ?2 is registered. Then, for
 # each (name, version) of ?3, up to ?4 ready instances, earliest first, and the time of the next one after them; and the
-# same for each activity name of ?5, at most ?6, with the event that says what to run.
+# same for each activity name of ?5, at most ?6, with the bytes of the event that says what to run.
 READY_WORK: Final = f"""
 SELECT {_ROLL_CALL},
 (SELECT json_group_array(json_array(
@@ -191,7 +191,7 @@ SELECT {_ROLL_CALL},
 FROM json_each(?3) AS k),
 (SELECT json_group_array(json_array(
   json((SELECT json_group_array(json_array(a.visible_at_ms, a.incarnation, a.execution_id, a.event_id, a.attempt,
-      a.lease_epoch, a.scheduled_at_ms, a.name, i.instance_id, h.data)) FROM (
+      a.lease_epoch, a.scheduled_at_ms, a.name, i.instance_id, octet_length(h.data))) FROM (
     SELECT * FROM activities INDEXED BY activities_ready
     WHERE name = k.value AND lease_worker_id IS NULL AND visible_at_ms <= ?1
     ORDER BY visible_at_ms, incarnation, execution_id, event_id LIMIT ?6) AS a
@@ -222,21 +222,41 @@ WHERE incarnation IN (SELECT value FROM json_each(?1))
 _PARENT: Final = """
 json_object('instance_id', l.parent_instance_id, 'incarnation', l.parent_incarnation,
     'execution_id', l.parent_execution_id, 'event_id', l.parent_event_id)"""
+# How large the inputs and messages of the instances ?1 are, and what they wait for. That a value is long costs nothing
+# here: ``octet_length`` does not read it.
+LEASE_SIZES: Final = """
+SELECT json_group_array(json_array(i.incarnation, coalesce(octet_length(e.input), 0)
+  + coalesce((SELECT sum(octet_length(data)) FROM messages m WHERE m.incarnation = i.incarnation), 0), json(i.waits)))
+FROM json_each(?1) AS k
+CROSS JOIN instances i ON i.incarnation = k.value
+CROSS JOIN executions e ON e.incarnation = i.incarnation AND e.execution_id = i.execution_id
+"""
+MESSAGE_SIZES: Final = """
+SELECT json_group_array(octet_length(data)) FROM (
+  SELECT data FROM messages WHERE incarnation = ?1 ORDER BY message_id)
+"""
+# For each (incarnation, name) of ?1 how large the first ?2 mailbox events are, in order of arrival.
+MAILBOX_SIZES: Final = """
+SELECT json_group_array(json_array(k.value ->> 0, k.value ->> 1, e.value ->> 0, e.value ->> 1))
+FROM json_each(?1) AS k CROSS JOIN json_each((
+  SELECT json_group_array(json_array(sequence, octet_length(data))) FROM (
+    SELECT sequence, data FROM mailbox WHERE incarnation = k.value ->> 0 AND name = k.value ->> 1
+    ORDER BY sequence LIMIT ?2))) AS e
+"""
 # The instances ?1, in that order, as they are once they are leased, with everything that is there for them at ?2 (up to
-# ?3 messages, all with -1), but for their mailboxes; and the waits of those that have any.
+# ?3 messages, all with -1), but for their mailboxes.
 LEASED_INSTANCES: Final = f"""
 SELECT json_group_array(json_object('instance_id', i.instance_id, 'incarnation', i.incarnation,
   'execution_id', i.execution_id, 'name', i.name, 'version', i.version, 'turn_sequence', i.turn_sequence,
   'lease_epoch', i.lease_epoch + (i.lease_worker_id IS NULL),
   'attempt_count', i.attempt_count + (i.lease_worker_id IS NULL), 'input', e.input,
   'parent', CASE WHEN l.detached = 0 THEN {_PARENT} END,
-  'cancel_reason', i.cancel_reason, 'event_count', e.event_count,
+  'cancel_reason', i.cancel_reason, 'event_count', e.event_count, 'history_bytes', e.history_bytes,
   'messages', json((SELECT json_group_array(json_object('message_id', message_id, 'data', data)) FROM (
     SELECT message_id, data FROM messages m WHERE m.incarnation = i.incarnation ORDER BY message_id LIMIT ?3))),
   'timers', json((SELECT json_group_array(json_object('event_id', event_id, 'fire_at_ms', fire_at_ms)) FROM (
     SELECT event_id, fire_at_ms FROM timers t INDEXED BY timers_due
-    WHERE t.incarnation = i.incarnation AND t.fire_at_ms <= ?2 ORDER BY fire_at_ms, execution_id, event_id))))),
-  json_group_array(json_array(i.incarnation, json(i.waits))) FILTER (WHERE i.waits <> '[]')
+    WHERE t.incarnation = i.incarnation AND t.fire_at_ms <= ?2 ORDER BY fire_at_ms, execution_id, event_id)))))
 FROM json_each(?1) AS k
 CROSS JOIN instances i ON i.incarnation = k.value
 CROSS JOIN executions e ON e.incarnation = i.incarnation AND e.execution_id = i.execution_id
@@ -249,6 +269,12 @@ SELECT json_group_array(json_array(k.value ->> 0, json((
     SELECT sequence, name, data FROM mailbox WHERE incarnation = k.value ->> 0 AND name = k.value ->> 1
     ORDER BY sequence LIMIT ?2)))))
 FROM json_each(?1) AS k
+"""
+# The events of these keys (?1): what to run.
+SCHEDULED_EVENTS: Final = """
+SELECT json_group_array(json_array(h.incarnation, h.execution_id, h.event_id, h.data))
+FROM json_each(?1) AS k CROSS JOIN history h ON h.incarnation = k.value ->> 0 AND h.execution_id = k.value ->> 1
+  AND h.event_id = k.value ->> 2
 """
 # Takes activities by key for worker ?1.
 LEASE_ACTIVITIES: Final = Rows(

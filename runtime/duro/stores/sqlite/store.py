@@ -140,7 +140,7 @@ class SqliteStore(Store):
         self._process_id = os.getpid()
         self._closed = False
         self._readers: deque[apsw.Connection] = deque()
-        self._pace = leases.Pace()
+        self._rotation = leases.Rotation()
         self._offers: deque[LeaseOffer] = deque()
         """Of workers of this process that wait, the one that has waited longest first."""
         self._file = _identity(path)
@@ -310,7 +310,7 @@ class SqliteStore(Store):
 
         def both(transaction: Transaction) -> tuple[T, LeaseResult]:
             answer = operation(transaction)
-            return answer, leases.lease(transaction, offer.worker_id, offer.request, self._pace, likely=True)
+            return answer, leases.lease(transaction, offer.worker_id, offer.request, self._rotation, likely=True)
 
         try:
             answer, leased = self._write(both)
@@ -422,7 +422,9 @@ class SqliteStore(Store):
             nothing = leases.look(connection, self._clock.now_ms(), worker_id, request)
         if nothing is not None:
             return nothing
-        return self._write(lambda transaction: leases.lease(transaction, worker_id, request, self._pace, likely=True))
+        return self._write(
+            lambda transaction: leases.lease(transaction, worker_id, request, self._rotation, likely=True)
+        )
 
     def offer_lease(self, offer: LeaseOffer) -> None:
         self.withdraw_offer(offer.worker_id)
@@ -435,7 +437,7 @@ class SqliteStore(Store):
                     self._offers.remove(offer)
 
     def commit(self, batch: CommitBatch) -> CommitResult:
-        return self._write(lambda transaction: turns.commit(transaction, batch, self._pace))
+        return self._write(lambda transaction: turns.commit(transaction, batch, self._rotation))
 
     def lookup_commit(self, incarnations: Sequence[int]) -> dict[int, LastCommit]:
         with self._reading() as connection:

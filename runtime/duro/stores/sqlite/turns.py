@@ -34,7 +34,7 @@ _pairs = msgspec.json.Decoder(list[tuple[int, int]])
 _taken_ids = msgspec.json.Decoder(list[tuple[str, int, str, str]])
 
 
-def commit(transaction: Transaction, batch: CommitBatch, pace: leases.Pace) -> CommitResult:
+def commit(transaction: Transaction, batch: CommitBatch, rotation: leases.Rotation) -> CommitResult:
     result = CommitResult(store_time_ms=transaction.now_ms)
     if batch.turns:
         result.turns = [TurnOutcome.FENCED] * len(batch.turns)
@@ -53,7 +53,7 @@ def commit(transaction: Transaction, batch: CommitBatch, pace: leases.Pace) -> C
     if batch.finished or batch.retries:
         result.finished, result.retries = reports.report_activities(transaction, batch)
     if batch.lease is not None:
-        result.leased = leases.lease(transaction, batch.worker_id, batch.lease, pace)
+        result.leased = leases.lease(transaction, batch.worker_id, batch.lease, rotation)
     return result
 
 

@@ -43,6 +43,7 @@ class LeasingContract(StoreContract):
             parent=None,
             cancel_reason=None,
             event_count=0,
+            history_bytes=0,
         )
 
     def test_a_later_turn_is_leased_without_input(self, store: Store, worker: ScriptedWorker) -> None:
@@ -51,6 +52,8 @@ class LeasingContract(StoreContract):
         store.raise_event("a", "go", "null", "r")
         leased = worker.take()
         assert (leased.input, leased.version, leased.event_count, leased.turn_sequence) == (None, "1.0.0", 2, 1)
+        (execution,) = store.dump()["executions"]
+        assert leased.history_bytes == execution["history_bytes"] > 0
 
     def test_a_lease_is_held_by_its_worker_and_by_nobody_else(self, store: Store, worker: ScriptedWorker) -> None:
         self.start(store)
