@@ -77,9 +77,12 @@ async def collector(ctx: duro.OrchestrationContext, state: dict[str, Any]) -> li
 
 async def loop(ctx: duro.OrchestrationContext, state: dict[str, Any]) -> list[int]:
     """``left`` executions with an activity each; asks for prunes in its own code where it is told to: in every other
-    execution, and a long one in its last but one, when there is more to prune than a turn looks at."""
+    execution, and a long one in its last but one, when there is more to prune than a turn looks at. Where it asks for
+    none so, its last but one has no activity and says nothing of pruning: it ends in the commit that began it."""
     left, done = state["left"], state["done"] + 1
     is_long = left + done > LONG
+    if left == 2 and not state["asks"]:
+        await ctx.continue_as_new({**state, "left": 1, "done": done})
     await ctx.schedule_activity(work, done % 2, retry=RETRY)
     if state["asks"] and (left == 2 if is_long else left % 2):
         result = await ctx.prune_history(state["asks"])
