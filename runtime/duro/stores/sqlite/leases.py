@@ -3,7 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate, chain, takewhile, zip_longest
-from typing import Any, NamedTuple, TypeAlias, TypeVar
+from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 
 import apsw
 import msgspec
@@ -25,6 +25,9 @@ _ReadyInstance = tuple[int, int]
 _ReadyActivity = tuple[int, int, int, int, int, int, int, str, str, int | None]
 """Visible since (ms), incarnation, execution, event, attempt, epoch, scheduled at (ms), name, instance id, bytes of the
 event; None: it is not there."""
+
+_READ_AT_ONCE: Final = 16
+"""Events of a name, to find one that can be read."""
 
 _ActivityKey: TypeAlias = tuple[int, int, int]
 """Incarnation, execution, event."""
@@ -263,8 +266,9 @@ class _Activities:
         """When there is one that can be read."""
         while True:
             kinds, ready = self._ready(1)
+            self._read([row for rows in ready for row in rows[:_READ_AT_ONCE]])
             first = [rows[0] for rows in ready if rows]
-            if self._read(first):
+            if all(self._may_be_read(row) for row in first):
                 return _earliest((*(row[0] for row in first), *(later for _, later in kinds)))
 
     def choose(self, rotation: int) -> tuple[list[tuple[_ReadyActivity, ActivityScheduled]], int | None]:
@@ -280,7 +284,8 @@ class _Activities:
             if sum(row[9] or 0 for row in chosen) > LEASE_BYTES_MAX:
                 in_turn = _in_turn(dealt, rotation)
                 chosen = in_turn[: _number_within(row[9] or 0 for row in in_turn)]
-            if self._read(chosen):
+            self._read(chosen)
+            if all(self._may_be_read(row) for row in chosen):
                 break
         taken = {_key(row) for row in chosen}
         left = (row[0] for rows in ready if (row := next((each for each in rows if _key(each) not in taken), None)))
@@ -304,14 +309,12 @@ class _Activities:
     def _may_be_read(self, row: _ReadyActivity) -> bool:
         return row[9] is not None and self._events.get(_key(row), row) is not None
 
-    def _read(self, rows: Sequence[_ReadyActivity]) -> bool:
-        """Whether all of their events can be read."""
+    def _read(self, rows: Sequence[_ReadyActivity]) -> None:
         unread = [key for row in rows if (key := _key(row)) not in self._events]
         if unread:
             answer = value_of(self._connection, sql.SCHEDULED_EVENTS, (as_json(unread),))
             found = {(n, execution, event): data for n, execution, event, data in decoded(_events, answer)}
             self._events |= {key: _scheduled(found.get(key)) for key in unread}
-        return all(self._events[_key(row)] is not None for row in rows)
 
 
 def _key(row: _ReadyActivity) -> _ActivityKey:
