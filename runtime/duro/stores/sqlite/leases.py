@@ -161,8 +161,10 @@ def _lease_instances(
         return (), next_ms
     connection = transaction.connection
     sized = decoded(_sizes, value_of(connection, sql.LEASE_SIZES, (as_json(chosen),)))
-    heads = _heads(connection, sized)
-    sizes = {incarnation: size + sum(head.size for head in heads[incarnation]) for incarnation, size, _ in sized}
+    sizes = {incarnation: size for incarnation, size, _ in sized}
+    heads = _heads(connection, [(incarnation, names) for incarnation, _, names in sized if names])
+    for incarnation, waited_for in heads.items():
+        sizes[incarnation] += sum(head.size for head in waited_for)
     messages_max = -1
     if sum(sizes.values()) > LEASE_BYTES_MAX:
         in_turn = [incarnation for _, incarnation in _in_turn(dealt, rotation) if incarnation in sizes]
@@ -185,12 +187,10 @@ class _Head(NamedTuple):
     size: int
 
 
-def _heads(
-    connection: apsw.Connection, sized: Iterable[tuple[int, int, Sequence[str]]]
-) -> defaultdict[int, list[_Head]]:
-    """By incarnation, in order of arrival: of each name as many as it waits for."""
+def _heads(connection: apsw.Connection, waiting: Iterable[tuple[int, Sequence[str]]]) -> defaultdict[int, list[_Head]]:
+    """By incarnation, in order of arrival: of each name that it waits for as many as that."""
     by_count: defaultdict[int, list[tuple[int, str]]] = defaultdict(list)
-    for incarnation, _, names in sized:
+    for incarnation, names in waiting:
         for name, count in Counter(names).items():
             by_count[count].append((incarnation, name))
     heads: defaultdict[int, list[_Head]] = defaultdict(list)
@@ -216,12 +216,12 @@ def _with_mailboxes(
     connection: apsw.Connection, instances: Sequence[LeasedInstance], heads: Mapping[int, Sequence[_Head]]
 ) -> tuple[LeasedInstance, ...]:
     """The instances with the mailbox events of ``heads``, in order of arrival."""
-    by_count: defaultdict[int, list[tuple[int, str]]] = defaultdict(list)
-    for instance in instances:
-        for name, count in Counter(head.name for head in heads.get(instance.incarnation, ())).items():
-            by_count[count].append((instance.incarnation, name))
-    if not by_count:
+    if not heads:
         return tuple(instances)
+    by_count: defaultdict[int, list[tuple[int, str]]] = defaultdict(list)
+    for incarnation in {instance.incarnation for instance in instances} & heads.keys():
+        for name, count in Counter(head.name for head in heads[incarnation]).items():
+            by_count[count].append((incarnation, name))
     events: defaultdict[int, list[MailboxEvent]] = defaultdict(list)
     for count, waited_for in by_count.items():
         answer = value_of(connection, sql.MAILBOX_HEADS, (as_json(waited_for), count))
