@@ -7,7 +7,7 @@ from duro.model.events import AnyEvent
 from duro.model.families import OrphanKind, RemovalKind, Standing
 from duro.model.ledger import MANUAL, SEVERAL, UNDO, RunKind
 from duro.model.pruning import PruneTrigger, WarningCode
-from duro.model.retention import PolicyKind
+from duro.model.retention import NAMED, PolicyKind
 from duro.model.status import (
     FINAL_INSTANCE_STATUSES,
     BlockedKind,
@@ -138,7 +138,7 @@ RUN: Final[Fields] = {
     "run_id": text("The run, for `prune undo`"),
     "kind": text('What it was (orphans: a clean-up of these); "": a run from before this was recorded', (*RunKind, "")),
     "trigger": text("Something was removed by hand, or brought back", (MANUAL, UNDO)),
-    "rule": text(f'The rules, such as keep_last=3; "{SEVERAL}": different ones'),
+    "rule": text(f'The rules, such as keep_last=3; "{NAMED}": it was named; "{SEVERAL}": different ones'),
     "origin": text(f'Who said the rules, KIND or KIND: WHERE; "{SEVERAL}": different ones'),
     "by": text("The user who ran it"),
     "reason": text('Why, as it was given; "": it was not'),
@@ -158,7 +158,7 @@ RANGE: Final[Fields] = {
     "executions": count("How many; not all in between, if some were kept"),
     "events": count("Their events"),
     "history_bytes": HISTORY_BYTES,
-    "rule": text(f'The rules, such as keep_last=3; "{SEVERAL}": different ones'),
+    "rule": text(f'The rules, such as keep_last=3; "{NAMED}": it was named; "{SEVERAL}": different ones'),
     "origin": text(f'Who said the rules, KIND or KIND: WHERE; "{SEVERAL}": different ones'),
     "trigger": text("What made it happen", TRIGGERS),
 }
@@ -642,7 +642,12 @@ _REMOVE: Final = (
                     {
                         **IDENTITY,
                         "name": NAME,
-                        "rules": maybe(each(shared("rules"), "All must let an execution go; null: never pruned")),
+                        "rules": maybe(
+                            each(
+                                shared("rules"),
+                                "All must let an execution go; null: never pruned; []: what goes was named",
+                            )
+                        ),
                         "origin": shared("origin", "Who said the rules"),
                         "items": each(
                             record({"execution": shared("facts"), "verdict": shared("verdict")}),

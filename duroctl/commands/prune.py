@@ -201,7 +201,7 @@ def _plan(
     """And the executions that were named one by one."""
     from duro.errors import UsageError
     from duro.model.removal import PruneScope
-    from duro.model.retention import PruneOptions
+    from duro.model.retention import NAMED
     from duroctl.archives import execution_told
 
     if all_instances and (named or name is not None):
@@ -215,9 +215,10 @@ def _plan(
     only = {instance_id: executions for instance_id, executions in named.items() if executions is not None}
     with execution_told(session, client):
         _check_named(client, only)
+    scope = PruneScope(instance_ids=tuple(named), name=name)
     if options is None and len(only) == len(named):
-        options = PruneOptions(keep_last=1)  # the executions were named one by one: that is the rule
-    return client.plan_prune(options, scope=PruneScope(instance_ids=tuple(named), name=name), only=only), only
+        return client.plan_prune(NAMED, scope=scope, only=only), only
+    return client.plan_prune(options, scope=scope, only=only), only
 
 
 def _tell_unread(session: Session, client: "Client", *, removes: bool) -> None:

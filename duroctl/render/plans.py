@@ -108,7 +108,10 @@ def written(file: str, plan: PrunePlan) -> PlanWritten:
 
 
 def _instance_lines(instance: InstancePlan) -> Iterator[str]:
-    rules = "never pruned" if instance.rules is None else " and ".join(str(rules) for rules in instance.rules)
+    if instance.rules is None:
+        rules = "never pruned"
+    else:
+        rules = " and ".join(str(rules) for rules in instance.rules) or "named one by one"
     origin = f" ({instance.origin})" if instance.origin.text else ""
     yield "  ".join(map(visible_field, (instance.instance_id, instance.name, f"{rules}{origin}")))
     for (keep, _), group in groupby(instance.items, key=_alike):

@@ -417,10 +417,29 @@ def test_nothing_but_the_executions_that_are_named_goes(loops: Cli) -> None:
     assert loops("prune", "queue-1/3", "--dry-run").code == 8
 
 
+def test_what_goes_because_it_was_named_goes_by_no_rule_that_nobody_gave(loops: Cli) -> None:
+    rows = loops("prune", "queue-1/3", "--dry-run").rows()
+    assert [(row["execution_id"], row["reasons"]) for row in rows if row["verdict"] == "remove"] == [("3", "named")]
+    document = loops("prune", "queue-1/3", "--dry-run", "-o", "json").json
+    assert [each["rules"] for each in document["instances"]] == [[]]
+    assert loops("prune", "queue-1/3", "--yes").code == 0
+    (run,) = loops("ledger", "list").rows()
+    (row,) = loops("ledger", "show", "queue-1").rows()
+    assert (run["rule"], row["rule"]) == ("named", "named")
+    assert f"in {run['run_id']}, named one by one" in loops("history", "show", "queue-1/3").err
+
+
+def test_a_plan_of_executions_that_were_named_can_be_written_and_applied(loops: Cli, tmp_path: Path) -> None:
+    file = str(tmp_path / "plan.json")
+    assert loops("prune", "queue-1/3", "queue-1/5", "--plan-out", file).code == 0
+    assert loops("prune", "--apply", file, "--yes").code == 0
+    assert live(loops) == [1, 2, 4, 6, 7, 8, 9, 10]
+
+
 def test_of_the_executions_that_are_named_those_that_stay_are_told_of_with_the_reason(loops: Cli) -> None:
     assert loops("prune", "queue-1/10", "--yes").lines == [
         "nothing to prune",
-        "  queue-1/10  keep    current running last:1/1",
+        "  queue-1/10  keep    current running",
     ]
     assert loops("holds", "add", "queue-1/2", "--reason", "test").code == 0
     (hold,) = loops("holds", "list", "-o", "ids").lines

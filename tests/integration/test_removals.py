@@ -142,6 +142,9 @@ Wrong = Callable[[duro.Client], object]
         lambda client: client.plan_prune(1, only={"a": [True]}),
         lambda client: client.plan_prune(1, only={3: [1]}),
         lambda client: client.plan_prune(1, only=["a"]),
+        lambda client: client.plan_prune("named"),
+        lambda client: client.plan_prune("named", only={}),
+        lambda client: client.plan_prune("all", only={"a": [1]}),
     ],
 )
 def test_what_is_of_a_wrong_type_is_refused_where_it_enters(
@@ -162,6 +165,28 @@ def test_executions_may_be_named_only_of_instances_that_are_there(
     assert client.plan_prune(1, only={"a": [2]}).totals.executions_removed == 1
     with pytest.raises(duro.InstanceNotFoundError, match="there is no instance 'nobody'"):
         client.plan_prune(1, only={"a": [2], "nobody": [1]})
+
+
+def test_executions_that_are_named_go_whatever_policies_say_and_nothing_else_does(
+    store: Store, worker: ScriptedWorker, client: duro.Client
+) -> None:
+    loop(store, worker, "a", 5)
+    loop(store, worker, "b", 3)
+    client.set_instance_policy("a", "never")
+    plan = client.plan_prune("named", only={"a": [2, 3, 5]})
+    assert {(each.instance_id, each.rules) for each in plan.instances} == {("a", ()), ("b", ())}
+    assert [(item.execution.execution_id, item.verdict.reasons) for item in plan.instances[0].items] == [
+        (1, ("not-named",)),
+        (2, ("named",)),
+        (3, ("named",)),
+        (4, ("not-named",)),
+        (5, ("current", "running")),
+    ]
+    client.add_hold("a", 3, reason="incident 42")
+    done = client.apply_plan(plan)
+    assert (done.executions_deleted, [each.execution_id for each in done.skipped]) == (1, [3])
+    assert done.skipped[0].why.startswith("it is kept now: held:")
+    assert [each.range.rule for each in client.list_ledger("a")] == ["named"]
 
 
 @pytest.mark.parametrize("number", [0, -1, 4, 99])

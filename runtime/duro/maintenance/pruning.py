@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 
@@ -36,13 +36,13 @@ from duro.model.removal import (
     PruneScope,
     ReclaimResult,
 )
-from duro.model.retention import PolicyKind, PruneOptions
+from duro.model.retention import NAMED, PolicyKind, PolicyOrigin, PruneOptions
 from duro.model.status import ChildrenPolicy
 from duro.naming import command_on
 from duro.retention.families import settled_families, sum_of_settled
 from duro.retention.holds import Holds, HoldsInForce
 from duro.retention.names import matches
-from duro.retention.plan import instance_plan, prune_plan
+from duro.retention.plan import instance_plan, named_plan, prune_plan
 from duro.stores.base import Store
 
 INSTANCES_A_PAGE: Final = 500
@@ -154,12 +154,12 @@ def _rules(options: PruneOptions | None, policies: ConfiguredPolicies) -> Callab
 
 def plan(
     store: Store,
-    options: PruneOptions | None,
+    options: PruneOptions | Literal["named"] | None,
     scope: PruneScope,
     only: Mapping[str, Collection[int]] | None = None,
 ) -> PrunePlan:
     """What a prune would remove, and why. Reads no history and writes nothing. ``only``: of an instance that it names
-    nothing but these executions may go.
+    nothing but these executions may go; with ``NAMED`` they all go that may, and nothing else does.
 
     Raises:
         InstanceNotFoundError: an instance that is named, in ``scope`` or in ``only``, does not exist.
@@ -169,19 +169,20 @@ def plan(
     policies = ConfiguredPolicies(store)
     hold_revision, now_ms = store.hold_revision(), store.now_ms()
     holds = HoldsInForce(store.list_holds(), now_ms)
-    rules_of = _rules(options, policies)
     where = filter_of(store, scope, several=False)
     named = only or {}
     for instance in _check_there(store, tuple(named)):
         _check_there_was(instance, named[instance.instance_id])
-    planned = [
-        _only(
-            _why_not(instance_plan(executions, *rules_of(instance), holds, now_ms), instance, policies),
-            named.get(instance.instance_id),
-        )
-        for instance, executions in facts_of(store, instances_of(store, where))
-        if executions
-    ]
+
+    def planned_alone(instance: PrunableInstance, executions: Sequence[ExecutionFacts]) -> InstancePlan:
+        these = named.get(instance.instance_id)
+        if options == NAMED:
+            return named_plan(executions, these or (), PolicyOrigin(PolicyKind.CALL, ""), holds, now_ms)
+        rules, origin = _rules(options, policies)(instance)
+        return _only(_why_not(instance_plan(executions, rules, origin, holds, now_ms), instance, policies), these)
+
+    there = facts_of(store, instances_of(store, where))
+    planned = [planned_alone(instance, executions) for instance, executions in there if executions]
     if options is None and planned and all(each.origin.kind is PolicyKind.NONE for each in planned):
         raise nobody_says()
     if policies.children is ChildrenPolicy.SETTLED:

@@ -29,6 +29,7 @@ and removed because of *all* of (one for each rule given)
 ``beyond-version:1.0.0/2``  two newer ones of its version are kept
 ``beyond-versions:3``       three other versions were used later
 ``no-version``              it ended before a version was chosen for it
+``named``                   it was named, and no rules were given
 =========================== ========================================================================================
 """
 
@@ -181,7 +182,8 @@ class PlannedChild(msgspec.Struct, frozen=True, kw_only=True):
 
 class InstancePlan(msgspec.Struct, frozen=True, kw_only=True):
     """One instance: what it was planned with, and its live executions, oldest first. Several ``rules`` are united: an
-    execution goes only if each of them lets it go. None: never prune. ``children``: the settled children of what goes
+    execution goes only if each of them lets it go. None: never prune; empty: what goes was named one by one.
+    ``children``: the settled children of what goes
     that go with it, as they are now; those that settle before it is reclaimed go, too. ``why``: why its policy lets
     nothing go, a sentence; "" where there are rules."""
 

@@ -657,6 +657,19 @@ class PruneOrderContract(PruningContract):
             (1, "it was removed in the meantime"),
         ]
 
+    def test_without_rules_what_is_named_goes_and_nothing_else(self, store: Store, worker: ScriptedWorker) -> None:
+        incarnation = self.loop(store, worker, 6)
+        store.add_hold(hold(instance_id="a", execution_id=3))
+        batch = prune_batch((incarnation, 2), run_id="run-1")
+        named = msgspec.structs.replace(batch.orders[0], rules=(), only=frozenset({2, 3, 5, 6}))
+        (done,) = store.prune(msgspec.structs.replace(batch, orders=(named,)))
+        assert self.live(store) == [1, 3, 4, 6]
+        assert [(each.execution_id, each.why) for each in done.result.skipped] == [
+            (3, "it is kept now: held:hold-1"),
+            (6, "it is kept now: current, running"),
+        ]
+        assert [entry.range.rule for entry in store.list_ledger("a")] == ["named"]
+
     def test_an_order_of_another_instance_takes_nothing(self, store: Store, worker: ScriptedWorker) -> None:
         incarnation = self.loop(store, worker, 3)
         batch = prune_batch((incarnation, 1))
