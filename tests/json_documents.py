@@ -729,6 +729,7 @@ _REMOVE: Final = (
             "events_deleted": count("Their events"),
             "bytes_deleted": size("What these weigh"),
             "instances_processed": count("Instances looked at"),
+            "instances_pruned": count("Those of them that something was removed from"),
             "remaining": count("Executions that may go and are still there"),
             "skipped": each(shared("skipped_execution"), "Planned for removal and not removed: the first 1,000"),
             "skipped_count": count("All of them"),

@@ -167,7 +167,7 @@ def totals_lines(plan: PrunePlan) -> list[str]:
 def result_lines(result: PruneResult, grace_s: float) -> Iterator[str]:
     """What was done, how long it can be undone, and what was not."""
     yield (
-        f"pruned {_executions(result.executions_deleted)} of {counted(result.instances_processed, 'instance')}: "
+        f"pruned {_executions(result.executions_deleted)} of {counted(result.instances_pruned, 'instance')}: "
         f"{counted(result.events_deleted, 'event')}, {size(result.bytes_deleted)}"
     )
     if result.children_removed:
@@ -291,6 +291,7 @@ RESULT: Final = View(
         Column("events_deleted", None, "number", lambda r: r.events_deleted),
         Column("bytes_deleted", None, "bytes", lambda r: r.bytes_deleted),
         Column("instances_processed", None, "number", lambda r: r.instances_processed),
+        Column("instances_pruned", None, "number", lambda r: r.instances_pruned),
         Column("remaining", None, "number", lambda r: r.remaining),
         Column("skipped", None, "number", lambda r: len(r.skipped)),
         Column("run_id", None, "id", lambda r: r.run_id),
@@ -301,6 +302,7 @@ RESULT: Final = View(
         "events_deleted": result.events_deleted,
         "bytes_deleted": result.bytes_deleted,
         "instances_processed": result.instances_processed,
+        "instances_pruned": result.instances_pruned,
         "remaining": result.remaining,
         "skipped": msgspec.to_builtins(result.skipped[:SKIPPED_MAX]),
         "skipped_count": len(result.skipped) + result.skipped_more,

@@ -417,6 +417,19 @@ def test_nothing_but_the_executions_that_are_named_goes(loops: Cli) -> None:
     assert loops("prune", "queue-1/3", "--dry-run").code == 8
 
 
+def test_an_apply_says_of_how_many_instances_something_went(loops: Cli) -> None:
+    assert loops("prune", "--all", "--keep-last", "2", "--plan-out", "plan.json").code == 0
+    assert loops("prune", "other", "--keep-last", "1", "--yes").code == 0
+    done = loops("prune", "--apply", "plan.json", "--yes", "-o", "json")
+    assert (done.code, done.json["instances_pruned"], done.json["instances_processed"]) == (0, 1, 2)
+    assert loops("ledger", "list").rows()[0]["instances"] == "1"
+    assert loops("prune", "undo", done.json["run_id"]).code == 0
+    (hold,) = loops("holds", "list", "-o", "ids").lines
+    assert loops("holds", "remove", hold).code == 0
+    said = loops("prune", "--apply", "plan.json", "--yes").lines[0]
+    assert said.startswith("pruned 8 executions of 1 instance: ")
+
+
 def test_what_goes_because_it_was_named_goes_by_no_rule_that_nobody_gave(loops: Cli) -> None:
     rows = loops("prune", "queue-1/3", "--dry-run").rows()
     assert [(row["execution_id"], row["reasons"]) for row in rows if row["verdict"] == "remove"] == [("3", "named")]

@@ -666,6 +666,21 @@ def test_an_apply_names_the_instances_that_are_gone_and_does_not_count_them(
     assert (done.instances_processed, done.executions_deleted) == (1, 2)
 
 
+def test_an_apply_counts_the_instances_that_it_took_something_from_as_the_ledger_does(
+    store: Store, worker: ScriptedWorker, client: duro.Client
+) -> None:
+    for each, executions in (("a", 450), ("b", 3), ("c", 3), ("d", 1)):
+        loop(store, worker, each, executions)
+    plan = client.plan_prune(1)
+    client.prune_executions("b", 1)
+    client.add_hold("c", reason="incident 42")
+    done = client.apply_plan(plan)
+    assert (done.instances_processed, done.instances_pruned, done.executions_deleted) == (3, 1, 449)
+    assert client.list_prune_runs(limit=1)[0].instances == 1
+    nothing = client.apply_plan(plan)
+    assert (nothing.instances_pruned, nothing.executions_deleted) == (0, 0)
+
+
 def test_a_plan_whose_ids_were_edited_takes_nothing_of_the_lives_it_then_names(
     store: Store, worker: ScriptedWorker, client: duro.Client
 ) -> None:
@@ -707,6 +722,7 @@ def test_what_remains_of_a_plan_is_what_it_shows_and_nobody_looked_at(
     assert 0 < done.executions_deleted < 449
     assert done.remaining == 759 - done.executions_deleted
     assert done.instances_processed == 1, "it was not pruned to its end, and pruned"
+    assert done.instances_pruned == 1
     again = client.apply_plan(client.plan_prune(1))
     assert (again.executions_deleted, again.remaining) == (done.remaining, 0)
 

@@ -445,6 +445,7 @@ class _Run:
         self._done = PruneProgress()
         self._skipped: list[SkippedExecution] = []
         self._skipped_more = 0
+        self._instances_pruned = 0
         self._remaining = 0
 
     def carry_out(self, orders: Iterable[_SizedOrder]) -> PruneResult:
@@ -462,6 +463,7 @@ class _Run:
             events_deleted=done.events,
             bytes_deleted=done.bytes,
             instances_processed=done.instances,
+            instances_pruned=self._instances_pruned,
             remaining=self._remaining,
             skipped=tuple(self._skipped),
             skipped_more=self._skipped_more,
@@ -520,7 +522,9 @@ class _Run:
             self._room.leave()
             self._events_max = MARK_RECLAIM_EVENTS_MAX // (POLITE_PART if self._room.polite else 1)
             orders = going_on
-            begun |= {order.incarnation for order, each in sent if each.result.executions_deleted}
+            begins = {order.incarnation for order, each in sent if each.result.executions_deleted} - begun
+            self._instances_pruned += len(begins)
+            begun |= begins
             if self._progress(self._done) is False:
                 self._remaining += sum(_not_looked_at(order) for order in orders)
                 unended = sum(order.incarnation in begun for order in orders)

@@ -284,6 +284,9 @@ class SkippedExecution(msgspec.Struct, frozen=True):
 class PruneResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a prune did. Counts are of what was marked, whatever was planned.
 
+    ``instances_processed`` were looked at; something was removed of ``instances_pruned`` (which the answer to
+    ``prune_history`` does not have: it is of one instance, and in its history).
+
     ``remaining`` says what was not looked at. Of a turn, executions beyond those that one turn looks at and that may
     have to go: as if nothing but ``keep_last`` kept any, and counted no further than 64, for no more is read. Of a plan
     whose application was stopped (``progress``), executions that it shows; of any other prune by hand that was stopped,
@@ -303,6 +306,7 @@ class PruneResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     events_deleted: int = 0
     bytes_deleted: int = 0
     instances_processed: int = 0
+    instances_pruned: int = 0
     remaining: int = 0
     skipped: tuple[SkippedExecution, ...] = ()
     skipped_more: int = 0
