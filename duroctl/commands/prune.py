@@ -315,9 +315,9 @@ def _carry_out(
     result, interrupted = apply_with_progress(session, client, plan, terms)
     session.output.result(RESULT, result, [*result_lines(result, terms.grace_s), *_stays(plan, named)])
     check_interrupted(session, interrupted, result)
-    if named is None and result.skipped and not result.executions_deleted:
-        raise StalePlanError("nothing that the plan shows may go any more", hint="make the plan again")
     skipped = sum(not each.gone for each in result.skipped)
+    if named is None and skipped and not result.executions_deleted:
+        raise StalePlanError("nothing that the plan shows may go any more", hint="make the plan again")
     if skipped or result.remaining:
         they = "it" if skipped == 1 else "they"
         raise PartlyDoneError(

@@ -166,10 +166,11 @@ def totals_lines(plan: PrunePlan) -> list[str]:
 
 def result_lines(result: PruneResult, grace_s: float) -> Iterator[str]:
     """What was done, how long it can be undone, and what was not."""
-    yield (
-        f"pruned {_executions(result.executions_deleted)} of {counted(result.instances_pruned, 'instance')}: "
-        f"{counted(result.events_deleted, 'event')}, {size(result.bytes_deleted)}"
-    )
+    gone = bool(result.skipped) and all(each.gone for each in result.skipped)
+    if gone and not result.executions_deleted and not result.remaining:
+        yield "nothing to prune: all that was to go had been removed before"
+    else:
+        yield _pruned(result)
     if result.children_removed:
         yield f"with them, settled children and below: {counted(result.children_removed, 'instance')}"
     if result.run_id and grace_s:
@@ -181,6 +182,13 @@ def result_lines(result: PruneResult, grace_s: float) -> Iterator[str]:
     if len(result.skipped) > INSTANCES_SHOWN:
         more = len(result.skipped) - INSTANCES_SHOWN
         yield f"... and {more:,} more {were(more)} skipped"
+
+
+def _pruned(result: PruneResult) -> str:
+    return (
+        f"pruned {_executions(result.executions_deleted)} of {counted(result.instances_pruned, 'instance')}: "
+        f"{counted(result.events_deleted, 'event')}, {size(result.bytes_deleted)}"
+    )
 
 
 def left_lines(plan: PrunePlan) -> Iterator[str]:

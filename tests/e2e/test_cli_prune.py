@@ -144,12 +144,28 @@ def test_a_plan_that_removes_nothing_is_checked_like_any_other(loops: Cli) -> No
 
 
 def test_a_plan_of_which_nothing_may_go_any_more_is_stale(loops: Cli) -> None:
-    assert loops("prune", "queue-1", "--keep-last", "2", "--plan-out", "plan.json").code == 0
-    assert loops("prune", "--apply", "plan.json", "-y").code == 0
+    assert loops("prune", "queue-1", "--keep-last", "8", "--plan-out", "plan.json").code == 0
+    assert loops("prune", "queue-1/1", "--yes").code == 0
+    assert loops("holds", "add", "queue-1/2", "--reason", "to be looked at").code == 0
     again = loops("prune", "--apply", "plan.json", "-y")
     assert again.code == 5
     assert "nothing that the plan shows may go any more; make the plan again" in again.err
-    assert loops("instances", "purge", "queue-1", "--plan-out", "purge.json", "--completed-before", "now").code == 0
+    assert live(loops) == list(range(2, 11))
+
+
+def test_a_plan_that_was_carried_out_can_be_applied_again_and_has_nothing_left_to_do(loops: Cli) -> None:
+    assert loops("prune", "queue-1", "--keep-last", "8", "--plan-out", "plan.json").code == 0
+    assert loops("prune", "--apply", "plan.json", "-y").code == 0
+    again = loops("prune", "--apply", "plan.json", "-y")
+    assert (again.code, again.lines) == (
+        0,
+        [
+            "nothing to prune: all that was to go had been removed before",
+            "skipped queue-1/1: it was removed in the meantime",
+            "skipped queue-1/2: it was removed in the meantime",
+        ],
+    )
+    assert [run["executions"] for run in loops("ledger", "list").rows()] == ["2"]
 
 
 def test_what_a_plan_kept_when_it_was_made_is_not_said_to_be_kept_now(loops: Cli) -> None:
