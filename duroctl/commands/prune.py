@@ -119,7 +119,16 @@ def prune(
     """
     from duro.errors import UsageError
     from duro.model.retention import PolicyKind
-    from duroctl.pruning import Rules, Terms, check_forms, check_not_of_plan, grace_of, note_name, parse_rules
+    from duroctl.pruning import (
+        Rules,
+        Terms,
+        check_forms,
+        check_not_of_plan,
+        grace_of,
+        note_name,
+        note_unchanged,
+        parse_rules,
+    )
 
     rules = Rules(keep_last, keep_within, completed_before, keep_last_per_version, keep_versions)
     modes = [
@@ -147,14 +156,16 @@ def prune(
         if apply_file is not None:
             from duroctl.plan_files import read_plan
 
-            made = read_plan(apply_file)
-            client.check_plan(made)
+            with note_unchanged(session):
+                made = read_plan(apply_file)
+                client.check_plan(made)
             _carry_out(session, client, made, None, terms, yes=yes)
             return
         options = parse_rules(rules, client.store.now_ms())
-        named = _named(session, client, instance or [], execution=execution, whole=whole)
-        note_name(session, client, name)
-        plan, one_by_one = _plan(session, client, named, name, all_instances=all_instances, options=options)
+        with note_unchanged(session):
+            named = _named(session, client, instance or [], execution=execution, whole=whole)
+            note_name(session, client, name)
+            plan, one_by_one = _plan(session, client, named, name, all_instances=all_instances, options=options)
         if any(each.origin.kind not in (PolicyKind.CALL, PolicyKind.INSTANCE) for each in plan.instances):
             writes = not (check or dry_run or plan_out is not None)
             _tell_unread(session, client, removes=writes and plan.totals.executions_removed > 0)

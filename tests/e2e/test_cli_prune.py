@@ -558,6 +558,43 @@ def test_an_instance_that_is_called_like_an_execution_is_pruned_and_held_as_the_
     assert refused(loops, "prune", "undo", "queue-1", "--whole", code=2).err
 
 
+INTERRUPTED_PLANNING = """
+import signal
+from duro.stores.sqlite import SqliteStore
+
+def interrupted(*_):
+    signal.raise_signal(signal.SIGINT)
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # as in a foreground
+SqliteStore.prune_views = SqliteStore.families = interrupted
+from duroctl.__main__ import main
+main()
+"""
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("prune", "--all", "--keep-last", "1", "--yes"),
+        ("instances", "purge", "--all", "--completed-before", "now", "--yes"),
+    ],
+)
+def test_whoever_interrupts_the_planning_is_told_that_nothing_was_changed(loops: Cli, command: tuple[str, ...]) -> None:
+    before = loops.dump()
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED_PLANNING, *command],
+        cwd=loops.directory,
+        env=loops.environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (130, "")
+    assert done.stderr == "duroctl: interrupted while planning; nothing was changed\n"
+    assert loops.dump() == before
+
+
 INTERRUPTED = """
 import signal
 from duro.stores.sqlite import SqliteStore
