@@ -157,6 +157,17 @@ class TurnPruningContract(PruningContract):
             seen.append(self.live(store)[0])
         assert seen == [1, 1, 4, 4, 4, 7, 7]
 
+    def test_where_code_took_the_place_of_a_prune_that_was_due_it_is_due_at_the_next(
+        self, store: Store, worker: ScriptedWorker
+    ) -> None:
+        policy = AutoPrune(keep_last=1, every_n_executions=3)
+        seen = []
+        for count in range(2, 8):
+            asked = PruneOptions(keep_last=3) if count == 4 else None
+            self.loop(store, worker, count, policies=chain(policy, asked))
+            seen.append(self.live(store)[0])
+        assert seen == [1, 1, 2, 5, 5, 5], "and it counts from there"
+
     def test_a_turn_and_the_first_of_the_next_execution_are_seen_together(
         self, store: Store, worker: ScriptedWorker
     ) -> None:
