@@ -390,6 +390,7 @@ SHARED: Final[dict[str, Schema]] = {
             "workers_differ": flag("Whether workers were told different things"),
             "why": text("Why, for people"),
             "is_known": flag("False: nobody who could say has published a policy, or the own one is unreadable"),
+            "is_never": flag("Nothing goes because a policy says never"),
         },
         "What all workers together let go",
     ),
@@ -622,7 +623,7 @@ POLICY_EXPLANATION: Final[Fields] = {
                 "history_bytes": HISTORY_BYTES,
             }
         ),
-        "What a prune by it would do now to its live executions, oldest first",
+        "What a prune without rules would do now to its live executions, oldest first",
     ),
 }
 

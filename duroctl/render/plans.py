@@ -109,7 +109,8 @@ def written(file: str, plan: PrunePlan) -> PlanWritten:
 
 def _instance_lines(instance: InstancePlan) -> Iterator[str]:
     if instance.rules is None:
-        rules = "never pruned"
+        is_never = any("never" in item.verdict.reasons for item in instance.items)
+        rules = "never pruned" if is_never else "not pruned"
     else:
         rules = " and ".join(str(rules) for rules in instance.rules) or "named one by one"
     origin = f" ({instance.origin})" if instance.origin.text else ""

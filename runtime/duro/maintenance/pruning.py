@@ -213,7 +213,13 @@ def _why_not(planned: InstancePlan, instance: PrunableInstance, policies: Config
     """``planned``, which says why its policy lets nothing go."""
     if planned.rules is not None or (united := policies.of(instance)) is None:
         return planned
-    return msgspec.structs.replace(planned, why=united.why)
+    if united.is_never and united.is_known:
+        return msgspec.structs.replace(planned, why=united.why)
+    items = [
+        msgspec.structs.replace(item, verdict=Verdict(True, (*item.verdict.reasons[:-1], "no-policy")))
+        for item in planned.items
+    ]
+    return msgspec.structs.replace(planned, why=united.why, items=tuple(items))
 
 
 def _only(planned: InstancePlan, executions: Collection[int] | None) -> InstancePlan:

@@ -15,6 +15,7 @@ Reasons are codes for programs that people can read too. An execution is kept fo
 ``since:TIME``              it completed at this time (``completed_before``) or later
 ``version:1.0.0``           it is among the newest of this version
 ``never``                   its policy is never to prune
+``no-policy``               no policy prunes it now: that is switched off, or nobody says so (``InstancePlan.why``)
 ``not-named``               others were named one by one, and it was not
 ``no-end-time``             a rule asks for its age, and when it ended is not recorded
 ``undecided:1.0.0``         how many newer ones of this version there are is not known here; a whole plan decides
