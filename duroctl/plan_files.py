@@ -9,6 +9,7 @@ from duro.disk import new_file
 from duro.errors import UsageError
 from duro.model.families import RemovalPlan
 from duro.model.pruning import PrunePlan
+from duro.model.retention import NAMED
 from duroctl.parsing import check_new_file
 from duroctl.render.plans import PLAN_SCHEMA, plan_json
 from duroctl.render.records import encode
@@ -59,7 +60,9 @@ def read_plan(file: str) -> PrunePlan:
     """Raises UsageError: the file cannot be read, or is no plan of a prune, or contradicts itself."""
     plan = _read(file, PLAN_SCHEMA, PrunePlan, "duroctl prune --plan-out writes one")
     for instance in plan.instances:
-        if not instance.rules and any(not item.verdict.keep for item in instance.items):
+        going = [item.verdict for item in instance.items if not item.verdict.keep]
+        were_named = instance.rules is not None and all(NAMED in verdict.reasons for verdict in going)
+        if going and not instance.rules and not were_named:
             raise _contradiction(file, f"instance {_shown(instance.instance_id)} has executions that go, and no rules")
         for execution in (item.execution for item in instance.items):
             life = "" if execution.incarnation == instance.incarnation else " in another life"

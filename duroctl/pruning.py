@@ -250,6 +250,18 @@ def apply_with_progress(
 
 
 @contextmanager
+def note_unchanged(session: "Session") -> Iterator[None]:
+    """Whoever quits while it is still being planned is told that nothing was changed."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if sys.stderr.isatty():
+            sys.stderr.write("\n")  # behind the ^C
+        session.note("interrupted while planning; nothing was changed")
+        raise
+
+
+@contextmanager
 def note_quit(session: "Session", executions: Callable[[], int]) -> Iterator[None]:
     """Whoever quits in the middle, without waiting for the batch, is told what was done by then."""
     try:

@@ -19,6 +19,7 @@ from duroctl.pruning import (
     grace_of,
     interruptible,
     note_quit,
+    note_unchanged,
     print_written,
     progress_bar,
 )
@@ -83,7 +84,8 @@ def run(session: "Session", modes: Modes, kind: RemovalKind, make_plan: "Callabl
     check_not_of_plan(modes.plan_out, now=modes.now, grace=modes.grace, archive=modes.archive, reason=modes.reason)
     grace_s = grace_of(now=modes.now, grace=modes.grace)
     with session.client(read_only=modes.only_reads) as client:
-        plan = make_plan(client) if modes.apply_file is None else _read(client, modes.apply_file, kind)
+        with note_unchanged(session):
+            plan = make_plan(client) if modes.apply_file is None else _read(client, modes.apply_file, kind)
         if modes.check:
             _check(session, plan, modes)
         elif modes.plan_out is not None:

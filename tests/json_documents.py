@@ -7,7 +7,7 @@ from duro.model.events import AnyEvent
 from duro.model.families import OrphanKind, RemovalKind, Standing
 from duro.model.ledger import MANUAL, SEVERAL, UNDO, RunKind
 from duro.model.pruning import PruneTrigger, WarningCode
-from duro.model.retention import PolicyKind
+from duro.model.retention import NAMED, PolicyKind
 from duro.model.status import (
     FINAL_INSTANCE_STATUSES,
     BlockedKind,
@@ -138,7 +138,7 @@ RUN: Final[Fields] = {
     "run_id": text("The run, for `prune undo`"),
     "kind": text('What it was (orphans: a clean-up of these); "": a run from before this was recorded', (*RunKind, "")),
     "trigger": text("Something was removed by hand, or brought back", (MANUAL, UNDO)),
-    "rule": text(f'The rules, such as keep_last=3; "{SEVERAL}": different ones'),
+    "rule": text(f'The rules, such as keep_last=3; "{NAMED}": it was named; "{SEVERAL}": different ones'),
     "origin": text(f'Who said the rules, KIND or KIND: WHERE; "{SEVERAL}": different ones'),
     "by": text("The user who ran it"),
     "reason": text('Why, as it was given; "": it was not'),
@@ -158,7 +158,7 @@ RANGE: Final[Fields] = {
     "executions": count("How many; not all in between, if some were kept"),
     "events": count("Their events"),
     "history_bytes": HISTORY_BYTES,
-    "rule": text(f'The rules, such as keep_last=3; "{SEVERAL}": different ones'),
+    "rule": text(f'The rules, such as keep_last=3; "{NAMED}": it was named; "{SEVERAL}": different ones'),
     "origin": text(f'Who said the rules, KIND or KIND: WHERE; "{SEVERAL}": different ones'),
     "trigger": text("What made it happen", TRIGGERS),
 }
@@ -390,6 +390,7 @@ SHARED: Final[dict[str, Schema]] = {
             "workers_differ": flag("Whether workers were told different things"),
             "why": text("Why, for people"),
             "is_known": flag("False: nobody who could say has published a policy, or the own one is unreadable"),
+            "is_never": flag("Nothing goes because a policy says never"),
         },
         "What all workers together let go",
     ),
@@ -622,7 +623,7 @@ POLICY_EXPLANATION: Final[Fields] = {
                 "history_bytes": HISTORY_BYTES,
             }
         ),
-        "What a prune by it would do now to its live executions, oldest first",
+        "What a prune without rules would do now to its live executions, oldest first",
     ),
 }
 
@@ -642,7 +643,12 @@ _REMOVE: Final = (
                     {
                         **IDENTITY,
                         "name": NAME,
-                        "rules": maybe(each(shared("rules"), "All must let an execution go; null: never pruned")),
+                        "rules": maybe(
+                            each(
+                                shared("rules"),
+                                "All must let an execution go; null: never pruned; []: what goes was named",
+                            )
+                        ),
                         "origin": shared("origin", "Who said the rules"),
                         "items": each(
                             record({"execution": shared("facts"), "verdict": shared("verdict")}),
@@ -724,6 +730,7 @@ _REMOVE: Final = (
             "events_deleted": count("Their events"),
             "bytes_deleted": size("What these weigh"),
             "instances_processed": count("Instances looked at"),
+            "instances_pruned": count("Those of them that something was removed from"),
             "remaining": count("Executions that may go and are still there"),
             "skipped": each(shared("skipped_execution"), "Planned for removal and not removed: the first 1,000"),
             "skipped_count": count("All of them"),

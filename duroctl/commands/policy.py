@@ -163,7 +163,7 @@ def _print_explained(session: Session, explained: "Explained", *, is_first: bool
         session.output.line()
     session.output.lines(explanation_lines(explained.told))
     if explained.plan is not None:
-        session.output.line("what a prune by it would do now:")
+        session.output.line("what a prune without rules would do now:")
         session.output.lines(plan_lines(explained.plan))
 
 

@@ -119,7 +119,16 @@ def prune(
     """
     from duro.errors import UsageError
     from duro.model.retention import PolicyKind
-    from duroctl.pruning import Rules, Terms, check_forms, check_not_of_plan, grace_of, note_name, parse_rules
+    from duroctl.pruning import (
+        Rules,
+        Terms,
+        check_forms,
+        check_not_of_plan,
+        grace_of,
+        note_name,
+        note_unchanged,
+        parse_rules,
+    )
 
     rules = Rules(keep_last, keep_within, completed_before, keep_last_per_version, keep_versions)
     modes = [
@@ -147,14 +156,16 @@ def prune(
         if apply_file is not None:
             from duroctl.plan_files import read_plan
 
-            made = read_plan(apply_file)
-            client.check_plan(made)
+            with note_unchanged(session):
+                made = read_plan(apply_file)
+                client.check_plan(made)
             _carry_out(session, client, made, None, terms, yes=yes)
             return
         options = parse_rules(rules, client.store.now_ms())
-        named = _named(session, client, instance or [], execution=execution, whole=whole)
-        note_name(session, client, name)
-        plan, one_by_one = _plan(session, client, named, name, all_instances=all_instances, options=options)
+        with note_unchanged(session):
+            named = _named(session, client, instance or [], execution=execution, whole=whole)
+            note_name(session, client, name)
+            plan, one_by_one = _plan(session, client, named, name, all_instances=all_instances, options=options)
         if any(each.origin.kind not in (PolicyKind.CALL, PolicyKind.INSTANCE) for each in plan.instances):
             writes = not (check or dry_run or plan_out is not None)
             _tell_unread(session, client, removes=writes and plan.totals.executions_removed > 0)
@@ -201,7 +212,7 @@ def _plan(
     """And the executions that were named one by one."""
     from duro.errors import UsageError
     from duro.model.removal import PruneScope
-    from duro.model.retention import PruneOptions
+    from duro.model.retention import NAMED
     from duroctl.archives import execution_told
 
     if all_instances and (named or name is not None):
@@ -215,9 +226,10 @@ def _plan(
     only = {instance_id: executions for instance_id, executions in named.items() if executions is not None}
     with execution_told(session, client):
         _check_named(client, only)
+    scope = PruneScope(instance_ids=tuple(named), name=name)
     if options is None and len(only) == len(named):
-        options = PruneOptions(keep_last=1)  # the executions were named one by one: that is the rule
-    return client.plan_prune(options, scope=PruneScope(instance_ids=tuple(named), name=name), only=only), only
+        return client.plan_prune(NAMED, scope=scope, only=only), only
+    return client.plan_prune(options, scope=scope, only=only), only
 
 
 def _tell_unread(session: Session, client: "Client", *, removes: bool) -> None:
@@ -314,9 +326,9 @@ def _carry_out(
     result, interrupted = apply_with_progress(session, client, plan, terms)
     session.output.result(RESULT, result, [*result_lines(result, terms.grace_s), *_stays(plan, named)])
     check_interrupted(session, interrupted, result)
-    if named is None and result.skipped and not result.executions_deleted:
-        raise StalePlanError("nothing that the plan shows may go any more", hint="make the plan again")
     skipped = sum(not each.gone for each in result.skipped)
+    if named is None and skipped and not result.executions_deleted:
+        raise StalePlanError("nothing that the plan shows may go any more", hint="make the plan again")
     if skipped or result.remaining:
         they = "it" if skipped == 1 else "they"
         raise PartlyDoneError(

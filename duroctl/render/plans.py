@@ -108,7 +108,11 @@ def written(file: str, plan: PrunePlan) -> PlanWritten:
 
 
 def _instance_lines(instance: InstancePlan) -> Iterator[str]:
-    rules = "never pruned" if instance.rules is None else " and ".join(str(rules) for rules in instance.rules)
+    if instance.rules is None:
+        is_never = any("never" in item.verdict.reasons for item in instance.items)
+        rules = "never pruned" if is_never else "not pruned"
+    else:
+        rules = " and ".join(str(rules) for rules in instance.rules) or "named one by one"
     origin = f" ({instance.origin})" if instance.origin.text else ""
     yield "  ".join(map(visible_field, (instance.instance_id, instance.name, f"{rules}{origin}")))
     for (keep, _), group in groupby(instance.items, key=_alike):
@@ -163,10 +167,11 @@ def totals_lines(plan: PrunePlan) -> list[str]:
 
 def result_lines(result: PruneResult, grace_s: float) -> Iterator[str]:
     """What was done, how long it can be undone, and what was not."""
-    yield (
-        f"pruned {_executions(result.executions_deleted)} of {counted(result.instances_processed, 'instance')}: "
-        f"{counted(result.events_deleted, 'event')}, {size(result.bytes_deleted)}"
-    )
+    gone = bool(result.skipped) and all(each.gone for each in result.skipped)
+    if gone and not result.executions_deleted and not result.remaining:
+        yield "nothing to prune: all that was to go had been removed before"
+    else:
+        yield _pruned(result)
     if result.children_removed:
         yield f"with them, settled children and below: {counted(result.children_removed, 'instance')}"
     if result.run_id and grace_s:
@@ -178,6 +183,13 @@ def result_lines(result: PruneResult, grace_s: float) -> Iterator[str]:
     if len(result.skipped) > INSTANCES_SHOWN:
         more = len(result.skipped) - INSTANCES_SHOWN
         yield f"... and {more:,} more {were(more)} skipped"
+
+
+def _pruned(result: PruneResult) -> str:
+    return (
+        f"pruned {_executions(result.executions_deleted)} of {counted(result.instances_pruned, 'instance')}: "
+        f"{counted(result.events_deleted, 'event')}, {size(result.bytes_deleted)}"
+    )
 
 
 def left_lines(plan: PrunePlan) -> Iterator[str]:
@@ -288,6 +300,7 @@ RESULT: Final = View(
         Column("events_deleted", None, "number", lambda r: r.events_deleted),
         Column("bytes_deleted", None, "bytes", lambda r: r.bytes_deleted),
         Column("instances_processed", None, "number", lambda r: r.instances_processed),
+        Column("instances_pruned", None, "number", lambda r: r.instances_pruned),
         Column("remaining", None, "number", lambda r: r.remaining),
         Column("skipped", None, "number", lambda r: len(r.skipped)),
         Column("run_id", None, "id", lambda r: r.run_id),
@@ -298,6 +311,7 @@ RESULT: Final = View(
         "events_deleted": result.events_deleted,
         "bytes_deleted": result.bytes_deleted,
         "instances_processed": result.instances_processed,
+        "instances_pruned": result.instances_pruned,
         "remaining": result.remaining,
         "skipped": msgspec.to_builtins(result.skipped[:SKIPPED_MAX]),
         "skipped_count": len(result.skipped) + result.skipped_more,

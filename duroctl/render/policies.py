@@ -80,7 +80,8 @@ def _never_fires(united: UnitedPolicy) -> str:
 
 
 class Explained(NamedTuple):
-    """What is said of an instance (or of an orchestration, which has no plan), and what a prune by it would do now."""
+    """What is said of an instance (or of an orchestration, which has no plan), and what a prune without rules would do
+    now."""
 
     told: PolicyExplanation
     plan: PrunePlan | None

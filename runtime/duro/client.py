@@ -402,8 +402,9 @@ class Client(Space):
         return record
 
     def read_history(self, instance_id: str, execution_id: int | None = None, *, after: int = 0) -> HistoryRecord:
-        """One execution (None: the current one) with its events as stored, those after event ``after``;
-        ``decode_event`` reads them.
+        """One execution (None: the current one) with its events as stored, those after event ``after``: JSON texts
+        with ``type``, ``event_id``, ``at_ms`` and what else is of the type. ``duro.codec.decode_event`` makes a value
+        of one.
 
         Raises:
             UsageError: ``after`` is not a whole number of at least 0, or ``execution_id`` none at all.

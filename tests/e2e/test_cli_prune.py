@@ -144,12 +144,28 @@ def test_a_plan_that_removes_nothing_is_checked_like_any_other(loops: Cli) -> No
 
 
 def test_a_plan_of_which_nothing_may_go_any_more_is_stale(loops: Cli) -> None:
-    assert loops("prune", "queue-1", "--keep-last", "2", "--plan-out", "plan.json").code == 0
-    assert loops("prune", "--apply", "plan.json", "-y").code == 0
+    assert loops("prune", "queue-1", "--keep-last", "8", "--plan-out", "plan.json").code == 0
+    assert loops("prune", "queue-1/1", "--yes").code == 0
+    assert loops("holds", "add", "queue-1/2", "--reason", "to be looked at").code == 0
     again = loops("prune", "--apply", "plan.json", "-y")
     assert again.code == 5
     assert "nothing that the plan shows may go any more; make the plan again" in again.err
-    assert loops("instances", "purge", "queue-1", "--plan-out", "purge.json", "--completed-before", "now").code == 0
+    assert live(loops) == list(range(2, 11))
+
+
+def test_a_plan_that_was_carried_out_can_be_applied_again_and_has_nothing_left_to_do(loops: Cli) -> None:
+    assert loops("prune", "queue-1", "--keep-last", "8", "--plan-out", "plan.json").code == 0
+    assert loops("prune", "--apply", "plan.json", "-y").code == 0
+    again = loops("prune", "--apply", "plan.json", "-y")
+    assert (again.code, again.lines) == (
+        0,
+        [
+            "nothing to prune: all that was to go had been removed before",
+            "skipped queue-1/1: it was removed in the meantime",
+            "skipped queue-1/2: it was removed in the meantime",
+        ],
+    )
+    assert [run["executions"] for run in loops("ledger", "list").rows()] == ["2"]
 
 
 def test_what_a_plan_kept_when_it_was_made_is_not_said_to_be_kept_now(loops: Cli) -> None:
@@ -417,10 +433,42 @@ def test_nothing_but_the_executions_that_are_named_goes(loops: Cli) -> None:
     assert loops("prune", "queue-1/3", "--dry-run").code == 8
 
 
+def test_an_apply_says_of_how_many_instances_something_went(loops: Cli) -> None:
+    assert loops("prune", "--all", "--keep-last", "2", "--plan-out", "plan.json").code == 0
+    assert loops("prune", "other", "--keep-last", "1", "--yes").code == 0
+    done = loops("prune", "--apply", "plan.json", "--yes", "-o", "json")
+    assert (done.code, done.json["instances_pruned"], done.json["instances_processed"]) == (0, 1, 2)
+    assert loops("ledger", "list").rows()[0]["instances"] == "1"
+    assert loops("prune", "undo", done.json["run_id"]).code == 0
+    (hold,) = loops("holds", "list", "-o", "ids").lines
+    assert loops("holds", "remove", hold).code == 0
+    said = loops("prune", "--apply", "plan.json", "--yes").lines[0]
+    assert said.startswith("pruned 8 executions of 1 instance: ")
+
+
+def test_what_goes_because_it_was_named_goes_by_no_rule_that_nobody_gave(loops: Cli) -> None:
+    rows = loops("prune", "queue-1/3", "--dry-run").rows()
+    assert [(row["execution_id"], row["reasons"]) for row in rows if row["verdict"] == "remove"] == [("3", "named")]
+    document = loops("prune", "queue-1/3", "--dry-run", "-o", "json").json
+    assert [each["rules"] for each in document["instances"]] == [[]]
+    assert loops("prune", "queue-1/3", "--yes").code == 0
+    (run,) = loops("ledger", "list").rows()
+    (row,) = loops("ledger", "show", "queue-1").rows()
+    assert (run["rule"], row["rule"]) == ("named", "named")
+    assert f"in {run['run_id']}, named one by one" in loops("history", "show", "queue-1/3").err
+
+
+def test_a_plan_of_executions_that_were_named_can_be_written_and_applied(loops: Cli, tmp_path: Path) -> None:
+    file = str(tmp_path / "plan.json")
+    assert loops("prune", "queue-1/3", "queue-1/5", "--plan-out", file).code == 0
+    assert loops("prune", "--apply", file, "--yes").code == 0
+    assert live(loops) == [1, 2, 4, 6, 7, 8, 9, 10]
+
+
 def test_of_the_executions_that_are_named_those_that_stay_are_told_of_with_the_reason(loops: Cli) -> None:
     assert loops("prune", "queue-1/10", "--yes").lines == [
         "nothing to prune",
-        "  queue-1/10  keep    current running last:1/1",
+        "  queue-1/10  keep    current running",
     ]
     assert loops("holds", "add", "queue-1/2", "--reason", "test").code == 0
     (hold,) = loops("holds", "list", "-o", "ids").lines
@@ -508,6 +556,43 @@ def test_an_instance_that_is_called_like_an_execution_is_pruned_and_held_as_the_
     assert refused(loops, "prune", "--all", "--execution", "3", "-y", code=2).err
     assert refused(loops, "prune", "queue-1", "--whole", "--execution", "3", "-y", code=2).err
     assert refused(loops, "prune", "undo", "queue-1", "--whole", code=2).err
+
+
+INTERRUPTED_PLANNING = """
+import signal
+from duro.stores.sqlite import SqliteStore
+
+def interrupted(*_):
+    signal.raise_signal(signal.SIGINT)
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # as in a foreground
+SqliteStore.prune_views = SqliteStore.families = interrupted
+from duroctl.__main__ import main
+main()
+"""
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("prune", "--all", "--keep-last", "1", "--yes"),
+        ("instances", "purge", "--all", "--completed-before", "now", "--yes"),
+    ],
+)
+def test_whoever_interrupts_the_planning_is_told_that_nothing_was_changed(loops: Cli, command: tuple[str, ...]) -> None:
+    before = loops.dump()
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED_PLANNING, *command],
+        cwd=loops.directory,
+        env=loops.environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (130, "")
+    assert done.stderr == "duroctl: interrupted while planning; nothing was changed\n"
+    assert loops.dump() == before
 
 
 INTERRUPTED = """

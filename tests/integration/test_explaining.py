@@ -7,6 +7,7 @@ import pytest
 import duro
 from duro.maintenance.explaining import PolicyExplanation
 from duro.testing.clock import ManualClock
+from duroctl.render.plans import plan_lines
 from duroctl.render.policies import explanation_lines
 from tests.support.pruning import Loops, published, store_of_kind
 
@@ -50,3 +51,32 @@ def test_a_sweep_that_passes_an_instance_by_is_not_said_to_come(tmp_path: Path) 
     settings = '[pruning.default]\nkeep_last = 4\ninterval = "1s"\n'
     assert told(tmp_path, settings, executions=1).next_sweep_at_ms is None
     assert told(tmp_path, settings, executions=2, wait_ms=60_000).next_sweep_at_ms == 0
+
+
+@pytest.mark.parametrize(
+    ("settings", "own", "reason", "shown"),
+    [
+        ("enabled = false\ndefault_keep_last = 4", None, "no-policy", "a  Order  not pruned"),
+        ("enabled = true", None, "no-policy", "a  Order  not pruned"),
+        ('[pruning.overrides."Ord*"]\nnever = true', None, "never", "a  Order  never pruned"),
+        ("enabled = true", "never", "never", "a  Order  never pruned"),
+        ("enabled = false\ndefault_keep_last = 4", "never", "no-policy", "a  Order  not pruned"),
+    ],
+)
+def test_what_no_policy_prunes_is_not_said_to_have_a_policy_that_says_never(
+    settings: str, own: str | None, reason: str, shown: str, tmp_path: Path
+) -> None:
+    with store_of_kind("memory", tmp_path, ManualClock()) as store:
+        loops = Loops(store)
+        published(store, loops.worker, tmp_path, f"[pruning]\n{settings}\n")
+        loops.start("a", "b")
+        loops.go_on(2)
+        client = duro.Client(store)
+        client.set_instance_policy("b", "never")  # else nobody says anything at all
+        if own is not None:
+            client.set_instance_policy("a", "never")
+        plan = client.plan_prune()
+    planned = plan.instances[0]
+    assert [item.verdict.reasons for item in planned.items] == [(reason,), (reason,), ("current", "running", reason)]
+    assert planned.rules is None
+    assert next(plan_lines(plan)).startswith(shown)

@@ -142,6 +142,9 @@ Wrong = Callable[[duro.Client], object]
         lambda client: client.plan_prune(1, only={"a": [True]}),
         lambda client: client.plan_prune(1, only={3: [1]}),
         lambda client: client.plan_prune(1, only=["a"]),
+        lambda client: client.plan_prune("named"),
+        lambda client: client.plan_prune("named", only={}),
+        lambda client: client.plan_prune("all", only={"a": [1]}),
     ],
 )
 def test_what_is_of_a_wrong_type_is_refused_where_it_enters(
@@ -162,6 +165,28 @@ def test_executions_may_be_named_only_of_instances_that_are_there(
     assert client.plan_prune(1, only={"a": [2]}).totals.executions_removed == 1
     with pytest.raises(duro.InstanceNotFoundError, match="there is no instance 'nobody'"):
         client.plan_prune(1, only={"a": [2], "nobody": [1]})
+
+
+def test_executions_that_are_named_go_whatever_policies_say_and_nothing_else_does(
+    store: Store, worker: ScriptedWorker, client: duro.Client
+) -> None:
+    loop(store, worker, "a", 5)
+    loop(store, worker, "b", 3)
+    client.set_instance_policy("a", "never")
+    plan = client.plan_prune("named", only={"a": [2, 3, 5]})
+    assert {(each.instance_id, each.rules) for each in plan.instances} == {("a", ()), ("b", ())}
+    assert [(item.execution.execution_id, item.verdict.reasons) for item in plan.instances[0].items] == [
+        (1, ("not-named",)),
+        (2, ("named",)),
+        (3, ("named",)),
+        (4, ("not-named",)),
+        (5, ("current", "running")),
+    ]
+    client.add_hold("a", 3, reason="incident 42")
+    done = client.apply_plan(plan)
+    assert (done.executions_deleted, [each.execution_id for each in done.skipped]) == (1, [3])
+    assert done.skipped[0].why.startswith("it is kept now: held:")
+    assert [each.range.rule for each in client.list_ledger("a")] == ["named"]
 
 
 @pytest.mark.parametrize("number", [0, -1, 4, 99])
@@ -641,6 +666,21 @@ def test_an_apply_names_the_instances_that_are_gone_and_does_not_count_them(
     assert (done.instances_processed, done.executions_deleted) == (1, 2)
 
 
+def test_an_apply_counts_the_instances_that_it_took_something_from_as_the_ledger_does(
+    store: Store, worker: ScriptedWorker, client: duro.Client
+) -> None:
+    for each, executions in (("a", 450), ("b", 3), ("c", 3), ("d", 1)):
+        loop(store, worker, each, executions)
+    plan = client.plan_prune(1)
+    client.prune_executions("b", 1)
+    client.add_hold("c", reason="incident 42")
+    done = client.apply_plan(plan)
+    assert (done.instances_processed, done.instances_pruned, done.executions_deleted) == (3, 1, 449)
+    assert client.list_prune_runs(limit=1)[0].instances == 1
+    nothing = client.apply_plan(plan)
+    assert (nothing.instances_pruned, nothing.executions_deleted) == (0, 0)
+
+
 def test_a_plan_whose_ids_were_edited_takes_nothing_of_the_lives_it_then_names(
     store: Store, worker: ScriptedWorker, client: duro.Client
 ) -> None:
@@ -682,6 +722,7 @@ def test_what_remains_of_a_plan_is_what_it_shows_and_nobody_looked_at(
     assert 0 < done.executions_deleted < 449
     assert done.remaining == 759 - done.executions_deleted
     assert done.instances_processed == 1, "it was not pruned to its end, and pruned"
+    assert done.instances_pruned == 1
     again = client.apply_plan(client.plan_prune(1))
     assert (again.executions_deleted, again.remaining) == (done.remaining, 0)
 

@@ -97,6 +97,16 @@ def test_what_is_no_plan_or_contradicts_itself_is_refused(
     assert len(str(caught.value)) < 1_000
 
 
+def test_a_plan_without_rules_removes_what_was_named_and_nothing_else(tmp_path: Path) -> None:
+    plan = without_rules([])
+    (item,) = (each for each in plan["instances"][0]["items"] if not each["verdict"]["keep"])
+    item["verdict"]["reasons"] = ["named"]
+    assert read_plan(written(tmp_path, plan)).totals.executions_removed == 1
+    null = plan | {"instances": [plan["instances"][0] | {"rules": None}]}
+    with pytest.raises(UsageError, match="has executions that go, and no rules"):
+        read_plan(written(tmp_path, null))
+
+
 def test_a_removal_plan_whose_totals_are_wrong_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="contradicts itself: its totals remove 3 instances, and its items 1"):
         read_removal_plan(written(tmp_path, removal_plan(instances_removed=3)))

@@ -215,6 +215,48 @@ def test_where_it_may_have_been_any_of_several_prunes_none_is_told_as_a_fact() -
     assert "was pruned at 1970-01-01T00:00:04.500Z by the rule keep_last=5" in str(was_pruned(only, 0))
 
 
+@pytest.mark.parametrize(
+    ("different", "told"),
+    [
+        ({}, "by the rule keep_last=3 (registration: app.py:7, at continue_as_new)"),
+        ({"trigger": SEVERAL}, "by the rule keep_last=3 (registration: app.py:7)"),
+        ({"rule": SEVERAL, "origin": SEVERAL}, "by one of several rules (at continue_as_new)"),
+        ({"rule": SEVERAL, "origin": SEVERAL, "trigger": SEVERAL}, "by one of several rules"),
+    ],
+)
+def test_of_prunes_that_were_merged_it_is_said_in_words_that_they_were_several(
+    different: dict[str, str], told: str
+) -> None:
+    span = msgspec.structs.replace(pruned(1, 5, rule="keep_last=3"), **different)
+    gone = PrunedExecution(
+        instance_id="a",
+        incarnation=1,
+        execution_id=2,
+        removal=None,
+        pruned_at_ms=4_500,
+        reclaim_at_ms=None,
+        entries=(LedgerEntry(range=span),),
+    )
+    said = "execution 2 of instance 'a' was pruned at 1970-01-01T00:00:04.500Z "
+    assert str(was_pruned(gone, 0)).startswith(f"{said}{told}")
+    run = PruneRun(
+        run_id="run-1",
+        trigger="manual",
+        rule=SEVERAL,
+        origin=SEVERAL,
+        by="ada",
+        reason="",
+        started_at_ms=4_500,
+        instances=1,
+        executions=5,
+        events=50,
+        history_bytes=500,
+    )
+    by_hand = msgspec.structs.replace(gone, entries=(LedgerEntry(range=span, run=run),))
+    which = "one of several rules" if span.rule == SEVERAL else "rule keep_last=3"
+    assert str(was_pruned(by_hand, 0)).startswith(f"{said}by ada in run-1, {which}")
+
+
 def test_a_ledger_that_comes_back_from_an_archive_has_no_more_ranges_than_a_living_one() -> None:
     """A removed instance has one more, which says that it was removed; what was done by hand stays row by row."""
     automatic = [

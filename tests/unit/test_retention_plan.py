@@ -199,6 +199,8 @@ def test_the_exact_name_comes_first_then_the_longest_pattern_then_the_text() -> 
         "*",
     ]
     assert by_precedence("other", ["billing.*"]) == []
+    for patterns in (["queu?", "queu*"], ["queu*", "queu?"]):
+        assert by_precedence("queue", patterns) == ["queu*", "queu?"], "whatever order they stand in"
 
 
 def test_a_name_with_brackets_is_matched_by_itself() -> None:

@@ -95,6 +95,10 @@ def test_an_order_that_names_nothing_to_keep_is_refused() -> None:
     check_rules([order])
     with pytest.raises(InvalidRulesError, match="an order to prune has no rules"):
         check_rules([order, msgspec.structs.replace(order, rules=())])
+    named = msgspec.structs.replace(order, rules=(), only=frozenset({3}))
+    check_rules([order, named])
+    with pytest.raises(InvalidRulesError, match="an order to prune has no rules"):
+        check_rules([named, msgspec.structs.replace(named, only=frozenset())])
 
 
 def test_a_result_counts_what_was_marked() -> None:
@@ -195,6 +199,7 @@ def test_the_first_live_execution_is_the_first_that_stays() -> None:
 
 def test_rules_and_failures_are_named() -> None:
     assert rules_text((LAST_2,)) == "keep_last=2"
+    assert rules_text(()) == "named"
     for united in ((LAST_2, PruneOptions(keep_last=3)), (PruneOptions(keep_last=3), LAST_2)):
         assert rules_text(united) == "keep_last=2 and keep_last=3"
     assert failed(KeyError("x")).error == "KeyError: 'x'"

@@ -35,6 +35,7 @@ from duro.model.removal import (
     UndoResult,
 )
 from duro.model.retention import (
+    NAMED,
     NEVER,
     OR_NEVER,
     AutoPrune,
@@ -73,7 +74,7 @@ class Pruning:
 
     def plan_prune(
         self,
-        options: PruneOptions | int | None = None,
+        options: PruneOptions | int | Literal["named"] | None = None,
         *,
         scope: PruneScope = _EVERYTHING,
         only: Mapping[str, Collection[int]] | None = None,
@@ -82,7 +83,8 @@ class Pruning:
         history.
 
         ``options`` (an int stands for ``keep_last``); None: the policy configured for each instance. ``only``: of the
-        instances it names nothing but these executions may go (``{"queue-1": [3, 4]}``).
+        instances it names nothing but these executions may go (``{"queue-1": [3, 4]}``). With ``"named"`` as
+        ``options`` all of them go that may, whatever policies say, and nothing else does.
 
         Raises:
             UsageError: an argument is wrong. InvalidRulesError: the options name nothing to keep.
@@ -93,7 +95,10 @@ class Pruning:
         """
         from duro.maintenance import pruning
 
-        return pruning.plan(self.store, _options(options), checked_scope(scope), _checked_only(only))
+        named = options if options == NAMED else _options(options)
+        if named == NAMED and not only:
+            raise UsageError('"named" goes with only', hint='write plan_prune("named", only={"queue-1": [3, 4]})')
+        return pruning.plan(self.store, named, checked_scope(scope), _checked_only(only))
 
     def apply_plan(
         self,

@@ -5,9 +5,9 @@ from typing import Final
 from duro.errors import ExecutionPrunedError, InstanceNotFoundError, InstanceRemovedError
 from duro.model.archive import CONFIGURED
 from duro.model.families import RemovedInstance
-from duro.model.ledger import LedgerRange
+from duro.model.ledger import SEVERAL, LedgerRange
 from duro.model.removal import LedgerEntry, PrunableInstance, PrunedExecution, PruneFilter
-from duro.model.retention import format_time
+from duro.model.retention import NAMED, format_time
 from duro.model.status import RemovalState
 from duro.naming import command_on
 from duro.stores.base import Store
@@ -56,11 +56,15 @@ def _when(entry: LedgerRange, pruned_at_ms: int | None) -> str:
 
 
 def _how(entry: LedgerEntry) -> str:
-    told = f" by the rule {entry.range.rule} ({entry.range.origin}, at {entry.range.trigger})"
+    span = entry.range
     if entry.run is None:
-        return told
+        which = "one of several rules" if span.rule == SEVERAL else f"the rule {span.rule}"
+        said = ((span.origin, span.origin), (span.trigger, f"at {span.trigger}"))
+        told = ", ".join(text for what, text in said if what != SEVERAL)
+        return f" by {which} ({told})" if told else f" by {which}"
     because = f": {entry.run.reason}" if entry.run.reason else ""
-    return f" by {entry.run.by or 'somebody'} in {entry.run.run_id}, rule {entry.range.rule}{because}"
+    which = {NAMED: "named one by one", SEVERAL: "one of several rules"}.get(span.rule, f"rule {span.rule}")
+    return f" by {entry.run.by or 'somebody'} in {entry.run.run_id}, {which}{because}"
 
 
 def _hint(pruned: PrunedExecution, now_ms: int) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 
@@ -36,13 +36,13 @@ from duro.model.removal import (
     PruneScope,
     ReclaimResult,
 )
-from duro.model.retention import PolicyKind, PruneOptions
+from duro.model.retention import NAMED, PolicyKind, PolicyOrigin, PruneOptions
 from duro.model.status import ChildrenPolicy
 from duro.naming import command_on
 from duro.retention.families import settled_families, sum_of_settled
 from duro.retention.holds import Holds, HoldsInForce
 from duro.retention.names import matches
-from duro.retention.plan import instance_plan, prune_plan
+from duro.retention.plan import instance_plan, named_plan, prune_plan
 from duro.stores.base import Store
 
 INSTANCES_A_PAGE: Final = 500
@@ -154,12 +154,12 @@ def _rules(options: PruneOptions | None, policies: ConfiguredPolicies) -> Callab
 
 def plan(
     store: Store,
-    options: PruneOptions | None,
+    options: PruneOptions | Literal["named"] | None,
     scope: PruneScope,
     only: Mapping[str, Collection[int]] | None = None,
 ) -> PrunePlan:
     """What a prune would remove, and why. Reads no history and writes nothing. ``only``: of an instance that it names
-    nothing but these executions may go.
+    nothing but these executions may go; with ``NAMED`` they all go that may, and nothing else does.
 
     Raises:
         InstanceNotFoundError: an instance that is named, in ``scope`` or in ``only``, does not exist.
@@ -169,19 +169,20 @@ def plan(
     policies = ConfiguredPolicies(store)
     hold_revision, now_ms = store.hold_revision(), store.now_ms()
     holds = HoldsInForce(store.list_holds(), now_ms)
-    rules_of = _rules(options, policies)
     where = filter_of(store, scope, several=False)
     named = only or {}
     for instance in _check_there(store, tuple(named)):
         _check_there_was(instance, named[instance.instance_id])
-    planned = [
-        _only(
-            _why_not(instance_plan(executions, *rules_of(instance), holds, now_ms), instance, policies),
-            named.get(instance.instance_id),
-        )
-        for instance, executions in facts_of(store, instances_of(store, where))
-        if executions
-    ]
+
+    def planned_alone(instance: PrunableInstance, executions: Sequence[ExecutionFacts]) -> InstancePlan:
+        these = named.get(instance.instance_id)
+        if options == NAMED:
+            return named_plan(executions, these or (), PolicyOrigin(PolicyKind.CALL, ""), holds, now_ms)
+        rules, origin = _rules(options, policies)(instance)
+        return _only(_why_not(instance_plan(executions, rules, origin, holds, now_ms), instance, policies), these)
+
+    there = facts_of(store, instances_of(store, where))
+    planned = [planned_alone(instance, executions) for instance, executions in there if executions]
     if options is None and planned and all(each.origin.kind is PolicyKind.NONE for each in planned):
         raise nobody_says()
     if policies.children is ChildrenPolicy.SETTLED:
@@ -212,7 +213,13 @@ def _why_not(planned: InstancePlan, instance: PrunableInstance, policies: Config
     """``planned``, which says why its policy lets nothing go."""
     if planned.rules is not None or (united := policies.of(instance)) is None:
         return planned
-    return msgspec.structs.replace(planned, why=united.why)
+    if united.is_never and united.is_known:
+        return msgspec.structs.replace(planned, why=united.why)
+    items = [
+        msgspec.structs.replace(item, verdict=Verdict(True, (*item.verdict.reasons[:-1], "no-policy")))
+        for item in planned.items
+    ]
+    return msgspec.structs.replace(planned, why=united.why, items=tuple(items))
 
 
 def _only(planned: InstancePlan, executions: Collection[int] | None) -> InstancePlan:
@@ -444,6 +451,7 @@ class _Run:
         self._done = PruneProgress()
         self._skipped: list[SkippedExecution] = []
         self._skipped_more = 0
+        self._instances_pruned = 0
         self._remaining = 0
 
     def carry_out(self, orders: Iterable[_SizedOrder]) -> PruneResult:
@@ -461,6 +469,7 @@ class _Run:
             events_deleted=done.events,
             bytes_deleted=done.bytes,
             instances_processed=done.instances,
+            instances_pruned=self._instances_pruned,
             remaining=self._remaining,
             skipped=tuple(self._skipped),
             skipped_more=self._skipped_more,
@@ -519,7 +528,9 @@ class _Run:
             self._room.leave()
             self._events_max = MARK_RECLAIM_EVENTS_MAX // (POLITE_PART if self._room.polite else 1)
             orders = going_on
-            begun |= {order.incarnation for order, each in sent if each.result.executions_deleted}
+            begins = {order.incarnation for order, each in sent if each.result.executions_deleted} - begun
+            self._instances_pruned += len(begins)
+            begun |= begins
             if self._progress(self._done) is False:
                 self._remaining += sum(_not_looked_at(order) for order in orders)
                 unended = sum(order.incarnation in begun for order in orders)

@@ -136,7 +136,7 @@ class UnitedPolicy(msgspec.Struct, frozen=True, kw_only=True):
 
     ``policies`` None: at least one of them prunes nothing. ``why`` says which, or that workers differ. ``triggers`` are
     those all of them allow. ``is_known`` False: ``policies`` is None because nobody who could say has published
-    anything, or because the instance's own cannot be read.
+    anything, or because the instance's own cannot be read. ``is_never``: it is None because a policy says so.
     """
 
     policies: tuple[AutoPrune, ...] | None
@@ -145,6 +145,7 @@ class UnitedPolicy(msgspec.Struct, frozen=True, kw_only=True):
     workers_differ: bool
     why: str
     is_known: bool = True
+    is_never: bool = False
 
     @property
     def rules(self) -> tuple[PruneOptions, ...] | None:

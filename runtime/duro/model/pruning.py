@@ -15,6 +15,7 @@ Reasons are codes for programs that people can read too. An execution is kept fo
 ``since:TIME``              it completed at this time (``completed_before``) or later
 ``version:1.0.0``           it is among the newest of this version
 ``never``                   its policy is never to prune
+``no-policy``               no policy prunes it now: that is switched off, or nobody says so (``InstancePlan.why``)
 ``not-named``               others were named one by one, and it was not
 ``no-end-time``             a rule asks for its age, and when it ended is not recorded
 ``undecided:1.0.0``         how many newer ones of this version there are is not known here; a whole plan decides
@@ -29,6 +30,7 @@ and removed because of *all* of (one for each rule given)
 ``beyond-version:1.0.0/2``  two newer ones of its version are kept
 ``beyond-versions:3``       three other versions were used later
 ``no-version``              it ended before a version was chosen for it
+``named``                   it was named, and no rules were given
 =========================== ========================================================================================
 """
 
@@ -181,7 +183,8 @@ class PlannedChild(msgspec.Struct, frozen=True, kw_only=True):
 
 class InstancePlan(msgspec.Struct, frozen=True, kw_only=True):
     """One instance: what it was planned with, and its live executions, oldest first. Several ``rules`` are united: an
-    execution goes only if each of them lets it go. None: never prune. ``children``: the settled children of what goes
+    execution goes only if each of them lets it go. None: never prune; empty: what goes was named one by one.
+    ``children``: the settled children of what goes
     that go with it, as they are now; those that settle before it is reclaimed go, too. ``why``: why its policy lets
     nothing go, a sentence; "" where there are rules."""
 
@@ -282,6 +285,9 @@ class SkippedExecution(msgspec.Struct, frozen=True):
 class PruneResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a prune did. Counts are of what was marked, whatever was planned.
 
+    ``instances_processed`` were looked at; something was removed of ``instances_pruned`` (which the answer to
+    ``prune_history`` does not have: it is of one instance, and in its history).
+
     ``remaining`` says what was not looked at. Of a turn, executions beyond those that one turn looks at and that may
     have to go: as if nothing but ``keep_last`` kept any, and counted no further than 64, for no more is read. Of a plan
     whose application was stopped (``progress``), executions that it shows; of any other prune by hand that was stopped,
@@ -301,6 +307,7 @@ class PruneResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     events_deleted: int = 0
     bytes_deleted: int = 0
     instances_processed: int = 0
+    instances_pruned: int = 0
     remaining: int = 0
     skipped: tuple[SkippedExecution, ...] = ()
     skipped_more: int = 0

@@ -102,9 +102,10 @@ class PruneOrder(msgspec.Struct, frozen=True, kw_only=True):
     """Prune one life of one instance by ``rules`` (several: united).
 
     Executions after ``after`` are looked at, at most ``PruneBatch.executions_max`` of them. ``only``: of those the
-    rules let go, just these may go (the items of a plan that is applied); None: all. ``instance_id``: the life must be
-    of this instance, else it is as if it were not there (a plan may have been edited); None: of any. ``asked``: it goes
-    on with this, looks at nothing newer than ``asked.through``, and decides as of ``asked.at_ms``.
+    rules let go, just these may go (the items of a plan that is applied), and without rules all of these that may;
+    None: all. ``instance_id``: the life must be of this instance, else it is as if it were not there (a plan may have
+    been edited); None: of any. ``asked``: it goes on with this, looks at nothing newer than ``asked.through``, and
+    decides as of ``asked.at_ms``.
     """
 
     incarnation: int

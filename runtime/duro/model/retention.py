@@ -23,6 +23,10 @@ OR_NEVER: Final = f', or "{NEVER}"'
 """What else than rules a policy may be, in errors."""
 
 
+NAMED: Final = "named"
+"""Given instead of rules: those executions go that are named one by one."""
+
+
 class PruneOptions(
     msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True, cache_hash=True
 ):

@@ -21,7 +21,7 @@ store has to count for some rules.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import Final, NamedTuple, TypeAlias
 
@@ -51,6 +51,8 @@ Rules: TypeAlias = PruneOptions | Sequence[PruneOptions] | None
 """Options; several, united: what any of them keeps is kept; or None: never prune."""
 
 _NO_NEWER = NewerExecutions()
+_NAMED: Final = Verdict(False, ("named",))
+_NOT_NAMED: Final = Verdict(True, ("not-named",))
 
 
 def plan_instance(
@@ -80,11 +82,7 @@ def plan_instance(
     """
     _check_one_instance(executions)
     options = _as_tuple(rules)
-    held: tuple[Hold, ...] = ()
-    if holds and executions:
-        first = executions[0]
-        may = in_force(holds, now_ms).that_may_concern(first.instance_id)
-        held = tuple(hold for hold in may if concerns_instance(hold, first.instance_id, first.name))
+    held = _holding(executions, holds, now_ms)
     order = sorted(range(len(executions)), key=lambda index: executions[index].execution_id, reverse=True)
     by_version = options is not None and any(each.keep_last_per_version is not None for each in options)
     standings = _standings([executions[index] for index in order], newer, starting, by_version=by_version)
@@ -106,6 +104,31 @@ def plan_instance(
             verdict = alike[key] = Verdict(*key)
         verdicts[index] = verdict
     return tuple(verdict for verdict in verdicts if verdict is not None)
+
+
+def plan_named(
+    executions: Sequence[ExecutionFacts], named: Collection[int], holds: Holds, now_ms: int
+) -> tuple[Verdict, ...]:
+    """``plan_instance`` where no rules were given: the executions that were ``named`` go, but for those that are kept
+    in any case, and no other does."""
+    _check_one_instance(executions)
+    held = _holding(executions, holds, now_ms)
+    verdicts = []
+    for execution in executions:
+        if protections := tuple(_protections(execution, held, ends_now=False)):
+            verdicts.append(Verdict(True, protections))
+        else:
+            verdicts.append(_NAMED if execution.execution_id in named else _NOT_NAMED)
+    return tuple(verdicts)
+
+
+def _holding(executions: Sequence[ExecutionFacts], holds: Holds, now_ms: int) -> tuple[Hold, ...]:
+    """Those in force that concern the instance of ``executions``."""
+    if not (holds and executions):
+        return ()
+    first = executions[0]
+    may = in_force(holds, now_ms).that_may_concern(first.instance_id)
+    return tuple(hold for hold in may if concerns_instance(hold, first.instance_id, first.name))
 
 
 @lru_cache(maxsize=256)
@@ -293,13 +316,35 @@ def instance_plan(
     ordered = sorted(executions, key=lambda execution: execution.execution_id)
     if not ordered:
         raise ValueError("an instance has at least one execution: its current one")
-    verdicts = plan_instance(ordered, rules, holds, now_ms)
+    return _planned(ordered, _as_tuple(rules), origin, plan_instance(ordered, rules, holds, now_ms))
+
+
+def named_plan(
+    executions: Iterable[ExecutionFacts], named: Collection[int], origin: PolicyOrigin, holds: Holds, now_ms: int
+) -> InstancePlan:
+    """The same where executions were ``named``, and no rules given.
+
+    Raises:
+        ValueError: as ``instance_plan``.
+    """
+    ordered = sorted(executions, key=lambda execution: execution.execution_id)
+    if not ordered:
+        raise ValueError("an instance has at least one execution: its current one")
+    return _planned(ordered, (), origin, plan_named(ordered, named, holds, now_ms))
+
+
+def _planned(
+    ordered: Sequence[ExecutionFacts],
+    rules: tuple[PruneOptions, ...] | None,
+    origin: PolicyOrigin,
+    verdicts: Iterable[Verdict],
+) -> InstancePlan:
     newest = ordered[-1]
     return InstancePlan(
         instance_id=newest.instance_id,
         incarnation=newest.incarnation,
         name=newest.name,
-        rules=_as_tuple(rules),
+        rules=rules,
         origin=origin,
         items=tuple(PlanItem(execution, verdict) for execution, verdict in zip(ordered, verdicts, strict=True)),
     )

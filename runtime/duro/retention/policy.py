@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from duro.model.policies import PolicyChain, PolicyLink, PolicySources, StatedPolicy, UnitedChain, UnitedPolicy
 from duro.model.pruning import PruneTrigger
-from duro.model.retention import AutoPruneConfig, PolicyKind, PolicyOrigin, PruneOptions
+from duro.model.retention import NEVER, AutoPruneConfig, PolicyKind, PolicyOrigin, PruneOptions
 from duro.retention.names import by_precedence
 
 
@@ -227,6 +227,7 @@ def united_policy(
         triggers=_common_triggers([*chains, *away]),
         workers_differ=len(policies) > 1,
         why=_why_united(idle, len(policies)),
+        is_never=idle is not None and not idle.stopped_by and idle.applied.policy == NEVER,
     )
 
 

@@ -11,10 +11,10 @@ from duro.model.limits import TURN_PRUNE_EXECUTIONS_MAX
 from duro.model.policies import PolicyChain, PolicySources, PruneDecision, StatedPolicy
 from duro.model.pruning import ExecutionFacts, Hold, PruneResult, SkippedExecution
 from duro.model.removal import PruneOrder, PruneView
-from duro.model.retention import PruneOptions
+from duro.model.retention import NAMED, PruneOptions
 from duro.model.turns import PruneTerms
 from duro.retention.holds import concerns_instance, holds_in_force
-from duro.retention.plan import beyond_last, only_last, plan_instance
+from duro.retention.plan import beyond_last, only_last, plan_instance, plan_named
 from duro.retention.policy import policy_chain, with_instance_override
 from duro.retention.triggers import decide_at_continue_as_new, rollout_paused_until_ms
 
@@ -73,9 +73,9 @@ def check_rules(orders: Iterable[PruneOrder]) -> None:
     """Before anything is pruned.
 
     Raises:
-        InvalidRulesError: an order has no rules: it would name nothing to keep.
+        InvalidRulesError: an order has neither rules nor executions that are named: it would name nothing to keep.
     """
-    if not all(order.rules for order in orders):
+    if not all(order.rules or order.only for order in orders):
         raise InvalidRulesError("an order to prune has no rules", hint="give at least one; never to prune is no order")
 
 
@@ -89,7 +89,8 @@ def choose(
     only: frozenset[int] | None = None,
 ) -> Marks:
     """What ``rules`` let go of the executions of ``view``, which begins after execution ``after``. ``only``: of those,
-    just these may go. Skipped is what was planned and is kept now, or, where nothing was, what only holds keep.
+    just these may go; without rules all of them that may. Skipped is what was planned and is kept now, or, where
+    nothing was, what only holds keep.
 
     What is left for later (``remaining``) is what lies beyond the view and may have to go: counted no further than
     ``TURN_PRUNE_EXECUTIONS_MAX``, and as if nothing but ``keep_last`` could keep it. 0: nothing there may go now.
@@ -97,7 +98,10 @@ def choose(
     if only is None and not holds and (keep_last := only_last(rules)) is not None:
         left = min(max(0, view.newer.executions - keep_last), _REMAINING_COUNTED_MAX)
         return Marks(beyond_last(view.executions, keep_last, view.newer), (), left)
-    verdicts = plan_instance(view.executions, rules, holds, now_ms, newer=view.newer)
+    if rules or only is None:
+        verdicts = plan_instance(view.executions, rules, holds, now_ms, newer=view.newer)
+    else:
+        verdicts = plan_named(view.executions, only, holds, now_ms)
     removed, skipped = [], []
     for execution, verdict in zip(view.executions, verdicts, strict=True):
         asked = only is None or execution.execution_id in only
@@ -176,8 +180,9 @@ def undone_range(sizes: Sequence[tuple[int, int, int]], *, origin: str, undone_a
 @lru_cache(maxsize=256)
 def rules_text(rules: tuple[PruneOptions, ...]) -> str:
     """How the ledger names ``rules``: ``keep_last=3``; united ones with ``and``, the same whoever unites them: each
-    worker begins with its own, and equal prunes one after another are one range."""
-    return " and ".join(sorted(str(options) for options in rules))
+    worker begins with its own, and equal prunes one after another are one range. Without any, executions were
+    ``named``."""
+    return " and ".join(sorted(str(options) for options in rules)) or NAMED
 
 
 def _nothing_said(terms: PruneTerms) -> PolicyChain:

@@ -138,7 +138,8 @@ DEFAULT_POLICY: Final = Section(
 OVERRIDE: Final = Section(
     "NAME",
     "The policy of one orchestration, or of all whose names match: * ? [...] as in a shell. The exact name wins, then\n"
-    "the longest pattern. It replaces the default and what the code registered as a whole; nothing is merged.",
+    "the longest pattern; of several of one length, the first by its text. It replaces the default and what the code\n"
+    "registered as a whole; nothing is merged.",
     fields=(*_RULES, *_TIMES, _NEVER),
     requires_one_of=_KEEPING,
     alone="never",

@@ -157,6 +157,17 @@ class TurnPruningContract(PruningContract):
             seen.append(self.live(store)[0])
         assert seen == [1, 1, 4, 4, 4, 7, 7]
 
+    def test_where_code_took_the_place_of_a_prune_that_was_due_it_is_due_at_the_next(
+        self, store: Store, worker: ScriptedWorker
+    ) -> None:
+        policy = AutoPrune(keep_last=1, every_n_executions=3)
+        seen = []
+        for count in range(2, 8):
+            asked = PruneOptions(keep_last=3) if count == 4 else None
+            self.loop(store, worker, count, policies=chain(policy, asked))
+            seen.append(self.live(store)[0])
+        assert seen == [1, 1, 2, 5, 5, 5], "and it counts from there"
+
     def test_a_turn_and_the_first_of_the_next_execution_are_seen_together(
         self, store: Store, worker: ScriptedWorker
     ) -> None:
@@ -656,6 +667,19 @@ class PruneOrderContract(PruningContract):
             (3, "it is kept now: held:hold-1"),
             (1, "it was removed in the meantime"),
         ]
+
+    def test_without_rules_what_is_named_goes_and_nothing_else(self, store: Store, worker: ScriptedWorker) -> None:
+        incarnation = self.loop(store, worker, 6)
+        store.add_hold(hold(instance_id="a", execution_id=3))
+        batch = prune_batch((incarnation, 2), run_id="run-1")
+        named = msgspec.structs.replace(batch.orders[0], rules=(), only=frozenset({2, 3, 5, 6}))
+        (done,) = store.prune(msgspec.structs.replace(batch, orders=(named,)))
+        assert self.live(store) == [1, 3, 4, 6]
+        assert [(each.execution_id, each.why) for each in done.result.skipped] == [
+            (3, "it is kept now: held:hold-1"),
+            (6, "it is kept now: current, running"),
+        ]
+        assert [entry.range.rule for entry in store.list_ledger("a")] == ["named"]
 
     def test_an_order_of_another_instance_takes_nothing(self, store: Store, worker: ScriptedWorker) -> None:
         incarnation = self.loop(store, worker, 3)
