@@ -243,9 +243,10 @@ def restore(
     pruned of it. What is there already is left as it is, and nothing is ever overwritten. Of an id that was used again
     it is the life that is there, or else the latest in the archive; --incarnation names another.
     """
-    from duro.errors import StateError
+    from duro.errors import ArchiveError, StateError
     from duro.model.archive import RestoreResult
     from duroctl.archives import directory_of, elsewhere_told, life_asked, opened, reference_in
+    from duroctl.errors import PartlyDoneError
     from duroctl.pruning import interruptible, progress_bar
     from duroctl.render.archives import RESTORED, restored_lines
     from duroctl.several import check_refused, tell_refused
@@ -271,22 +272,24 @@ def restore(
             for (each, life), numbers in wanted.items()
         )
     done = RestoreResult()
-    refused: list[StateError] = []
+    refused: list[StateError | ArchiveError] = []
     with (
         session.client() as client,
         interruptible() as interrupted,
         progress_bar(session, total, "restoring") as advance,
     ):
-        before = RestoreResult()
+        before = part = RestoreResult()
 
         def progress(so_far: RestoreResult) -> bool:
+            nonlocal part
+            part = so_far
             advance(before.executions + before.there + so_far.executions + so_far.there)
             return not interrupted
 
         for (instance_id, life), numbers in wanted.items():
-            before = done
+            before, part = done, RestoreResult()
             try:
-                part = client.restore_archived(
+                client.restore_archived(
                     instance_id,
                     numbers,
                     directory=directory_of(session, archive),
@@ -294,16 +297,18 @@ def restore(
                     incarnation=life,
                     progress=progress,
                 )
-            except StateError as error:
-                if len(wanted) == 1:
+            except (StateError, ArchiveError) as error:
+                is_first = not (done.executions or part.executions)
+                if is_first and (len(wanted) == 1 or isinstance(error, ArchiveError)):
                     raise
                 refused.append(error)
-                continue
             done = done.plus(part)
             if interrupted:
                 break
     session.output.result(RESTORED, done, restored_lines(done))
     if not interrupted:
+        if refused and len(wanted) == 1:
+            raise PartlyDoneError(f"not all of it: {refused[0].message}", hint=refused[0].hint)
         check_refused(session, refused, len(wanted), "instances")
     else:
         tell_refused(session, refused)

@@ -964,6 +964,32 @@ def test_nothing_is_restored_over_something_else(archived: Cli) -> None:
     assert (error["schema"], error["error"], error["exit_code"]) == ("duroctl.error/1", "RestoreRefusedError", 5)
 
 
+def test_a_restoration_that_meets_something_else_half_way_restores_nothing(archived: Cli) -> None:
+    assert archived("archive", "restore", "queue-1/1").code == 0
+    with contextlib.closing(apsw.Connection(str(archived.store))) as connection:
+        connection.execute(
+            "UPDATE history SET data = replace(data, 'OrchestrationStarted', 'OrchestrationStartee') "
+            "WHERE incarnation = 1 AND execution_id = 1 AND event_id = 1"
+        )
+        assert connection.changes() == 1
+    said = refused(archived, "archive", "restore", "queue-1", code=5)
+    assert "queue-1/1 is there, and not as the archive has it" in said.err
+
+
+def test_a_restoration_that_an_archive_breaks_off_tells_what_was_restored(archived: Cli) -> None:
+    """Exit status 3, the hold and the counts: executions that came back are held from then on."""
+    assert archived("prune", "queue-1", "--keep-last", "2", "--now", "--yes", "--archive", "arch").code == 0
+    oldest, *_ = segment_files(archived.directory / "arch")
+    packed = oldest.read_bytes()
+    oldest.write_bytes(packed[:-1] + bytes([packed[-1] ^ 1]))
+    done = archived("archive", "restore", "queue-1")
+    assert done.code == 3, done
+    assert done.lines[0].startswith("restored 1 execution: ")
+    (hold,) = archived("holds", "list", "-o", "json").json["holds"]
+    assert done.lines[1].startswith(f"held by {hold['hold_id']} for 7 d")
+    assert "not all of it: " in done.err
+
+
 def test_an_id_that_is_used_again_is_not_taken_from_who_has_it_now(purged: Cli) -> None:
     assert purged("start", "Order", "--id", "queue-1", "--allow-unregistered").code == 0
     said = refused(purged, "archive", "restore", "queue-1", code=5)

@@ -256,7 +256,8 @@ class Archives(Families):
 
         Raises:
             NotArchivedError: the archive does not have it.
-            RestoreRefusedError, InstanceNotFoundError: something else is in its place, or its instance is gone.
+            RestoreRefusedError, InstanceNotFoundError: something else is in its place, or its instance is gone. Nothing
+                was restored, unless somebody put it there meanwhile (``progress`` was told what was).
             ArchiveUnavailableError, ArchiveDamagedError: the archive cannot be read. What was restored by then stays.
         """
         instance_id = check_instance_id(instance_id)

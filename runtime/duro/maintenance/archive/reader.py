@@ -20,12 +20,15 @@ from duro.maintenance.archive.place import ArchivePlace, linked
 from duro.maintenance.archive.segments import measure_segment, read_segment
 from duro.model.archive import ArchivableExecution, ArchivableInstance, ArchivedHistory, Restoration, RestoreResult
 from duro.model.ledger import RunSource
+from duro.model.records import ExecutionRecord
 from duro.naming import check_count, command_on, not_a_cursor
 from duro.stores.base import Store
 
 _RESTORE_EVENTS_MAX: Final = 2_000
 """Events one transaction of a restoration writes, about: a few milliseconds that other writers wait."""
 
+
+_EXECUTIONS_A_PAGE: Final = 500
 
 _LIVES_SHOWN: Final = 5
 """Lives of an id that an error names."""
@@ -358,11 +361,14 @@ class Archive:
         progress: Callable[[RestoreResult], bool | None] | None = None,
     ) -> RestoreResult:
         """Write them into the store, in small transactions, the last one of a life first: what a removed instance comes
-        back with. ``progress`` is called after each; when it returns False, the rest stays where it is.
+        back with. What the store has already is compared before anything is written. ``progress`` is called after each
+        transaction; when it returns False, the rest stays where it is.
 
         Raises:
             NotArchivedError: they are of another store.
-            RestoreRefusedError, InstanceNotFoundError, ArchiveError. What was restored by then stays.
+            RestoreRefusedError, InstanceNotFoundError: something else is in their place. Nothing was restored, unless
+                somebody put it there meanwhile.
+            ArchiveError. What was restored by then stays.
         """
         store_id = store.store_id()
         if any(each.store_id != store_id for each in chosen):
@@ -370,10 +376,13 @@ class Archive:
                 "this was archived from another store", hint="`duroctl history show` reads it from the archive"
             )
         total = RestoreResult()
-        newest = {each.incarnation: each.execution_id for each in sorted(chosen, key=attrgetter("execution_id"))}
-        lasts = [each for each in chosen if newest[each.incarnation] == each.execution_id]
-        others = [each for each in chosen if newest[each.incarnation] != each.execution_id]
-        for part in chain(self._parts(lasts), self._parts(others)):
+        standing = _standing(store, chosen)
+        missing = [each for each in chosen if (each.incarnation, each.execution_id) not in standing]
+        newest = {each.incarnation: each.execution_id for each in sorted(missing, key=attrgetter("execution_id"))}
+        there = [each for each in chosen if (each.incarnation, each.execution_id) in standing]
+        lasts = [each for each in missing if newest[each.incarnation] == each.execution_id]
+        others = [each for each in missing if newest[each.incarnation] != each.execution_id]
+        for part in chain(self._parts(there), self._parts(lasts), self._parts(others)):
             execution = part[0].history.execution
             done = store.restore(
                 Restoration(
@@ -411,6 +420,36 @@ class Archive:
 def stores_text(store_ids: Sequence[str]) -> str:
     """Several stores by their ids, such as "2 stores, A and B"."""
     return f"{len(store_ids)} stores, {', '.join(store_ids[:-1])} and {store_ids[-1]}"
+
+
+def _standing(store: Store, chosen: Iterable[ArchivedExecution]) -> set[tuple[int, int]]:
+    """Those of which the store has a row, by incarnation and execution; marked ones, too."""
+    lives: dict[tuple[str, int], set[int]] = {}
+    for each in chosen:
+        lives.setdefault((each.instance_id, each.incarnation), set()).add(each.execution_id)
+    found: set[tuple[int, int]] = set()
+    are_marked = bool(store.marked().executions)
+    for (instance_id, incarnation), wanted in lives.items():
+        instance = store.get_instance(instance_id)
+        if instance is None or instance.incarnation != incarnation:
+            continue
+        live = {each.execution_id for each in _live(store, instance_id)} & wanted
+        marked = (each for each in (wanted - live if are_marked else ()) if _is_marked(store, instance_id, each))
+        found.update((incarnation, each) for each in chain(live, marked))
+    return found
+
+
+def _live(store: Store, instance_id: str) -> Iterator[ExecutionRecord]:
+    page = store.list_executions(instance_id, _EXECUTIONS_A_PAGE, None)
+    yield from page.executions
+    while page.next is not None:
+        page = store.list_executions(instance_id, _EXECUTIONS_A_PAGE, page.next)
+        yield from page.executions
+
+
+def _is_marked(store: Store, instance_id: str, execution_id: int) -> bool:
+    pruned = store.find_pruned(instance_id, execution_id)
+    return pruned is not None and pruned.removal is not None
 
 
 def _instance_of(part: Sequence[HistoryRead]) -> ArchivableInstance | None:
