@@ -1,10 +1,10 @@
 """Which archive a command is about, opened; and what is named in it."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from duro.errors import (
     ArchiveUnavailableError,
@@ -18,10 +18,11 @@ from duro.errors import (
     StoreNotFoundError,
     UsageError,
 )
-from duroctl.parsing import Reference
+from duroctl.parsing import Reference, parse_count
 
 if TYPE_CHECKING:
     from duro.client import Client
+    from duro.maintenance.archive.catalogue import ArchivedExecution
     from duro.maintenance.archive.reader import Archive
     from duro.maintenance.archive_client import FoundExecutions
     from duro.model.archive import ArchivedHistory, ArchiveOutcome
@@ -122,26 +123,52 @@ def _configured_unavailable(
     return ArchiveUnavailableError(message, hint=hint)
 
 
-def where_else(client: "Client | None", given: str | None, archive: "Archive", text: str) -> str:
+class ArchivedReference(NamedTuple):
+    """``execution_id`` None: the instance. ``incarnation``: of which life of it; None: nobody says."""
+
+    instance_id: str
+    execution_id: int | None
+    incarnation: int | None
+
+
+def life_asked(incarnation: str | None) -> int | None:
+    """``--incarnation``. Raises UsageError: it is no number."""
+    return None if incarnation is None else parse_count(incarnation, "--incarnation", least=1)
+
+
+def _readings(text: str, incarnation: int | None) -> Iterator[ArchivedReference]:
+    """What ``text`` may name, the likelier first: INSTANCE/EXECUTION, INSTANCE, either with #INCARNATION."""
+    if (one := _as_execution(text)) is not None:
+        yield ArchivedReference(*one, incarnation)
+    yield ArchivedReference(text, None, incarnation)
+    head, sign, tail = text.rpartition(_LIFE)
+    if incarnation is None and sign and head and _is_number(tail):
+        yield from _readings(head, int(tail))
+
+
+def where_else(
+    client: "Client | None", given: str | None, archive: "Archive", text: str, incarnation: int | None = None
+) -> str:
     """Which other archive of the store has what ``text`` names, where none was ``given``; "": none."""
     if given is not None or client is None:
         return ""
-    one = _as_execution(text)
-    for instance_id, execution_id in [*([one] if one is not None else []), Reference(text, None)]:
+    for instance_id, execution_id, life in _readings(text, incarnation):
         with suppress(InvalidIdError):  # one of two readings may be too long for an id
-            found = client.find_archived_executions(instance_id, execution_id)
+            found = client.find_archived_executions(instance_id, execution_id, incarnation=life)
             if found is not None and found.directory != str(archive.path):
                 return f"archive {found.directory!r} has it:{_option(found.directory)}"
     return ""
 
 
 @contextmanager
-def elsewhere_told(client: "Client | None", given: str | None, archive: "Archive", text: str) -> Iterator[None]:
+def elsewhere_told(
+    client: "Client | None", given: str | None, archive: "Archive", text: str, incarnation: int | None = None
+) -> Iterator[None]:
     """Raises NotArchivedError: as raised inside, with the other archive of the store that has it, if one does."""
     try:
         yield
     except NotArchivedError as error:
-        if elsewhere := where_else(client, given, archive, text):
+        if elsewhere := where_else(client, given, archive, text, incarnation):
             raise NotArchivedError(error.message, hint=elsewhere) from error
         raise
 
@@ -176,35 +203,67 @@ def stores_note(session: "Session", archive: "Archive") -> None:
         session.note(f"this is of {_named(archive.stores())}; --store-id shows one")
 
 
-def reference_in(archive: "Archive", text: str, *, listed: bool = False) -> Reference:
-    """Which instance or execution ``text`` names in the archive. Instance ids may contain slashes: what is there
-    decides. ``listed``: a line as ``-o ids`` prints it, INSTANCE/EXECUTION where it can be one.
+def reference_in(
+    archive: "Archive",
+    text: str,
+    *,
+    incarnation: int | None = None,
+    of_store: "Client | None" = None,
+    listed: bool = False,
+) -> ArchivedReference:
+    """Which instance or execution ``text`` names in the archive, of life ``incarnation``; where none is named, of the
+    one that is there in a store (``of_store``). Ids of instances may contain slashes, and the sign that stands before a
+    life: what is there decides. ``listed``: a line as ``-o ids`` prints it, INSTANCE/EXECUTION where it can be one.
 
     Raises:
         NotArchivedError: it has neither.
         UsageError: it has both.
     """
-    whole = bool(archive.executions(instance_id=text, limit=1))
+
+    def life_of(instance_id: str) -> int | None:
+        there = None if of_store is None else of_store.life_to_restore(archive, instance_id)
+        return there if incarnation is None else incarnation
+
+    whole = bool(archive.executions(instance_id=text, incarnation=incarnation, limit=1))
     one = _as_execution(text)
-    if one is not None and archive.find(one.instance_id, one.execution_id) is not None:
+    life = None if one is None else life_of(one.instance_id)
+    if one is not None and archive.find(one.instance_id, one.execution_id, incarnation=life) is not None:
         if whole and not listed:
             raise UsageError(
                 f"the archive has an instance {text!r}, and execution {one.execution_id} of {one.instance_id!r}",
                 hint=f"name executions of the first ({text}/N), or send {text} on standard input (-) for the other",
             )
-        return one
+        return ArchivedReference(*one, life)
     if whole:
-        return Reference(text, None)
-    raise archive.without(f"has nothing of {text!r}")
+        return ArchivedReference(text, None, life_of(text))
+    head, sign, tail = text.rpartition(_LIFE)
+    if incarnation is None and sign and head and _is_number(tail):
+        with suppress(NotArchivedError):
+            return reference_in(archive, head, incarnation=int(tail), listed=listed)
+    if one is not None and (archive.executions(instance_id=one.instance_id, limit=1)):
+        raise archive.nothing_of(*one, life)
+    raise archive.nothing_of(text, None, incarnation)
+
+
+def archived_id(execution: "ArchivedExecution", latest: "Mapping[tuple[str, str], int]") -> str:
+    """As ``-o ids`` prints it, and ``reference_in`` reads it: with its life, if a later one of that id is there."""
+    text = f"{execution.instance_id}/{execution.execution_id}"
+    life = execution.incarnation
+    is_latest = latest.get((execution.store_id, execution.instance_id), life) == life
+    return text if is_latest else f"{text}{_LIFE}{life}"
 
 
 def _as_execution(text: str) -> Reference | None:
     head, slash, tail = text.rpartition("/")
-    is_number = tail.isascii() and tail.isdigit() and len(tail) <= _DIGITS_MAX
-    return Reference(head, int(tail)) if slash and head and is_number else None
+    return Reference(head, int(tail)) if slash and head and _is_number(tail) else None
 
 
-_DIGITS_MAX = 18
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= _DIGITS_MAX
+
+
+_LIFE: Final = "#"
+_DIGITS_MAX: Final = 18
 
 
 def waiting_note(session: "Session", client: "Client | None") -> None:
@@ -227,7 +286,13 @@ def check_kept(outcome: "ArchiveOutcome | None") -> None:
 
 
 def named_history(
-    session: "Session", given: str | None, store_id: str | None, reference: Reference | str, *, listed: bool
+    session: "Session",
+    given: str | None,
+    store_id: str | None,
+    reference: Reference | str,
+    *,
+    incarnation: int | None,
+    listed: bool,
 ) -> "HistoryRecord":
     """The history an archive has of an execution, or of the last one of an instance, whatever a store has: for when the
     store is lost. ``reference``: a text is read by what is in the archive, see ``reference_in``.
@@ -237,27 +302,28 @@ def named_history(
         ArchiveUnavailableError, ArchiveDamagedError, StoreError, SettingsError.
     """
     with opened(session, given, store_id=store_id) as (archive, _):
-        wanted = reference_in(archive, reference, listed=listed) if isinstance(reference, str) else reference
-        found = archive.find(wanted.instance_id, wanted.execution_id)
+        if isinstance(reference, str):
+            wanted = reference_in(archive, reference, incarnation=incarnation, listed=listed)
+        else:
+            wanted = ArchivedReference(*reference, incarnation)
+        found = archive.find(wanted.instance_id, wanted.execution_id, incarnation=wanted.incarnation)
         if found is None:
-            raise archive.without(f"has nothing of {wanted.instance_id}/{wanted.execution_id}")
+            raise archive.nothing_of(*wanted)
         return _noted(session, archive.read_one(found), str(archive.path))
 
 
-def archived_history(session: "Session", client: "Client", text: str, execution: str | None) -> "HistoryRecord | None":
+def archived_history(
+    session: "Session", client: "Client", text: str, execution: str | None, incarnation: int | None = None
+) -> "HistoryRecord | None":
     """The history ``text`` (INSTANCE or INSTANCE/EXECUTION) names in an archive of the store, which is noted. None:
-    no archive that can be read has it.
+    no archive that can be read has it, of this life (None: as ``find_archived`` has it).
 
     Raises:
         ArchiveDamagedError: the one that has it is damaged.
     """
-    from duroctl.parsing import parse_count
-
+    readings = [*_readings(text, incarnation)]
     if execution is not None:
-        readings = [Reference(text, parse_count(execution, "--execution"))]
-    else:
-        one = _as_execution(text)
-        readings = [*([one] if one is not None else []), Reference(text, None)]
+        readings = [ArchivedReference(text, parse_count(execution, "--execution"), incarnation)]
     own = directory_of(session, None)
     told: set[str] = set()
 
@@ -266,11 +332,12 @@ def archived_history(session: "Session", client: "Client", text: str, execution:
             session.note(error.message)
         told.add(error.message)
 
-    for instance_id, execution_id in readings:
+    for instance_id, execution_id, life in readings:
         try:
             found = client.find_archived(
                 instance_id,
                 execution_id,
+                incarnation=life,
                 directories=[own] if own else [],
                 unreadable=tell,
             )

@@ -43,6 +43,15 @@ StoreIdOption = Annotated[
     ),
 ]
 
+IncarnationOption = Annotated[
+    str | None,
+    typer.Option(
+        "--incarnation",
+        metavar="N",
+        help="Of this life of an id that was used again; `archive show INSTANCE` tells which there are.",
+    ),
+]
+
 _SENTENCE_MAX: Final = 1_000
 """No first sentence of a help is longer, so that none is cut in a list of commands."""
 

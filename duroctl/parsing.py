@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 
 from duro.durations import DURATION_HINT, parse_duration_s
 from duro.errors import InstanceNotFoundError, UsageError
-from duro.naming import path_problem
+from duro.naming import beside_problem, path_problem
 
 _COUNT_DIGITS_MAX: Final = 15
 _EXECUTION = re.compile(r"[0-9]{1,18}")
@@ -38,8 +38,8 @@ def parse_count(text: str, option: str, least: int = 0) -> int:
 
 
 def check_new_file(path: str, option: str) -> None:
-    """Raises UsageError: a file that is to be made has a name that can stand in no document."""
-    if problem := path_problem(path):
+    """Raises UsageError: a file that is to be made has a name that can stand in no document, or belongs to a store."""
+    if problem := path_problem(path) or beside_problem(path):
         raise UsageError(f"{option} {path!r} {problem}", hint="choose another name")
 
 

@@ -95,7 +95,7 @@ def change_by_options(
         after = edit(before)
     except EditRefusedError as error:
         if error.snippet:
-            session.note(f"write this into {file}:")
+            session.note(f"write this into {file}, {error.where}:")
             for line in error.snippet.splitlines():
                 write_line(sys.stderr, f"    {visible(line)}")
         raise

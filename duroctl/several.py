@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from duro.errors import StateError
+from duro.errors import DuroError, StateError
 from duroctl.errors import PartlyDoneError
 from duroctl.render.units import were
 
@@ -29,7 +29,7 @@ def try_each(asked: Iterable[Asked], act: Callable[[Asked], Done]) -> tuple[list
     return done, refused
 
 
-def check_refused(session: "Session", refused: Sequence[StateError], of: int, what: str) -> None:
+def check_refused(session: "Session", refused: Sequence[DuroError], of: int, what: str) -> None:
     """Tell what was refused of so many; the last thing a command does.
 
     Raises:
@@ -43,7 +43,7 @@ def check_refused(session: "Session", refused: Sequence[StateError], of: int, wh
     raise PartlyDoneError(f"{len(refused):,} of {of:,} {what} {were(len(refused))} refused", hint="see above for why")
 
 
-def tell_refused(session: "Session", refused: Sequence[StateError]) -> None:
+def tell_refused(session: "Session", refused: Sequence[DuroError]) -> None:
     """A line each, up to a number of them."""
     for error in refused[:_TOLD_MAX]:
         session.note(str(error))

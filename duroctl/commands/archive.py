@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from duroctl.completing import instance_ids, orchestrations
-from duroctl.options import CursorOption, LimitOption, StoreIdOption, command, new_group
+from duroctl.options import CursorOption, IncarnationOption, LimitOption, StoreIdOption, command, new_group
 from duroctl.session import Session
 
 if TYPE_CHECKING:
@@ -78,35 +78,61 @@ def list_archived(
     archive: DirectoryOption = None,
     any_store: _AnyStoreOption = False,
     store_id: StoreIdOption = None,
+    incarnation: IncarnationOption = None,
     limit: LimitOption = "100",
     cursor: CursorOption = None,
 ) -> None:
-    """List archived executions, those that were archived last first."""
-    from duroctl.archives import clock_ms, mixed_stores, opened, stores_note, waiting_note, where_else
+    """List archived executions, those that were archived last first.
+
+    -o ids prints INSTANCE/EXECUTION, and INSTANCE/EXECUTION#INCARNATION for an earlier life of an id that was used
+    again; `archive show`, `archive restore` and `history show` take both.
+    """
+    from duro.errors import UsageError
+    from duroctl.archives import (
+        archived_id,
+        clock_ms,
+        life_asked,
+        mixed_stores,
+        opened,
+        stores_note,
+        waiting_note,
+        where_else,
+    )
     from duroctl.output import Pages
     from duroctl.parsing import parse_count
-    from duroctl.render.archives import ARCHIVED, ARCHIVED_OF_STORES
+    from duroctl.render.archives import ARCHIVED, with_headings
     from duroctl.render.units import counted
 
     rows_max = parse_count(limit, "--limit")
     instance = None if instance is None else session.one_id(instance)
+    life = life_asked(incarnation)
+    if life is not None and instance is None:
+        raise UsageError("--incarnation is of one instance", hint="name it")
     with opened(session, archive, any_store=any_store, store_id=store_id) as (found, client):
         listed = 0
+        latest: dict[tuple[str, str], int] = {}
 
         def fetch(size: int, after: str | None) -> tuple[tuple[object, ...], str | None]:
             nonlocal listed
-            page = found.list_executions(size, after, instance_id=instance, name=name)
+            page = found.list_executions(size, after, instance_id=instance, incarnation=life, name=name)
             listed += len(page.executions)
+            if session.output.format == "ids":
+                latest.clear()
+                latest.update(found.latest_lives(page.executions))
             return page.executions, page.next
 
         pages = Pages(fetch, rows_max, cursor)
-        session.output.listing(ARCHIVED_OF_STORES if mixed_stores(found) else ARCHIVED, pages, clock_ms)
+        view = ARCHIVED._replace(to_id=lambda each: archived_id(each, latest))
+        if mixed_stores(found):
+            view = with_headings(view, store_id="STORE")
+        if session.output.terminal and found.has_several_lives():
+            view = with_headings(view, incarnation="LIFE")
+        session.output.listing(view, pages, clock_ms)
         session.note_more(pages.next)
         if instance is not None and name is None and cursor is None and not listed:
-            elsewhere = where_else(client, archive, found, instance)
-            session.note(
-                found.without(f"has nothing of {instance!r}").message + (f"; {elsewhere}" if elsewhere else "")
-            )
+            elsewhere = where_else(client, archive, found, instance, life)
+            nothing = found.nothing_of(instance, None, life)
+            session.note(nothing.message + (f"; {elsewhere}" if elsewhere else ""))
         if session.output.terminal:
             histories, segments = found.count()
             kept = f"{counted(histories, 'history', 'histories')} in {counted(segments, 'segment')}"
@@ -127,12 +153,13 @@ def show(
     archive: DirectoryOption = None,
     any_store: _AnyStoreOption = False,
     store_id: StoreIdOption = None,
+    incarnation: IncarnationOption = None,
 ) -> None:
     """Show where an archived execution is, what there is of an instance, or what a segment holds.
 
     Its events are shown by `history show`, which looks into the archive by itself.
     """
-    from duroctl.archives import elsewhere_told, mixed_stores, opened, reference_in
+    from duroctl.archives import elsewhere_told, life_asked, mixed_stores, opened, reference_in
     from duroctl.render.archives import (
         ARCHIVED,
         ONE,
@@ -142,24 +169,24 @@ def show(
         segment_lines,
     )
 
-    text = session.one_id(what)
+    text, life = session.one_id(what), life_asked(incarnation)
     with opened(session, archive, any_store=any_store, store_id=store_id) as (found, client):
         mixed = mixed_stores(found)
         if found.is_segment(text):
             manifest = found.manifest(text)
             session.output.result(SEGMENT, manifest, segment_lines(manifest))
             return
-        with elsewhere_told(client, archive, found, text):
-            instance_id, execution_id = reference_in(found, text)
+        with elsewhere_told(client, archive, found, text, life):
+            instance_id, execution_id, life = reference_in(found, text, incarnation=life, listed=what == "-")
         directory = str(found.path)
         if execution_id is not None:
-            execution = found.find(instance_id, execution_id)
+            execution = found.find(instance_id, execution_id, incarnation=life)
             assert execution is not None, "reference_in found it"
             session.output.result(ONE, execution, execution_lines(execution, directory, of_stores=mixed))
             return
-        executions = found.executions(instance_id=instance_id)
+        executions = found.executions(instance_id=instance_id, incarnation=life)
         if not executions:
-            raise found.without(f"has nothing of {text!r}")
+            raise found.nothing_of(instance_id, None, life)
         if session.output.format == "table":
             session.output.lines(instance_lines(executions, directory, of_stores=mixed))
         else:
@@ -208,67 +235,80 @@ def restore(
     what: _ReferencesArgument,
     archive: DirectoryOption = None,
     everything: _EverythingOption = False,
+    incarnation: IncarnationOption = None,
 ) -> None:
     """Bring archived executions back into the store they came from, byte by byte as they were, under a hold of 7 d.
 
     INSTANCE alone: what was live when it was removed, with the instance itself; or, if it is there, all that was
-    pruned of it. What is there already is left as it is, and nothing is ever overwritten.
+    pruned of it. What is there already is left as it is, and nothing is ever overwritten. Of an id that was used again
+    it is the life that is there, or else the latest in the archive; --incarnation names another.
     """
-    from duro.errors import StateError
+    from duro.errors import ArchiveError, StateError
     from duro.model.archive import RestoreResult
-    from duroctl.archives import directory_of, elsewhere_told, opened, reference_in
+    from duroctl.archives import directory_of, elsewhere_told, life_asked, opened, reference_in
+    from duroctl.errors import PartlyDoneError
     from duroctl.pruning import interruptible, progress_bar
     from duroctl.render.archives import RESTORED, restored_lines
     from duroctl.several import check_refused, tell_refused
 
-    wanted: dict[str, set[int] | None] = {}
-    total = 0
+    wanted: dict[tuple[str, int | None], set[int] | None] = {}
+    total, asked = 0, life_asked(incarnation)
     with session.open_store(read_only=True):  # without one there is nothing to bring anything back into
         pass
     texts = session.ids(what)
     with opened(session, archive) as (found, of_store):
         for text in texts:
-            with elsewhere_told(of_store, archive, found, text):
-                instance_id, execution_id = reference_in(found, text, listed="-" in what)
-            executions = wanted.setdefault(instance_id, set())
+            with elsewhere_told(of_store, archive, found, text, asked):
+                instance_id, execution_id, life = reference_in(
+                    found, text, incarnation=asked, of_store=of_store, listed="-" in what
+                )
+            executions = wanted.setdefault((instance_id, life), set())
             if execution_id is None:
-                wanted[instance_id] = None
+                wanted[instance_id, life] = None
             elif executions is not None:
                 executions.add(execution_id)
-        total = sum(len(found.chosen(each, numbers, everything=everything)) for each, numbers in wanted.items())
+        total = sum(
+            len(found.chosen(each, numbers, everything=everything, incarnation=life))
+            for (each, life), numbers in wanted.items()
+        )
     done = RestoreResult()
-    refused: list[StateError] = []
+    refused: list[StateError | ArchiveError] = []
     with (
         session.client() as client,
         interruptible() as interrupted,
         progress_bar(session, total, "restoring") as advance,
     ):
-        before = RestoreResult()
+        before = part = RestoreResult()
 
         def progress(so_far: RestoreResult) -> bool:
+            nonlocal part
+            part = so_far
             advance(before.executions + before.there + so_far.executions + so_far.there)
             return not interrupted
 
-        for instance_id, numbers in wanted.items():
-            before = done
+        for (instance_id, life), numbers in wanted.items():
+            before, part = done, RestoreResult()
             try:
-                part = client.restore_archived(
+                client.restore_archived(
                     instance_id,
                     numbers,
                     directory=directory_of(session, archive),
                     everything=everything,
+                    incarnation=life,
                     progress=progress,
                 )
-            except StateError as error:
-                if len(wanted) == 1:
+            except (StateError, ArchiveError) as error:
+                is_first = not (done.executions or part.executions)
+                if is_first and (len(wanted) == 1 or isinstance(error, ArchiveError)):
                     raise
                 refused.append(error)
-                continue
             done = done.plus(part)
             if interrupted:
                 break
     session.output.result(RESTORED, done, restored_lines(done))
     if not interrupted:
+        if refused and len(wanted) == 1:
+            raise PartlyDoneError(f"not all of it: {refused[0].message}", hint=refused[0].hint)
         check_refused(session, refused, len(wanted), "instances")
     else:
         tell_refused(session, refused)

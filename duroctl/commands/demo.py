@@ -48,7 +48,10 @@ def demo(session: Session, directory: _DirectoryArgument = None, executions: _Ex
 def _kept_file(store: str | None) -> Path | None:
     """--store takes a URL as everywhere, and here a plain file name too."""
     from duro.stores.opening import sqlite_path
+    from duroctl.parsing import check_new_file
 
     if store is None:
         return None
-    return Path(sqlite_path(store) if ":" in store else store)
+    file = sqlite_path(store) if ":" in store else store
+    check_new_file(str(file), "--store")
+    return Path(file)

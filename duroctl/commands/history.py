@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from duroctl.completing import instance_ids
-from duroctl.options import StoreIdOption, command, new_group
+from duroctl.options import IncarnationOption, StoreIdOption, command, new_group
 from duroctl.session import Session
 
 if TYPE_CHECKING:
@@ -58,24 +58,27 @@ def show(
     follow: _FollowOption = False,
     archive: _ArchiveOption = None,
     store_id: StoreIdOption = None,
+    incarnation: IncarnationOption = None,
 ) -> None:
     """Show what happened in an execution, one line an event; also of one that was removed, from the archive.
 
     With -o json and -o jsonl the events are printed byte for byte as they are stored (outside a terminal).
     """
     from duro.errors import UsageError
-    from duroctl.archives import clock_ms
+    from duroctl.archives import clock_ms, life_asked
     from duroctl.history_output import HistoryPrinter
     from duroctl.walking import follow_history
 
     if follow and session.output.format in ("json", "ids"):
         raise UsageError(f"--follow does not go with -o {session.output.format}", hint="use -o jsonl")
     from_archive = archive is not None or store_id is not None
-    if follow and from_archive:
-        raise UsageError("--follow does not go with --archive", hint="what is archived does not grow")
+    if follow and (from_archive or incarnation is not None):
+        option = "--archive" if from_archive else "--incarnation"
+        raise UsageError(f"--follow does not go with {option}", hint="what is archived does not grow")
+    life = life_asked(incarnation)
     text = session.one_id(reference)
     if from_archive:
-        history = _read_archived(session, archive, store_id, text, execution, listed=reference == "-")
+        history = _read_archived(session, archive, store_id, text, execution, life, listed=reference == "-")
         _print(session, HistoryPrinter(session.output, detailed=detailed, now_ms=clock_ms()), history)
         return
     with session.client(read_only=True) as client:
@@ -87,7 +90,7 @@ def show(
                 printer.events(grown.execution, grown.events)
                 session.output.flush()
             return
-        _print(session, printer, _read(session, client, text, execution))
+        _print(session, printer, _read(session, client, text, execution, life))
 
 
 def _print(session: Session, printer: "HistoryPrinter", history: "HistoryRecord") -> None:
@@ -115,6 +118,7 @@ def export(
     execution: _ExecutionOption = None,
     archive: _ArchiveOption = None,
     store_id: StoreIdOption = None,
+    incarnation: IncarnationOption = None,
 ) -> None:
     """Write the events of an execution to a new file, a line each, byte for byte as they are stored.
 
@@ -125,16 +129,18 @@ def export(
 
     from duro.disk import new_file
     from duro.errors import UsageError
+    from duroctl.archives import life_asked
     from duroctl.parsing import check_new_file
     from duroctl.render.history import EXPORTED, as_line, exported_line
 
     check_new_file(to, "--to")
+    life = life_asked(incarnation)
     text = session.one_id(reference)
     if archive is not None or store_id is not None:
-        history = _read_archived(session, archive, store_id, text, execution, listed=reference == "-")
+        history = _read_archived(session, archive, store_id, text, execution, life, listed=reference == "-")
     else:
         with session.client(read_only=True) as client:
-            history = _read(session, client, text, execution)
+            history = _read(session, client, text, execution, life)
     try:
         with new_file(Path(to), tidy=True) as part, part.open("w", encoding="utf-8", newline="\n") as opened:
             opened.writelines(as_line(event) + "\n" for event in history.events)
@@ -146,36 +152,51 @@ def export(
     session.output.result(EXPORTED, history, [exported_line(history, to)])
 
 
-def _read(session: Session, client: "Client", text: str, execution: str | None) -> "HistoryRecord":
-    """From the store, or else from an archive, which is said.
+def _read(
+    session: Session, client: "Client", text: str, execution: str | None, incarnation: int | None
+) -> "HistoryRecord":
+    """From the store, or else from an archive, which is said. ``incarnation``: of this life; None: of the one that is
+    there.
 
     Raises:
         ExecutionPrunedError, InstanceNotFoundError: neither has it.
     """
     from duro.errors import ExecutionPrunedError, InstanceNotFoundError
+    from duro.naming import command_on
     from duroctl.archives import archived_history
 
     try:
         found = _resolve(client, text, execution)
         instance = client.get_instance(found.instance_id)
+        if incarnation not in (None, instance.incarnation):
+            shown = f"the instance {found.instance_id!r} that is there is incarnation {instance.incarnation}"
+            hint = f"{command_on('archive show', found.instance_id)} tells which lives of it an archive has"
+            raise InstanceNotFoundError(f"{shown}, not {incarnation}", hint=hint)
         execution_id = instance.execution_id if found.execution_id is None else found.execution_id
         client.get_execution(found.instance_id, execution_id)
         return client.read_history(found.instance_id, execution_id)
     except (ExecutionPrunedError, InstanceNotFoundError):
-        archived = archived_history(session, client, text, execution)
+        archived = archived_history(session, client, text, execution, incarnation)
         if archived is None:
             raise
         return archived
 
 
 def _read_archived(
-    session: Session, archive: str | None, store_id: str | None, text: str, execution: str | None, *, listed: bool
+    session: Session,
+    archive: str | None,
+    store_id: str | None,
+    text: str,
+    execution: str | None,
+    incarnation: int | None,
+    *,
+    listed: bool,
 ) -> "HistoryRecord":
     from duroctl.archives import named_history
     from duroctl.parsing import Reference, parse_count
 
     reference = text if execution is None else Reference(text, parse_count(execution, "--execution"))
-    return named_history(session, archive, store_id, reference, listed=listed)
+    return named_history(session, archive, store_id, reference, incarnation=incarnation, listed=listed)
 
 
 def _resolve(client: "Client", text: str, execution: str | None) -> "Reference":

@@ -138,9 +138,11 @@ def _make_store(url: str) -> bool:
         StoreUrlError, StoreError: see ``duro.stores.opening.open_store``.
     """
     from duro.errors import NotADuroStoreError, StoreNotFoundError
-    from duro.stores.opening import open_store
+    from duro.stores.opening import open_store, sqlite_path
+    from duroctl.parsing import check_new_file
 
     check_lasting(url)
+    check_new_file(sqlite_path(url), "--store")
     try:
         open_store(url, create=False).close()
     except (StoreNotFoundError, NotADuroStoreError):

@@ -344,9 +344,8 @@ def _set_of_instance(
     from duro.model.retention import AutoPrune
     from duroctl.parsing import parse_duration
     from duroctl.policy_files import print_change, show_change
-    from duroctl.render.simulation import instance_json, instance_line
+    from duroctl.render.simulation import instance_json, instance_line, more_text
     from duroctl.render.text import visible_field
-    from duroctl.render.units import counted
 
     policy: AutoPrune | Literal["never"] | None = None
     if table is not None and "never" in table:
@@ -366,10 +365,9 @@ def _set_of_instance(
             told = would.get(said, f"be pruned by {said}")
             show_change(session, document, [visible_field(f"{instance} would {told}"), impact])
             return
-        more = simulated.then.executions - simulated.now.executions
-        if more > 0 and not yes:
+        if (simulated.executions_more or simulated.instances_more) and not yes:
             question = "Unset it?" if policy is None else "Set it?"
-            session.confirm(question, [impact], f"this lets {counted(more, 'more execution')} go")
+            session.confirm(question, [impact], more_text(simulated))
         client.set_instance_policy(instance, policy)
     says = {"never": "is never pruned automatically", None: "has no policy of its own"}
     session.note(visible_field(f"{instance} {says.get(said, f'is pruned by {said}')}"))

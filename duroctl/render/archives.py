@@ -52,15 +52,20 @@ ARCHIVED: Final = View(
         Column("completed_at", "ENDED", "time", lambda r: r.completed_at_ms),
         Column("archived_at", "ARCHIVED", "time", lambda r: r.archived_at_ms),
         Column("segment", None, "text", lambda r: r.segment),
+        Column("incarnation", None, "number", lambda r: r.incarnation),
         Column("store_id", None, "text", lambda r: r.store_id),
     ),
     archived_json,
     lambda r: f"{r.instance_id}/{r.execution_id}",
 )
-ARCHIVED_OF_STORES: Final = ARCHIVED._replace(
-    columns=tuple(each._replace(heading="STORE") if each.name == "store_id" else each for each in ARCHIVED.columns)
-)
-"""Of several stores: the table says which."""
+
+
+def with_headings(view: View, **headings: str) -> View:
+    """``view`` with columns on the terminal that it has in files alone."""
+    columns = (each._replace(heading=headings.get(each.name, each.heading)) for each in view.columns)
+    return view._replace(columns=tuple(columns))
+
+
 ONE: Final = ARCHIVED._replace(schema="duroctl.archived_execution/1", field="execution")
 
 
@@ -72,6 +77,7 @@ def execution_lines(execution: "ArchivedExecution", directory: str, *, of_stores
     said = {
         "execution": f"{execution.instance_id}/{execution.execution_id}",
         "store": execution.store_id if of_stores else "",
+        "life": f"incarnation {execution.incarnation}",
         "of": f"{execution.name} {execution.version}".rstrip(),
         "ended": f"{execution.status}, {_time(execution.completed_at_ms) or 'never'}",
         "pruned": "with its instance" + by if pruned is None else iso(pruned) + by,

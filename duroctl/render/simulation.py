@@ -5,7 +5,8 @@ from typing import Any, Final
 
 import msgspec
 
-from duro.maintenance.simulating import InstanceSimulation, PolicySimulation, Removable, RemovableWhole, SimulatedName
+from duro.maintenance.going import Removable, RemovableWhole
+from duro.maintenance.simulating import InstanceSimulation, PolicySimulation, SimulatedName
 from duroctl.render.tables import Column, View
 from duroctl.render.text import visible_field
 from duroctl.render.units import counted, size
@@ -13,9 +14,11 @@ from duroctl.render.units import counted, size
 
 def change_lines(simulation: PolicySimulation) -> Iterator[str]:
     """What may go at once and may not yet, by orchestration, and what else changes; one line if it is the same."""
-    changed = [each for each in simulation.names if each.now != each.then]
+    changed = [each for each in simulation.names if each.now != each.then or each.executions_more]
     for each in changed:
-        yield visible_field(f"{each.name}: {_amount(each.now)} may go now, {_amount(each.then)} after the change")
+        more = each.executions_more if each.executions_more != each.then.executions - each.now.executions else 0
+        kept = f", {more:,} of them kept now" if more else ""
+        yield visible_field(f"{each.name}: {_amount(each.now)} may go now, {_amount(each.then)} after the change{kept}")
     others = [*other_lines(simulation)]
     yield from others
     if not changed and not others:
@@ -31,9 +34,15 @@ def other_lines(simulation: PolicySimulation) -> Iterator[str]:
         if now != then:
             yield f"[{table}]: {counted(now, 'whole instance')} may go now, {then:,} after the change"
     for each in simulation.names:
-        if each.whole_now != each.whole_then:
+        if each.whole_now != each.whole_then or each.instances_more:
             now_text, then_text = _whole(each.whole_now), _whole(each.whole_then)
-            yield visible_field(f"{each.name}, whole: {now_text} may go now, {then_text} after the change")
+            more = each.instances_more
+            kept = (
+                f", {more:,} of them kept now"
+                if more and more != each.whole_then.instances - each.whole_now.instances
+                else ""
+            )
+            yield visible_field(f"{each.name}, whole: {now_text} may go now, {then_text} after the change{kept}")
     yield from map(visible_field, simulation.loosened)
 
 
@@ -42,34 +51,43 @@ def _whole(found: RemovableWhole) -> str:
     return f"{what} with {counted(found.executions, 'execution')} ({size(found.history_bytes)})"
 
 
-def more_text(simulation: PolicySimulation) -> str:
-    """The question's reason, for a change that removes more."""
-    executions = simulation.then.executions - simulation.now.executions
-    instances = simulation.whole_then.instances - simulation.whole_now.instances
-    more = [counted(executions, "more execution")] if executions > 0 else []
-    more += [counted(instances, "more whole instance")] if instances > 0 else []
+def more_text(simulation: PolicySimulation | InstanceSimulation) -> str:
+    """The question's reason, for a change that lets go what is kept now."""
+    executions, instances = simulation.executions_more, simulation.instances_more
+    more = [counted(executions, "more execution")] if executions else []
+    more += [counted(instances, "more whole instance")] if instances else []
     return f"this lets {' and '.join(more) or 'more'} go"
 
 
 def instance_line(instance_id: str, simulated: InstanceSimulation) -> str:
     """What of an instance may go at once with another policy, and what may now."""
-    if simulated.now == simulated.then:
+    now, then = _with_children(simulated.now, simulated.whole_now), _with_children(simulated.then, simulated.whole_then)
+    more = simulated.executions_more
+    if now == then and not more:
         return "what may be removed now stays the same"
-    now, then = _amount(simulated.now), _amount(simulated.then)
-    return visible_field(f"{instance_id}: {now} may go now, {then} after the change")
+    kept = (
+        f", {more:,} of them kept now" if more and more != simulated.then.executions - simulated.now.executions else ""
+    )
+    return visible_field(f"{instance_id}: {now} may go now, {then} after the change{kept}")
+
+
+def _with_children(found: Removable, whole: RemovableWhole) -> str:
+    return _amount(found) + (f" and whole: {_whole(whole)}" if whole.instances else "")
 
 
 def instance_json(simulated: InstanceSimulation) -> dict[str, Any]:
-    return {"now": msgspec.to_builtins(simulated.now), "then": msgspec.to_builtins(simulated.then)}
+    return {name: msgspec.to_builtins(getattr(simulated, name)) for name in simulated._fields}
 
 
 def total_line(simulation: PolicySimulation) -> str:
-    events = counted(simulation.then.events, "event")
-    whole = f", and whole: {_whole(simulation.whole_then)}" if simulation.whole_then.instances else ""
-    return visible_field(
-        f"with {simulation.file}: {_amount(simulation.then)}, {events} would go{whole}; "
-        f"as workers are told now: {_amount(simulation.now)}"
-    )
+    then = _all_of(simulation.then, simulation.whole_then)
+    now = _all_of(simulation.now, simulation.whole_now)
+    return visible_field(f"with {simulation.file} would go: {then}; as workers are told now: {now}")
+
+
+def _all_of(found: Removable, whole: RemovableWhole) -> str:
+    text = f"{_amount(found)}, {counted(found.events, 'event')}"
+    return text + (f", and whole: {_whole(whole)}" if whole.instances else "")
 
 
 def _amount(found: Removable) -> str:
@@ -78,7 +96,7 @@ def _amount(found: Removable) -> str:
 
 def simulation_json(simulation: PolicySimulation) -> dict[str, Any]:
     document: dict[str, Any] = msgspec.to_builtins(simulation)
-    sums = ("now", "then", "whole_now", "whole_then")
+    sums = ("now", "then", "whole_now", "whole_then", "executions_more", "instances_more")
     return document | {name: msgspec.to_builtins(getattr(simulation, name)) for name in sums}
 
 
@@ -99,6 +117,7 @@ SIMULATED: Final = View(
         Column("removable_then", "WOULD GO", "number", lambda each: each.then.executions),
         Column("removable_then_events", "EVENTS", "number", lambda each: each.then.events),
         Column("removable_then_bytes", "SIZE", "bytes", lambda each: each.then.history_bytes),
+        Column("whole_now", "WHOLE NOW", "number", lambda each: each.whole_now.instances),
         Column("whole_then", "WHOLE", "number", lambda each: each.whole_then.instances),
         Column("whole_then_executions", None, "number", lambda each: each.whole_then.executions),
         Column("whole_then_bytes", None, "bytes", lambda each: each.whole_then.history_bytes),

@@ -19,7 +19,11 @@ from duroctl.render.units import counted, size
 
 def name_json(each: NameStats) -> dict[str, Any]:
     usage: dict[str, Any] = msgspec.to_builtins(each.usage)
-    return usage | {"share": each.share, "removable": msgspec.to_builtins(each.removable)}
+    return usage | {
+        "share": each.share,
+        "removable": msgspec.to_builtins(each.removable),
+        "removable_whole": msgspec.to_builtins(each.removable_whole),
+    }
 
 
 def stats_json(found: StoreStats) -> dict[str, Any]:
@@ -28,6 +32,7 @@ def stats_json(found: StoreStats) -> dict[str, Any]:
         "recent_since_ms": found.recent_since_ms,
         "marked": msgspec.to_builtins(found.marked),
         "removable": msgspec.to_builtins(found.removable),
+        "removable_whole": msgspec.to_builtins(found.removable_whole),
         "names": [name_json(each) for each in found.names],
     }
 
@@ -48,10 +53,11 @@ def store_lines(found: StoreStats) -> Iterator[str]:
             f"pruned or removed, still there until reclaimed: {counted(found.marked.executions, 'execution')}, "
             f"{size(found.marked.history_bytes)}"
         )
-    removable = found.removable
+    removable, whole = found.removable, found.removable_whole.instances
     yield (
         f"policies would let go now: {counted(removable.executions, 'execution')}, {size(removable.history_bytes)}"
-        if removable.executions
+        + (f", {counted(whole, 'whole instance')} among them" if whole else "")
+        if removable.executions or whole
         else "policies would let nothing go now"
     )
 
@@ -70,6 +76,7 @@ STATS: Final = View(
         Column("recent_executions", None, "number", lambda each: each.usage.recent_executions),
         Column("recent_bytes", "24 H", "bytes", lambda each: each.usage.recent_bytes),
         Column("removable_executions", None, "number", lambda each: each.removable.executions),
+        Column("removable_instances", None, "number", lambda each: each.removable_whole.instances),
         Column("removable_bytes", "MAY GO", "bytes", lambda each: each.removable.history_bytes),
     ),
     name_json,

@@ -283,11 +283,12 @@ class SettingsError(DuroError):
 
 class EditRefusedError(SettingsError):
     """A runtime_config.toml could not be edited safely and was left as it is. ``snippet``: what to write there by
-    hand, lines of TOML; empty if lines are to be removed."""
+    hand, lines of TOML, and ``where`` ("at its end"); empty if lines are to be removed."""
 
-    def __init__(self, problem: FileProblem, snippet: str) -> None:
+    def __init__(self, problem: FileProblem, snippet: str, where: str = "") -> None:
         super().__init__([problem])
         self.snippet = snippet
+        self.where = where
 
 
 # --- the developer -----------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable
+from typing import Final
 
 from duro.errors import InvalidIdError, InvalidInputError, InvalidNameError, UsageError
 from duro.model.limits import INSTANCE_ID_BYTES_MAX, NAME_BYTES_MAX, NUMBER_MAX, REASON_BYTES_MAX
@@ -107,6 +108,17 @@ def path_problem(path: str) -> str | None:
     except UnicodeEncodeError:
         return "is not valid UTF-8"
     return None
+
+
+_BESIDE: Final = ("-wal", "-journal", "-shm", "-reserve")
+"""Endings of files that SQLite and duro read, make and remove beside the one they are called after."""
+
+
+def beside_problem(path: str) -> str | None:
+    """Why nothing else may be written under this name, whatever is there now: SQLite takes ``X-journal`` for a part of
+    ``X`` and deletes it, and ``X-reserve`` is given up for room."""
+    ending = next((each for each in _BESIDE if path.casefold().endswith(each)), None)
+    return None if ending is None else f"ends in {ending}: such a file belongs to the store it stands beside"
 
 
 def check_count(count: int, what: str) -> int:

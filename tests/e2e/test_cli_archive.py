@@ -964,6 +964,32 @@ def test_nothing_is_restored_over_something_else(archived: Cli) -> None:
     assert (error["schema"], error["error"], error["exit_code"]) == ("duroctl.error/1", "RestoreRefusedError", 5)
 
 
+def test_a_restoration_that_meets_something_else_half_way_restores_nothing(archived: Cli) -> None:
+    assert archived("archive", "restore", "queue-1/1").code == 0
+    with contextlib.closing(apsw.Connection(str(archived.store))) as connection:
+        connection.execute(
+            "UPDATE history SET data = replace(data, 'OrchestrationStarted', 'OrchestrationStartee') "
+            "WHERE incarnation = 1 AND execution_id = 1 AND event_id = 1"
+        )
+        assert connection.changes() == 1
+    said = refused(archived, "archive", "restore", "queue-1", code=5)
+    assert "queue-1/1 is there, and not as the archive has it" in said.err
+
+
+def test_a_restoration_that_an_archive_breaks_off_tells_what_was_restored(archived: Cli) -> None:
+    """Exit status 3, the hold and the counts: executions that came back are held from then on."""
+    assert archived("prune", "queue-1", "--keep-last", "2", "--now", "--yes", "--archive", "arch").code == 0
+    oldest, *_ = segment_files(archived.directory / "arch")
+    packed = oldest.read_bytes()
+    oldest.write_bytes(packed[:-1] + bytes([packed[-1] ^ 1]))
+    done = archived("archive", "restore", "queue-1")
+    assert done.code == 3, done
+    assert done.lines[0].startswith("restored 1 execution: ")
+    (hold,) = archived("holds", "list", "-o", "json").json["holds"]
+    assert done.lines[1].startswith(f"held by {hold['hold_id']} for 7 d")
+    assert "not all of it: " in done.err
+
+
 def test_an_id_that_is_used_again_is_not_taken_from_who_has_it_now(purged: Cli) -> None:
     assert purged("start", "Order", "--id", "queue-1", "--allow-unregistered").code == 0
     said = refused(purged, "archive", "restore", "queue-1", code=5)
@@ -1081,6 +1107,58 @@ def test_the_lives_of_an_id_that_was_used_again_are_told_apart(purged: Cli) -> N
         ("incarnation 4", "1 execution, 1"),
         ("incarnation 1", "10 executions, 1 to 10"),
     ]
+    named = ("--incarnation", "1", "-o", "json")
+    assert len(purged("archive", "show", "queue-1", *named).json["executions"]) == 10
+    listed = purged("archive", "list", "queue-1", "--limit", "0", "-o", "ids").lines
+    assert sorted(listed) == sorted(["queue-1/1", *(f"queue-1/{number}#1" for number in range(1, 11))])
+    assert "INSTANCE" in (shown := purged.on_terminal("archive", "list").out)
+    assert "LIFE" in shown
+
+
+def test_an_earlier_life_of_an_id_is_read_and_brought_back_by_its_number(purged: Cli) -> None:
+    first = purged("history", "show", "queue-1/1", "-o", "jsonl").out
+    with purged.client() as client:
+        worker = ScriptedWorker(client.store)
+        client.store.start_instances([start_request("queue-1")])
+        worker.run(worker.take(), completed())
+        client.store.release_worker(worker.worker_id)
+    while_it_lives = refused(purged, "archive", "restore", "queue-1", code=5)
+    assert "history show queue-1 --archive DIR --incarnation 1` reads it" in while_it_lives.err
+    assert purged("history", "show", "queue-1/1", "--incarnation", "1", "-o", "jsonl").out == first
+    assert purged("history", "show", "queue-1/1", "--incarnation", "4", "-o", "jsonl").out != first
+    again = ("instances", "purge", "queue-1", "--completed-before", "now", "--now", "--yes", "--archive", "arch")
+    assert purged(*again).code == 0
+    for place in ((), ("--archive", "arch")):
+        assert purged("history", "show", "queue-1/1", *place, "-o", "jsonl").out != first
+        assert purged("history", "show", "queue-1/1", *place, "--incarnation", "1", "-o", "jsonl").out == first
+        assert purged("history", "show", "queue-1/1#1", *place, "-o", "jsonl").out == first
+        mixed = purged("history", "show", "queue-1/5", *place)
+        assert (mixed.code, mixed.out) == (7, ""), mixed
+    assert "of the latest life of that id, but of incarnation 1; --incarnation 1 says" in mixed.err
+    for command in (("archive", "show"), ("archive", "restore")):
+        said = purged(*command, "queue-1/5", "--archive", "arch")
+        assert (said.code, said.err) == (7, mixed.err)
+    assert purged("archive", "show", "queue-1/5", "--incarnation", "1", "-o", "json").json["incarnation"] == 1
+    assert purged("history", "export", "queue-1/5", "--incarnation", "1", "--to", "five.jsonl").code == 0
+    assert purged("archive", "restore", "queue-1", "--incarnation", "1").code == 0
+    assert purged("instances", "show", "queue-1", "-o", "json").json["incarnation"] == 1
+    assert purged("history", "show", "queue-1/1", "-o", "jsonl").out == first
+    assert purged("archive", "restore", "queue-1/10").out == "1 execution was there already\n"
+    assert purged("archive", "list", "--incarnation", "1").code == 2
+
+
+def test_ids_of_an_earlier_life_are_read_from_standard_input(purged: Cli) -> None:
+    with purged.client() as client:
+        worker = ScriptedWorker(client.store)
+        client.store.start_instances([start_request("queue-1")])
+        worker.run(worker.take(), completed())
+        client.store.release_worker(worker.worker_id)
+    again = ("instances", "purge", "queue-1", "--completed-before", "now", "--now", "--yes", "--archive", "arch")
+    assert purged(*again).code == 0
+    earlier = purged("archive", "list", "queue-1", "--incarnation", "1", "-o", "ids").out
+    assert "#1" in earlier
+    assert purged("archive", "restore", "-", input=earlier).code == 0
+    assert purged("instances", "show", "queue-1", "-o", "json").json["incarnation"] == 1
 
 
 # --- history and ledger ----------------------------------------------------------------------------------------------

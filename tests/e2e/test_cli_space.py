@@ -69,6 +69,32 @@ def test_a_backup_is_a_store_to_go_on_with(loops: Cli) -> None:
     assert again.err == "duroctl: error: 'copy.db' is there already; choose another name, or remove it\n"
 
 
+@pytest.mark.parametrize("ending", ["-wal", "-journal", "-shm", "-reserve", "-JOURNAL"])
+def test_nothing_is_written_where_files_of_the_store_belong_though_none_is_there(loops: Cli, ending: str) -> None:
+    name = f"other.db{ending}"
+    before = loops.dump()
+    there = names(loops)
+    for command in (
+        ("backup", name),
+        ("export", "--to", name),
+        ("history", "export", "queue-1", "--to", name),
+        ("prune", "--all", "--keep-last", "1", "--plan-out", name),
+        ("instances", "purge", "--all", "--keep-last", "1", "--plan-out", name),
+        ("orphans", "cleanup", "--all", "--plan-out", name),
+        ("prune", "--all", "--keep-last", "1", "--yes", "--archive", name),
+        ("archive", "write", "--to", name),
+        ("init", name),
+        ("init", "--config", name),
+        ("init", "--store", f"sqlite:///{name}", "--config", "new.toml"),
+        ("demo", "--store", name),
+    ):
+        done = loops(*command)
+        assert done.code != 0, command
+        assert f"ends in {ending.lower()}: such a file belongs to the store it stands beside" in done.err, done
+    assert names(loops) == there
+    assert loops.dump() == before
+
+
 def test_a_store_is_backed_up_before_the_update_migrates_it(cli_with_store: Cli) -> None:
     cli = cli_with_store
     path = cli.directory / "duro.db"

@@ -13,7 +13,8 @@ from jsonschema import Draft202012Validator
 from duro.maintenance.archive import format as segments
 from duro.maintenance.explaining import PolicyExplanation
 from duro.maintenance.exporting import ExportResult
-from duro.maintenance.simulating import PolicySimulation, Removable, RemovableWhole, SimulatedName
+from duro.maintenance.going import Removable, RemovableWhole
+from duro.maintenance.simulating import PolicySimulation, SimulatedName
 from duro.model.archive import ArchivableExecution, ArchivableInstance, ArchivedLedgerRow, ArchivedLineage
 from duro.model.checkup import CheckResult, Finding, Repair
 from duro.model.families import OrphanRules, PurgeOptions, RemovalItem, RemovalPlan, RemovalTotals, SkippedInstance
@@ -146,8 +147,12 @@ WRITTEN_AS_THEY_ARE: Final[list[tuple[type, Schema, set[str]]]] = [
     (StoreInfo, part("duroctl.stats/1", "store"), set()),
     (MarkedUsage, part("duroctl.stats/1", "marked"), set()),
     (Removable, part("duroctl.stats/1", "removable"), set()),
-    (NameUsage, part("duroctl.stats/1", "names"), {"share", "removable"}),
-    (PolicySimulation, part("duroctl.policy_simulation/1"), {"schema", "now", "then", "whole_now", "whole_then"}),
+    (NameUsage, part("duroctl.stats/1", "names"), {"share", "removable", "removable_whole"}),
+    (
+        PolicySimulation,
+        part("duroctl.policy_simulation/1"),
+        {"schema", "now", "then", "whole_now", "whole_then", "executions_more", "instances_more"},
+    ),
     (SimulatedName, part("duroctl.policy_simulation/1", "names"), set()),
     (RemovableWhole, part("duroctl.policy_simulation/1", "whole_then"), set()),
     (PolicyExplanation, part(WHY), {"schema", "executions"}),

@@ -1,5 +1,6 @@
 """Edits of policies: the text that comes out, and what is refused."""
 
+import re
 from typing import Any
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from duro.errors import EditRefusedError, SettingsError, UsageError
 from duro.settings import edit
 from duro.settings.edit import edit_policy
+from duro.settings.reading import read_settings
 
 FILE = """\
 # top
@@ -138,22 +140,95 @@ def test_a_file_that_is_wrong_already_is_not_edited() -> None:
         _edited("[prunning]\n", "A", {"keep_last": 1})
 
 
+@pytest.mark.parametrize(
+    ("text", "name", "policy", "expected"),
+    [
+        (
+            'pruning = { enabled = true, children = "keep", overrides = { "x y" = { keep_last = 3 } } } # agreed\n',
+            "x y",
+            None,
+            'pruning = { enabled = true, children = "keep", overrides = {} } # agreed\n',
+        ),
+        (
+            "pruning = { enabled = true, default_keep_last = 4 } # c\n",
+            None,
+            {"keep_within": "9d"},
+            'pruning = {enabled = true, default = {keep_within = "9d"}} # c\n',
+        ),
+        ("pruning = {overrides = {A = {keep_last = 3}}} # all\n", "A", None, "pruning = {overrides = {}} # all\n"),
+        (
+            "pruning = {children = 'keep', overrides.A.keep_last = 3} # c\n",
+            "A",
+            {"keep_within": "7d"},
+            'pruning = {children = "keep", overrides = {A = {keep_within = "7d"}}} # c\n',
+        ),
+    ],
+)
+def test_an_edit_inside_braces_keeps_what_else_is_in_them_and_the_comment_behind(
+    text: str, name: str | None, policy: Policy, expected: str
+) -> None:
+    assert _edited(text, name, policy) == expected
+
+
 HARD = "[pruning]\noverrides = {\n  A = {keep_last = 1}, # one\n}\n"
 """A table over several lines, with a comment inside: it cannot be written anew without losing the comment."""
 
 
-def test_a_file_that_cannot_be_edited_safely_is_refused_with_what_to_write() -> None:
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (HARD, HARD.replace("{\n  A", "{ New = {keep_last = 2},\n  A")),
+        ("[pruning]\noverrides = { # none yet\n}\n", None),
+        (
+            "pruning = {\n enabled = true, # c\n}\n",
+            "pruning = { overrides.New = {keep_last = 2},\n enabled = true, # c\n}\n",
+        ),
+    ],
+)
+def test_a_policy_is_added_to_a_table_in_braces_over_several_lines(text: str, expected: str | None) -> None:
+    edited = _edited(text, "New", {"keep_last": 2})
+    assert expected in (None, edited)
+    assert [line for line in text.splitlines() if "#" in line and "{ #" not in line] == [
+        line for line in edited.splitlines() if "#" in line and "{ #" not in line and "New" not in line
+    ]
+
+
+def _pasted(text: str, refused: EditRefusedError) -> str:
+    """``text`` with the snippet where it is said to go."""
+    lines = text.splitlines()
+    numbers = [int(each) for each in re.findall(r"[0-9]+", refused.where)]
+    if refused.where.startswith("in the braces"):
+        lines[numbers[0] - 1] = lines[numbers[0] - 1].replace("{", "{" + refused.snippet.strip() + ",", 1)
+    elif refused.where.startswith("in place"):
+        lines[numbers[0] - 1 : numbers[-1]] = refused.snippet.splitlines()
+    else:
+        lines += refused.snippet.splitlines()
+    return "\n".join(lines) + "\n"
+
+
+def test_a_file_that_cannot_be_edited_safely_is_refused_with_what_to_write_and_where() -> None:
+    text = '[pruning.overrides]\nqueue = {\n  keep_last = 3, # agreed\n  keep_within = "7d",\n}\n'
     with pytest.raises(EditRefusedError, match="f: it is written in a way that this edit could not keep") as caught:
-        _edited(HARD, "New", {"keep_last": 2})
-    assert caught.value.snippet == '[pruning.overrides."New"]\nkeep_last = 2\n'
-    assert caught.value.hint == "write the policy by hand"
+        _edited(text, "queue", {"keep_last": 5})
+    refused = caught.value
+    assert (refused.snippet, refused.where) == ("queue = {keep_last = 5}\n", "in place of what lines 2 to 5 say of it")
+    assert refused.hint == "write the policy by hand"
+    assert read_settings(_pasted(text, refused).encode(), "f") == read_settings(
+        b"[pruning.overrides]\nqueue = {keep_last = 5}\n", "f"
+    )
+    short = "pruning = {\n default_keep_last = 3, # c\n}\n"
+    with pytest.raises(EditRefusedError) as caught:
+        _edited(short, None, {"keep_within": "9d"})
+    assert caught.value.where == "in the braces that open in line 1, in place of default_keep_last"
+    assert read_settings(_pasted(short.replace("default_keep_last = 3,", ""), caught.value).encode(), "f")
 
 
 def test_a_table_in_braces_with_comments_in_it_is_not_written_anew() -> None:
     written = "[pruning]\noverrides.queue = {keep_last = 3, # why three\n keep_within = '3d'}\n"
     with pytest.raises(EditRefusedError) as caught:
         _edited(written, "queue", {"keep_last": 5})
-    assert caught.value.snippet == "[pruning.overrides.queue]\nkeep_last = 5\n"
+    assert caught.value.snippet == "overrides.queue = {keep_last = 5}\n"
+    assert read_settings(_pasted(written, caught.value).encode(), "f")
 
 
 def test_a_removal_that_cannot_be_made_safely_is_refused() -> None:

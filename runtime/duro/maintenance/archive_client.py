@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -159,18 +159,19 @@ class Archives(Families):
         instance_id: str,
         execution_id: int | None = None,
         *,
+        incarnation: int | None = None,
         directories: Iterable[ArchivePath] = (),
         unreadable: Callable[[ArchiveUnavailableError], object] | None = None,
     ) -> FoundHistory | None:
         """The history of an execution (None: the last one there is) of an instance, from the first archive that has it:
-        ``directories``, then the configured one, then all that were ever used, the last first. Of the life of the
-        instance that is in the store; of its latest one, if none is. None: no archive has it. ``unreadable`` is told of
-        archives that cannot be read.
+        ``directories``, then the configured one, then all that were ever used, the last first. Of the life
+        ``incarnation`` of the instance; None: of the one that is in the store, or, if none is, of the latest that any
+        of these archives has. None: no archive has it. ``unreadable`` is told of archives that cannot be read.
 
         Raises:
             ArchiveDamagedError: the archive that has it is damaged.
         """
-        with self._archives_with(instance_id, execution_id, directories, unreadable) as found:
+        with self._archives_with(instance_id, execution_id, incarnation, directories, unreadable) as found:
             if found is None:
                 return None
             archive, execution = found
@@ -181,17 +182,17 @@ class Archives(Families):
         instance_id: str,
         execution_id: int | None = None,
         *,
+        incarnation: int | None = None,
         directories: Iterable[ArchivePath] = (),
         unreadable: Callable[[ArchiveUnavailableError], object] | None = None,
     ) -> FoundExecutions | None:
         """Which executions of an instance the first archive has that has any (or that has ``execution_id``); which
         archives, and of which life of the instance, as in ``find_archived``. No history is read."""
-        with self._archives_with(instance_id, execution_id, directories, unreadable) as found:
+        with self._archives_with(instance_id, execution_id, incarnation, directories, unreadable) as found:
             if found is None:
                 return None
             archive, last = found
-            there = archive.executions(instance_id=instance_id)
-            of_life = [each for each in there if each.incarnation == last.incarnation]
+            of_life = list(archive.executions(instance_id=instance_id, incarnation=last.incarnation))
             of_life.sort(key=lambda each: each.execution_id, reverse=True)
             return FoundExecutions(str(archive.path), tuple(of_life))
 
@@ -200,6 +201,7 @@ class Archives(Families):
         self,
         instance_id: str,
         execution_id: int | None,
+        incarnation: int | None,
         directories: Iterable[ArchivePath],
         unreadable: Callable[[ArchiveUnavailableError], object] | None,
     ) -> "Iterator[tuple[Archive, ArchivedExecution] | None]":
@@ -207,23 +209,33 @@ class Archives(Families):
         from duro.maintenance.archive.reader import Archive
 
         instance_id = check_instance_id(instance_id)
-        standing = self.store.get_instance(instance_id) or self.store.find_removed(instance_id)
+        standing = None
+        if incarnation is None:
+            standing = self.store.get_instance(instance_id) or self.store.find_removed(instance_id)
+        life = incarnation if standing is None else standing.incarnation
         tried = [*(archive_path(each) for each in directories), self.archive_directory()]
         tried += [each.directory for each in self.store.known_archives()]
-        for directory in dict.fromkeys(each for each in tried if each):
-            try:
-                archive = Archive(Path(directory), store_id=self.store.store_id())
-            except ArchiveUnavailableError as error:
-                if unreadable is not None:
-                    unreadable(error)
-                continue
-            with archive:
-                incarnation = None if standing is None else standing.incarnation
-                found = archive.find(instance_id, execution_id, incarnation=incarnation)
-                if found is not None:
+        with ExitStack() as stack:
+            archives = []
+            for directory in dict.fromkeys(each for each in tried if each):
+                try:
+                    archive = stack.enter_context(Archive(Path(directory), store_id=self.store.store_id()))
+                except ArchiveUnavailableError as error:
+                    if unreadable is not None:
+                        unreadable(error)
+                    continue
+                if life is not None and (found := archive.find(instance_id, execution_id, incarnation=life)):
                     yield archive, found
                     return
-        yield None
+                archives.append(archive)
+            if life is None:
+                lasts = [(archive, archive.find(instance_id)) for archive in archives]
+                life = max((last.incarnation for _, last in lasts if last is not None), default=None)
+                for archive, last in lasts if life is not None else ():
+                    if last is not None and (found := archive.find(instance_id, execution_id, incarnation=life)):
+                        yield archive, found
+                        return
+            yield None
 
     def restore_archived(
         self,
@@ -232,29 +244,45 @@ class Archives(Families):
         *,
         directory: ArchivePath | None = None,
         everything: bool = False,
+        incarnation: int | None = None,
         by: str | None = None,
         progress: Callable[[RestoreResult], bool | None] | None = None,
     ) -> RestoreResult:
         """Bring archived executions of an instance back as they were, and hold it for ``UNDO_HOLD_S``. Without
         ``execution_ids``: what was live when the instance was removed, with the instance, or else all that was pruned
-        of it; ``everything``: both. What is there already, event by event the same, is left as it is.
+        of it; ``everything``: both. ``incarnation``: which life of it, if its id was used again; None: the one that
+        is in the store, or, if the archive has nothing of that, the latest. What is there already, event by event the
+        same, is left as it is.
 
         Raises:
             NotArchivedError: the archive does not have it.
-            RestoreRefusedError, InstanceNotFoundError: something else is in its place, or its instance is gone.
+            RestoreRefusedError, InstanceNotFoundError: something else is in its place, or its instance is gone. Nothing
+                was restored, unless somebody put it there meanwhile (``progress`` was told what was).
             ArchiveUnavailableError, ArchiveDamagedError: the archive cannot be read. What was restored by then stays.
         """
         instance_id = check_instance_id(instance_id)
         with self.open_archive(directory) as archive:
             return archive.restore(
                 self.store,
-                archive.chosen(instance_id, execution_ids, everything=everything),
+                archive.chosen(
+                    instance_id,
+                    execution_ids,
+                    everything=everything,
+                    incarnation=self.life_to_restore(archive, instance_id) if incarnation is None else incarnation,
+                ),
                 run_id=self._short_id("restore"),
                 hold_until_ms=self.store.now_ms() + round(UNDO_HOLD_S * 1000),
                 by=checked_by(by),
                 source=source_of(None),
                 progress=progress,
             )
+
+    def life_to_restore(self, archive: "Archive", instance_id: str) -> int | None:
+        """The life of an instance that is there, if ``archive`` has something of it; None: the latest that it has."""
+        there = self.store.get_instance(instance_id)
+        if there is None or not archive.executions(instance_id=instance_id, incarnation=there.incarnation, limit=1):
+            return None
+        return there.incarnation
 
     def _archive(self, directory: ArchivePath | None) -> Path:
         if directory is not None:

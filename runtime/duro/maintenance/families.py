@@ -391,7 +391,7 @@ def plan_purge(store: Store, options: PurgeOptions | None, scope: PruneScope) ->
     """
     policies = ConfiguredPolicies(store)
     hold_revision, now_ms = store.hold_revision(), store.now_ms()
-    items = list(_purge_items(store, policies, options, scope, now_ms))
+    items = [item for _, item in _purge_items(store, policies, options, scope, now_ms)]
     if options is None and items and all(item.origin.kind is PolicyKind.NONE for item in items):
         raise _nobody_says()
     return RemovalPlan(
@@ -413,7 +413,7 @@ def _purge_items(
     now_ms: int,
     *,
     by_sweep: bool = False,
-) -> Iterator[RemovalItem]:
+) -> Iterator[tuple[Family, RemovalItem]]:
     rules_of, overrides = purge_rules(policies, options, by_sweep=by_sweep)
     holds, newest = HoldsInForce(store.list_holds(), now_ms), cache(store.newest_finished)
     taken: set[int] = set()
@@ -422,18 +422,18 @@ def _purge_items(
         for family in store.families([each.incarnation for each in part]):
             chosen, origin = rules_of(family.root.name)
             verdict = verdict_on(family, chosen, holds, now_ms, newest=newest, overrides=overrides)
-            yield _item(family, chosen, origin, verdict, taken)
+            yield family, _item(family, chosen, origin, verdict, taken)
 
 
-def purgeable(store: Store, policies: ConfiguredPolicies, scope: PruneScope) -> Iterator[RemovalItem]:
+def purgeable(store: Store, policies: ConfiguredPolicies, scope: PruneScope) -> Iterator[Family]:
     """The families that sweeps purge under ``policies``. Reads no history and writes nothing."""
     if not policies.sources or not all(sources.purge_enabled and sources.purges for sources in policies.sources):
         return
     items = _purge_items(store, policies, None, scope, store.now_ms(), by_sweep=True)
-    yield from (item for item in items if not item.verdict.keep)
+    yield from (family for family, item in items if not item.verdict.keep)
 
 
-def sweepable_orphans(store: Store, policies: ConfiguredPolicies, name: str | None) -> Iterator[RemovalItem]:
+def sweepable_orphans(store: Store, policies: ConfiguredPolicies, name: str | None) -> Iterator[Family]:
     """The families that sweeps clean up as orphans under ``policies``, of orchestrations ``name`` (a name or pattern).
     Reads no history and writes nothing."""
     united = united_orphan_rules(policies.sources)
@@ -447,8 +447,9 @@ def sweepable_orphans(store: Store, policies: ConfiguredPolicies, name: str | No
     where = OrphanFilter(kinds=united[0].kinds, child_status=united[0].child_status, name=name)
     holds, now_ms = HoldsInForce(store.list_holds(), store.now_ms()), store.now_ms()
     overrides = purge_overrides(policies.everyone())
-    for _, items in _orphans_planned(store, where, cache(rules_of), holds, now_ms, overrides):
-        yield from (item for item in items if not item.verdict.keep)
+    for read, items in _orphans_planned(store, where, cache(rules_of), holds, now_ms, overrides):
+        going = {item.incarnation for item in items if not item.verdict.keep}
+        yield from (family for family in read if family.root.incarnation in going)
 
 
 RulesOf = Callable[[str], tuple[PurgeOptions | None, PolicyOrigin]]

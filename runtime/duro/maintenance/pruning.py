@@ -12,7 +12,7 @@ from duro.maintenance.archiving import Archiving
 from duro.maintenance.policies import ConfiguredPolicies, Rules, asked_for, nobody_says
 from duro.maintenance.pruned import no_instance
 from duro.maintenance.room import POLITE_PART, Room
-from duro.model.families import RemovalPlan
+from duro.model.families import Family, RemovalPlan
 from duro.model.ledger import RunSource
 from duro.model.limits import MARK_RECLAIM_EVENTS_MAX, RECLAIM_EVENTS_MAX, SKIPPED_HELD_MAX
 from duro.model.pruning import (
@@ -237,31 +237,38 @@ def _only(planned: InstancePlan, executions: Collection[int] | None) -> Instance
 def _with_children(store: Store, planned: InstancePlan, holds: Holds, now_ms: int) -> InstancePlan:
     """``planned`` with the settled children that go with what it removes."""
     removed = {item.execution.execution_id for item in planned.items if not item.verdict.keep}
+    children = tuple(
+        PlannedChild(
+            instance_id=family.root.instance_id,
+            incarnation=family.root.incarnation,
+            execution_id=spawner,
+            instances=len(family.members),
+            executions=family.executions,
+            events=family.events,
+            history_bytes=family.history_bytes,
+        )
+        for family, spawner in settled_children(store, planned.incarnation, removed, holds, now_ms)
+    )
+    return msgspec.structs.replace(planned, children=children)
+
+
+def settled_children(
+    store: Store, incarnation: int, removed: Collection[int], holds: Holds, now_ms: int
+) -> Iterator[tuple[Family, int]]:
+    """The families that go with the executions ``removed`` of an instance, each with the one that spawned its root."""
     if not removed:
-        return planned
+        return
     spawners: dict[int, int] = {}
     after = 0
-    while page := store.list_children(planned.incarnation, INSTANCES_A_PAGE, after):
+    while page := store.list_children(incarnation, INSTANCES_A_PAGE, after):
         for child in page:
             if not child.detached and child.completed_at_ms is not None and child.parent.execution_id in removed:
                 spawners[child.incarnation] = child.parent.execution_id
         after = page[-1].incarnation
     waiting = iter(spawners)
-    children: list[PlannedChild] = []
     while part := list(islice(waiting, INSTANCES_A_PAGE)):
-        children += [
-            PlannedChild(
-                instance_id=family.root.instance_id,
-                incarnation=family.root.incarnation,
-                execution_id=spawners[family.root.incarnation],
-                instances=len(family.members),
-                executions=family.executions,
-                events=family.events,
-                history_bytes=family.history_bytes,
-            )
-            for family in settled_families(store.families(part), holds, now_ms)
-        ]
-    return msgspec.structs.replace(planned, children=tuple(children))
+        for family in settled_families(store.families(part), holds, now_ms):
+            yield family, spawners[family.root.incarnation]
 
 
 def facts_of(

@@ -1,19 +1,20 @@
 """The room a store takes: by orchestration, what of it may go, and giving it back to the file system."""
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 import msgspec
 
 from duro.errors import StoreError
+from duro.maintenance.going import Removable, RemovableWhole, going_executions, sum_of, sum_of_whole, swept
 from duro.maintenance.policies import ConfiguredPolicies
 from duro.maintenance.pruning import facts_of, filter_of, instances_of
 from duro.maintenance.room import Room
-from duro.maintenance.simulating import Removable, removable
 from duro.model.records import StoreInfo
 from duro.model.removal import PruneScope
 from duro.model.space import CompactResult, FileSizes, MarkedUsage, NameUsage
+from duro.retention.holds import HoldsInForce
 from duro.stores.base import Store
 
 RECENT_MS: Final = 24 * 3_600_000
@@ -26,12 +27,14 @@ _STEPS_A_CUT: Final = 16
 
 
 class NameStats(msgspec.Struct, frozen=True, kw_only=True):
-    """``removable``: what automatic policies, as workers publish them, would let go at once. ``share``: of the history
-    bytes of the store, 0 to 1."""
+    """``removable``: what automatic policies, as workers publish them, would let go at once: past executions, and all
+    that instances have which go whole, by [purge], [orphans], or as settled children; ``removable_whole``: these.
+    ``share``: of the history bytes of the store, 0 to 1."""
 
     usage: NameUsage
     share: float
     removable: Removable
+    removable_whole: RemovableWhole = RemovableWhole()
 
 
 class StoreStats(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,23 +48,25 @@ class StoreStats(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def removable(self) -> Removable:
-        total = Removable()
-        for each in self.names:
-            total = total.plus(each.removable)
-        return total
+        return sum_of(each.removable for each in self.names)
+
+    @property
+    def removable_whole(self) -> RemovableWhole:
+        return sum_of_whole(each.removable_whole for each in self.names)
 
 
 def stats(store: Store) -> StoreStats:
     """Counted from the counters of executions; no history is read."""
     since_ms = store.now_ms() - RECENT_MS
     used = store.usage(since_ms)
-    may_go = _removable_by_name(store)
+    pruned, whole = _removable_by_name(store)
     total = sum(each.history_bytes for each in used)
     names = [
         NameStats(
             usage=each,
             share=each.history_bytes / total if total else 0.0,
-            removable=may_go[each.name],
+            removable=pruned[each.name].plus(whole[each.name]),
+            removable_whole=whole[each.name],
         )
         for each in used
     ]
@@ -73,10 +78,12 @@ def stats(store: Store) -> StoreStats:
     )
 
 
-def _removable_by_name(store: Store) -> defaultdict[str, Removable]:
+def _removable_by_name(store: Store) -> tuple[Mapping[str, Removable], Mapping[str, RemovableWhole]]:
+    """What policies let go of instances that stay, and of those that go whole; nothing counts twice."""
     found: defaultdict[str, Removable] = defaultdict(Removable)
-    policies = ConfiguredPolicies(store)
-    holds, now_ms = store.list_holds(), store.now_ms()
+    policies, now_ms = ConfiguredPolicies(store), store.now_ms()
+    holds = HoldsInForce(store.list_holds(), now_ms)
+    whole = swept(store, policies, None).whole
     where = filter_of(store, PruneScope(), several=True)  # what has one execution only keeps it
     said = (
         each
@@ -85,9 +92,11 @@ def _removable_by_name(store: Store) -> defaultdict[str, Removable]:
     )
     for instance, executions in facts_of(store, said):
         if executions:
-            part, _ = removable(policies, instance, executions, holds, now_ms)
-            found[instance.name] = found[instance.name].plus(part)
-    return found
+            going = going_executions(policies, instance, executions, holds, now_ms)
+            whole.add_settled(store, policies, instance, going.ids, holds, now_ms)
+            if instance.incarnation not in whole.named:  # a child comes after the parent that it goes with
+                found[instance.name] = found[instance.name].plus(going.amount)
+    return found, whole.by_name
 
 
 def compact(store: Store, *, full: bool, progress: Callable[[FileSizes], bool | None] | None) -> CompactResult:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from duro.errors import BackupError, UsageError
 from duro.maintenance.archive_client import Archives
 from duro.model.space import CompactResult, FileSizes
-from duro.naming import path_problem
+from duro.naming import beside_problem, path_problem
 from duro.redacting import redacted
 
 if TYPE_CHECKING:
@@ -88,6 +88,8 @@ def _new_file(target: str | os.PathLike[str]) -> Path:
         alone = str(target).removeprefix("sqlite:///")
         hint = f"write {alone}" if url["scheme"] == "sqlite" and alone not in ("", str(target)) else "write backup.db"
         raise UsageError(f"{redacted(str(target))!r} is a URL, and a file is named by its path alone", hint=hint)
+    if problem := beside_problem(str(path)):
+        raise UsageError(f"{str(path)!r} {problem}", hint="choose another name")
     if problem := path_problem(os.path.abspath(path)):  # noqa: PTH100 - resolve() would hide what the user wrote
         raise UsageError(f"the path of {str(target)!r} {problem}", hint="choose another name or directory")
     if not path.name or "\0" in str(path):

@@ -46,7 +46,9 @@ def makes_instance(
         InstanceNotFoundError: it is gone, and ``restoration`` has only executions that were pruned while it was there.
     """
     shown = repr(restoration.instance_id)
-    read_there = command_on("history show", restoration.instance_id, " --archive DIR")
+    read_there = command_on(
+        "history show", restoration.instance_id, f" --archive DIR --incarnation {restoration.incarnation}"
+    )
     if standing is not None:
         if (standing.incarnation, standing.instance_id) != (restoration.incarnation, restoration.instance_id):
             raise RestoreRefusedError(

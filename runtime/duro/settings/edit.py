@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 from duro.errors import EditRefusedError, SettingsError, UsageError
 from duro.model.problem import FileProblem
 from duro.settings.check import check_document, header, written_key, written_value
-from duro.settings.places import Path, Place, scan
+from duro.settings.places import Lines, Path, Place, scan
 from duro.settings.reading import decode, parse, read_settings
 
 _BOM: Final = b"\xef\xbb\xbf"
@@ -54,9 +54,36 @@ def edit_policy(data: bytes, file: str, name: str | None, policy: Mapping[str, A
             return (_BOM if data.startswith(_BOM) else b"") + candidate.encode()
     message = "it is written in a way that this edit could not keep, and was left as it is"
     path, table = changes[0]
-    snippet = "" if table is None else _section(path, table, "\n")
+    snippet, where = ("", "") if table is None else _by_hand(whole, path, table, [old for old, _ in changes[1:]])
     hint = "write the policy by hand" if snippet else "remove the policy by hand"
-    raise EditRefusedError(FileProblem(file, 0, 0, message, hint), snippet)
+    raise EditRefusedError(FileProblem(file, 0, 0, message, hint), snippet, where)
+
+
+def _by_hand(text: str, path: Path, table: Mapping[str, Any], instead_of: list[Path]) -> tuple[str, str]:
+    """What somebody may write into ``text`` where no edit is safe, and where."""
+    places = scan(text)
+    lines = Lines(text)
+    gone = "".join(f", in place of {each[-1]}" for each in instead_of if each in places)
+    place = places.get(path)
+    if place is not None and place.value != place.key:
+        first, last = lines.line(place.key), lines.line(place.end)
+        what = f"what line {first} says" if first == last else f"what lines {first} to {last} say of it"
+        return text[place.key : place.value] + _inline(table) + "\n", f"in place of {what}{gone}"
+    around = _braces_around(text, places, path)
+    if around:
+        brace = places[around].value
+        pair = f"{_dotted(path[len(around) :])} = {_inline(table)}\n"
+        return pair, f"in the braces that open in line {lines.line(brace)}{gone}"
+    return _section(path, table, "\n"), f"at its end{gone}"
+
+
+def _braces_around(text: str, places: Mapping[Path, Place], path: Path) -> Path:
+    """The innermost table in braces that has, or would have, ``path``; (): none."""
+    for length in range(len(path) - 1, 0, -1):
+        place = places.get(path[:length])
+        if place is not None and text[place.value] == "{":
+            return path[:length]
+    return ()
 
 
 def _changes(document: Mapping[str, Any], name: str | None, policy: Mapping[str, Any] | None) -> list[tuple[Path, Any]]:
@@ -85,14 +112,15 @@ def _intended(document: Mapping[str, Any], changes: list[tuple[Path, Any]]) -> d
 
 
 def _is_right(before: str, after: str, intended: Mapping[str, Any], changes: list[tuple[Path, Any]]) -> bool:
-    """Whether ``after`` says what is intended, and every line of ``before`` that is not of the policy is still there.
-
-    Both documents hold nothing but settings that were checked, so comparing the checked values compares all of them.
-    """
+    """Whether ``after`` says what is intended, key by key (an explicit default is not as good as none: somebody wrote
+    it), and every line of ``before`` that is not of the policy is still there."""
     try:
-        checked = check_document(parse(after, "edited"))
+        document = parse(after, "edited")
     except SettingsError:
         return False
+    if _without_empty_tables(document) != _without_empty_tables(intended):
+        return False
+    checked = check_document(document)
     if checked.findings or checked.values != check_document(intended).values:
         return False
     if _drops_comments(before, changes):
@@ -100,6 +128,11 @@ def _is_right(before: str, after: str, intended: Mapping[str, Any], changes: lis
     touched = _touched_lines(before, [path for path, _ in changes])
     remaining = iter(after.split("\n"))
     return all(line in remaining for number, line in enumerate(before.split("\n")) if number not in touched)
+
+
+def _without_empty_tables(table: Mapping[str, Any]) -> dict[str, Any]:
+    kept = {key: _without_empty_tables(each) if isinstance(each, Mapping) else each for key, each in table.items()}
+    return {key: each for key, each in kept.items() if each != {}}
 
 
 def _drops_comments(before: str, changes: list[tuple[Path, Any]]) -> bool:
@@ -138,7 +171,8 @@ def _candidates(text: str, newline: str, intended: Mapping[str, Any], changes: l
     """Ways to write the change, the most natural first. ``text`` is empty or ends with a line end."""
     places = scan(text)
     splices = [splice for path, value in changes for splice in _splices(text, places, path, value, newline)]
-    yield _spliced(text, splices)
+    if not _cuts_into_braces(text, places, splices, [path for path, _ in changes]):
+        yield _spliced(text, splices)
     parents = changes[0][0][:-1]
     while parents:  # a table on one line that holds the policy is written anew
         path, parents = parents, parents[:-1]
@@ -148,6 +182,29 @@ def _candidates(text: str, newline: str, intended: Mapping[str, Any], changes: l
             for part in path:
                 value = value[part]
             yield _spliced(text, [_Splice(place.value, place.end, _inline(value))])
+    path, added = changes[0]
+    around = _braces_around(text, places, path)
+    if around and added is not None and path not in places and not any(each in places for each, _ in changes[1:]):
+        brace = places[around]  # over several lines: what is new comes first
+        comma = "," if text[brace.value + 1 : brace.end - 1].strip() else ""
+        pair = f"{_dotted(path[len(around) :])} = {_inline(added)}{comma}"
+        yield _spliced(text, [_Splice(brace.value + 1, brace.value + 1, f" {pair}")])
+
+
+def _cuts_into_braces(text: str, places: Mapping[Path, Place], splices: list[_Splice], changed: list[Path]) -> bool:
+    """Whether a splice takes away a part, or all, of a table in braces that has more than what is changed."""
+    braces = [
+        place
+        for path, place in places.items()
+        if text[place.value] == "{" and not any(path[: len(each)] == each for each in changed)
+    ]
+    return any(
+        splice.start < place.end
+        and place.value < splice.end
+        and not (place.value < splice.start and splice.end < place.end)
+        for splice in splices
+        for place in braces
+    )
 
 
 def _spliced(text: str, splices: list[_Splice]) -> str:
@@ -227,6 +284,10 @@ def _after_own_comments(text: str, start: int, end: int) -> int:
 def _section(path: Path, value: Mapping[str, Any], newline: str) -> str:
     lines = [header(path), *(f"{written_key(key)} = {written_value(each)}" for key, each in value.items())]
     return "".join(line + newline for line in lines)
+
+
+def _dotted(path: Path) -> str:
+    return ".".join(map(written_key, path))
 
 
 def _inline(value: Mapping[str, Any]) -> str:

@@ -7,7 +7,7 @@ or of another version it is made anew; where it cannot be written it is made in 
 import contextlib
 import os
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any, Final, TypeAlias
 
 import msgspec
@@ -262,6 +262,19 @@ class Catalogue:
             return tuple(
                 msgspec.convert(dict(zip(names, row, strict=True)), ArchivedExecution, strict=False) for row in cursor
             )
+
+    def latest_lives(self, instance_ids: Collection[str]) -> dict[tuple[str, str], int]:
+        """The incarnation of the latest life that is there of each instance, by store and id."""
+        with _errors(self.place, "read"):
+            ids = msgspec.json.encode(list(instance_ids)).decode()
+            return {
+                (store_id, each): life for store_id, each, life in self._connection.execute(sql.LATEST_LIVES, (ids,))
+            }
+
+    def has_several_lives(self, store_id: str | None) -> bool:
+        """Whether an id that was used again has histories of more than one life."""
+        with _errors(self.place, "read"):
+            return bool(self._connection.execute(sql.HAS_SEVERAL_LIVES, (store_id,)).fetchone()[0])
 
     def stores(self) -> tuple[str, ...]:
         """The ids of the stores that something was archived from."""

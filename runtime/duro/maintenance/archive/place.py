@@ -20,7 +20,7 @@ from duro.disk import DISK, Disk, new_file
 from duro.errors import ArchiveDamagedError, ArchiveUnavailableError
 from duro.maintenance.archive.format import Manifest, decode_manifest, encode_manifest
 from duro.model.limits import TIME_MS_MAX
-from duro.naming import command_on, path_problem
+from duro.naming import beside_problem, command_on, path_problem
 
 ARCHIVE_SCHEMA: Final = "duro.archive/1"
 CATALOGUE: Final = "catalogue.db"
@@ -91,6 +91,9 @@ class ArchivePlace:
             raise ArchiveUnavailableError(
                 f"archive {str(self.path)!r} is a symbolic link", hint="name the directory that it leads to"
             )
+        problem = beside_problem(self.path.name)
+        if problem and not os.path.lexists(self.path):
+            raise ArchiveUnavailableError(f"archive {str(self.path)!r} {problem}", hint="name another directory")
         with self.errors("made", hint):
             self.disk.make_directory(self.path)
             if not self._is_marked():

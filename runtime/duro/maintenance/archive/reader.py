@@ -20,12 +20,18 @@ from duro.maintenance.archive.place import ArchivePlace, linked
 from duro.maintenance.archive.segments import measure_segment, read_segment
 from duro.model.archive import ArchivableExecution, ArchivableInstance, ArchivedHistory, Restoration, RestoreResult
 from duro.model.ledger import RunSource
-from duro.naming import check_count, not_a_cursor
+from duro.model.records import ExecutionRecord
+from duro.naming import check_count, command_on, not_a_cursor
 from duro.stores.base import Store
 
 _RESTORE_EVENTS_MAX: Final = 2_000
 """Events one transaction of a restoration writes, about: a few milliseconds that other writers wait."""
 
+
+_EXECUTIONS_A_PAGE: Final = 500
+
+_LIVES_SHOWN: Final = 5
+"""Lives of an id that an error names."""
 
 _LOST: Final = "take it from a copy of the archive; what was removed on purpose was removed with its manifest"
 
@@ -94,17 +100,27 @@ class Archive:
 
     # --- looking -----------------------------------------------------------------------------------------------
 
-    def executions(self, *, instance_id: str | None = None, limit: int = 0) -> tuple[ArchivedExecution, ...]:
-        """Archived executions, those that were archived last, first. ``limit`` 0: all.
+    def executions(
+        self, *, instance_id: str | None = None, incarnation: int | None = None, limit: int = 0
+    ) -> tuple[ArchivedExecution, ...]:
+        """Archived executions (of one life), those that were archived last, first. ``limit`` 0: all.
 
         Raises:
             UsageError: the limit is no whole number of at least 0.
         """
         check_count(limit, "limit")
-        return self._catalogue.executions(store_id=self.store_id, instance_id=instance_id, limit=limit)
+        return self._catalogue.executions(
+            store_id=self.store_id, instance_id=instance_id, incarnation=incarnation, limit=limit
+        )
 
     def list_executions(
-        self, limit: int, cursor: str | None, *, instance_id: str | None = None, name: str | None = None
+        self,
+        limit: int,
+        cursor: str | None,
+        *,
+        instance_id: str | None = None,
+        incarnation: int | None = None,
+        name: str | None = None,
     ) -> ArchivedPage:
         """A page of archived executions, those that were archived last, first. ``name``: of orchestrations of this name
         or pattern. What is archived meanwhile is not in the pages that follow. ``limit`` 0: all.
@@ -114,7 +130,12 @@ class Archive:
         """
         check_count(limit, "limit")
         found = self._catalogue.executions(
-            store_id=self.store_id, instance_id=instance_id, name=name, limit=limit and limit + 1, after=_place(cursor)
+            store_id=self.store_id,
+            instance_id=instance_id,
+            incarnation=incarnation,
+            name=name,
+            limit=limit and limit + 1,
+            after=_place(cursor),
         )
         more = 0 < limit < len(found)
         return ArchivedPage(executions=found[: limit or None], next=_cursor(found[limit - 1].place) if more else None)
@@ -122,7 +143,8 @@ class Archive:
     def find(
         self, instance_id: str, execution_id: int | None = None, *, incarnation: int | None = None
     ) -> ArchivedExecution | None:
-        """The execution (None: the last one there is), of this life of the instance (None: the latest that has it).
+        """The execution (None: the last one there is), of this life of the instance (None: the latest that anything
+        is there of, whichever executions that has).
 
         Raises:
             UsageError: several stores have archived one there.
@@ -134,7 +156,18 @@ class Archive:
             incarnation=incarnation,
         )
         self._of_one_store(found, instance_id if execution_id is None else f"{instance_id}/{execution_id}")
-        return max(found, key=attrgetter("incarnation", "execution_id"), default=None)
+        if not found:
+            return None
+        life = self.latest_lives(found)[found[0].store_id, instance_id] if incarnation is None else incarnation
+        return max((each for each in found if each.incarnation == life), key=attrgetter("execution_id"), default=None)
+
+    def latest_lives(self, executions: Iterable[ArchivedExecution]) -> dict[tuple[str, str], int]:
+        """The incarnation of the latest life that is there of each of their instances, by store and id."""
+        return self._catalogue.latest_lives({each.instance_id for each in executions})
+
+    def has_several_lives(self) -> bool:
+        """Whether an id that was used again has histories of more than one life here."""
+        return self._catalogue.has_several_lives(self.store_id)
 
     def _of_one_store(self, found: Iterable[ArchivedExecution], what: str) -> None:
         """Raises UsageError: they are of several, whose incarnations have nothing to do with each other."""
@@ -162,6 +195,38 @@ class Archive:
             said += " in what can be read of it"
             hint = f"`duroctl archive verify {where}` says what cannot ({broken} of its files)"
         return NotArchivedError(said, hint=hint)
+
+    def nothing_of(
+        self, instance_id: str, execution_id: int | None = None, incarnation: int | None = None
+    ) -> NotArchivedError:
+        """As ``without``, with the lives of the instance, or the other stores, that the archive does have it of."""
+        what = instance_id if execution_id is None else f"{instance_id}/{execution_id}"
+        found = self._catalogue.executions(
+            store_id=self.store_id, instance_id=instance_id, execution_id=execution_id, incarnation=None
+        )
+        lives = sorted({each.incarnation for each in found} - {incarnation}, reverse=True)
+        if not lives:
+            return self._of_another_store(instance_id, execution_id) or self.without(f"has nothing of {what!r}")
+        shown = ", ".join(map(str, lives[:_LIVES_SHOWN])) + (", ..." if len(lives) > _LIVES_SHOWN else "")
+        of_life = "the latest life" if incarnation is None else f"incarnation {incarnation}"
+        return NotArchivedError(
+            f"archive {str(self.path)!r} has nothing of {what!r} of {of_life} of that id, but of incarnation {shown}",
+            hint=f"--incarnation {lives[0]} says that this one is meant",
+        )
+
+    def _of_another_store(self, instance_id: str, execution_id: int | None) -> NotArchivedError | None:
+        if self.store_id is None:
+            return None
+        found = self._catalogue.executions(instance_id=instance_id, execution_id=execution_id)
+        others = sorted({each.store_id for each in found} - {self.store_id})
+        if not others:
+            return None
+        what = instance_id if execution_id is None else f"{instance_id}/{execution_id}"
+        option = f" --archive {shlex.quote(str(self.path))} --store-id {others[0]}"
+        return NotArchivedError(
+            f"archive {str(self.path)!r} has nothing of {what!r} of this store, but of store {', '.join(others)}",
+            hint=f"{command_on('history show', what, option)} reads it",
+        )
 
     def is_segment(self, name: str) -> bool:
         """Whether there is a segment of this name."""
@@ -255,10 +320,16 @@ class Archive:
     # --- restoring ---------------------------------------------------------------------------------------------
 
     def chosen(
-        self, instance_id: str, execution_ids: Iterable[int] | None = None, *, everything: bool = False
+        self,
+        instance_id: str,
+        execution_ids: Iterable[int] | None = None,
+        *,
+        everything: bool = False,
+        incarnation: int | None = None,
     ) -> tuple[ArchivedExecution, ...]:
-        """What a restoration is about: these executions of the latest life of the instance that the archive has; None:
-        what was live when the instance was removed, if it was, else all that was pruned of it. ``everything``: both.
+        """What a restoration is about: these executions of this life of the instance (``incarnation`` None: the latest
+        that the archive has); None: what was live when the instance was removed, if it was, else all that was pruned of
+        it. ``everything``: both.
 
         Raises:
             NotArchivedError: the archive does not have it.
@@ -266,16 +337,16 @@ class Archive:
         """
         found = self.executions(instance_id=instance_id)
         self._of_one_store(found, instance_id)
-        latest = max((each.incarnation for each in found), default=0)
-        there = {each.execution_id: each for each in found if each.incarnation == latest}
+        life = max((each.incarnation for each in found), default=0) if incarnation is None else incarnation
+        there = {each.execution_id: each for each in found if each.incarnation == life}
         if not there:
-            raise self.without(f"has nothing of instance {instance_id!r}")
+            raise self.nothing_of(instance_id, incarnation=incarnation)
         if execution_ids is None:
             removed = [number for number in sorted(there) if there[number].with_instance]
             return tuple(there[number] for number in (removed if removed and not everything else sorted(there)))
         missing = sorted(set(execution_ids) - there.keys())
         if missing:
-            raise self.without(f"does not have {instance_id}/{missing[0]}")
+            raise self.nothing_of(instance_id, missing[0], incarnation)
         return tuple(there[number] for number in sorted(set(execution_ids)))
 
     def restore(
@@ -290,11 +361,14 @@ class Archive:
         progress: Callable[[RestoreResult], bool | None] | None = None,
     ) -> RestoreResult:
         """Write them into the store, in small transactions, the last one of a life first: what a removed instance comes
-        back with. ``progress`` is called after each; when it returns False, the rest stays where it is.
+        back with. What the store has already is compared before anything is written. ``progress`` is called after each
+        transaction; when it returns False, the rest stays where it is.
 
         Raises:
             NotArchivedError: they are of another store.
-            RestoreRefusedError, InstanceNotFoundError, ArchiveError. What was restored by then stays.
+            RestoreRefusedError, InstanceNotFoundError: something else is in their place. Nothing was restored, unless
+                somebody put it there meanwhile.
+            ArchiveError. What was restored by then stays.
         """
         store_id = store.store_id()
         if any(each.store_id != store_id for each in chosen):
@@ -302,10 +376,13 @@ class Archive:
                 "this was archived from another store", hint="`duroctl history show` reads it from the archive"
             )
         total = RestoreResult()
-        newest = {each.incarnation: each.execution_id for each in sorted(chosen, key=attrgetter("execution_id"))}
-        lasts = [each for each in chosen if newest[each.incarnation] == each.execution_id]
-        others = [each for each in chosen if newest[each.incarnation] != each.execution_id]
-        for part in chain(self._parts(lasts), self._parts(others)):
+        standing = _standing(store, chosen)
+        missing = [each for each in chosen if (each.incarnation, each.execution_id) not in standing]
+        newest = {each.incarnation: each.execution_id for each in sorted(missing, key=attrgetter("execution_id"))}
+        there = [each for each in chosen if (each.incarnation, each.execution_id) in standing]
+        lasts = [each for each in missing if newest[each.incarnation] == each.execution_id]
+        others = [each for each in missing if newest[each.incarnation] != each.execution_id]
+        for part in chain(self._parts(there), self._parts(lasts), self._parts(others)):
             execution = part[0].history.execution
             done = store.restore(
                 Restoration(
@@ -343,6 +420,36 @@ class Archive:
 def stores_text(store_ids: Sequence[str]) -> str:
     """Several stores by their ids, such as "2 stores, A and B"."""
     return f"{len(store_ids)} stores, {', '.join(store_ids[:-1])} and {store_ids[-1]}"
+
+
+def _standing(store: Store, chosen: Iterable[ArchivedExecution]) -> set[tuple[int, int]]:
+    """Those of which the store has a row, by incarnation and execution; marked ones, too."""
+    lives: dict[tuple[str, int], set[int]] = {}
+    for each in chosen:
+        lives.setdefault((each.instance_id, each.incarnation), set()).add(each.execution_id)
+    found: set[tuple[int, int]] = set()
+    are_marked = bool(store.marked().executions)
+    for (instance_id, incarnation), wanted in lives.items():
+        instance = store.get_instance(instance_id)
+        if instance is None or instance.incarnation != incarnation:
+            continue
+        live = {each.execution_id for each in _live(store, instance_id)} & wanted
+        marked = (each for each in (wanted - live if are_marked else ()) if _is_marked(store, instance_id, each))
+        found.update((incarnation, each) for each in chain(live, marked))
+    return found
+
+
+def _live(store: Store, instance_id: str) -> Iterator[ExecutionRecord]:
+    page = store.list_executions(instance_id, _EXECUTIONS_A_PAGE, None)
+    yield from page.executions
+    while page.next is not None:
+        page = store.list_executions(instance_id, _EXECUTIONS_A_PAGE, page.next)
+        yield from page.executions
+
+
+def _is_marked(store: Store, instance_id: str, execution_id: int) -> bool:
+    pruned = store.find_pruned(instance_id, execution_id)
+    return pruned is not None and pruned.removal is not None
 
 
 def _instance_of(part: Sequence[HistoryRead]) -> ArchivableInstance | None:

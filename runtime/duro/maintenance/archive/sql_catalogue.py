@@ -95,6 +95,11 @@ EXECUTIONS_OF: Final = _EXECUTIONS.format(condition="instance_id = :instance_id"
 ONE_EXECUTION: Final = _EXECUTIONS.format(
     condition="instance_id = :instance_id AND execution_id = :execution_id", newest=_NEWEST
 )
+# The latest life of each instance of the list ?1, by store; whether any id has several lives (of store ?1, NULL: any).
+LATEST_LIVES: Final = """SELECT store_id, instance_id, max(incarnation) FROM histories
+WHERE instance_id IN (SELECT value FROM json_each(?1)) GROUP BY store_id, instance_id"""
+HAS_SEVERAL_LIVES: Final = """SELECT EXISTS (SELECT 1 FROM histories WHERE ?1 IS NULL OR store_id = ?1
+GROUP BY instance_id, store_id HAVING min(incarnation) < max(incarnation))"""
 _COUNT_HISTORIES: Final = "SELECT count(*) FROM histories h WHERE (?1 IS NULL OR store_id = ?1) AND {newest}"
 COUNT_HISTORIES: Final = _COUNT_HISTORIES.format(newest=_NEWEST)
 COUNT_SEGMENTS: Final = "SELECT count(*) FROM segments WHERE ?1 IS NULL OR store_id = ?1"
