@@ -75,6 +75,11 @@ async def keeps(ctx: duro.OrchestrationContext, given: str) -> int:
     return len(given)
 
 
+@registry.orchestration
+async def goes_on(ctx: duro.OrchestrationContext, steps: int) -> int:
+    return sum([len(await ctx.schedule_activity(echo, PAYLOAD)) for _ in range(steps)])
+
+
 @pytest.fixture
 def url(tmp_path: Path) -> Iterator[str]:
     url = f"sqlite:///{tmp_path / 'duro.db'}"
@@ -197,3 +202,46 @@ def test_histories_are_read_bit_by_bit_and_none_in_vain(url: str, monkeypatch: p
         assert runtime.counters.executions_replayed == 12
     assert 0 < max(handed.histories) <= 3 * len(PAYLOAD)
     assert sum(handed.histories) <= 13 * len(PAYLOAD)
+
+
+def test_answers_in_time_are_not_overtaken_by_timers_where_they_are_handed_out_bit_by_bit(url: str) -> None:
+    orchestrations, activities, timeout_s = duro.Registry(), duro.Registry(), 3.0
+    activities.activity(name="echo")(echo)
+
+    @orchestrations.orchestration
+    async def races(ctx: duro.OrchestrationContext, width: int) -> list[int]:
+        races = [
+            ctx.select(ctx.schedule_activity("echo", PAYLOAD), ctx.schedule_timer(timeout_s)) for _ in range(width)
+        ]
+        return [winner for winner, _ in await ctx.join(*races)]
+
+    @orchestrations.orchestration
+    async def limited(ctx: duro.OrchestrationContext, width: int) -> int:
+        asked = [ctx.schedule_activity("echo", PAYLOAD, total_timeout=timeout_s) for _ in range(width)]
+        return len(await ctx.join(*asked))
+
+    with duro.Runtime(url, orchestrations) as runtime:
+        ids = [runtime.client.start_orchestration(name, 20, instance_id=name) for name in ("races", "limited")]
+        while min(runtime.client.get_instance(each).event_count for each in ids) < 21:
+            time.sleep(0.01)
+        begun_s = time.monotonic()
+    with duro.Runtime(url, activities) as runtime:
+        while runtime.counters.activities_succeeded < 40:
+            time.sleep(0.01)
+    in_time_s = begun_s + timeout_s - time.monotonic()
+    assert in_time_s > 0, "they did not end in time"
+    time.sleep(in_time_s + 0.2)
+    with duro.Runtime(url, orchestrations) as runtime:
+        assert runtime.client.wait_for_orchestration("races", WAIT_S).output == [0] * 20
+        assert runtime.client.wait_for_orchestration("limited", WAIT_S).output == 20
+
+
+def test_the_histories_of_instances_that_are_held_are_read_by_the_size_they_have(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handed = Handed(monkeypatch)
+    with duro.Runtime(url, registry, duro.RuntimeOptions(cache_size=0)) as runtime:
+        ids = runtime.client.start_orchestrations(duro.Start(orchestration="goes_on", input=4) for _ in range(8))
+        outputs = [each.output for each in runtime.client.wait_for_orchestrations(ids, WAIT_S)]
+        assert outputs == [4 * len(PAYLOAD)] * 8
+    assert 0 < max(handed.histories) <= AT_ONCE

@@ -110,6 +110,7 @@ class Settlement:
         leased = held.leased
         leased.version = turn.version
         leased.turn_sequence = turn.turn_sequence + 1
+        leased.history_bytes += turn.history_bytes
         leased.attempt_count = 0
         leased.input = leased.cancel_reason = None
         leased.messages = leased.timers = leased.mailbox = ()

@@ -67,8 +67,9 @@ class LeasedInstance(msgspec.Struct, kw_only=True, gc=False):
     over all executions. ``lease_epoch`` is the fencing token: it grows with every lease of the instance.
     ``attempt_count`` counts the leases since the last commit, this one included. ``cancel_reason`` is set when
     a cancel was requested, delivered or not. ``mailbox`` holds, for every name in the stored waits, at most as many
-    events as there are waits of that name. ``event_count`` and ``history_bytes`` are those of its execution when it was
-    leased. Whoever leased it owns it, and keeps it up to date while the lease is kept.
+    events as there are waits of that name. Where more is there than is handed out at once, timers come with the last of
+    the messages and events after them. ``history_bytes`` is the size of the execution's history so far. Whoever leased
+    it owns it, and keeps it up to date while the lease is kept.
     """
 
     instance_id: str

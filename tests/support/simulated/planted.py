@@ -240,9 +240,9 @@ def _writes_nothing(real: Any, archive: Any, entries: Any, **keywords: Any) -> M
 # --- families -------------------------------------------------------------------------------------------------------
 
 
-def _ended_before(real: Any, instance: Instance, depth: int) -> Any:
+def _ended_before(real: Any, instance: Instance, depth: int, **known: Any) -> Any:
     """A member, as its newest execution that ended tells it."""
-    member = real(instance, depth)
+    member = real(instance, depth, **known)
     if instance.finished or instance.execution_id == 1:
         return member
     ended_ms = instance.updated_at_ms
@@ -333,18 +333,23 @@ def _one_spawner_for_all(
     real(store, [(each, number, over if status is continued else status) for each, number, status in ended], now)
 
 
+def _is_a_turns(limit: int) -> bool:
+    """A view of so many executions; campaigns make it smaller."""
+    return limit == vars(memory_pruning)["TURN_PRUNE_EXECUTIONS_MAX"]
+
+
 def _goes_on_with_all(
     real: Any, instance: Instance, after: int, limit: int, count: Any, through: Any = None, current: Any = None
 ) -> Any:
     """An execution that began after code asked is taken for one that it let go."""
-    return real(instance, after, limit, count, through if current else None, current)
+    return real(instance, after, limit, count, *((through, current) if _is_a_turns(limit) else ()))
 
 
 def _counts_what_came_later(
     real: Any, instance: Instance, after: int, limit: int, count: Any, through: Any = None, current: Any = None
 ) -> Any:
     """A turn that prunes counts what a later turn of the same commit has started."""
-    return real(instance, after, limit, count, None if current else through)
+    return real(instance, after, limit, count, *(() if _is_a_turns(limit) else (through, current)))
 
 
 def _never_done(real: Any, instance: Instance, asked: Any, now: int) -> None:

@@ -188,7 +188,7 @@ class Pruning(Retaining):
                     continue
                 asked = order.asked
                 through = None if asked is None else asked.through
-                view = _view(instance, order.after, batch.executions_max, count_max, through)
+                view = _view(instance, order.after, batch.executions_max, count_max, through, through)
                 known_from = instance.live_from
                 decided_at_ms = now if asked is None else asked.at_ms
                 marks = choose(

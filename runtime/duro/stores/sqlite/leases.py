@@ -165,14 +165,14 @@ def _lease_instances(
     heads = _heads(connection, [(incarnation, names) for incarnation, _, names in sized if names])
     for incarnation, waited_for in heads.items():
         sizes[incarnation] += sum(head.size for head in waited_for)
-    messages_max = -1
+    messages_max, timers = -1, True
     if sum(sizes.values()) > LEASE_BYTES_MAX:
         in_turn = [incarnation for _, incarnation in _in_turn(dealt, rotation) if incarnation in sizes]
         chosen = in_turn[: _number_within(sizes[incarnation] for incarnation in in_turn)]
         next_ms = transaction.now_ms
         if sizes[chosen[0]] > LEASE_BYTES_MAX:
-            messages_max, heads[chosen[0]] = _as_much_as_fits(connection, chosen[0], heads[chosen[0]])
-    scope = (as_json(chosen), transaction.now_ms, messages_max)
+            messages_max, timers, heads[chosen[0]] = _as_much_as_fits(connection, chosen[0], heads[chosen[0]])
+    scope = (as_json(chosen), transaction.now_ms, messages_max, timers)
     leased = decoded(_leased_instances, value_of(connection, sql.LEASED_INSTANCES, scope))
     answer = _with_mailboxes(connection, leased, heads)
     transaction.run(sql.LEASE_INSTANCES, (as_json(chosen), worker_id))
@@ -203,13 +203,16 @@ def _heads(connection: apsw.Connection, waiting: Iterable[tuple[int, Sequence[st
     return heads
 
 
-def _as_much_as_fits(connection: apsw.Connection, incarnation: int, heads: list[_Head]) -> tuple[int, list[_Head]]:
-    """Of an instance for which more is there than is handed out at once: the number of its messages, and its events, as
-    many as there is still room for; at least one of either. The rest follows with its next turn."""
+def _as_much_as_fits(
+    connection: apsw.Connection, incarnation: int, heads: list[_Head]
+) -> tuple[int, bool, list[_Head]]:
+    """Of an instance for which more is there than is handed out at once: the number of its messages, whether its timers
+    fire, and its events, as many as there is still room for; at least one message or event. The rest follows with its
+    next turn. Timers come after the last message: an answer that was in time is not overtaken by its time-out."""
     messages = _message_sizes.decode(str(value_of(connection, sql.MESSAGE_SIZES, (incarnation,))))
     sizes = [*messages, *(head.size for head in heads)]
     count = _number_within(sizes)
-    return min(count, len(messages)), heads[: max(count - len(messages), 0)]
+    return min(count, len(messages)), count >= len(messages), heads[: max(count - len(messages), 0)]
 
 
 def _with_mailboxes(

@@ -244,7 +244,7 @@ FROM json_each(?1) AS k CROSS JOIN json_each((
     ORDER BY sequence LIMIT ?2))) AS e
 """
 # The instances ?1, in that order, as they are once they are leased, with everything that is there for them at ?2 (up to
-# ?3 messages, all with -1), but for their mailboxes.
+# ?3 messages, all with -1, and due timers if ?4), but for their mailboxes.
 LEASED_INSTANCES: Final = f"""
 SELECT json_group_array(json_object('instance_id', i.instance_id, 'incarnation', i.incarnation,
   'execution_id', i.execution_id, 'name', i.name, 'version', i.version, 'turn_sequence', i.turn_sequence,
@@ -256,7 +256,7 @@ SELECT json_group_array(json_object('instance_id', i.instance_id, 'incarnation',
     SELECT message_id, data FROM messages m WHERE m.incarnation = i.incarnation ORDER BY message_id LIMIT ?3))),
   'timers', json((SELECT json_group_array(json_object('event_id', event_id, 'fire_at_ms', fire_at_ms)) FROM (
     SELECT event_id, fire_at_ms FROM timers t INDEXED BY timers_due
-    WHERE t.incarnation = i.incarnation AND t.fire_at_ms <= ?2 ORDER BY fire_at_ms, execution_id, event_id)))))
+    WHERE ?4 AND t.incarnation = i.incarnation AND t.fire_at_ms <= ?2 ORDER BY fire_at_ms, execution_id, event_id)))))
 FROM json_each(?1) AS k
 CROSS JOIN instances i ON i.incarnation = k.value
 CROSS JOIN executions e ON e.incarnation = i.incarnation AND e.execution_id = i.execution_id

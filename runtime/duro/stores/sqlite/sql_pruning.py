@@ -37,7 +37,7 @@ FROM json_each(?1) AS k CROSS JOIN instances i ON i.incarnation = k.value ->> 0
 # For each (incarnation, execution) of ?1, by its place: below which none is live, as far as is known, and the oldest ?2
 # live executions after that one; with a third number none that is newer than that.
 VIEWS: Final = _VIEWS.format(facts=_FACTS)
-ORDER_VIEWS: Final = _VIEWS.format(facts=_FACT_ROW.format(current="i.execution_id"))
+ORDER_VIEWS: Final = _VIEWS.format(facts=_FACT_ROW.format(current="coalesce(k.value ->> 2, i.execution_id)"))
 # Of the instances ?1 those that have not ended, with their current execution.
 RUNNING_EXECUTIONS: Final = """
 SELECT json_group_array(json_array(i.incarnation, i.execution_id)) FROM json_each(?1) AS k

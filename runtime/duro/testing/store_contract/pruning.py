@@ -396,6 +396,19 @@ class TurnPruningContract(PruningContract):
             going_on = msgspec.structs.replace(order, after=after)
             ((after),) = [each.next_after for each in store.prune(msgspec.structs.replace(batch, orders=(going_on,)))]
 
+    def test_the_execution_that_was_current_when_code_asked_stays_when_a_sweep_goes_on_after_its_end(
+        self, store: Store, worker: ScriptedWorker, clock: ManualClock
+    ) -> None:
+        """Whatever the rule says of it now that it has ended."""
+        count = TURN_PRUNE_EXECUTIONS_MAX + 10
+        self.loop(store, worker, count)
+        all_old = PruneOptions(completed_before=datetime.fromtimestamp(clock.now_ms() / 1000 + 1_000, UTC))
+        worker.run(worker.take(), continued_as_new(), policies=chain(None, all_old))
+        self.loop(store, worker, count + 4)
+        (asked,) = store.asked_prunes(0, 0)
+        self.answer(store, asked)
+        assert self.live(store) == [count + 1, count + 2, count + 3, count + 4]
+
     def test_what_a_call_leaves_is_kept_for_a_sweep_although_no_policy_says_anything(
         self, store: Store, worker: ScriptedWorker
     ) -> None:
