@@ -152,8 +152,8 @@ class _EmptiedError(DeclinedError):
 
 
 def unread_text(session: "Session", client: "Client") -> str:
-    """That the configuration file at hand is none that any worker has read, if it says anything; "": it is, or there
-    is no file."""
+    """That the configuration file at hand says something else than any worker was told; "": it does not, or there is no
+    file."""
     from duro.maintenance.policies import decode_sources
 
     file = session.config_file
@@ -165,7 +165,8 @@ def unread_text(session: "Session", client: "Client") -> str:
     except SettingsError as error:
         return f"{error.message}, so no worker can have read it; what is shown is what workers were told before"
     told = {sources.settings_hash for sources in decode_sources(client.store.published_policies().sources)}
-    if said in told or said == read_settings(b"", name).effective_hash:
+    nothing = read_settings(b"", name).effective_hash
+    if said in told or (said == nothing and told <= {""}):
         return ""
     if not told:
         why = "no worker has published what it was told; `duroctl policy simulate` shows what it would let go"

@@ -37,6 +37,7 @@ from duroctl.render.removals import (
     written,
 )
 from duroctl.render.units import counted, were
+from duroctl.told import tell_unread
 
 if TYPE_CHECKING:
     from duro.client import Client
@@ -87,6 +88,8 @@ def run(session: "Session", modes: Modes, kind: RemovalKind, make_plan: "Callabl
     with session.client(read_only=modes.only_reads) as client:
         with note_unchanged(session):
             plan = make_plan(client) if modes.apply_file is None else _read(client, modes.apply_file, kind)
+        removed_by = (item.origin for item in plan.items if not item.verdict.keep)
+        tell_unread(session, client, removed_by, removes=not modes.only_reads)
         if modes.check:
             _check(session, plan, modes)
         elif modes.plan_out is not None:

@@ -118,7 +118,6 @@ def prune(
     elsewhere --yes is needed.
     """
     from duro.errors import UsageError
-    from duro.model.retention import PolicyKind
     from duroctl.pruning import (
         Rules,
         Terms,
@@ -129,6 +128,7 @@ def prune(
         note_unchanged,
         parse_rules,
     )
+    from duroctl.told import prune_origins, tell_unread
 
     rules = Rules(keep_last, keep_within, completed_before, keep_last_per_version, keep_versions)
     modes = [
@@ -159,6 +159,7 @@ def prune(
             with note_unchanged(session):
                 made = read_plan(apply_file)
                 client.check_plan(made)
+            tell_unread(session, client, prune_origins(made), removes=True)
             _carry_out(session, client, made, None, terms, yes=yes)
             return
         options = parse_rules(rules, client.store.now_ms())
@@ -166,9 +167,7 @@ def prune(
             named = _named(session, client, instance or [], execution=execution, whole=whole)
             note_name(session, client, name)
             plan, one_by_one = _plan(session, client, named, name, all_instances=all_instances, options=options)
-        if any(each.origin.kind not in (PolicyKind.CALL, PolicyKind.INSTANCE) for each in plan.instances):
-            writes = not (check or dry_run or plan_out is not None)
-            _tell_unread(session, client, removes=writes and plan.totals.executions_removed > 0)
+        tell_unread(session, client, prune_origins(plan), removes=not (check or dry_run or plan_out is not None))
         if check:
             _check(session, plan)
         elif plan_out is not None:
@@ -230,26 +229,6 @@ def _plan(
     if options is None and len(only) == len(named):
         return client.plan_prune(NAMED, scope=scope, only=only), only
     return client.plan_prune(options, scope=scope, only=only), only
-
-
-def _tell_unread(session: Session, client: "Client", *, removes: bool) -> None:
-    """The policies that decide are those that workers were told: say so where the file at hand is none of them.
-
-    Raises:
-        UsageError: it ``removes``, and no worker lives that goes by what was said before.
-    """
-    from duro.errors import UsageError
-    from duroctl.policy_files import unread_text
-
-    if not (unread := unread_text(session, client)):
-        return
-    now_ms = client.store.now_ms()
-    if removes and not any(worker.lease_until_ms > now_ms for worker in client.list_workers()):
-        raise UsageError(
-            f"no worker runs, and {session.config_file} is not what the one that stopped last was told",
-            hint="start one, which reads it, or give rules, such as --keep-last 3; --dry-run goes by what was told",
-        )
-    session.note(unread)
 
 
 def _check_named(client: "Client", only: "_Executions") -> None:

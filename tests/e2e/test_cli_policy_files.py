@@ -413,19 +413,42 @@ def test_a_prune_without_rules_does_not_go_by_what_a_stopped_worker_was_told_aga
     prune = ("prune", "queue-1", "--store", "sqlite:///duro.db")
     told = configured(*prune, "--dry-run")
     assert (told.code, told.err) == (0, "")
-    file.write_text('[store]\nurl = "sqlite:///duro.db"\n[pruning]\nenabled = false\ndefault_keep_last = 50\n')
-    before = configured.dump()
+    assert configured(*prune, "--plan-out", "plan.json").code == 0
     note = "what is shown is what they were told; they have stopped since"
-    for look in ("--dry-run", "--check"):
-        ran = configured(*prune, look)
-        assert ran.err == f"duroctl: {FILE} says something else than any worker was told: {note}\n"
-    ran = configured(*prune, "--yes")
-    assert ran.code == 2
-    assert ran.err.startswith(
-        f"duroctl: error: no worker runs, and {FILE} is not what the one that stopped last was told; "
-    )
-    assert configured.dump() == before
+    for now in ("[pruning]\nenabled = false\ndefault_keep_last = 50\n", ""):
+        file.write_text(f'[store]\nurl = "sqlite:///duro.db"\n{now}')
+        before = configured.dump()
+        for look in ("--dry-run", "--check"):
+            ran = configured(*prune, look)
+            assert ran.err.splitlines()[-1] == f"duroctl: {FILE} says something else than any worker was told: {note}"
+        for command in (prune, ("prune", "--apply", "plan.json")):
+            ran = configured(*command, "--yes")
+            assert ran.code == 2
+            assert ran.err.startswith(
+                f"duroctl: error: no worker runs, and {FILE} is not what the one that stopped last was told; "
+            )
+        assert configured.dump() == before
     assert configured(*prune, "--keep-last", "1", "--yes").code == 0
+
+
+def test_a_purge_without_rules_does_not_go_by_what_a_stopped_worker_was_told_against_the_file(configured: Cli) -> None:
+    file = configured.directory / FILE
+    file.write_text('[store]\nurl = "sqlite:///duro.db"\n[purge]\nkeep_within = "1s"\ninterval = "30d"\n')
+    registry = duro.Registry()
+    registry.orchestration(name="Order", version="1.0.0")(order)
+    with duro.Runtime(configured.store, registry, config=file) as runtime:
+        runtime.client.terminate("queue-1", "over")
+    purge = ("instances", "purge", "queue-1", "--store", "sqlite:///duro.db")
+    while configured(*purge, "--check").code != 20:
+        time.sleep(0.2)
+    file.write_text('[store]\nurl = "sqlite:///duro.db"\n[purge]\nenabled = false\nkeep_within = "365d"\n')
+    before = configured.dump()
+    assert "says something else than any worker was told" in configured(*purge, "--check").err
+    ran = configured(*purge, "--yes")
+    assert ran.code == 2
+    assert "no worker runs, and" in ran.err
+    assert configured.dump() == before
+    assert configured(*purge, "--keep-within", "1s", "--yes").code == 0
 
 
 def test_check_strict_finds_what_is_said_in_vain_with_its_place(configured: Cli) -> None:

@@ -335,7 +335,8 @@ def _one_spawner_for_all(
 
 def _is_a_turns(limit: int) -> bool:
     """A view of so many executions; campaigns make it smaller."""
-    return limit == vars(memory_pruning)["TURN_PRUNE_EXECUTIONS_MAX"]
+    turns: int = vars(memory_pruning)["TURN_PRUNE_EXECUTIONS_MAX"]
+    return limit == turns
 
 
 def _goes_on_with_all(
