@@ -10,6 +10,7 @@ from pathlib import Path
 from statistics import median
 from typing import Final, NamedTuple
 
+from benchmarks.programs.duro_prune_program import SMALL_CACHE_MIB
 from benchmarks.report import put_into, shown
 from benchmarks.run import HERE, PEERS_PYTHON, machine
 
@@ -17,6 +18,11 @@ TIMEOUT_S: Final = 900.0
 LOOPS_PER_ROUND: Final = 3
 """How often a round runs the loop in each way, one way after the other: their shares are closer to each other than two
 runs of the same way some seconds apart are on many machines."""
+WRITERS_PER_ROUND: Final = 4
+"""How often a round runs the writer, alone and beside the prune in turn: the slowest of tens of thousands of writes is
+another one every time."""
+IN_THE_FIRST_ROUND: Final = ("growth", "small_cache", "traced")
+"""Workloads and settings of sizes, which are the same every time."""
 WAYS: Final = ("none", "activity", "prune_history", "continue_as_new", "registration", "configuration")
 CALLED: Final = {
     "none": "no pruning",
@@ -43,7 +49,8 @@ Results = Mapping[Run, list[Mapping[str, float]]]
 def plan(quick: bool) -> list[Run]:
     loop, growth, instances = (500, 2000, 100) if quick else (5000, 100_000, 1000)
     runs = [Run("duro", "eternal", way, loop) for way in WAYS]
-    runs += [Run("duro", "bulk", "default", size) for size in (instances // 10, instances)]
+    sizes = (instances // 10, instances, 2 * instances)
+    runs += [Run("duro", "bulk", setting, size) for setting in ("default", "small_cache", "traced") for size in sizes]
     runs += [Run("duro", "kept", "default", instances), Run("duro", "limit", "default", instances)]
     runs += [] if quick else [Run("duroxide", "bulk", "default", instances // 10)]  # with more its pool times out
     runs += [Run("duro", "writer", how, instances) for how in ("alone", "beside")]
@@ -54,9 +61,11 @@ def plan(quick: bool) -> list[Run]:
 
 def in_round(runs: Sequence[Run], number: int) -> list[Run]:
     """What round ``number`` (from 1) runs, in order."""
-    loops = [run for run in runs if run.workload == "eternal"]
-    others = [run for run in runs if run.workload != "eternal" and (number == 1 or run.workload != "growth")]
-    return loops * LOOPS_PER_ROUND + others
+    again = [run for run in runs if number == 1 or not {run.workload, run.setting} & {*IN_THE_FIRST_ROUND}]
+    loops = [run for run in again if run.workload == "eternal"]
+    writers = [run for run in again if run.workload == "writer"]
+    others = [run for run in again if run not in loops and run not in writers]
+    return loops * LOOPS_PER_ROUND + others + writers * WRITERS_PER_ROUND
 
 
 def measure(run: Run) -> Mapping[str, float] | None:
@@ -89,7 +98,21 @@ def of(results: Results, system: str, workload: str, setting: str = "default") -
 
 def report(results: Results, machine_text: str) -> str:
     """The results as tables. Pure."""
-    return "\n\n".join([machine_text, *_ways(results), *_growth(results), *_bulk(results)])
+    return "\n\n".join(
+        [machine_text, *_rounds(results), *_ways(results), *_growth(results), *_bulk(results), *_writers(results)]
+    )
+
+
+def _rounds(results: Results) -> Iterator[str]:
+    a_round = {"eternal": LOOPS_PER_ROUND, "writer": WRITERS_PER_ROUND}
+    if results:
+        yield f"Rounds: {max(len(found) // a_round.get(run.workload, 1) for run, found in results.items())}."
+
+
+def _spread(results: Results, run: Run, figure: str) -> str:
+    """Median, and the lowest to the highest of several."""
+    found = sorted(each["count"] / each["wall_s"] if figure == "rate" else each[figure] for each in results[run])
+    return shown(median(found)) + (f" ({shown(found[0])} to {shown(found[-1])})" if len(found) > 1 else "")
 
 
 def _ways(results: Results) -> Iterator[str]:
@@ -100,11 +123,9 @@ def _ways(results: Results) -> Iterator[str]:
     yield f"An eternal loop of {runs[0].size:,} executions of one activity, keeping one:"
     lines = ["| way | executions/s | share of no pruning | store at the end, MiB |", "|---|---|---|---|"]
     for run in runs:
-        rates = sorted(each["count"] / each["wall_s"] for each in results[run])
-        spread = f" ({shown(rates[0])} to {shown(rates[-1])})" if len(rates) > 1 else ""
         share = 100 * (typical(results, run) or 0) / base
         size_mib = typical(results, run, "file_mib") or 0
-        lines.append(f"| {CALLED[run.setting]} | {shown(median(rates))}{spread} | {share:.0f} % | {shown(size_mib)} |")
+        lines.append(f"| {CALLED[run.setting]} | {_spread(results, run, 'rate')} | {share:.0f} % | {shown(size_mib)} |")
     yield "\n".join(lines)
 
 
@@ -128,12 +149,7 @@ def _bulk(results: Results) -> Iterator[str]:
             lines.append(f"| {called}, {run.size:,} instances | {shown(typical(results, run) or 0)} | {grown} |")
     yield "Bulk prune to the current execution, instances of 100 executions of 10 events:"
     yield "\n".join(lines)
-    writers = [run for how in ("alone", "beside") for run in of(results, "duro", "writer", how)]
-    lines = ["| a writer | writes | p50, ms | p99.9, ms | max, ms |", "|---|---|---|---|---|"]
-    for run in writers:
-        cells = [shown(typical(results, run, figure) or 0) for figure in ("writes", "p50_ms", "p999_ms", "max_ms")]
-        lines.append(f"| {'alone' if run.setting == 'alone' else 'beside the prune'} | {' | '.join(cells)} |")
-    yield "\n".join(lines)
+    yield from _memory(results)
     for run in of(results, "duro", "kept"):
         share = 100 * (typical(results, run) or 0) / (typical(results, run._replace(workload="bulk")) or 1)
         kept_mib = typical(results, run, "kept_mib") or 0
@@ -148,6 +164,43 @@ def _bulk(results: Results) -> Iterator[str]:
     for run in of(results, "duro", "plan"):
         wall_s = typical(results, run, "wall_s") or 0
         yield f"Planning {run.size * 100:,} executions takes {wall_s:.2f} s."
+
+
+def _memory(results: Results) -> Iterator[str]:
+    found: dict[str, list[str]] = {}
+    sizes: list[str] = []
+    for setting, figure in (("small_cache", "grown_mib"), ("traced", "python_mib")):
+        runs = of(results, "duro", "bulk", setting)
+        sizes = [f"{run.size:,}" for run in runs]
+        found[setting] = [f"{typical(results, run, figure):.1f}" for run in runs]
+    if all(found.values()):
+        yield (
+            f"With a page cache of {SMALL_CACHE_MIB} MiB, to see what else there is, pruning {_listed(sizes)} "
+            f"instances takes {_listed(found['small_cache'])} MiB; Python's objects are at most "
+            f"{_listed(found['traced'])} MiB of it."
+        )
+
+
+def _listed(words: Sequence[str]) -> str:
+    return f"{', '.join(words[:-1])} and {words[-1]}" if len(words) > 1 else words[0]
+
+
+def _writers(results: Results) -> Iterator[str]:
+    writers = [run for how in ("alone", "beside") for run in of(results, "duro", "writer", how)]
+    lines = ["| a writer | runs | writes | p50, ms | p99.9, ms | max, ms |", "|---|---|---|---|---|---|"]
+    for run in writers:
+        cells = [_spread(results, run, figure) for figure in ("writes", "p50_ms", "p999_ms", "max_ms")]
+        called = "alone" if run.setting == "alone" else "beside the prune"
+        lines.append(f"| {called} | {len(results[run])} | {' | '.join(cells)} |")
+    if writers:
+        yield "\n".join(lines)
+    if len(writers) == 2:
+        alone, beside = writers
+        times = [
+            (typical(results, beside, figure) or 0) / (typical(results, alone, figure) or 1)
+            for figure in ("p999_ms", "max_ms")
+        ]
+        yield f"Beside the prune p99.9 is {times[0]:.1f} times what it is alone, and the maximum {times[1]:.1f} times."
 
 
 def main() -> None:
@@ -173,6 +226,8 @@ def main() -> None:
     print("\n" + text)
     if asked.write:
         asked.write.write_text(put_into(asked.write.read_text(), text))
+        kept = [{**run._asdict(), "rounds": figures} for run, figures in results.items()]
+        (HERE / "results-pruning.json").write_text(json.dumps(kept, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -128,7 +128,7 @@ def _check(session: "Session", plan: RemovalPlan, modes: Modes) -> None:
 def _show(session: "Session", plan: RemovalPlan, modes: Modes) -> None:
     form = session.output.format
     if form != "json" and not (form == "table" and session.output.terminal):  # those two say it themselves
-        for line in running_lines(plan, asked=modes.cancel_running):
+        for line in (*totals_lines(plan), *running_lines(plan, asked=modes.cancel_running)):
             session.note(line)
     match form:
         case "json":

@@ -2,7 +2,8 @@
 
 ``eternal``: SIZE executions of one activity, pruned in the way SETTING says. ``growth``: the same with the automatic
 way, and the size of the file on its way. ``bulk``, ``kept``, ``plan``: a store of SIZE instances of 100
-executions of 10 events. ``kept_loop``: ``eternal`` with an archive.
+executions of 10 events; ``bulk`` with SETTING ``small_cache`` has a page cache of 4 MiB, and with ``traced`` Python's
+objects are counted, which takes its time. ``kept_loop``: ``eternal`` with an archive.
 ``limit``: the rows of ``bulk`` deleted by bare apsw, in transactions of about as many rows. ``writer``: a client that
 writes, and how long each write took; ``bulk_writer``: the same beside a prune by another process.
 """
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+import tracemalloc
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,11 +22,13 @@ import duro
 from benchmarks.programs.measuring import Stopwatch, peak_mib, say
 from benchmarks.programs.prune_store import copy_instances
 from duro.model.limits import MARK_RECLAIM_EVENTS_MAX
+from duro.stores.sqlite import sql
 
 WAIT_S = 3600.0
 EXECUTIONS: Final = 100
 EVENTS: Final = 10
 WRITER_S: Final = 10.0
+SMALL_CACHE_MIB: Final = 4
 
 registry = duro.Registry()
 kept_one = duro.PruneOptions(keep_last=1)
@@ -158,12 +162,18 @@ def _waits(client: duro.Client) -> bool:
 
 
 def bulk(setting: str, size: int, directory: Path) -> dict[str, Any]:
+    if setting == "small_cache":
+        sql.SET_CACHE_OF_WRITER = f"PRAGMA cache_size = -{SMALL_CACHE_MIB * 1024}"  # type: ignore[misc]
     with duro.Client(make_store(directory, size)) as client:
         before_mib = peak_mib()
+        if setting == "traced":
+            tracemalloc.start()
         watch = Stopwatch()
         result = client.prune_executions_bulk(kept_one, grace_s=0)
         assert result.executions_deleted == size * (EXECUTIONS - 1), result
-        figures = watch.figures(result.events_deleted)
+        figures: dict[str, Any] = watch.figures(result.events_deleted)
+        if setting == "traced":
+            return figures | {"python_mib": tracemalloc.get_traced_memory()[1] / 1024**2}
         return figures | {"grown_mib": peak_mib() - before_mib}
 
 

@@ -268,7 +268,7 @@ def _write(session: Session, file: str, plan: "PrunePlan") -> None:
 
 def _show(session: Session, plan: "PrunePlan") -> None:
     from duroctl.plan_files import plan_document
-    from duroctl.render.plans import PLANNED, plan_lines, planned, warning_lines
+    from duroctl.render.plans import PLANNED, plan_lines, planned, totals_lines, warning_lines
 
     match session.output.format:
         case "json":
@@ -279,6 +279,10 @@ def _show(session: Session, plan: "PrunePlan") -> None:
             session.output.listing(PLANNED, planned(plan, removed_only=True), lambda: 0)
         case _:
             session.output.listing(PLANNED, planned(plan), lambda: 0)
+    form = session.output.format
+    if form != "json" and not (form == "table" and session.output.terminal):  # those two have them
+        for line in totals_lines(plan):
+            session.note(line)
     if not session.output.terminal:
         for line in warning_lines(plan):
             session.note(line)

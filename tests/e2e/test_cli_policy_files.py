@@ -412,7 +412,8 @@ def test_a_prune_without_rules_does_not_go_by_what_a_stopped_worker_was_told_aga
         pass
     prune = ("prune", "queue-1", "--store", "sqlite:///duro.db")
     told = configured(*prune, "--dry-run")
-    assert (told.code, told.err) == (0, "")
+    assert told.code == 0
+    assert "something else" not in told.err
     assert configured(*prune, "--plan-out", "plan.json").code == 0
     note = "what is shown is what they were told; they have stopped since"
     for now in ("[pruning]\nenabled = false\ndefault_keep_last = 50\n", ""):
@@ -420,7 +421,7 @@ def test_a_prune_without_rules_does_not_go_by_what_a_stopped_worker_was_told_aga
         before = configured.dump()
         for look in ("--dry-run", "--check"):
             ran = configured(*prune, look)
-            assert ran.err.splitlines()[-1] == f"duroctl: {FILE} says something else than any worker was told: {note}"
+            assert ran.err.splitlines()[0] == f"duroctl: {FILE} says something else than any worker was told: {note}"
         for command in (prune, ("prune", "--apply", "plan.json")):
             ran = configured(*command, "--yes")
             assert ran.code == 2

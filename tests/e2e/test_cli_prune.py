@@ -49,6 +49,18 @@ def test_a_dry_run_says_what_would_go_and_why_and_changes_nothing(loops: Cli) ->
     assert loops.dump() == before
 
 
+@pytest.mark.parametrize("form", ["table", "csv", "jsonl", "ids"])
+def test_a_dry_run_that_prints_rows_notes_the_totals_beside_them(loops: Cli, form: str) -> None:
+    told = loops("prune", "queue-1", "--keep-last", "3", "-n", "-o", form)
+    notes = [
+        "duroctl: to remove: 7 executions of 1 instance, 14 events, 1.8 KiB",
+        "duroctl: to keep:   3 executions, 6 events, 762 B",
+    ]
+    assert told.err.splitlines()[:2] == notes
+    assert "to remove" not in told.out
+    assert loops("prune", "queue-1", "--keep-last", "3", "-n", "-q").err == ""
+
+
 def test_it_prunes_and_can_be_undone(loops: Cli) -> None:
     done = loops("prune", "queue-1", "--keep-last", "2", "-y", "--reason", "full disk", "-o", "json")
     assert done.code == 0

@@ -2,6 +2,7 @@
 
 import pytest
 
+from benchmarks import pruning
 from benchmarks.report import (
     BEGIN,
     END,
@@ -92,3 +93,68 @@ def test_every_target_compares_with_somebody_who_is_measured(workload: Workload)
     assert DURO in workload.sizes
     for target in workload.targets:
         assert set(target.against) <= set(workload.sizes)
+
+
+# --- pruning -------------------------------------------------------------------------------------------------------
+
+
+def pruning_results(rounds: int) -> dict[pruning.Run, list[Figures]]:
+    """Figures that grow with every run of a kind."""
+    results: dict[pruning.Run, list[Figures]] = {}
+    for number in range(1, rounds + 1):
+        for run in pruning.in_round(pruning.plan(quick=False), number):
+            nth = len(results.setdefault(run, [])) + 1
+            results[run].append(
+                done(
+                    1000 * nth,
+                    1.0,
+                    file_mib=0.2,
+                    grown_mib=10.0 if run.setting == "default" else 5.5,
+                    python_mib=1.6,
+                    kept_mib=0.4,
+                    waiting_max=30,
+                    mib_1000=24.5,
+                    writes=40_000,
+                    p50_ms=0.2,
+                    p999_ms=0.8 if run.setting == "alone" else 1.6,
+                    max_ms=9.0 if run.setting == "alone" else 4.0 * nth,
+                )
+            )
+    return results
+
+
+@pytest.mark.parametrize("rounds", [1, 3])
+def test_the_pruning_tables_say_how_often_everything_ran(rounds: int) -> None:
+    results = pruning_results(rounds)
+    assert {len(found) for run, found in results.items() if run.workload == "eternal"} == {3 * rounds}
+    assert {len(found) for run, found in results.items() if run.workload == "writer"} == {4 * rounds}
+    assert {len(found) for run, found in results.items() if run.setting in ("small_cache", "traced")} == {1}
+    assert {len(found) for run, found in results.items() if run.workload in ("growth", "plan")} == {1, rounds}
+    text = pruning.report(results, "A machine.")
+    assert text.startswith(f"A machine.\n\nRounds: {rounds}.\n\n")
+    assert f"| alone | {4 * rounds} | 40,000 (40,000 to 40,000) | 0.2 (0.2 to 0.2) |" in text
+
+
+def test_of_the_writer_beside_a_prune_the_slowest_writes_of_all_runs_are_told() -> None:
+    text = pruning.report(pruning_results(1), "")
+    assert (
+        "| beside the prune | 4 | 40,000 (40,000 to 40,000) | 0.2 (0.2 to 0.2) | 1.6 (1.6 to 1.6) | 10 (4 to 16) |"
+        in text
+    )
+    assert "Beside the prune p99.9 is 2.0 times what it is alone, and the maximum 1.1 times." in text
+
+
+def test_what_a_prune_takes_beside_its_page_cache_is_told_for_every_size() -> None:
+    text = pruning.report(pruning_results(1), "")
+    assert "| duro, 2,000 instances | 1,000 | 10.0 |" in text
+    assert (
+        "pruning 100, 1,000 and 2,000 instances takes 5.5, 5.5 and 5.5 MiB; Python's objects are at most 1.6, 1.6 and "
+        "1.6 MiB of it."
+    ) in text
+
+
+def test_a_part_of_the_pruning_runs_gives_a_part_of_the_tables() -> None:
+    results = pruning_results(1)
+    for workload in {run.workload for run in results}:
+        part = {run: found for run, found in results.items() if run.workload == workload}
+        assert "Rounds: 1." in pruning.report(part, "")

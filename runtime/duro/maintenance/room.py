@@ -20,7 +20,7 @@ _TRIES_MAX: Final = 5
 """Of one batch: a log that grows with each try and can be emptied, but not synced, looks like room for ever."""
 
 POLITE_PART: Final = 5
-"""Where somebody else writes, a batch is a fifth: half a millisecond in which others cannot write."""
+"""Where somebody else writes, a batch is a fifth: so much shorter is the time in which others cannot."""
 
 _POLITE_BATCHES: Final = 50
 """For so long after somebody was in the way every batch is a small one."""
