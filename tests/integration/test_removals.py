@@ -2,10 +2,12 @@
 is refused."""
 
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import apsw
 import msgspec
 import pytest
 
@@ -13,10 +15,11 @@ import duro
 from duro.errors import StoreFullError
 from duro.maintenance import families, pruning
 from duro.maintenance.sweep import Sweep
-from duro.model.families import OrphanRules
+from duro.model.families import OrphanRules, Standing
 from duro.model.limits import REMOVAL_INSTANCES_MAX
 from duro.model.pruning import Verdict
 from duro.model.removal import PruneBatch
+from duro.model.status import ExecutionStatus
 from duro.stores.base import Store
 from duro.stores.memory import MemoryStore
 from duro.telemetry import PruneCounters
@@ -498,6 +501,95 @@ def test_who_spawned_whom_ends_where_an_id_is_used_again(
     assert client.purge_instances(NOW, scope=duro.PruneScope(instance_ids=("c",))).instances == 1
     leave(store, worker, "q", "c")
     assert client.get_lineage("g").ancestors == ()
+
+
+# --- of which nobody can tell ------------------------------------------------------------------------------------
+
+
+class Evidence:
+    """How the spawner of a child of ``store`` ended, as it is recorded, to be lost and found again."""
+
+    def __init__(self, store: Store, path: Path, child: int) -> None:
+        self._store, self._path, self._child = store, path, child
+
+    def record(self, end: ExecutionStatus | None) -> None:
+        if isinstance(self._store, MemoryStore):
+            lineage = self._store._instances[self._child].lineage
+            assert lineage is not None
+            lineage.spawner_end = end
+            return
+        with closing(apsw.Connection(str(self._path))) as connection:
+            values = (None if end is None else end.value, self._child)
+            connection.execute("UPDATE lineage SET spawner_end = ? WHERE child_incarnation = ?", values)
+
+
+def close_over(store: Store, worker: ScriptedWorker, parent: str, child: str) -> int:
+    """``child`` has ended, and ``parent`` after it, without a look at it; the child's incarnation."""
+    store.start_instances([start_request(parent)])
+    leased = worker.take(parent)
+    kept = next_lease(leased, worker.run(leased, child_scheduled(child, "Child"), keep_lease=True))
+    ended = worker.take(child)
+    worker.run(ended, completed())
+    worker.run(kept, completed())
+    return ended.incarnation
+
+
+def test_a_child_of_which_nobody_can_tell_protects_the_family_that_has_it_from_a_purge(
+    store: Store, worker: ScriptedWorker, client: duro.Client, tmp_path: Path
+) -> None:
+    evidence = Evidence(store, tmp_path / "duro.db", close_over(store, worker, "p", "c"))
+    evidence.record(None)
+    (item,) = client.plan_purge(NOW).items
+    assert (item.instance_id, item.verdict.keep, item.verdict.reasons) == ("p", True, ("unknown:c",))
+    assert client.purge_instances(NOW).instances == 0
+    assert there(client) == {"p", "c"}
+    evidence.record(ExecutionStatus.COMPLETED)
+    assert client.purge_instances(NOW).instances == 2
+
+
+def test_a_child_of_which_nobody_can_tell_protects_the_orphan_above_it(
+    store: Store, worker: ScriptedWorker, client: duro.Client, tmp_path: Path
+) -> None:
+    leave(store, worker, "p", "o")
+    store.raise_event("o", "go", "null", "r")
+    leased = worker.take("o")
+    kept = next_lease(leased, worker.run(leased, child_scheduled("c", "Child"), keep_lease=True))
+    ended = worker.take("c")
+    worker.run(ended, completed())
+    worker.run(kept, completed())
+    evidence = Evidence(store, tmp_path / "duro.db", ended.incarnation)
+    evidence.record(None)
+    plan = client.plan_orphan_cleanup(min_age=0)
+    reasons = {item.instance_id: item.verdict.reasons for item in plan.items if item.verdict.keep}
+    assert reasons == {"o": ("unknown:c",)}
+    assert client.cleanup_orphaned_instances(min_age=0).instances == 0
+    assert there(client) == {"p", "o", "c"}
+    evidence.record(ExecutionStatus.COMPLETED)
+    assert client.cleanup_orphaned_instances(min_age=0).instances == 2
+
+
+def test_a_child_whose_parent_has_another_id_than_it_says_goes_with_nobody(tmp_path: Path, clock: ManualClock) -> None:
+    """Whether it is that parent that waits for it, or the one that is called so, nobody can tell."""
+    with closing(open_sqlite(tmp_path / "duro.db", clock)) as store:
+        worker, client = ScriptedWorker(store, lease_ms=10**9), duro.Client(store)
+        end(store, worker, "other")
+        store.start_instances([start_request("p")])
+        worker.run(worker.take("p"), child_scheduled("needed", "Child"))
+        worker.run(worker.take("needed"), completed())
+        with closing(apsw.Connection(str(tmp_path / "duro.db"))) as connection:
+            connection.execute(
+                "UPDATE lineage SET parent_incarnation = 1, spawner_ended_at_ms = 5, spawner_end = 'completed'"
+            )
+        assert client.plan_purge(NOW).items[0].verdict.reasons == ("unknown:needed",)
+        for done in (client.purge_instances(NOW), client.cleanup_orphaned_instances(min_age=0)):
+            assert done.instances == 0
+        assert there(client) == {"other", "p", "needed"}
+        place = client.get_lineage("needed").place
+        assert place is not None
+        assert (place.standing, place.why) == (
+            Standing.UNKNOWN,
+            "what is recorded of it makes no sense (parent_instance_id: p)",
+        )
 
 
 # --- orphans that run ------------------------------------------------------------------------------------------

@@ -341,6 +341,9 @@ def test_only_holds_that_may_concern_a_member_are_looked_at(monkeypatch: pytest.
             "parent-since:1970-01-01T00:00:04Z",
         ),
         (family(member(), member(1, status=RUNNING), of=child(**LEFT)), OrphanRules(), (), True, "running:m1"),
+        (family(member(), member(1), member(2, is_unknown=True)), OLD, (), True, "unknown:m2"),
+        (family(member(), *(member(depth, is_unknown=True) for depth in (1, 2))), OLD, (), True, "unknown:m1"),
+        (family(member(), member(1, is_unknown=True), of=child(**LEFT)), OrphanRules(), (), True, "unknown:m1"),
     ],
 )
 def test_what_becomes_of_a_family(
@@ -441,6 +444,8 @@ def test_children_settle_when_all_below_them_has_ended_and_nothing_is_held() -> 
         family(member(), member(1, status=RUNNING), of=child(**LEFT)),
         family(of=child(detached=True)),
         family(member(instance_id="kept"), of=child(**LEFT)),
+        family(member(), member(1, is_unknown=True), of=child(**LEFT)),
+        family(of=child(**{**LEFT, "spawner_end": None})),
     ]
     assert list(settled_families([going, *stays], [held(instance_id="kept")], NOW_MS)) == [going]
 

@@ -59,9 +59,9 @@ from duro.retention.families import (
     is_wanted,
     may_be_asked_to_end,
     place_of,
+    protecting_member,
     removal_item,
     removal_totals,
-    running_member,
     verdict_on,
 )
 from duro.retention.holds import HoldsInForce
@@ -278,11 +278,12 @@ def cleanup(
 
 
 def protected_by(store: Store, outcomes: Iterable[RemovalOutcome]) -> Iterator[int]:
-    """The incarnations that stay with a member of theirs that runs, as far as ``outcomes`` (kept, or removed) tell: of
-    each family all that stand between the member and its root, so that no chain is read once for each of its links."""
+    """The incarnations that stay with a member of theirs that runs, or of which nobody can tell, as far as ``outcomes``
+    (kept, or removed) say: of each family all that stand between the member and its root, so that no chain is read once
+    for each of its links."""
     for outcome in outcomes:
-        running = running_member(outcome)
-        child = None if running is None else store.get_child(running)
+        protecting = protecting_member(outcome)
+        child = None if protecting is None else store.get_child(protecting)
         if child is None:
             continue
         for each in (child.parent.incarnation, *(one.parent.incarnation for one in _ancestors(store, child))):

@@ -11,6 +11,7 @@ Reasons are codes for programs that people can read too. A family is kept for on
 ``observable``            a parent execution may still observe its end
 ``with-parent:ID``        its parent ID has ended: it goes with it, or not at all
 ``unknown``               whether anybody may still observe its end cannot be told; never removed
+``unknown:ID``            the same of the end of the member ID
 ``not-an-orphan:WHY``     asked for orphans, and it is none (``observed``, ``detached``, ``adopted``, ``a-root``)
 ``kind:KIND``             an orphan of a kind that was not asked for
 ``status:STATUS``         ended in a way that was not asked for
@@ -174,7 +175,8 @@ class Lineage(msgspec.Struct, frozen=True, kw_only=True):
 
 class FamilyMember(msgspec.Struct, frozen=True, kw_only=True):
     """``depth`` 0 is the root of the family. ``versions`` are those its live executions ran, ``executions``, ``events``
-    and ``history_bytes`` are of all of its live executions."""
+    and ``history_bytes`` are of all of its live executions. ``is_unknown``: below the root, nobody can tell whether a
+    parent may still observe its end (``Standing.UNKNOWN``)."""
 
     incarnation: int
     instance_id: str
@@ -186,6 +188,7 @@ class FamilyMember(msgspec.Struct, frozen=True, kw_only=True):
     executions: int
     events: int
     history_bytes: int
+    is_unknown: bool = False
 
     @property
     def is_finished(self) -> bool:

@@ -127,9 +127,9 @@ class ChildRecord(msgspec.Struct, frozen=True, kw_only=True):
     ``parent_status`` and ``parent_execution_id`` are the parent instance as it is now, None once it is not there;
     ``parent_removed_at_ms`` is when it was purged. ``adopted_at_ms``: when somebody said on purpose that it stands
     alone; then it is ``detached``. ``cancel_requested_at_ms``: when it was first asked to end, whoever asked.
-    ``unreadable``: what stands in the store where one of these words should, as "column: what stands there"; the word
-    is then None, or ``running`` where it is a status. Nobody can tell from such a record who may observe the child,
-    unless somebody has already.
+    ``unreadable``: what stands in the store where one of these words, or the id of its parent, should, as "column: what
+    stands there"; a word is then None, or ``running`` where it is a status. Nobody can tell from such a record who may
+    observe the child, unless somebody has already.
     """
 
     instance_id: str

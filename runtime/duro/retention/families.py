@@ -56,7 +56,7 @@ def place_of(child: ChildRecord) -> Place:
     if child.observed_at_ms is not None:
         return Place(standing=Standing.OBSERVED, why="its parent has recorded its end")
     if child.unreadable:
-        return _unknown(f"what is recorded of it cannot be read ({', '.join(child.unreadable)})")
+        return _unknown(f"what is recorded of it makes no sense ({', '.join(child.unreadable)})")
     if child.parent_status is None or child.parent_execution_id is None:
         if child.parent_removed_at_ms is None:
             return _unknown("its parent is not there, and nothing says that it was removed")
@@ -86,6 +86,11 @@ def place_of(child: ChildRecord) -> Place:
     return _orphan(child, OrphanKind.PARENT_CONTINUED, child.spawner_ended_at_ms, why)
 
 
+def is_unknown(child: ChildRecord) -> bool:
+    """Whether nobody can tell who may still observe how ``child`` ends."""
+    return place_of(child).standing is Standing.UNKNOWN
+
+
 _NOT_ADOPTABLE: Final = (Standing.ATTACHED, Standing.GIVEN_UP, Standing.OBSERVED)
 """Children that have a parent which runs, or had what it wanted of them: they are no orphans."""
 
@@ -100,7 +105,7 @@ def is_adoptable(child: ChildRecord) -> bool:
     place = place_of(child)
     if place.standing in _NOT_ADOPTABLE:
         raise NotAnOrphanError(f"instance {child.instance_id!r} is no orphan: {place.why}", hint="it is left as it is")
-    if place.standing is Standing.UNKNOWN and child.spawner_runs:
+    if is_unknown(child) and child.spawner_runs:
         raise NotAnOrphanError(
             f"the parent of instance {child.instance_id!r} runs, and may wait for it ({place.why})",
             hint=f"{command_on('instances cancel', child.instance_id)} ends it, and its parent is told as usual",
@@ -224,11 +229,17 @@ def _members_kept(family: Family, overrides: PurgeOverrides, now_ms: int, newest
 
 
 _RUNNING: Final = "running:"
+_UNKNOWN: Final = "unknown:"
 
 
-def running_member(outcome: RemovalOutcome) -> str | None:
-    """The instance id of the member that runs and keeps its family; None: the family goes, or stays for others."""
-    return next((reason.removeprefix(_RUNNING) for reason in outcome.reasons if reason.startswith(_RUNNING)), None)
+def protecting_member(outcome: RemovalOutcome) -> str | None:
+    """The instance id of the member that runs, or of which nobody can tell, and so keeps all that is above it; None:
+    the family goes, or stays for others."""
+    for reason in outcome.reasons:
+        for why in (_RUNNING, _UNKNOWN):
+            if reason.startswith(why):
+                return reason.removeprefix(why)
+    return None
 
 
 def _protections(family: Family, rules: RemovalRules | None, holds: Holds, now_ms: int) -> Iterator[str]:
@@ -236,6 +247,10 @@ def _protections(family: Family, rules: RemovalRules | None, holds: Holds, now_m
         if not member.is_finished:
             yield f"{_RUNNING}{member.instance_id}"
             break  # one says it; there may be thousands
+    for member in family.members:
+        if member.is_unknown:
+            yield f"{_UNKNOWN}{member.instance_id}"
+            break
     yield from (f"held:{hold_id}" for hold_id in _holds_on(family, holds, now_ms))
     if not isinstance(rules, OrphanRules):
         yield from _not_alone(family)
@@ -366,7 +381,7 @@ def settled_families(families: Iterable[Family], holds: Holds, now_ms: int) -> I
     held = in_force(holds, now_ms)
     for family in families:
         child = family.child
-        stays = child is not None and (child.detached or (child.unreadable and child.observed_at_ms is None))
+        stays = child is not None and (child.detached or is_unknown(child))
         if not stays and not any(_protections(family, _NO_PARENT, held, now_ms)):
             yield family
 

@@ -240,9 +240,9 @@ def _writes_nothing(real: Any, archive: Any, entries: Any, **keywords: Any) -> M
 # --- families -------------------------------------------------------------------------------------------------------
 
 
-def _ended_before(real: Any, instance: Instance, depth: int) -> Any:
+def _ended_before(real: Any, instance: Instance, depth: int, **words: Any) -> Any:
     """A member, as its newest execution that ended tells it."""
-    member = real(instance, depth)
+    member = real(instance, depth, **words)
     if instance.finished or instance.execution_id == 1:
         return member
     ended_ms = instance.updated_at_ms

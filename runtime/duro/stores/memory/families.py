@@ -29,6 +29,7 @@ from duro.retention.families import (
     NOTHING_THERE,
     SETTLED,
     is_adoptable,
+    is_unknown,
     newest_by,
     removal_outcome,
     settled_families,
@@ -218,9 +219,13 @@ class Families:
         level = [root]
         while level := [child for parent in level if parent.finished for child in self._dependents(parent)]:
             level.sort(key=lambda each: each.incarnation)
-            members += [_member(each, members[-1].depth + 1) for each in level] if level else []
+            depth = members[-1].depth + 1
+            members += [_member(each, depth, is_unknown=self._is_unknown(each)) for each in level]
         child = None if root.lineage is None else self._child(root, root.lineage)
         return Family(members=tuple(members), child=child)
+
+    def _is_unknown(self, instance: Instance) -> bool:
+        return instance.lineage is not None and is_unknown(self._child(instance, instance.lineage))
 
     def _dependents(self, parent: Instance) -> list[Instance]:
         return [
@@ -485,7 +490,7 @@ def _is_wanted(child: ChildRecord, where: OrphanSearch) -> bool:
     )
 
 
-def _member(instance: Instance, depth: int) -> FamilyMember:
+def _member(instance: Instance, depth: int, *, is_unknown: bool = False) -> FamilyMember:
     live = instance.live_executions().values()
     return FamilyMember(
         incarnation=instance.incarnation,
@@ -498,6 +503,7 @@ def _member(instance: Instance, depth: int) -> FamilyMember:
         executions=len(live),
         events=sum(each.event_count for each in live),
         history_bytes=sum(each.history_bytes for each in live),
+        is_unknown=is_unknown,
     )
 
 

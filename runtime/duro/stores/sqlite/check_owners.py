@@ -49,6 +49,7 @@ _PRUNED: Final = f"""({_LEFT_BEHIND} AND NOT EXISTS (SELECT 1 FROM archives)
 # Of a child that nobody observed: whether what its lineage says contradicts what its parent says, or is missing.
 EVIDENCE_IS_MISSING: Final = f"""CASE
   WHEN l.spawner_end IS NOT NULL AND NOT {is_one_of("l.spawner_end", FINAL_EXECUTION_STATUSES)} THEN 1
+  WHEN p.instance_id <> l.parent_instance_id THEN 1
   WHEN p.incarnation IS NULL THEN l.parent_removed_at_ms IS NULL
   WHEN l.parent_execution_id > p.execution_id THEN 1
   WHEN l.parent_execution_id = p.execution_id AND p.completed_at_ms IS NULL

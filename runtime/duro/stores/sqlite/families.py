@@ -29,6 +29,7 @@ from duro.retention.families import (
     SETTLED,
     check_asked,
     is_adoptable,
+    is_unknown,
     newest_by,
     removal_outcome,
     settled_families,
@@ -163,10 +164,25 @@ def families(connection: apsw.Connection, incarnations: Sequence[int]) -> list[F
         if parent is not None and parent.completed_at_ms is not None:
             below.setdefault(parent.incarnation, []).append(row)
     children = {child.incarnation: child for child in _children.decode(_value(connection, sql.CHILDREN, (listed,)))}
-    return [Family(members=_members_of(rows[root], below), child=children.get(root)) for root in asked if root in rows]
+    unknown = _unknown_of(connection, [row.incarnation for each in below.values() for row in each])
+    return [
+        Family(members=_members_of(rows[root], below, unknown), child=children.get(root))
+        for root in asked
+        if root in rows
+    ]
 
 
-def _members_of(root: _MemberRow, below: Mapping[int, Sequence[_MemberRow]]) -> tuple[FamilyMember, ...]:
+def _unknown_of(connection: apsw.Connection, members: Sequence[int]) -> set[int]:
+    """Those ``members`` of families of which nobody can tell who may still observe their end."""
+    if not members:
+        return set()
+    doubtful = _children.decode(_value(connection, sql.DOUBTFUL, (as_json(members),)))
+    return {child.incarnation for child in doubtful if is_unknown(child)}
+
+
+def _members_of(
+    root: _MemberRow, below: Mapping[int, Sequence[_MemberRow]], unknown: set[int]
+) -> tuple[FamilyMember, ...]:
     members: list[FamilyMember] = []
     level, depth = [root], 0
     while level:
@@ -182,6 +198,7 @@ def _members_of(root: _MemberRow, below: Mapping[int, Sequence[_MemberRow]]) -> 
                 executions=row.executions,
                 events=row.events,
                 history_bytes=row.history_bytes,
+                is_unknown=depth > 0 and row.incarnation in unknown,
             )
             for row in level
         ]

@@ -298,6 +298,7 @@ WHERE l.parent_incarnation >= l.child_incarnation""",
         f"""
 SELECT i.instance_id, 'spawned by ' || l.parent_instance_id || '/' || l.parent_execution_id || CASE
     WHEN p.incarnation IS NULL THEN ', which is not there'
+    WHEN p.instance_id <> l.parent_instance_id THEN ', and its parent is ' || p.instance_id
     ELSE ', which is ' || p.status || ' in execution ' || p.execution_id END ||
   ', ended ' || coalesce(l.spawner_end, '(not recorded)')
 FROM lineage l CROSS JOIN instances i ON i.incarnation = l.child_incarnation

@@ -15,16 +15,19 @@ from duro.stores.sqlite.words import is_one_of
 # --- lineages ------------------------------------------------------------------------------------------------
 
 # One child ``l``, its instance ``i`` and its parent's instance ``p``, if that one is there.
-# Words that it cannot have are told apart: a status then counts as one that goes on, and nothing is removed.
+# Words that it cannot have are told apart: a status then counts as one that goes on, and nothing is removed. So is the
+# id of a parent whose own row has another one.
 _STATUS: Final = f"iif({is_one_of('{row}.status', InstanceStatus)}, {{row}}.status, 'running')"
 _SPAWNER_END: Final = is_one_of("l.spawner_end", FINAL_EXECUTION_STATUSES)
 _OTHER_WORDS: Final = f"""CASE
     WHEN (l.spawner_end IS NULL OR {_SPAWNER_END}) AND {is_one_of("i.status", InstanceStatus)}
-      AND (p.status IS NULL OR {is_one_of("p.status", InstanceStatus)}) THEN json('[]')
+      AND (p.status IS NULL OR {is_one_of("p.status", InstanceStatus)})
+      AND (p.instance_id IS NULL OR p.instance_id = l.parent_instance_id) THEN json('[]')
     ELSE json((SELECT json_group_array(place || ': ' || substr(word, 1, 100)) FROM (
       SELECT 'spawner_end' AS place, l.spawner_end AS word, {_SPAWNER_END} AS known
       UNION ALL SELECT 'status', i.status, {is_one_of("i.status", InstanceStatus)}
-      UNION ALL SELECT 'parent_status', p.status, {is_one_of("p.status", InstanceStatus)})
+      UNION ALL SELECT 'parent_status', p.status, {is_one_of("p.status", InstanceStatus)}
+      UNION ALL SELECT 'parent_instance_id', l.parent_instance_id, p.instance_id = l.parent_instance_id)
       WHERE NOT known)) END"""
 _CHILD: Final = f"""json_object('instance_id', i.instance_id, 'incarnation', i.incarnation, 'name', i.name,
   'version', i.version, 'status', {_STATUS.format(row="i")}, 'completed_at_ms', i.completed_at_ms,
@@ -68,6 +71,8 @@ CHILDREN: Final = f"""
 SELECT json_group_array({_CHILD}) FROM json_each(?1) AS k
 CROSS JOIN lineage l ON l.child_incarnation = k.value {_INSTANCE_AND_PARENT}
 """
+# Those of the children ?1 that depend on their parent, nobody observed, and whose evidence does not hold together.
+DOUBTFUL: Final = CHILDREN + f"WHERE l.observed_at_ms IS NULL AND l.detached = 0 AND {_EVIDENCE_IS_MISSING}"
 # Children after ?1, at most ?2, that nobody observed and whose spawner is not known to run; where not NULL, of one of
 # the names ?3, with one of the statuses ?4, and with a spawner that ended before ?5.
 _UNOBSERVED: Final = """
