@@ -26,6 +26,7 @@ from duro.model.status import FINAL_INSTANCE_STATUSES, InstanceStatus
 from duro.retention.names import matches
 from duroctl.parsing import parse_count, parse_duration
 from duroctl.render.text import visible
+from duroctl.render.units import counted
 
 if TYPE_CHECKING:
     from duro.client import Client
@@ -258,6 +259,15 @@ def note_quit(session: "Session", executions: Callable[[], int]) -> Iterator[Non
         session.note(f"quit in the middle: {executions():,} executions were removed by then, or a few more")
         session.note("`duroctl ledger list` names the run; `duroctl prune undo RUN` brings them back in their grace")
         raise
+
+
+def reclaim_overdue(session: "Session", client: "Client") -> None:
+    """What is past its grace is deleted by every command that removes, whether or not it finds anything to remove: no
+    worker may be there to do it."""
+    done = client.reclaim()
+    if done.executions or done.instances:
+        what = f"{counted(done.executions, 'execution')} and {counted(done.instances, 'instance')}"
+        session.note(f"reclaimed {what} whose grace was over")
 
 
 def check_interrupted(session: "Session", interrupted: object, result: PruneResult | RemovalResult) -> None:

@@ -21,6 +21,7 @@ from duroctl.pruning import (
     note_quit,
     print_written,
     progress_bar,
+    reclaim_overdue,
 )
 from duroctl.render.removals import (
     CHECKED,
@@ -143,6 +144,7 @@ def _carry_out(session: "Session", client: "Client", plan: RemovalPlan, modes: M
             number = len(plan.running_orphans)
             run, them = ("runs", "it") if number == 1 else ("run", "them")
             session.note(f"{counted(number, 'orphan')} {run}; --cancel-running asks {them} to end")
+        reclaim_overdue(session, client)
         return
     if not modes.yes:
         undo = "" if grace_s else " It cannot be undone."
@@ -172,6 +174,7 @@ def _carry_out(session: "Session", client: "Client", plan: RemovalPlan, modes: M
         )
     session.output.result(RESULT, result, result_lines(result, grace_s))
     check_interrupted(session, interrupted, result)
+    reclaim_overdue(session, client)
     if modes.apply_file is not None and result.skipped and not result.instances:
         raise StalePlanError("nothing that the plan shows may go any more", hint="make the plan again")
     if result.skipped or result.remaining:

@@ -18,14 +18,16 @@ _FullOption = Annotated[
 def compact(session: Session, full: _FullOption = False) -> None:
     """Give what is free in the file back to the file system, in small steps, beside running workers.
 
-    Ctrl-C ends it after the step. --full also closes holes inside pages; its needs are checked first.
+    What was removed and is past its grace is reclaimed first. Ctrl-C ends it after the step. --full also closes holes
+    inside pages; its needs are checked first.
     """
     from duro.model.space import FileSizes
-    from duroctl.pruning import interruptible, progress_bar
+    from duroctl.pruning import interruptible, progress_bar, reclaim_overdue
     from duroctl.render.space import COMPACTED, compact_lines
 
     session.output.only("table", "json", "jsonl", "csv", what="compact")
     with session.client() as client:
+        reclaim_overdue(session, client)
         free = client.store.sizes().free_bytes
         with interruptible() as interrupted, progress_bar(session, free, "compacting") as advance:
 

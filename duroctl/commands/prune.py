@@ -276,12 +276,13 @@ def _carry_out(
     from duro.errors import StalePlanError
     from duroctl.archives import check_kept
     from duroctl.errors import PartlyDoneError
-    from duroctl.pruning import apply_with_progress, check_interrupted
+    from duroctl.pruning import apply_with_progress, check_interrupted, reclaim_overdue
     from duroctl.render.plans import RESULT, plan_lines, result_lines
     from duroctl.render.units import counted, were
 
     if not plan.totals.executions_removed:
         _nothing(session, plan, named)
+        reclaim_overdue(session, client)
         return
     if not yes:
         undo = "" if terms.grace_s else " It cannot be undone."
@@ -290,6 +291,7 @@ def _carry_out(
     result, interrupted = apply_with_progress(session, client, plan, terms)
     session.output.result(RESULT, result, [*result_lines(result, terms.grace_s), *_stays(plan, named)])
     check_interrupted(session, interrupted, result)
+    reclaim_overdue(session, client)
     if named is None and result.skipped and not result.executions_deleted:
         raise StalePlanError("nothing that the plan shows may go any more", hint="make the plan again")
     skipped = sum(not each.gone for each in result.skipped)

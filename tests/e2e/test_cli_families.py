@@ -333,6 +333,38 @@ def test_instances_are_purged_root_and_tree_together(families: Cli) -> None:
     assert families("prune", "undo", done.json["run_id"]).lines[-1].startswith("2 executions had been reclaimed")
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("instances", "purge", "--all", "--keep-within", "1d", "--now", "-y"),
+        ("instances", "purge", "--name", "Child", "--completed-before", "now", "-y"),
+        ("orphans", "cleanup", "--all", "--min-age", "1d", "-y"),
+        ("prune", "--all", "--keep-last", "9", "-y"),
+        ("compact",),
+    ],
+    ids=" ".join,
+)
+def test_what_is_past_its_grace_is_reclaimed_by_whatever_removes_also_where_nothing_is_to_be_removed(
+    families: Cli, command: tuple[str, ...]
+) -> None:
+    """As after a ``purge --now`` that was killed in the middle: no worker lives that would reclaim it."""
+    assert families("instances", "purge", "--name", "Ord*", "--completed-before", "now", "-y").code == 0
+    with contextlib.closing(apsw.Connection(str(families.store))) as connection:
+        connection.execute("UPDATE removed_instances SET reclaim_at_ms = 5")
+        connection.execute("UPDATE workers SET lease_until_ms = 5")
+    assert "nobody-sweeps" in warned(families)
+    ran = families(*command)
+    assert (ran.code, "reclaimed 0 executions and 2 instances whose grace was over" in ran.err) == (0, True)
+    assert {row["name"] for row in families.dump()["removed_instances"]} <= {"Child"}
+    assert "nobody-sweeps" not in warned(families)
+    assert "reclaimed" not in families(*command).err
+
+
+def warned(cli: Cli) -> set[str]:
+    """What the doctor found."""
+    return {each["name"] for each in cli("doctor", "--json").json["checks"] if each["count"]}
+
+
 def test_a_plan_is_carried_out_as_far_as_it_still_holds(families: Cli) -> None:
     plan = families.directory / "plan.json"
     made = families("instances", "purge", "--all", "--completed-before", "now", "--plan-out", str(plan))

@@ -89,12 +89,13 @@ WHERE ready_at_ms <= ?2 AND NOT EXISTS (SELECT 1 FROM workers WHERE lease_until_
         "nobody-sweeps",
         "warning",
         "rows that wait to be reclaimed while no worker lives",
-        "start a worker, or prune anything with --now: both reclaim",
+        "start a worker, or `duroctl compact`: both reclaim, as whatever prunes, purges or cleans up by hand does",
         """
 SELECT 'store', executions || ' executions and ' || instances || ' instances are past their grace' FROM (
   SELECT (SELECT count(*) FROM executions INDEXED BY executions_marked
       WHERE removal <> 'live' AND unarchived = 0 AND reclaim_at_ms <= ?2) AS executions,
-    (SELECT count(*) FROM removed_instances WHERE reclaim_at_ms <= ?2) AS instances)
+    (SELECT count(*) FROM removed_instances INDEXED BY removed_instances_due
+      WHERE unarchived = 0 AND reclaim_at_ms <= ?2) AS instances)
 WHERE executions + instances > 0 AND NOT EXISTS (SELECT 1 FROM workers WHERE lease_until_ms > ?2)""",
     ),
     Check(
