@@ -20,6 +20,7 @@ from duro.maintenance.sweep import Sweep
 from duro.model.families import OrphanRules, OrphanSearch, PurgeOptions, Standing
 from duro.model.policies import OrphanTerms, PolicySources, StatedPolicy, StatedPurge
 from duro.model.records import InstanceFilter
+from duro.model.removal import PruneFilter
 from duro.model.retention import AutoPrune, PolicyKind, PolicyOrigin
 from duro.retention.families import place_of
 from duro.stores.sqlite import SqliteStore
@@ -29,6 +30,7 @@ from duro.testing.builders import (
     child_scheduled,
     completed,
     continued_as_new,
+    next_lease,
     prune_batch,
     removal_batch,
     start_request,
@@ -204,6 +206,88 @@ def test_a_child_with_a_word_that_is_none_is_unknown_and_stops_no_sweep_of_other
         outcome = store.remove(removal_batch((3, rules)))[0]
         assert not outcome.removed
     assert store.adopt("one", "me", "its parent has gone on").detached
+
+
+@pytest.mark.parametrize(
+    ("column", "incarnation", "stays", "standing"),
+    [
+        ("lineage.spawner_version", 3, "one", Standing.UNKNOWN),
+        ("lineage.completion", 3, "one", Standing.UNKNOWN),
+        ("lineage.parent_instance_id", 3, "one", Standing.UNKNOWN),
+        ("instances.name", 3, "one", Standing.UNKNOWN),
+        ("instances.version", 3, "one", Standing.UNKNOWN),
+        ("executions.version", 3, "one", Standing.ORPHAN),
+        ("instances.name", 2, "done", Standing.ORPHAN),
+        ("executions.version", 2, "done", Standing.ORPHAN),
+    ],
+)
+@pytest.mark.parametrize("by_hand", [False, True])
+def test_text_that_is_no_utf8_keeps_only_its_own_family_from_sweeps_and_from_whoever_removes_by_hand(
+    *,
+    column: str,
+    incarnation: int,
+    stays: str,
+    standing: Standing,
+    by_hand: bool,
+    store: SqliteStore,
+    clock: ManualClock,
+    spoil: Callable[..., None],
+    tmp_path: Path,
+) -> None:
+    family(store)
+    table, _, spoilt = column.partition(".")
+    key = "child_incarnation" if table == "lineage" else "incarnation"
+    spoil(f"UPDATE {table} SET {spoilt} = {BAD} WHERE {key} = {incarnation}")
+    seen = {each.incarnation: place_of(each).standing for each in store.list_unobserved(OrphanSearch(), 0, 0)}
+    assert seen == {3: standing, 4: Standing.ORPHAN}
+    clock.advance(60)
+    if by_hand:
+        client = duro.Client(store)
+        everything = PurgeOptions(completed_before=10**14)
+        planned = (*client.plan_orphan_cleanup(min_age=0).items, *client.plan_purge(everything).items)
+        assert {each.instance_id for each in planned if each.verdict.keep} == {stays}
+        client.cleanup_orphaned_instances(min_age=0)
+        client.purge_instances(everything)
+    else:
+        sweep = sweeping(store)
+        while sweep.step():
+            pass
+    with closing(apsw.Connection(str(tmp_path / "duro.db"))) as connection:
+        left = {str(instance_id) for (instance_id,) in connection.execute("SELECT instance_id FROM instances")}
+    assert left == {"loop", stays}
+
+
+def test_members_that_cannot_be_read_keep_what_is_above_them_and_the_plan_says_so(
+    store: SqliteStore, spoil: Callable[..., None]
+) -> None:
+    worker, client = ScriptedWorker(store), duro.Client(store)
+    for parent in ("p", "q"):
+        store.start_instances([start_request(parent)])
+        leased = worker.take(parent)
+        kept = next_lease(leased, worker.run(leased, child_scheduled(f"{parent}.below"), keep_lease=True))
+        worker.run(worker.take(f"{parent}.below"), completed())
+        worker.run(kept, completed())
+    spoil(f"UPDATE executions SET version = {BAD} WHERE incarnation = 2")
+    options = PurgeOptions(completed_before=10**14)
+    items = client.plan_purge(options).items
+    assert {each.instance_id: each.verdict.reasons for each in items if each.verdict.keep} == {
+        "p": ("unreadable:p.below",)
+    }
+    assert client.purge_instances(options).instances == 2
+    assert there(store) == {"p", "p.below"}
+
+
+@pytest.mark.parametrize("column", ["name", "version", "prune_policy"])
+def test_an_instance_whose_text_cannot_be_read_is_passed_over_by_prunes_and_no_page_ends_with_it(
+    column: str, store: SqliteStore, spoil: Callable[..., None]
+) -> None:
+    loops = Loops(store)
+    loops.start("a", "b", "c", "d")
+    spoil(f"UPDATE instances SET {column} = {BAD} WHERE instance_id IN ('a', 'b')")
+    for limit, ids in ((0, "cd"), (1, "c"), (2, "cd"), (3, "cd")):
+        assert [each.instance_id for each in store.prunable_instances(PruneFilter(), limit, 0)] == list(ids), limit
+    with pytest.raises(RowUnreadableError, match=f"instances.{column}"):
+        store.prunable_instances(PruneFilter(instance_ids=("a",)), 0, 0)
 
 
 def test_a_row_that_cannot_be_read_keeps_only_itself_from_being_pruned(

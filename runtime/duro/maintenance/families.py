@@ -13,6 +13,7 @@ from duro.errors import (
     InstanceNotFoundError,
     NotAnOrphanError,
     PolicyUnknownError,
+    RowUnreadableError,
     StalePlanError,
     UsageError,
 )
@@ -278,9 +279,9 @@ def cleanup(
 
 
 def protected_by(store: Store, outcomes: Iterable[RemovalOutcome]) -> Iterator[int]:
-    """The incarnations that stay with a member of theirs that runs, or of which nobody can tell, as far as ``outcomes``
-    (kept, or removed) say: of each family all that stand between the member and its root, so that no chain is read once
-    for each of its links."""
+    """The incarnations that stay with a member of theirs that runs, or of which something cannot be told or read, as
+    far as ``outcomes`` (kept, or removed) say: of each family all that stand between the member and its root, so that
+    no chain is read once for each of its links."""
     for outcome in outcomes:
         protecting = protecting_member(outcome)
         child = None if protecting is None else store.get_child(protecting)
@@ -294,17 +295,18 @@ def protected_by(store: Store, outcomes: Iterable[RemovalOutcome]) -> Iterator[i
 
 def cancel(store: Store, instance_id: str, incarnation: int, rules: OrphanRules) -> bool:
     """Ask an orphan that was found running to end, if in the transaction that asks it is still this life of it that
-    runs, ``rules`` let it go, and nothing holds it. False: it may not be asked (any more), or has been before."""
+    runs, ``rules`` let it go, and nothing holds it. False: it may not be asked (any more), its row cannot be read, or
+    it has been asked before."""
     child = store.get_child(instance_id)
     if child is None or is_kept_orphan(child, rules, store.now_ms()):
         return False
-    record = store.get_instance(instance_id)
-    if record is None or record.incarnation != incarnation or record.cancel_reason is not None:
-        return False
     try:
+        record = store.get_instance(instance_id)
+        if record is None or record.incarnation != incarnation or record.cancel_reason is not None:
+            return False
         reason = "it is an orphan: nobody waits for it"
         store.request_cancel(instance_id, reason, f"orphan-{incarnation}", orphan=(incarnation, rules))
-    except (InstanceNotFoundError, InstanceFinishedError, NotAnOrphanError):
+    except (InstanceNotFoundError, InstanceFinishedError, NotAnOrphanError, RowUnreadableError):
         return False
     return True
 

@@ -12,6 +12,7 @@ Reasons are codes for programs that people can read too. A family is kept for on
 ``with-parent:ID``        its parent ID has ended: it goes with it, or not at all
 ``unknown``               whether anybody may still observe its end cannot be told; never removed
 ``unknown:ID``            the same of the end of the member ID
+``unreadable:ID``         text of the member ID is no UTF-8
 ``not-an-orphan:WHY``     asked for orphans, and it is none (``observed``, ``detached``, ``adopted``, ``a-root``)
 ``kind:KIND``             an orphan of a kind that was not asked for
 ``status:STATUS``         ended in a way that was not asked for
@@ -176,7 +177,7 @@ class Lineage(msgspec.Struct, frozen=True, kw_only=True):
 class FamilyMember(msgspec.Struct, frozen=True, kw_only=True):
     """``depth`` 0 is the root of the family. ``versions`` are those its live executions ran, ``executions``, ``events``
     and ``history_bytes`` are of all of its live executions. ``is_unknown``: below the root, nobody can tell whether a
-    parent may still observe its end (``Standing.UNKNOWN``)."""
+    parent may still observe its end (``Standing.UNKNOWN``). ``is_unreadable``: text of it is no UTF-8."""
 
     incarnation: int
     instance_id: str
@@ -189,6 +190,7 @@ class FamilyMember(msgspec.Struct, frozen=True, kw_only=True):
     events: int
     history_bytes: int
     is_unknown: bool = False
+    is_unreadable: bool = False
 
     @property
     def is_finished(self) -> bool:

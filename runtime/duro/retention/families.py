@@ -230,27 +230,27 @@ def _members_kept(family: Family, overrides: PurgeOverrides, now_ms: int, newest
 
 _RUNNING: Final = "running:"
 _UNKNOWN: Final = "unknown:"
+_UNREADABLE: Final = "unreadable:"
 
 
 def protecting_member(outcome: RemovalOutcome) -> str | None:
-    """The instance id of the member that runs, or of which nobody can tell, and so keeps all that is above it; None:
-    the family goes, or stays for others."""
+    """The instance id of the member that runs, or of which something cannot be told or read, and so keeps all that is
+    above it; None: the family goes, or stays for others."""
     for reason in outcome.reasons:
-        for why in (_RUNNING, _UNKNOWN):
+        for why in (_RUNNING, _UNKNOWN, _UNREADABLE):
             if reason.startswith(why):
                 return reason.removeprefix(why)
     return None
 
 
 def _protections(family: Family, rules: RemovalRules | None, holds: Holds, now_ms: int) -> Iterator[str]:
-    for member in family.members:
-        if not member.is_finished:
-            yield f"{_RUNNING}{member.instance_id}"
-            break  # one says it; there may be thousands
-    for member in family.members:
-        if member.is_unknown:
-            yield f"{_UNKNOWN}{member.instance_id}"
-            break
+    members = family.members
+    for why, protecting in (
+        (_RUNNING, (each for each in members if not each.is_finished)),
+        (_UNKNOWN, (each for each in members if each.is_unknown)),
+        (_UNREADABLE, (each for each in members if each.is_unreadable)),
+    ):
+        yield from (f"{why}{each.instance_id}" for each in islice(protecting, 1))  # there may be thousands
     yield from (f"held:{hold_id}" for hold_id in _holds_on(family, holds, now_ms))
     if not isinstance(rules, OrphanRules):
         yield from _not_alone(family)

@@ -23,7 +23,6 @@ from duro.model.families import (
 from duro.model.ledger import UNDO, LedgerRange
 from duro.model.limits import RECLAIM_INSTANCE_EVENTS
 from duro.model.records import ChildRecord
-from duro.model.status import InstanceStatus
 from duro.retention.families import (
     NOTHING_THERE,
     SETTLED,
@@ -41,6 +40,7 @@ from duro.stores.sqlite import ledger, sql_archiving, sql_pruning
 from duro.stores.sqlite import sql_families as sql
 from duro.stores.sqlite.committer import Transaction, as_json
 from duro.stores.sqlite.holds import holds_of
+from duro.stores.sqlite.lineages import MemberRow, read_child, read_children, read_counts, read_finished, read_members
 from duro.stores.sqlite.rows import Row
 
 _CHILDREN_A_STATEMENT = 100
@@ -48,19 +48,6 @@ _CHILDREN_A_STATEMENT = 100
 
 _INSTANCES_A_BATCH = 500
 """Removed instances one transaction reclaims, at most."""
-
-
-class _MemberRow(NamedTuple):
-    incarnation: int
-    parent: int | None
-    instance_id: str
-    name: str
-    status: InstanceStatus
-    completed_at_ms: int | None
-    versions: tuple[str, ...]
-    executions: int
-    events: int
-    history_bytes: int
 
 
 class Restored(NamedTuple):
@@ -87,16 +74,11 @@ class _Going(NamedTuple):
 _Due: TypeAlias = tuple[int, int, int, int]
 """Incarnation, tree, events, and whether the reclaiming of the tree has begun."""
 
-_child = msgspec.json.Decoder(ChildRecord)
-_children = msgspec.json.Decoder(list[ChildRecord])
 _pairs = msgspec.json.Decoder(list[tuple[int, int]])
-_members = msgspec.json.Decoder(list[_MemberRow])
-_finished = msgspec.json.Decoder(list[FinishedInstance])
 _removed = msgspec.json.Decoder(RemovedInstance)
 _spans = msgspec.json.Decoder(list[tuple[int, int, int]])
 _due = msgspec.json.Decoder(list[_Due])
 _restored = msgspec.json.Decoder(list[Restored])
-_counts = msgspec.json.Decoder(list[tuple[str, int]])
 _texts = msgspec.json.Decoder(list[str])
 
 
@@ -110,8 +92,7 @@ def _value(connection: apsw.Connection, statement: str, values: Row) -> str:
 
 
 def get_child(connection: apsw.Connection, instance_id: str) -> ChildRecord | None:
-    row = connection.execute(sql.GET_CHILD, (instance_id,)).fetchone()
-    return None if row is None else _child.decode(str(row[0]))
+    return read_child(connection, sql.GET_CHILD, (instance_id,))
 
 
 def list_unobserved(
@@ -121,11 +102,11 @@ def list_unobserved(
     names = None if where.names is None else as_json(where.names)
     statuses = None if where.child_status is None else as_json(where.child_status)
     values = (after, limit or -1, names, statuses, where.spawner_ended_before_ms)
-    return tuple(_children.decode(_value(connection, statement, values)))
+    return tuple(read_children(connection, statement, values))
 
 
 def count_orphans(connection: apsw.Connection) -> dict[str, int]:
-    return dict(_counts.decode(_value(connection, sql.COUNT_ORPHANS, ())))
+    return read_counts(connection, sql.COUNT_ORPHANS)
 
 
 def adopt(transaction: Transaction, instance_id: str, by: str, reason: str) -> ChildRecord:
@@ -157,13 +138,13 @@ def families(connection: apsw.Connection, incarnations: Sequence[int]) -> list[F
     """In the order asked for; one that is gone is left out."""
     asked = list(dict.fromkeys(incarnations))
     listed = as_json(asked)
-    rows = {row.incarnation: row for row in _members.decode(_value(connection, sql.FAMILIES, (listed,)))}
-    below: dict[int, list[_MemberRow]] = {}
+    rows = {row.incarnation: row for row in read_members(connection, sql.FAMILIES, (listed,))}
+    below: dict[int, list[MemberRow]] = {}
     for row in rows.values():  # by incarnation
         parent = None if row.parent is None or row.parent >= row.incarnation else rows.get(row.parent)
         if parent is not None and parent.completed_at_ms is not None:
             below.setdefault(parent.incarnation, []).append(row)
-    children = {child.incarnation: child for child in _children.decode(_value(connection, sql.CHILDREN, (listed,)))}
+    children = {child.incarnation: child for child in read_children(connection, sql.CHILDREN, (listed,))}
     unknown = _unknown_of(connection, [row.incarnation for each in below.values() for row in each])
     return [
         Family(members=_members_of(rows[root], below, unknown), child=children.get(root))
@@ -176,12 +157,12 @@ def _unknown_of(connection: apsw.Connection, members: Sequence[int]) -> set[int]
     """Those ``members`` of families of which nobody can tell who may still observe their end."""
     if not members:
         return set()
-    doubtful = _children.decode(_value(connection, sql.DOUBTFUL, (as_json(members),)))
+    doubtful = read_children(connection, sql.DOUBTFUL, (as_json(members),))
     return {child.incarnation for child in doubtful if is_unknown(child)}
 
 
 def _members_of(
-    root: _MemberRow, below: Mapping[int, Sequence[_MemberRow]], unknown: set[int]
+    root: MemberRow, below: Mapping[int, Sequence[MemberRow]], unknown: set[int]
 ) -> tuple[FamilyMember, ...]:
     members: list[FamilyMember] = []
     level, depth = [root], 0
@@ -199,6 +180,7 @@ def _members_of(
                 events=row.events,
                 history_bytes=row.history_bytes,
                 is_unknown=depth > 0 and row.incarnation in unknown,
+                is_unreadable=row.is_unreadable,
             )
             for row in level
         ]
@@ -211,7 +193,7 @@ def list_finished(
     connection: apsw.Connection, names: Sequence[str] | None, limit: int, after: int
 ) -> tuple[FinishedInstance, ...]:
     listed = None if names is None else as_json(names)
-    return tuple(_finished.decode(_value(connection, sql.FINISHED, (after, limit or -1, listed))))
+    return read_finished(connection, sql.FINISHED, (after, limit or -1, listed))
 
 
 def newest_finished(connection: apsw.Connection, name: str, count: int) -> int | None:

@@ -26,6 +26,7 @@ from duro.naming import cursor_numbers
 from duro.stores.sqlite import sql
 from duro.stores.sqlite import sql_families as families_sql
 from duro.stores.sqlite.committer import as_json
+from duro.stores.sqlite.lineages import read_children
 from duro.stores.sqlite.migrations import SCHEMA_VERSION
 from duro.stores.sqlite.space import sizes
 from duro.stores.sqlite.texts import TOO_BIG, decoded, row_of, value_of
@@ -41,7 +42,6 @@ _UNFINISHED: Final = frozenset({InstanceStatus.PENDING, InstanceStatus.RUNNING})
 
 _instances = msgspec.json.Decoder(list[InstanceRecord])
 _executions = msgspec.json.Decoder(list[ExecutionRecord])
-_children = msgspec.json.Decoder(list[ChildRecord])
 _texts = msgspec.json.Decoder(list[str])
 _ends = msgspec.json.Decoder(list[InstanceEnd])
 _last_commits = msgspec.json.Decoder(list[tuple[int, LastCommit]])
@@ -249,7 +249,7 @@ def list_children(connection: apsw.Connection, incarnation: int, limit: int, aft
     while len(found) < wanted:
         count = min(wanted - len(found), _ROWS_A_STATEMENT)
         position: Any = connection.execute(families_sql.CHILD_POSITION, (incarnation, after)).fetchone() or (0, 0)
-        part = _children.decode(_value(connection, families_sql.LIST_CHILDREN, (incarnation, after, *position, count)))
+        part = read_children(connection, families_sql.LIST_CHILDREN, (incarnation, after, *position, count))
         found += part
         if len(part) < count:
             break

@@ -1,5 +1,6 @@
 """What is said about pruning: holds, policies, the versions that were seen. And what the ledger tells."""
 
+import json
 from collections.abc import Iterable, Sequence
 
 import apsw
@@ -22,6 +23,8 @@ from duro.stores.sqlite import sql as store_sql
 from duro.stores.sqlite import sql_pruning as sql
 from duro.stores.sqlite.committer import Transaction, as_json
 from duro.stores.sqlite.holds import holds_of
+from duro.stores.sqlite.lineages import read_texts
+from duro.stores.sqlite.texts import readable, value_of
 
 _texts = msgspec.json.Decoder(list[str])
 _versions = msgspec.json.Decoder(list[tuple[str, int]])
@@ -156,7 +159,7 @@ def hold_revision(connection: apsw.Connection) -> int:
 
 
 def orchestration_names(connection: apsw.Connection) -> tuple[str, ...]:
-    return tuple(_texts.decode(_value(connection, sql.NAMES)))
+    return read_texts(connection, sql.NAMES)
 
 
 def prunable_instances(
@@ -172,8 +175,23 @@ def prunable_instances(
     names = None if where.names is None else as_json(where.names)
     instance_ids = None if where.instance_ids is None else as_json(where.instance_ids)
     flags = (where.several, where.due, where.own_policy)
-    answer = _value(connection, statement, (after, limit or _ALL, names, instance_ids, *flags, now_ms))
-    return tuple(_prunable.decode(answer))
+    if instance_ids is not None:  # who names one that cannot be read is told so
+        values = (after, limit or _ALL, names, instance_ids, *flags, now_ms)
+        return tuple(_prunable.decode(_value(connection, statement, values)))
+    found: list[PrunableInstance] = []
+    wanted = limit or _ALL
+    while len(found) < wanted:
+        asked = wanted - len(found)
+        answer = value_of(connection, statement, (after, asked, names, None, *flags, now_ms))
+        try:
+            return (*found, *_prunable.decode(answer))
+        except UnicodeEncodeError:  # of one of them: the doctor names it, and the others are not kept waiting
+            rows = json.loads(answer)
+        found += msgspec.convert([row for row in rows if readable(row) == row], list[PrunableInstance])
+        if len(rows) < asked:
+            break
+        after = rows[-1]["incarnation"]
+    return tuple(found)
 
 
 # --- the ledger ----------------------------------------------------------------------------------------------

@@ -79,6 +79,18 @@ def _without(value: Any) -> Any:
     return value
 
 
+def readable(value: Any) -> Any:
+    """A value out of JSON as ``value_of`` gives it, with U+FFFD in the places of what is no UTF-8."""
+    match value:
+        case list():
+            return [readable(each) for each in value]
+        case dict():
+            return {key: readable(each) for key, each in value.items()}
+        case str() if not _is_text(value):
+            return value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    return value
+
+
 def _is_text(text: str) -> bool:
     try:
         text.encode()
