@@ -333,6 +333,17 @@ def test_instances_are_purged_root_and_tree_together(families: Cli) -> None:
     assert families("prune", "undo", done.json["run_id"]).lines[-1].startswith("2 executions had been reclaimed")
 
 
+def test_an_undo_of_an_instance_whose_id_is_used_again_says_so_as_that_of_its_run_does(families: Cli) -> None:
+    purged = families("instances", "purge", "done", "--completed-before", "now", "-y", "-o", "json").json
+    assert families("start", "Order", "--id", "done", "--allow-unregistered").code == 0
+    for asked in ("done", purged["run_id"]):
+        undone = families("prune", "undo", asked)
+        assert (undone.code, undone.lines) == (
+            8,
+            ["brought back nothing", "done stays removed: its id, or one below it, is used again"],
+        )
+
+
 @pytest.mark.parametrize(
     "command",
     [
