@@ -606,7 +606,17 @@ def test_the_doctor_looks_and_repairs_when_told_to(families: Cli) -> None:
         9,
         "error: mailbox-of-nobody: 1 found: events for instances that have ended",
     )
-    refused(families, "doctor", "--repair", code=2)
+    asked = refused(families, "doctor", "--repair", code=2).err.splitlines()
+    found = [
+        "error: mailbox-of-nobody: 1 found: events for instances that have ended",
+        "    incarnation 7: 1 rows of mailbox",
+    ]
+    assert asked[:2] == [f"duroctl: {line}" for line in found]
+    assert asked[-1].startswith("duroctl: error: this deletes what 1 check found, and there is no terminal to ask on")
+    declined = families.on_terminal("doctor", "--repair", typed="n\n", width=200)
+    assert declined.code == 4
+    assert declined.out.splitlines()[1:3] == found, "after the n that was typed"
+    assert "found nothing" not in declined.out
     assert families.dump() == before
     repaired = families("doctor", "--repair", "--yes")
     assert (repaired.code, repaired.out) == (0, "deleted 1 row: mailbox-of-nobody\n")
