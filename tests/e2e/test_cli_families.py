@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 
 import apsw
 import pytest
@@ -12,6 +13,7 @@ from duro.testing.builders import (
     child_scheduled,
     completed,
     continued_as_new,
+    detached_scheduled,
     failed,
     prune_batch,
     start_request,
@@ -342,6 +344,26 @@ def test_an_undo_of_an_instance_whose_id_is_used_again_says_so_as_that_of_its_ru
             8,
             ["brought back nothing", "done stays removed: its id, or one below it, is used again"],
         )
+
+
+def test_of_a_life_of_its_parent_that_was_removed_a_child_says_so_also_where_the_id_is_used_again(
+    cli_with_store: Cli,
+) -> None:
+    with duro.Client(cli_with_store.store) as client:
+        worker = ScriptedWorker(client.store)
+        client.start_orchestration("Order", instance_id="p", allow_unregistered=True)
+        worker.run(worker.take("p"), detached_scheduled("d"), completed())
+        worker.run(worker.take("d"), wait_started("go"), waits=["go"])
+        client.purge_instances(
+            duro.PurgeOptions(completed_before=10**14), scope=duro.PruneScope(instance_ids=("p",)), grace_s=0
+        )
+        client.start_orchestration("Order", instance_id="p", allow_unregistered=True)
+    shown = cli_with_store.on_terminal("instances", "show", "d", width=200).out.splitlines()
+    lines = dict(re.split(r" {2,}", line, maxsplit=1) for line in shown if "  " in line.strip())
+    assert lines["lineage"] == "started (detached) by p/1 (version 1.0.0), event 2, in a life of p that was removed"
+    assert "pruned" not in lines["spawner ended"]
+    assert lines["parent gone"]
+    assert "exec 1 (its instance is gone), detached" in cli_with_store.on_terminal("instances", "tree", "d").out
 
 
 @pytest.mark.parametrize(
