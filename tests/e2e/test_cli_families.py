@@ -21,6 +21,7 @@ from duro.testing.builders import (
 )
 from duro.testing.scripted import ScriptedWorker
 from tests.e2e.cli_support import Cli, Ran
+from tests.support.pruning import published
 
 
 @pytest.fixture
@@ -333,6 +334,23 @@ def test_instances_are_purged_root_and_tree_together(families: Cli) -> None:
     assert there(families) == {"loop", "done", "bad", "below", "busy", "seen"}
     assert families.dump()["removed_instances"] == []
     assert families("prune", "undo", done.json["run_id"]).lines[-1].startswith("2 executions had been reclaimed")
+
+
+def test_orphans_that_no_sweep_removes_are_named_and_so_are_those_with_such_a_child_below(
+    families: Cli, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    cleanup = ("orphans", "cleanup", "--all", "--min-age", "0s", "-n")
+    assert "no sweep removes" not in families("orphans", "list").err + families(*cleanup).err
+    with contextlib.closing(apsw.Connection(str(families.store))) as connection:
+        connection.execute("UPDATE instances SET name = 'Kept' WHERE instance_id IN ('below', 'busy')")
+    with duro.Client(families.store) as client:
+        text = '[purge]\nkeep_within = "30d"\n[purge.overrides."Kept"]\nnever = true\n'
+        published(client.store, ScriptedWorker(client.store, "told"), tmp_path_factory.mktemp("told"), text)
+    never = "no sweep removes {}: [purge.overrides] says never of {}, or of what is below; a clean-up by hand does\n"
+    assert never.format("done, busy", "them") in families("orphans", "list").err
+    assert never.format("busy", "it") in families("orphans", "list", "--name", "Kept").err
+    assert never.format("done", "it") in families(*cleanup).err
+    assert families("orphans", "list", "--limit", "1", "-o", "ids").lines == ["done"]
 
 
 def test_an_undo_of_an_instance_whose_id_is_used_again_says_so_as_that_of_its_run_does(families: Cli) -> None:
