@@ -166,6 +166,11 @@ class Session:
         data = sys.stdin.buffer.read()
         return data.decode("utf-8", "surrogateescape").split("\n")
 
+    @property
+    def can_ask(self) -> bool:
+        """Whether somebody is there who can be asked."""
+        return sys.stdin.isatty() and sys.stderr.isatty()
+
     def confirm(self, question: str, consequence: Iterable[str], why: str = "this cannot be undone") -> None:
         """Show what would happen and ask. ``why`` it is not done unasked.
 
@@ -176,7 +181,7 @@ class Session:
         from duro.errors import UsageError
         from duroctl.errors import DeclinedError
 
-        if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        if not self.can_ask:
             raise UsageError(f"{why}, and there is no terminal to ask on", hint="pass --yes to do it")
         for line in consequence:
             write_line(sys.stderr, line)

@@ -45,7 +45,7 @@ def doctor(
     a repair.
     """
     from duroctl.archives import enabled_directory
-    from duroctl.render.checks import REPAIRS, check_lines, is_ill, repair_lines
+    from duroctl.render.checks import REPAIRS, found_lines, is_ill, repair_lines
     from duroctl.render.units import counted
 
     if json:
@@ -60,7 +60,10 @@ def doctor(
         if repair:
             ill = [each.name for each in results if each.repairable and each.count]
             if ill and not yes:
-                found = check_lines([each for each in results if each.name in ill])
+                found = list(found_lines([each for each in results if each.name in ill]))
+                if not session.can_ask:  # what would be deleted is said before it is refused, too
+                    for line in found:
+                        session.note(line)
                 session.confirm("Delete these rows?", found, f"this deletes what {counted(len(ill), 'check')} found")
             repairs = client.repair(ill) if ill else []
             if session.output.format == "table":

@@ -20,6 +20,7 @@ from duroctl.removal_options import (
 from duroctl.session import Session
 
 if TYPE_CHECKING:
+    from duro.client import Client
     from duro.model.families import OrphanFilter
 
 app = new_group("Find children that nobody waits for any more, and clean them up.")
@@ -102,19 +103,31 @@ def list_orphans(
         where = _filter(kind, status, parent_completed_before, name, client.store.now_ms())
 
         unknown = 0
+        listed: dict[int, str] = {}
 
         def fetch(size: int, after: str | None) -> tuple[tuple[Any, ...], str | None]:
             nonlocal unknown
             page = client.list_orphaned_instances(msgspec.structs.replace(where, limit=size), cursor=after)
             unknown += sum(orphan.kind is OrphanKind.UNKNOWN for orphan in page.orphans)
+            known = (each.child for each in page.orphans if each.kind is not OrphanKind.UNKNOWN)
+            listed.update((child.incarnation, child.instance_id) for child in known)
             return page.orphans, page.next
 
         pages = Pages(fetch, rows_max, cursor)
         session.output.listing(ORPHANS, pages, client.store.now_ms)
         session.note_more(pages.next)
         note_name(session, client, name)
+        _note_never_swept(session, client, listed)
         if unknown:
             session.note(unknown_line(unknown, "duroctl doctor"))
+
+
+def _note_never_swept(session: Session, client: "Client", orphans: dict[int, str]) -> None:
+    """Which of them, ids by incarnation, sweeps leave although they are orphans."""
+    from duroctl.render.removals import never_swept_line
+
+    if kept := client.kept_from_sweeps(list(orphans)):
+        session.note(never_swept_line([orphans[each] for each in sorted(kept)]))
 
 
 def _note_unknown(session: Session, client: Any, where: "OrphanFilter") -> None:
@@ -218,6 +231,8 @@ def cleanup(
         note_name(session, client, name)
         made = client.plan_orphan_cleanup(where, min_age=age_s)
         _note_unknown(session, client, where)
+        going = {item.incarnation: item.instance_id for item in made.items if not item.verdict.keep}
+        _note_never_swept(session, client, going)
         if cancel_running and status:
             _note_statuses(session, status)
         return made

@@ -47,6 +47,13 @@ def is_ill(result: CheckResult) -> bool:
 
 def check_lines(results: Sequence[CheckResult], *, findings_max: int = 5) -> Iterator[str]:
     """What was found, the worst first, and how many checks found nothing."""
+    yield from found_lines(results, findings_max=findings_max)
+    nothing = sum(not each.count for each in results)
+    yield f"{nothing} of {len(results)} checks found nothing"
+
+
+def found_lines(results: Sequence[CheckResult], *, findings_max: int = 5) -> Iterator[str]:
+    """What was found, the worst first."""
     order = list(Severity)
     found = sorted((each for each in results if each.count), key=lambda each: order.index(each.severity))
     for result in found:
@@ -56,7 +63,6 @@ def check_lines(results: Sequence[CheckResult], *, findings_max: int = 5) -> Ite
         if result.count > findings_max:
             yield f"    ... and {result.count - findings_max:,} more (-o json lists the first {len(result.findings)})"
         yield f"    -> {result.remedy}"
-    yield f"{len(results) - len(found)} of {len(results)} checks found nothing"
 
 
 def repair_lines(repairs: Sequence[Repair]) -> Iterator[str]:

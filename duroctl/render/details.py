@@ -91,7 +91,7 @@ def _lineage(detailed: Detailed, now_ms: int | None) -> Iterator[tuple[str, str]
         what = "started (detached) by" if record.detached and not adopted else "child of"
         version = f" (version {child.spawner_version})" if child is not None and child.spawner_version else ""
         spawner = f"{parent.instance_id}/{parent.execution_id}{version}"
-        yield "lineage", visible_field(f"{what} {spawner}, event {parent.event_id}")
+        yield "lineage", visible_field(f"{what} {spawner}, event {parent.event_id}{_in_a_life(child)}")
     if lineage is not None and lineage.place is not None:
         place = lineage.place
         yield "stands", visible_field(f"{place.kind or place.standing}: {place.why}")
@@ -100,13 +100,23 @@ def _lineage(detailed: Detailed, now_ms: int | None) -> Iterator[tuple[str, str]
         if child.spawner_ended_at_ms is not None or child.spawner_end is not None:
             when = _moment(child.spawner_ended_at_ms, now_ms) or "at a time that is not recorded"
             how = child.spawner_end or "how is not recorded"
-            pruned = "" if child.spawner_live else " (it is pruned)"
+            pruned = "" if child.spawner_live or child.parent_status is None else " (it is pruned)"
             yield "spawner ended", visible_field(f"{when}: {how}{pruned}")
+        yield "parent gone", _moment(child.parent_removed_at_ms, now_ms)
         if went := _where_its_end_went(child, now_ms):
             yield "its end", went
     if child is not None and child.adopted_at_ms is not None:
         when = _moment(child.adopted_at_ms, now_ms)
         yield "adopted", visible_field(f"{when} by {child.adopted_by}: {child.adopted_reason}")
+
+
+def _in_a_life(child: ChildRecord | None) -> str:
+    """Of whose id another life may be there."""
+    if child is None or child.parent_status is not None:
+        return ""
+    parent = child.parent.instance_id
+    was = "that is not there" if child.parent_removed_at_ms is None else "that was removed"
+    return f", in a life of {parent} {was}"
 
 
 def _where_its_end_went(child: ChildRecord, now_ms: int | None) -> str:

@@ -1,6 +1,6 @@
 """Orphans, and plans and results of removing whole instances, as lines, rows and documents. Pure."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -108,6 +108,14 @@ def unknown_line(number: int, command: str) -> str:
     return (
         f"of {of} nobody can tell whether a parent may still observe the end (kind unknown): {they} never cleaned up; "
         f"`{command}` says more"
+    )
+
+
+def never_swept_line(ids: Sequence[str]) -> str:
+    """Why these stay where sweeps of [orphans] remove others."""
+    return visible_field(
+        f"no sweep removes {first_of(ids)}: [purge.overrides] says never of {'it' if len(ids) == 1 else 'them'}, or of "
+        "what is below; a clean-up by hand does"
     )
 
 

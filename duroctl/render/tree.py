@@ -36,8 +36,8 @@ def _label(node: Any) -> str:
 
 def _marks(child: ChildRecord) -> Iterator[str]:
     """Which execution spawned it, and what is out of the ordinary."""
-    pruned = " (pruned)" if not child.spawner_live else ""
-    yield f"exec {child.parent.execution_id}{pruned}"
+    pruned = " (pruned)" if child.parent_status is not None else " (its instance is gone)"
+    yield f"exec {child.parent.execution_id}{'' if child.spawner_live else pruned}"
     if child.adopted_at_ms is not None:
         yield "adopted"
     elif child.detached:

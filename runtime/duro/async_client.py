@@ -100,6 +100,7 @@ class AsyncClient:
     find_pruned = _awaitable(Client.find_pruned)
     get_lineage = _awaitable(Client.get_lineage)
     list_orphaned_instances = _awaitable(Client.list_orphaned_instances)
+    kept_from_sweeps = _awaitable(Client.kept_from_sweeps)
     plan_orphan_cleanup = _awaitable(Client.plan_orphan_cleanup)
     cleanup_orphaned_instances = _awaitable(Client.cleanup_orphaned_instances)
     adopt_instance = _awaitable(Client.adopt_instance)

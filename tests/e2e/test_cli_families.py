@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 
 import apsw
 import pytest
@@ -12,6 +13,7 @@ from duro.testing.builders import (
     child_scheduled,
     completed,
     continued_as_new,
+    detached_scheduled,
     failed,
     prune_batch,
     start_request,
@@ -19,6 +21,7 @@ from duro.testing.builders import (
 )
 from duro.testing.scripted import ScriptedWorker
 from tests.e2e.cli_support import Cli, Ran
+from tests.support.pruning import published
 
 
 @pytest.fixture
@@ -339,6 +342,54 @@ def test_instances_are_purged_root_and_tree_together(families: Cli) -> None:
     assert families("prune", "undo", done.json["run_id"]).lines[-1].startswith("2 executions had been reclaimed")
 
 
+def test_orphans_that_no_sweep_removes_are_named_and_so_are_those_with_such_a_child_below(
+    families: Cli, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    cleanup = ("orphans", "cleanup", "--all", "--min-age", "0s", "-n")
+    assert "no sweep removes" not in families("orphans", "list").err + families(*cleanup).err
+    with contextlib.closing(apsw.Connection(str(families.store))) as connection:
+        connection.execute("UPDATE instances SET name = 'Kept' WHERE instance_id IN ('below', 'busy')")
+    with duro.Client(families.store) as client:
+        text = '[purge]\nkeep_within = "30d"\n[purge.overrides."Kept"]\nnever = true\n'
+        published(client.store, ScriptedWorker(client.store, "told"), tmp_path_factory.mktemp("told"), text)
+    never = "no sweep removes {}: [purge.overrides] says never of {}, or of what is below; a clean-up by hand does\n"
+    assert never.format("done, busy", "them") in families("orphans", "list").err
+    assert never.format("busy", "it") in families("orphans", "list", "--name", "Kept").err
+    assert never.format("done", "it") in families(*cleanup).err
+    assert families("orphans", "list", "--limit", "1", "-o", "ids").lines == ["done"]
+
+
+def test_an_undo_of_an_instance_whose_id_is_used_again_says_so_as_that_of_its_run_does(families: Cli) -> None:
+    purged = families("instances", "purge", "done", "--completed-before", "now", "-y", "-o", "json").json
+    assert families("start", "Order", "--id", "done", "--allow-unregistered").code == 0
+    for asked in ("done", purged["run_id"]):
+        undone = families("prune", "undo", asked)
+        assert (undone.code, undone.lines) == (
+            8,
+            ["brought back nothing", "done stays removed: its id, or one below it, is used again"],
+        )
+
+
+def test_of_a_life_of_its_parent_that_was_removed_a_child_says_so_also_where_the_id_is_used_again(
+    cli_with_store: Cli,
+) -> None:
+    with duro.Client(cli_with_store.store) as client:
+        worker = ScriptedWorker(client.store)
+        client.start_orchestration("Order", instance_id="p", allow_unregistered=True)
+        worker.run(worker.take("p"), detached_scheduled("d"), completed())
+        worker.run(worker.take("d"), wait_started("go"), waits=["go"])
+        client.purge_instances(
+            duro.PurgeOptions(completed_before=10**14), scope=duro.PruneScope(instance_ids=("p",)), grace_s=0
+        )
+        client.start_orchestration("Order", instance_id="p", allow_unregistered=True)
+    shown = cli_with_store.on_terminal("instances", "show", "d", width=200).out.splitlines()
+    lines = dict(re.split(r" {2,}", line, maxsplit=1) for line in shown if "  " in line.strip())
+    assert lines["lineage"] == "started (detached) by p/1 (version 1.0.0), event 2, in a life of p that was removed"
+    assert "pruned" not in lines["spawner ended"]
+    assert lines["parent gone"]
+    assert "exec 1 (its instance is gone), detached" in cli_with_store.on_terminal("instances", "tree", "d").out
+
+
 @pytest.mark.parametrize(
     "command",
     [
@@ -601,7 +652,17 @@ def test_the_doctor_looks_and_repairs_when_told_to(families: Cli) -> None:
         9,
         "error: mailbox-of-nobody: 1 found: events for instances that have ended",
     )
-    refused(families, "doctor", "--repair", code=2)
+    asked = refused(families, "doctor", "--repair", code=2).err.splitlines()
+    found = [
+        "error: mailbox-of-nobody: 1 found: events for instances that have ended",
+        "    incarnation 7: 1 rows of mailbox",
+    ]
+    assert asked[:2] == [f"duroctl: {line}" for line in found]
+    assert asked[-1].startswith("duroctl: error: this deletes what 1 check found, and there is no terminal to ask on")
+    declined = families.on_terminal("doctor", "--repair", typed="n\n", width=200)
+    assert declined.code == 4
+    assert declined.out.splitlines()[1:3] == found, "after the n that was typed"
+    assert "found nothing" not in declined.out
     assert families.dump() == before
     repaired = families("doctor", "--repair", "--yes")
     assert (repaired.code, repaired.out) == (0, "deleted 1 row: mailbox-of-nobody\n")

@@ -59,6 +59,7 @@ from duro.retention.families import (
     is_kept_orphan,
     is_wanted,
     may_be_asked_to_end,
+    never_purged,
     place_of,
     protecting_member,
     removal_item,
@@ -276,6 +277,18 @@ def cleanup(
 
     run.carry_out(orders)
     return run.result(cancelled)
+
+
+def kept_from_sweeps(store: Store, incarnations: Sequence[int]) -> frozenset[int]:
+    """Those orphans that no sweep removes, because somebody says that they, or what is below them, are never purged. A
+    clean-up by hand removes them."""
+    overrides = purge_overrides(ConfiguredPolicies(store).everyone())
+    if not any(override.options is None for each in overrides for override in each):
+        return frozenset()
+    waiting, kept = iter(incarnations), set[int]()
+    while part := list(islice(waiting, _FAMILIES_A_READ)):
+        kept |= {each.root.incarnation for each in store.families(part) if any(never_purged(each, overrides))}
+    return frozenset(kept)
 
 
 def protected_by(store: Store, outcomes: Iterable[RemovalOutcome]) -> Iterator[int]:

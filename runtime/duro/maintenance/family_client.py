@@ -57,6 +57,13 @@ class Families(Pruning):
 
         return families.list_orphans(self.store, _filter(where), cursor)
 
+    def kept_from_sweeps(self, incarnations: Sequence[int]) -> frozenset[int]:
+        """Those of these orphans that no sweep removes, for [purge.overrides] says that their orchestration, or that of
+        a child below them, is never purged. A clean-up by hand removes them."""
+        from duro.maintenance import families
+
+        return families.kept_from_sweeps(self.store, incarnations)
+
     def plan_orphan_cleanup(
         self, where: OrphanFilter = _ALL_ORPHANS, *, min_age: float | timedelta = ORPHAN_MIN_AGE_S
     ) -> RemovalPlan:

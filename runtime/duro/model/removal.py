@@ -195,7 +195,8 @@ class ReclaimResult(msgspec.Struct, frozen=True, kw_only=True):
 class UndoResult(msgspec.Struct, frozen=True, kw_only=True):
     """What ``prune undo`` brought back: ``instances`` are those with executions that are live again, and the roots of
     whole trees, which have ``instances_restored`` instances. ``gone``: executions of the same run or instance that were
-    reclaimed already. ``taken``: roots of trees that stay removed because an id of theirs is used again."""
+    reclaimed already. ``taken``: roots of trees that stay removed because an id of theirs is used again; of an instance
+    that is there, the tree that its latest life before this one was removed with."""
 
     instances_restored: int = 0
     executions_restored: int = 0

@@ -188,7 +188,7 @@ def verdict_on(
     """
     keeping = list(_protections(family, rules, holds, now_ms))
     if isinstance(rules, OrphanRules):
-        keeping += islice(_never_purged(family, overrides), 1)
+        keeping += islice(never_purged(family, overrides), 1)
     else:
         keeping += islice(_members_kept(family, overrides, now_ms, newest), 1)  # one says it; there may be thousands
     if rules is None:
@@ -206,7 +206,7 @@ def verdict_on(
     return Verdict(bool(keeping), tuple(dict.fromkeys(keeping or beyond)))
 
 
-def _never_purged(family: Family, overrides: PurgeOverrides) -> Iterator[str]:
+def never_purged(family: Family, overrides: PurgeOverrides) -> Iterator[str]:
     """Why a family stays of which no rule of its own is asked: a member's name is one that is never purged."""
     names = {member.name for member in family.members} if overrides else set()
     never = {name for name in names if None in overrides_of(overrides, name)}

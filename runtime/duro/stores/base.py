@@ -491,7 +491,9 @@ class Store(ABC):
         with one id, the oldest). Live again, and each instance concerned (of a tree, its root, and every member nobody
         observed: that one is an orphan) under a hold until ``hold_until_ms`` (ids ``hold_id``, then ``hold_id-2``
         ...), so that nothing automatic takes it again. The ledger gets a row of its own, with trigger ``undo``. Nothing
-        left to bring back: an empty result, and nothing is changed. ``hold_id`` also names the run of the undo.
+        left to bring back: a result that says at most why, and nothing is changed: of an instance whose id is used
+        again, too, the tree that its earlier life was removed with is ``taken``. ``hold_id`` also names the run of the
+        undo.
 
         Raises:
             InstanceNotFoundError; PruneRunNotFoundError: no such run. Nothing was changed.

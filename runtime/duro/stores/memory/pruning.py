@@ -389,7 +389,7 @@ class Pruning(Retaining):
                 raise InstanceNotFoundError(f"there is no instance {instance_id!r}")
             wanted = "" if run_id or found is not None else instance_id
             back = self._restore(run_id, wanted, now)
-            taken = self._whose_id_is_taken(run_id, wanted)
+            taken = self._whose_id_is_taken(run_id, "" if run_id else instance_id)
             concerned = list(self._all_instances()) if run_id else [found] if found is not None else []
             gone = sum(_gone(instance, run_id) for instance in concerned)
             if run_id:

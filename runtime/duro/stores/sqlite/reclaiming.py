@@ -108,7 +108,7 @@ def undo(
     removed_id = "" if run_id or found is not None else instance_id
     came_back = families.restore(transaction, run_id, removed_id)
     marked, gone = _marked_of(transaction, run_id, found[0] if found else 0)
-    taken = families.whose_id_is_taken(transaction.connection, run_id, removed_id)
+    taken = families.whose_id_is_taken(transaction.connection, run_id, "" if run_id else instance_id)
     if not marked and not came_back:
         return UndoResult(gone=gone, taken=taken)
     now_ms = transaction.now_ms

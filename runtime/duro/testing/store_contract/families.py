@@ -737,6 +737,21 @@ class FamilyRemovalContract(FamilyContract):
         assert (undone.instances, undone.taken) == (("one",), ())
         assert store.get_instance("two") is None
 
+    def test_an_instance_whose_id_is_used_again_does_not_come_back_and_the_undo_says_so(
+        self, store: Store, worker: ScriptedWorker, clock: ManualClock
+    ) -> None:
+        incarnation = self.orphaned(store, worker, clock)
+        assert self.remove(store, (incarnation, OLD), grace_ms=5_000)[0].instances == 2
+        self.start(store, "c")
+        before = store.dump()
+        undone = store.undo_prune("hold-1", 10**15, instance_id="c")
+        assert (undone.instances, undone.taken) == ((), ("a",)), "it was removed with that one"
+        assert store.undo_prune("hold-1", 10**15, instance_id="a").taken == ("a",)
+        assert store.dump() == before
+        clock.advance(5_000)
+        self.reclaim(store)
+        assert store.undo_prune("hold-1", 10**15, instance_id="c").taken == ()
+
     def test_an_orphan_below_one_that_came_back_is_held_as_well(
         self, store: Store, worker: ScriptedWorker, clock: ManualClock
     ) -> None:
