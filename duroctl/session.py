@@ -51,8 +51,9 @@ class Session:
         """
         return self.store_chosen()
 
-    def store_chosen(self, texts: Mapping[Path, bytes] | None = None) -> "StoreChoice":
+    def store_chosen(self, texts: Mapping[Path, bytes] | None = None, *, config: str | None = None) -> "StoreChoice":
         """The same, read anew. ``texts``: what files, as ``config_file`` calls them, are about to say, instead of them.
+        ``config``: the configuration file, whatever ``--config`` says.
 
         Raises:
             StoreNotFoundError, SettingsError: see ``discovery.find_store``.
@@ -61,7 +62,7 @@ class Session:
 
         here = Path.cwd()
         told = {here / file: text for file, text in (texts or {}).items()}
-        choice = find_store(self.options.store, self.options.config, os.environ, here, texts=told)
+        choice = find_store(self.options.store, config or self.options.config, os.environ, here, texts=told)
         if self.options.verbose:
             from duro.redacting import redacted
 
