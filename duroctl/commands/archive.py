@@ -94,6 +94,7 @@ def list_archived(
         life_asked,
         mixed_stores,
         opened,
+        others_note,
         stores_note,
         waiting_note,
         where_else,
@@ -133,6 +134,8 @@ def list_archived(
             elsewhere = where_else(client, archive, found, instance, life)
             nothing = found.nothing_of(instance, None, life)
             session.note(nothing.message + (f"; {elsewhere}" if elsewhere else ""))
+        elif not listed and cursor is None:
+            others_note(session, found)
         if session.output.terminal:
             histories, segments = found.count()
             kept = f"{counted(histories, 'history', 'histories')} in {counted(segments, 'segment')}"
