@@ -264,7 +264,10 @@ class Archive:
                 if found is not None:
                     yield found, read
             if wanted:
-                raise ArchiveDamagedError(f"segment {segment} does not have what the catalogue says it has")
+                raise ArchiveDamagedError(
+                    f"segment {segment} does not have what the catalogue says it has",
+                    hint=f"{command_on('archive verify --archive', str(self.path))} puts the catalogue right",
+                )
 
     def read_one(self, execution: ArchivedExecution) -> ArchivedHistory:
         """Raises: as ``read``."""
