@@ -1134,6 +1134,7 @@ def test_the_lives_of_an_id_that_was_used_again_are_told_apart(purged: Cli) -> N
     assert len(purged("archive", "show", "queue-1", *named).json["executions"]) == 10
     listed = purged("archive", "list", "queue-1", "--limit", "0", "-o", "ids").lines
     assert sorted(listed) == sorted(["queue-1/1", *(f"queue-1/{number}#1" for number in range(1, 11))])
+    assert sorted(purged("archive", "show", "queue-1", "-o", "ids").lines) == sorted(listed)
     assert "INSTANCE" in (shown := purged.on_terminal("archive", "list").out)
     assert "LIFE" in shown
 
