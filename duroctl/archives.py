@@ -221,7 +221,7 @@ def reference_in(
     """
 
     def life_of(instance_id: str) -> int | None:
-        there = None if of_store is None else of_store.life_to_restore(archive, instance_id)
+        there = None if of_store is None else archive.life_in(of_store.store, instance_id)
         return there if incarnation is None else incarnation
 
     whole = bool(archive.executions(instance_id=text, incarnation=incarnation, limit=1))

@@ -328,6 +328,14 @@ class Archive:
             return self.manifest(measured.segment)
         return measured
 
+    def life_in(self, store: Store, instance_id: str) -> int | None:
+        """The life of an instance that is in ``store``, if something of it is here; None: nothing is, or there is no
+        such instance."""
+        there = store.get_instance(instance_id)
+        if there is None or not self.executions(instance_id=instance_id, incarnation=there.incarnation, limit=1):
+            return None
+        return there.incarnation
+
     # --- restoring ---------------------------------------------------------------------------------------------
 
     def chosen(
