@@ -221,7 +221,7 @@ def reference_in(
     """
 
     def life_of(instance_id: str) -> int | None:
-        there = None if of_store is None else of_store.life_to_restore(archive, instance_id)
+        there = None if of_store is None else archive.life_in(of_store.store, instance_id)
         return there if incarnation is None else incarnation
 
     whole = bool(archive.executions(instance_id=text, incarnation=incarnation, limit=1))
@@ -240,9 +240,7 @@ def reference_in(
     if incarnation is None and sign and head and _is_number(tail):
         with suppress(NotArchivedError):
             return reference_in(archive, head, incarnation=int(tail), listed=listed)
-    if one is not None and (archive.executions(instance_id=one.instance_id, limit=1)):
-        raise archive.nothing_of(*one, life)
-    raise archive.nothing_of(text, None, incarnation)
+    raise (archive.has_otherwise(*one, life) if one else None) or archive.nothing_of(text, None, incarnation)
 
 
 def archived_id(execution: "ArchivedExecution", latest: "Mapping[tuple[str, str], int]") -> str:
@@ -264,6 +262,17 @@ def _is_number(text: str) -> bool:
 
 _LIFE: Final = "#"
 _DIGITS_MAX: Final = 18
+
+
+def others_note(session: "Session", archive: "Archive") -> None:
+    """Say so, if all that an archive has is of other stores than the one that is looked at."""
+    others = [each for each in archive.stores() if each != archive.store_id]
+    if archive.store_id is not None and others and not any(archive.count()):
+        stores = _named(others) if len(others) > 1 else f"store {others[0]}"
+        session.note(
+            f"archive {str(archive.path)!r} has nothing of this store, but of {stores}: --any-store, or --store-id, "
+            "shows it"
+        )
 
 
 def waiting_note(session: "Session", client: "Client | None") -> None:

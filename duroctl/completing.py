@@ -26,10 +26,38 @@ def instance_ids(ctx: typer.Context, incomplete: str) -> list[str]:
     return _proposed(ctx, lambda client: client.complete_instance_ids(incomplete, limit=WORDS_MAX))
 
 
+def instance_ids_or_archived(ctx: typer.Context, incomplete: str) -> list[str]:
+    """For what is read from an archive, too."""
+
+    def both(client: "Client") -> Iterable[str]:
+        there = client.complete_instance_ids(incomplete, limit=WORDS_MAX)
+        return sorted({*there, *_archived(ctx, client, incomplete)})
+
+    return _proposed(ctx, both)
+
+
+def archived_instance_ids(ctx: typer.Context, incomplete: str) -> list[str]:
+    """For what comes out of an archive."""
+    return _proposed(ctx, lambda client: sorted(_archived(ctx, client, incomplete)))
+
+
+def _archived(ctx: typer.Context, client: "Client", incomplete: str) -> set[str]:
+    """Of the archive that the command line names so far, or else of all that the store has used."""
+    from duro.maintenance.archive.catalogue import ids_in_catalogue
+
+    given = _given(ctx, "archive")
+    known = [given] if given else [each.directory for each in client.store.known_archives()]
+    found: set[str] = set()
+    for directory in known:
+        with contextlib.suppress(Exception):  # the others may have something
+            found.update(ids_in_catalogue(Path(directory), client.store.store_id(), incomplete, WORDS_MAX))
+    return found
+
+
 def instance_ids_or_undo(ctx: typer.Context, incomplete: str) -> list[str]:
     """For ``prune``, of which a first argument can make another command."""
     words = [] if ctx.params.get("instance") else ["undo"]
-    return [*_beginning(words, incomplete), *instance_ids(ctx, incomplete)]
+    return list(dict.fromkeys([*_beginning(words, incomplete), *instance_ids(ctx, incomplete)]))
 
 
 def instance_ids_or_runs(ctx: typer.Context, incomplete: str) -> list[str]:

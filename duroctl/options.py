@@ -129,7 +129,19 @@ class HelpingGroup(TyperGroup):
         return super().parse_args(ctx, args)
 
 
-class WordyCommand(TyperCommand):
+class NamingCommand(TyperCommand):
+    """A command that says which one it is where its options cannot be read."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except typer.TyperException as error:
+            if getattr(error, "ctx", None) is None:  # the parser of options does not know
+                error.ctx = ctx  # type: ignore[attr-defined]
+            raise
+
+
+class WordyCommand(NamingCommand):
     """A command of which a first argument can make another one (``prune undo``): with help and options of its own, and
     global options on either side of the word.
 
@@ -166,7 +178,7 @@ def command(
         own = list(inspect.signature(function).parameters.values())[1:]
         epilog = "\b\nExamples:\n" + "\n".join(f"  duroctl {example}" for example in examples)
         declared = _declared(run, [*own, *_GLOBALS.values()])
-        app.command(name, cls=cls, epilog=epilog, context_settings=_CONTEXT_SETTINGS)(declared)
+        app.command(name, cls=cls or NamingCommand, epilog=epilog, context_settings=_CONTEXT_SETTINGS)(declared)
         return function
 
     return register

@@ -30,6 +30,7 @@ from duroctl.session import answered
 if TYPE_CHECKING:
     from duro.client import Client
     from duro.maintenance.simulating import PolicySimulation
+    from duroctl.discovery import StoreChoice
     from duroctl.session import Session
 
 CHANGE_SCHEMA: Final = "duroctl.policy_change/1"
@@ -187,13 +188,16 @@ def _known_names(client: "Client") -> set[str]:
     return {*client.store.orchestration_names(), *(name for sources in run for name, _ in sources.orchestrations)}
 
 
-def vain_in_store(session: "Session", data: bytes, settings: RuntimeSettings) -> Iterator[FileProblem]:
-    """What ``policy check --strict`` finds in a file that can be used."""
+def vain_in_store(
+    session: "Session", data: bytes, settings: RuntimeSettings, named: str | None
+) -> Iterator[FileProblem]:
+    """What ``policy check --strict`` finds in a file that can be used; ``named``: as the argument names it, None: it is
+    the one of this command."""
     from duro.maintenance.policies import decode_sources
     from duro.settings.strict import vain_rules
 
     try:
-        with session.client(read_only=True) as client:
+        with session.client(read_only=True, choice=session.store_chosen(config=named)) as client:
             workers = client.list_workers()
             names = _known_names(client)
     except StoreNotFoundError as error:
@@ -355,8 +359,9 @@ def _newly_vain(before: bytes, after: bytes, file: str, names: Collection[str] |
 def _simulated(
     session: "Session", before: bytes, after: bytes, file: str
 ) -> "tuple[PolicySimulation | None, set[str] | None]":
-    """What the change does to the store that the command, or else the file as it will be, names, and the orchestrations
-    that are known there; None: there is none, or it is not made yet, which is said.
+    """What the change does to the store that the command names, or else to those that the file names now, in which
+    workers that watch it run, and as it will be; and the orchestrations that are known there. Of two stores that of
+    which it lets more go. None: there is none, or it is not made yet, which is said.
 
     Raises:
         StoreNotFoundError: the one that was named for this command is not there.
@@ -366,16 +371,36 @@ def _simulated(
         instead_of = read_settings(before, file)
     except SettingsError:
         instead_of = None
-    choice = None
-    try:
-        choice = session.store_chosen({Path(file): after})
-        with session.client(read_only=True, choice=choice) as client:
-            return client.simulate_policies(settings, instead_of=instead_of), _known_names(client)
-    except (StoreNotFoundError, SettingsError) as error:
-        if choice is not None and is_by_hand(choice):
-            raise
-        session.note(f"what this lets go is not known: {error.message}")
-    return None, None
+    found: list[tuple[PolicySimulation, set[str]]] = []
+    unknown = ""
+    for choice in _stores_of(session, {Path(file): before}, {Path(file): after}):
+        try:
+            if isinstance(choice, DuroError):
+                raise choice
+            with session.client(read_only=True, choice=choice) as client:
+                found.append((client.simulate_policies(settings, instead_of=instead_of), _known_names(client)))
+        except (StoreNotFoundError, SettingsError) as error:
+            if not isinstance(choice, DuroError) and is_by_hand(choice):
+                raise
+            unknown = error.message
+    if not found:
+        session.note(f"what this lets go is not known: {unknown}")
+        return None, None
+    return next((each for each in found if each[0].removes_more), found[0])
+
+
+def _stores_of(session: "Session", *texts: Mapping[Path, bytes]) -> "Iterator[StoreChoice | DuroError]":
+    """The store that the command works on when its file says each of ``texts``, each once; why there is none."""
+    urls = set()
+    for told in texts:
+        try:
+            choice = session.store_chosen(told)
+        except (StoreNotFoundError, SettingsError) as error:
+            yield error
+            continue
+        if choice.url not in urls:
+            yield choice
+        urls.add(choice.url)
 
 
 def _diff(before: bytes, after: bytes, file: str) -> Iterator[str]:

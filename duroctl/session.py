@@ -3,10 +3,10 @@
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TextIO
 
 from duroctl.output import Output, note, write_line
 
@@ -37,6 +37,7 @@ class Session:
     def __init__(self, options: Options) -> None:
         self.options = options
         self.output = Output(options.output or "table", sys.stdout)
+        self._stdin_is_read = False
 
     def print_json(self) -> None:
         """A command was asked for JSON in a way of its own."""
@@ -51,8 +52,9 @@ class Session:
         """
         return self.store_chosen()
 
-    def store_chosen(self, texts: Mapping[Path, bytes] | None = None) -> "StoreChoice":
+    def store_chosen(self, texts: Mapping[Path, bytes] | None = None, *, config: str | None = None) -> "StoreChoice":
         """The same, read anew. ``texts``: what files, as ``config_file`` calls them, are about to say, instead of them.
+        ``config``: the configuration file, whatever ``--config`` says.
 
         Raises:
             StoreNotFoundError, SettingsError: see ``discovery.find_store``.
@@ -61,7 +63,7 @@ class Session:
 
         here = Path.cwd()
         told = {here / file: text for file, text in (texts or {}).items()}
-        choice = find_store(self.options.store, self.options.config, os.environ, here, texts=told)
+        choice = find_store(self.options.store, config or self.options.config, os.environ, here, texts=told)
         if self.options.verbose:
             from duro.redacting import redacted
 
@@ -163,6 +165,7 @@ class Session:
 
     def stdin_lines(self) -> Iterable[str]:
         """The lines of standard input; bytes that are no UTF-8 come as lone surrogates, which no store accepts."""
+        self._stdin_is_read = True
         data = sys.stdin.buffer.read()
         return data.decode("utf-8", "surrogateescape").split("\n")
 
@@ -172,7 +175,8 @@ class Session:
         return sys.stdin.isatty() and sys.stderr.isatty()
 
     def confirm(self, question: str, consequence: Iterable[str], why: str = "this cannot be undone") -> None:
-        """Show what would happen and ask. ``why`` it is not done unasked.
+        """Show what would happen and ask: on the terminal itself where standard input has given ids. ``why`` it is not
+        done unasked.
 
         Raises:
             UsageError: nobody is there to ask.
@@ -181,22 +185,38 @@ class Session:
         from duro.errors import UsageError
         from duroctl.errors import DeclinedError
 
-        if not self.can_ask:
-            raise UsageError(f"{why}, and there is no terminal to ask on", hint="pass --yes to do it")
-        for line in consequence:
-            write_line(sys.stderr, line)
-        if answered(f"{question} [y/N] ") not in ("y", "yes"):
-            raise DeclinedError("declined, nothing was changed")
+        with ExitStack() as stack:
+            source: TextIO | None = sys.stdin if sys.stdin.isatty() else None
+            if self._stdin_is_read and sys.stderr.isatty():
+                source = stack.enter_context(_terminal())
+            if source is None or not sys.stderr.isatty():
+                raise UsageError(f"{why}, and there is no terminal to ask on", hint="pass --yes to do it")
+            for line in consequence:
+                write_line(sys.stderr, line)
+            if answered(f"{question} [y/N] ", source) not in ("y", "yes"):
+                raise DeclinedError("declined, nothing was changed")
 
 
-def answered(question: str) -> str | None:
-    """What was typed, in lower case; None: standard input is at its end. Whatever comes next has a line of its own,
-    after Ctrl-C and Ctrl-D, too, which end none."""
+@contextmanager
+def _terminal() -> "Iterator[TextIO | None]":
+    """The terminal that this process may read from, whatever its streams are; None: it has none, or runs behind it."""
+    try:
+        opened = open("/dev/tty", encoding="utf-8", errors="replace")  # noqa: PTH123, SIM115 - closed below
+    except OSError:
+        yield None
+        return
+    with opened:
+        yield opened if os.tcgetpgrp(opened.fileno()) == os.getpgrp() else None
+
+
+def answered(question: str, source: "TextIO | None" = None) -> str | None:
+    """What was typed (into ``source``, None: standard input), in lower case; None: that is at its end. Whatever comes
+    next has a line of its own, after Ctrl-C and Ctrl-D, too, which end none."""
     answer = ""
     try:
         sys.stderr.write(question)
         sys.stderr.flush()
-        answer = sys.stdin.readline()
+        answer = (source or sys.stdin).readline()
     finally:
         if not answer.endswith("\n"):
             sys.stderr.write("\n")

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from duroctl.completing import instance_ids, orchestrations
+from duroctl.completing import archived_instance_ids, orchestrations
 from duroctl.options import CursorOption, IncarnationOption, LimitOption, StoreIdOption, command, new_group
 from duroctl.session import Session
 
@@ -22,7 +22,7 @@ DirectoryOption = Annotated[
 _MaybeInstanceArgument = Annotated[
     str | None,
     typer.Argument(
-        metavar="[INSTANCE]", help="Only of this instance.", show_default=False, autocompletion=instance_ids
+        metavar="[INSTANCE]", help="Only of this instance.", show_default=False, autocompletion=archived_instance_ids
     ),
 ]
 _NameOption = Annotated[
@@ -38,7 +38,7 @@ _WhatArgument = Annotated[
         metavar="INSTANCE[/EXECUTION]|SEGMENT",
         help="What to show; - reads it from standard input.",
         show_default=False,
-        autocompletion=instance_ids,
+        autocompletion=archived_instance_ids,
     ),
 ]
 _ReferencesArgument = Annotated[
@@ -47,7 +47,7 @@ _ReferencesArgument = Annotated[
         metavar="INSTANCE[/EXECUTION]...",
         help="What to bring back; - reads ids from standard input.",
         show_default=False,
-        autocompletion=instance_ids,
+        autocompletion=archived_instance_ids,
     ),
 ]
 _EverythingOption = Annotated[
@@ -94,6 +94,7 @@ def list_archived(
         life_asked,
         mixed_stores,
         opened,
+        others_note,
         stores_note,
         waiting_note,
         where_else,
@@ -133,6 +134,8 @@ def list_archived(
             elsewhere = where_else(client, archive, found, instance, life)
             nothing = found.nothing_of(instance, None, life)
             session.note(nothing.message + (f"; {elsewhere}" if elsewhere else ""))
+        elif not listed and cursor is None:
+            others_note(session, found)
         if session.output.terminal:
             histories, segments = found.count()
             kept = f"{counted(histories, 'history', 'histories')} in {counted(segments, 'segment')}"
@@ -159,7 +162,7 @@ def show(
 
     Its events are shown by `history show`, which looks into the archive by itself.
     """
-    from duroctl.archives import elsewhere_told, life_asked, mixed_stores, opened, reference_in
+    from duroctl.archives import archived_id, elsewhere_told, life_asked, mixed_stores, opened, reference_in
     from duroctl.render.archives import (
         ARCHIVED,
         ONE,
@@ -190,7 +193,9 @@ def show(
         if session.output.format == "table":
             session.output.lines(instance_lines(executions, directory, of_stores=mixed))
         else:
-            session.output.listing(ARCHIVED, executions, lambda: 0)
+            latest = found.latest_lives(executions)
+            view = ARCHIVED._replace(to_id=lambda each: archived_id(each, latest))
+            session.output.listing(view, executions, lambda: 0)
 
 
 @command(

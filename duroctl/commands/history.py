@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from duroctl.completing import instance_ids
+from duroctl.completing import instance_ids_or_archived
 from duroctl.options import IncarnationOption, StoreIdOption, command, new_group
 from duroctl.session import Session
 
@@ -22,7 +22,7 @@ _ReferenceArgument = Annotated[
         metavar="INSTANCE[/EXECUTION]",
         help="The current execution, or the one named; - reads it from standard input.",
         show_default=False,
-        autocompletion=instance_ids,
+        autocompletion=instance_ids_or_archived,
     ),
 ]
 _ExecutionOption = Annotated[

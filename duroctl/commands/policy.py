@@ -53,7 +53,7 @@ def check(session: Session, file: _FileArgument = None, strict: _StrictOption = 
         settings = read_settings(data, name)
         found = settings.effective_hash
         if strict:
-            problems = tuple(vain_in_store(session, data, settings))
+            problems = tuple(vain_in_store(session, data, settings, file))
     except SettingsError as error:
         problems = error.problems
     if session.output.format != "table":

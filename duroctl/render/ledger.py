@@ -67,7 +67,7 @@ RUNS: Final = View(
     "runs",
     (
         Column("run_id", "RUN", "id", lambda run: run.run_id),
-        Column("kind", "WHAT", "text", kind_of),
+        Column("kind", "WHAT", "word", kind_of),
         Column("trigger", None, "text", lambda run: run.trigger),
         Column("started_at", "WHEN", "time", lambda run: run.started_at_ms),
         Column("by", "BY", "text", lambda run: run.by),

@@ -1093,6 +1093,29 @@ def test_what_several_stores_have_archived_is_never_mixed_without_saying_so(arch
     assert alone("archive", "restore", "queue-1/1", *named).code == 10
 
 
+def test_an_archive_that_has_only_what_other_stores_put_there_says_so(archived: Cli, tmp_path: Path) -> None:
+    """As after a store was lost and made anew."""
+    lost = store_id(archived)
+    for each in archived.directory.glob("duro.db*"):
+        each.unlink()
+    assert archived("init", "duro.db").code == 0
+    for form in ("table", "ids", "json"):
+        listed = archived("archive", "list", "--archive", "arch", "-o", form)
+        assert listed.code == 0
+        assert f"has nothing of this store, but of store {lost}: --any-store, or --store-id, shows it" in listed.err
+    where = f"--archive {archived.directory / 'arch'} --store-id {lost}"
+    for command in (
+        ("archive", "list", "queue-1"),
+        ("archive", "show", "queue-1/3"),
+        ("archive", "restore", "queue-1/3"),
+    ):
+        said = archived(*command, "--archive", "arch")
+        assert f"of this store, but of store {lost}" in said.err
+    assert f"`duroctl history show queue-1/3 {where}` reads it" in said.err
+    read = archived("history", "show", "queue-1/3", *where.split(), "-o", "jsonl")
+    assert (read.code, "OrchestrationStarted" in read.out) == (0, True)
+
+
 def test_the_lives_of_an_id_that_was_used_again_are_told_apart(purged: Cli) -> None:
     with purged.client() as client:
         worker = ScriptedWorker(client.store)
@@ -1111,6 +1134,7 @@ def test_the_lives_of_an_id_that_was_used_again_are_told_apart(purged: Cli) -> N
     assert len(purged("archive", "show", "queue-1", *named).json["executions"]) == 10
     listed = purged("archive", "list", "queue-1", "--limit", "0", "-o", "ids").lines
     assert sorted(listed) == sorted(["queue-1/1", *(f"queue-1/{number}#1" for number in range(1, 11))])
+    assert sorted(purged("archive", "show", "queue-1", "-o", "ids").lines) == sorted(listed)
     assert "INSTANCE" in (shown := purged.on_terminal("archive", "list").out)
     assert "LIFE" in shown
 

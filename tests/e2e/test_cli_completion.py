@@ -53,6 +53,25 @@ def test_instance_ids_are_proposed_where_an_instance_is_meant(store: Cli) -> Non
     assert proposed(store, "policy", "set", "--instance", "pat") == ["patient"]
 
 
+def test_instances_that_are_in_an_archive_alone_are_proposed_where_that_is_read(store: Cli) -> None:
+    purge = ("instances", "purge", "--all", "--completed-before", "now", "--now", "--yes", "--archive", "arch")
+    assert store(*purge).code == 0
+    catalogue = (store.directory / "arch" / "catalogue.db").read_bytes()
+    assert "greeting" not in store("instances", "list", "-o", "ids").lines
+    for words in (("archive", "list"), ("archive", "show"), ("archive", "restore"), ("history", "show")):
+        assert proposed(store, *words, "gre") == ["greeting"], words
+    assert proposed(store, "archive", "restore", "--archive", "arch", "gre") == ["greeting"]
+    assert proposed(store, "archive", "restore", "--archive", "nowhere", "gre") == []
+    assert proposed(store, "instances", "show", "gre") == []
+    assert (store.directory / "arch" / "catalogue.db").read_bytes() == catalogue
+
+
+def test_an_instance_that_is_called_like_a_word_is_proposed_once(cli_with_store: Cli) -> None:
+    with duro.Client(cli_with_store.store) as client:
+        client.store.start_instances([start_request("undo")])
+    assert proposed(cli_with_store, "prune", "un") == ["undo"]
+
+
 def test_a_word_that_makes_another_command_is_proposed_where_it_does(store: Cli) -> None:
     assert proposed(store, "prune", "un") == ["undo"]
     assert proposed(store, "prune", "greeting", "un") == []

@@ -47,6 +47,8 @@ BAD = [
     Bad((*START, "--if-exists", "maybe"), 2, "'maybe' is not one of 'error', 'return'"),
     Bad((*START, "--id", "taken"), 1, "instance 'taken' already exists"),
     Bad(("start",), 2, "missing argument 'NAME'; see `duroctl start --help`"),
+    Bad(("prune", "--archive"), 2, "option '--archive' requires an argument; see `duroctl prune --help`"),
+    Bad(("archive", "list", "--name"), 2, "option '--name' requires an argument; see `duroctl archive list --help`"),
     Bad(("raise", "taken", ""), 2, "event name '' is empty"),
     Bad(("raise", "taken", "go", "--data", "{"), 2, "data of event 'go' is not JSON"),
     Bad(("raise", "nobody", "go"), 7, "there is no instance 'nobody'; `duroctl instances list` shows"),

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import duro
+from duro.stores.opening import open_store
 from tests.e2e.cli_support import Cli
 
 FILE = "runtime_config.toml"
@@ -150,6 +151,25 @@ def test_an_edit_that_cannot_be_made_is_refused_with_what_to_paste(configured: C
     if done.code:  # TOML 1.1 allows it, TOML 1.0 calls the file invalid
         assert done.code == 6
     assert text(configured) == written or "keep_last = 9" in text(configured)
+
+
+@pytest.mark.parametrize("url", ["", 'url = "sqlite:///gone.db"', 'url = "sqlite:///empty.db"'])
+def test_an_edit_that_takes_the_store_away_is_asked_about_as_what_it_does_there(configured: Cli, url: str) -> None:
+    """Workers that watch the file go on in their store."""
+    open_store(configured.directory / "empty.db", create=True).close()
+    (configured.directory / "then").write_text(f"[store]\n{url}\n[pruning]\ndefault_keep_last = 1\n")
+    command = editor(configured, "ed", f'cat {configured.directory}/then > "$last"')
+    done = configured("policy", "edit", EDITOR=command)
+    assert (done.code, text(configured)) == (2, TEXT)
+    assert "more executions go, and there is no terminal to ask on" in done.err
+    assert "not known" not in done.err
+
+
+def test_a_strict_check_of_a_file_looks_into_the_store_that_this_file_names(loops: Cli) -> None:
+    (loops.directory / "c.toml").write_text(TEXT.replace('"Order"', '"Ordr"'))
+    for named in (("c.toml",), ("--config", "c.toml")):
+        done = loops("policy", "check", "--strict", *named)
+        assert (done.code, "no orchestration is called 'Ordr'; did you mean 'Order'?" in done.out) == (6, True), done
 
 
 def test_without_a_store_the_file_can_be_changed_all_the_same(cli: Cli) -> None:

@@ -9,6 +9,7 @@ import os
 import pty
 import re
 import select
+import shlex
 import subprocess
 import sys
 import termios
@@ -575,6 +576,24 @@ def test_results_can_go_to_a_file_and_the_question_still_to_the_terminal(loops: 
         terminal.type("y\n")
         assert terminal.end().code == 0
     assert (loops.directory / "result").read_text().startswith("pruned 7 executions of 1 instance: ")
+
+
+@pytest.mark.parametrize(
+    ("answer", "code", "left"), [("y\n", 0, [9, 10]), ("n\n", 4, list(range(1, 11))), (CTRL_D, 4, None)]
+)
+def test_ids_come_through_a_pipe_and_the_answer_from_the_terminal(
+    loops: Cli, answer: str, code: int, left: list[int] | None
+) -> None:
+    program = " ".join(map(shlex.quote, PROGRAM))
+    listed = f"{program} executions list queue-1 --limit 0 -o ids"
+    line = ["/bin/sh", "-c", f"{listed} | {program} prune - --keep-last 2"]
+    with Terminal(loops, *line) as terminal:
+        terminal.until(r"\[y/N\] $")
+        terminal.type(answer)
+        ran = terminal.end()
+    assert ran.code == code, ran
+    assert "to remove: 8 executions of 1 instance" in ran.out
+    assert live(loops) == (list(range(1, 11)) if left is None else left)
 
 
 # --- Ctrl-C ------------------------------------------------------------------------------------------------------

@@ -256,6 +256,27 @@ def test_a_rule_is_not_shown_as_another_rule_where_the_terminal_is_narrow() -> N
     assert any("keep_last=15" in line for line in lines)
 
 
+def test_what_a_run_was_is_one_word_however_wide_the_rule_of_another_is() -> None:
+    purge = PruneRun(
+        run_id="run-aa17ac14",
+        kind="purge",
+        trigger="purge",
+        rule="completed_before=2026-11-27T10:05:41.123Z",
+        origin="call",
+        by="somebody@machine",
+        reason="",
+        started_at_ms=0,
+        instances=3,
+        executions=14,
+        events=56,
+        history_bytes=6_104,
+    )
+    restore = msgspec.structs.replace(purge, run_id="restore-aa17ac14", kind="restore", trigger="undo", rule="")
+    lines = list(table_lines(ledger.RUNS.columns, [purge, restore], 13_000, 80, colours=False))
+    assert any("restore " in line.replace("restore-aa17ac14", "") for line in lines), lines
+    assert max(map(len, lines)) <= 80
+
+
 def test_a_run_whose_histories_somebody_else_has_archived_says_where_they_are() -> None:
     nothing = ArchiveOutcome(archive="/srv/kept", directory="/srv/kept")
     assert [*outcome_lines(nothing)] == ["what went is kept in /srv/kept already"]

@@ -268,7 +268,7 @@ class Archives(Families):
                     instance_id,
                     execution_ids,
                     everything=everything,
-                    incarnation=self.life_to_restore(archive, instance_id) if incarnation is None else incarnation,
+                    incarnation=archive.life_in(self.store, instance_id) if incarnation is None else incarnation,
                 ),
                 run_id=self._short_id("restore"),
                 hold_until_ms=self.store.now_ms() + round(UNDO_HOLD_S * 1000),
@@ -276,13 +276,6 @@ class Archives(Families):
                 source=source_of(None),
                 progress=progress,
             )
-
-    def life_to_restore(self, archive: "Archive", instance_id: str) -> int | None:
-        """The life of an instance that is there, if ``archive`` has something of it; None: the latest that it has."""
-        there = self.store.get_instance(instance_id)
-        if there is None or not archive.executions(instance_id=instance_id, incarnation=there.incarnation, limit=1):
-            return None
-        return there.incarnation
 
     def _archive(self, directory: ArchivePath | None) -> Path:
         if directory is not None:

@@ -152,9 +152,10 @@ of your own names it: `duro.Runtime(store, registry, config="runtime_config.toml
 
 `duroctl policy check FILE` reports everything that is wrong with a file, each with file, line and column, and with
 `--strict` also what is said in vain. `duroctl policy set NAME --keep-last 3`, `unset` and `edit` change a file:
-comments, order and formatting stay, what the change lets go is shown first, and the file is replaced whole or not at
-all. `duroctl policy schema` prints its JSON Schema, for editors. Durations are one number and one unit: `90s 30m 12h
-7d 2w`.
+comments, order and formatting stay (a policy that is removed takes the comments between its lines along, and those
+right below it that are indented deeper than its header), what the change lets go is shown first, and the file is
+replaced whole or not at all. `duroctl policy schema` prints its JSON Schema, for editors. Durations are one number and
+one unit: `90s 30m 12h 7d 2w`.
 
 All rules are rules that *keep*: an execution is removed only when none of the rules given keeps it. What a more
 specific policy says replaces a more general one as a whole; nothing is merged.

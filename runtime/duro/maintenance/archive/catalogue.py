@@ -8,6 +8,7 @@ import contextlib
 import os
 import sqlite3
 from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 import msgspec
@@ -287,6 +288,25 @@ class Catalogue:
         with _errors(self.place, "read"):
             histories, segments = (self._connection.execute(each, (store_id,)).fetchone()[0] for each in statements)
         return histories, segments
+
+
+def ids_in_catalogue(directory: Path, store_id: str, prefix: str, limit: int) -> Iterator[str]:
+    """At most ``limit`` ids of instances of a store that begin with ``prefix``, as the catalogue of an archive has them
+    now: nothing is brought up to date, written or locked.
+
+    Raises:
+        sqlite3.Error: there is none, or it cannot be read.
+    """
+    uri = f"file:{_quoted(os.fspath(directory / CATALOGUE))}?mode=ro"
+    with contextlib.closing(sqlite3.connect(uri, uri=True, timeout=0)) as connection:
+        found, statement = prefix, sql.FIRST_ID
+        while limit and (found := connection.execute(statement, (found,)).fetchone()[0]) is not None:
+            if not found.startswith(prefix):
+                return
+            if connection.execute(sql.IS_OF_STORE, (found, store_id)).fetchone()[0]:
+                limit -= 1
+                yield found
+            statement = sql.NEXT_ID
 
 
 def _without_events(each: HistoryRead) -> Any:

@@ -199,14 +199,22 @@ class Archive:
     def nothing_of(
         self, instance_id: str, execution_id: int | None = None, incarnation: int | None = None
     ) -> NotArchivedError:
-        """As ``without``, with the lives of the instance, or the other stores, that the archive does have it of."""
+        """As ``without``, or ``has_otherwise``, if it does."""
         what = instance_id if execution_id is None else f"{instance_id}/{execution_id}"
+        otherwise = self.has_otherwise(instance_id, execution_id, incarnation)
+        return otherwise or self.without(f"has nothing of {what!r}")
+
+    def has_otherwise(
+        self, instance_id: str, execution_id: int | None = None, incarnation: int | None = None
+    ) -> NotArchivedError | None:
+        """The error that says of which other lives of the instance, or other stores, it is there; None: of none."""
         found = self._catalogue.executions(
             store_id=self.store_id, instance_id=instance_id, execution_id=execution_id, incarnation=None
         )
         lives = sorted({each.incarnation for each in found} - {incarnation}, reverse=True)
         if not lives:
-            return self._of_another_store(instance_id, execution_id) or self.without(f"has nothing of {what!r}")
+            return self._of_another_store(instance_id, execution_id)
+        what = instance_id if execution_id is None else f"{instance_id}/{execution_id}"
         shown = ", ".join(map(str, lives[:_LIVES_SHOWN])) + (", ..." if len(lives) > _LIVES_SHOWN else "")
         of_life = "the latest life" if incarnation is None else f"incarnation {incarnation}"
         return NotArchivedError(
@@ -256,7 +264,10 @@ class Archive:
                 if found is not None:
                     yield found, read
             if wanted:
-                raise ArchiveDamagedError(f"segment {segment} does not have what the catalogue says it has")
+                raise ArchiveDamagedError(
+                    f"segment {segment} does not have what the catalogue says it has",
+                    hint=f"{command_on('archive verify --archive', str(self.path))} puts the catalogue right",
+                )
 
     def read_one(self, execution: ArchivedExecution) -> ArchivedHistory:
         """Raises: as ``read``."""
@@ -316,6 +327,14 @@ class Archive:
         except OSError:
             return self.manifest(measured.segment)
         return measured
+
+    def life_in(self, store: Store, instance_id: str) -> int | None:
+        """The life of an instance that is in ``store``, if something of it is here; None: nothing is, or there is no
+        such instance."""
+        there = store.get_instance(instance_id)
+        if there is None or not self.executions(instance_id=instance_id, incarnation=there.incarnation, limit=1):
+            return None
+        return there.incarnation
 
     # --- restoring ---------------------------------------------------------------------------------------------
 

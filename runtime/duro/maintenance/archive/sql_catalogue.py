@@ -100,6 +100,10 @@ LATEST_LIVES: Final = """SELECT store_id, instance_id, max(incarnation) FROM his
 WHERE instance_id IN (SELECT value FROM json_each(?1)) GROUP BY store_id, instance_id"""
 HAS_SEVERAL_LIVES: Final = """SELECT EXISTS (SELECT 1 FROM histories WHERE ?1 IS NULL OR store_id = ?1
 GROUP BY instance_id, store_id HAVING min(incarnation) < max(incarnation))"""
+# The first id of an instance from ?1 on (after it: NEXT_ID), and whether it is of store ?2: one step of an index each.
+FIRST_ID: Final = "SELECT min(instance_id) FROM histories WHERE instance_id >= ?1"
+NEXT_ID: Final = "SELECT min(instance_id) FROM histories WHERE instance_id > ?1"
+IS_OF_STORE: Final = "SELECT EXISTS (SELECT 1 FROM histories WHERE instance_id = ?1 AND store_id = ?2)"
 _COUNT_HISTORIES: Final = "SELECT count(*) FROM histories h WHERE (?1 IS NULL OR store_id = ?1) AND {newest}"
 COUNT_HISTORIES: Final = _COUNT_HISTORIES.format(newest=_NEWEST)
 COUNT_SEGMENTS: Final = "SELECT count(*) FROM segments WHERE ?1 IS NULL OR store_id = ?1"
