@@ -752,6 +752,7 @@ _REMOVE: Final = (
             "instances": each(text("An instance"), "Those with executions that are live again"),
             "gone": count("Executions that had been reclaimed and cannot come back"),
             "taken": each(text("An instance"), "Those that stay removed, because an id is used again"),
+            "removed": each(text("An instance"), "Those that were removed whole since: the undo of that comes first"),
             "hold_ids": each(text("A hold"), "What holds it for 7 days"),
         },
     ),

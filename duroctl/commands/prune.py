@@ -380,7 +380,9 @@ def undo(session: Session, run_or_instance: _UndoneArgument) -> None:
         session.output.result(UNDONE, total, lines)
         session.output.flush()
     check_refused(session, refused, len(ids), "runs or instances")
-    gone = sum(not undone.executions_restored and bool(undone.gone or undone.taken) for _, undone in done)
+    gone = sum(
+        not undone.executions_restored and bool(undone.gone or undone.taken or undone.removed) for _, undone in done
+    )
     if gone == len(ids):
         raise typer.Exit(InstanceRemovedError.exit_code)
     if gone:

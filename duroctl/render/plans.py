@@ -251,7 +251,7 @@ def undo_lines(undone: UndoResult, asked: str, archived: str | None = None) -> I
         whole = f" and {counted(undone.instances_restored, 'whole instance')}" if undone.instances_restored else ""
         where = first_of(undone.instances)
         yield visible_field(f"brought back {_executions(undone.executions_restored)}{whole} of {where}")
-    elif undone.gone or undone.taken:
+    elif undone.gone or undone.taken or undone.removed:
         yield "brought back nothing"
     else:
         yield visible_field(f"brought back nothing: nothing is removed of {asked}; it never was, or came back before")
@@ -260,6 +260,8 @@ def undo_lines(undone: UndoResult, asked: str, archived: str | None = None) -> I
         yield f"nothing else of them is pruned as long, either; {_removing(undone.hold_ids)} ends it"
     for taken in undone.taken[:INSTANCES_SHOWN]:
         yield visible_field(f"{taken} stays removed: its id, or one below it, is used again")
+    for removed in undone.removed[:INSTANCES_SHOWN]:
+        yield visible_field(f"{removed} was removed whole since: {command_on('prune undo', removed)} comes first")
     if undone.gone:
         which = f"{_executions(undone.gone)} had been reclaimed"
         if archived is None:

@@ -196,7 +196,8 @@ class UndoResult(msgspec.Struct, frozen=True, kw_only=True):
     """What ``prune undo`` brought back: ``instances`` are those with executions that are live again, and the roots of
     whole trees, which have ``instances_restored`` instances. ``gone``: executions of the same run or instance that were
     reclaimed already. ``taken``: roots of trees that stay removed because an id of theirs is used again; of an instance
-    that is there, the tree that its latest life before this one was removed with."""
+    that is there, the tree that its latest life before this one was removed with. ``removed``: instances of which the
+    run pruned executions that are there, and that have been removed whole since: the undo of that comes first."""
 
     instances_restored: int = 0
     executions_restored: int = 0
@@ -205,6 +206,7 @@ class UndoResult(msgspec.Struct, frozen=True, kw_only=True):
     instances: tuple[str, ...] = ()
     gone: int = 0
     taken: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
     hold_ids: tuple[str, ...] = ()
 
     def plus(self, other: "UndoResult") -> "UndoResult":
@@ -217,6 +219,7 @@ class UndoResult(msgspec.Struct, frozen=True, kw_only=True):
             instances=tuple(dict.fromkeys((*self.instances, *other.instances))),
             gone=self.gone + other.gone,
             taken=tuple(dict.fromkeys((*self.taken, *other.taken))),
+            removed=tuple(dict.fromkeys((*self.removed, *other.removed))),
             hold_ids=(*self.hold_ids, *other.hold_ids),
         )
 

@@ -371,6 +371,12 @@ class Pruning(Retaining):
         due.sort(key=lambda each: each[:3])
         return [(instance, execution) for *_, instance, execution in due]
 
+    def _waits(self, instance: Instance, run_id: str) -> bool:
+        """Whether the instance is removed, and executions that the run pruned of it are there."""
+        return instance.incarnation in self._removed and any(
+            each.removal is RemovalState.PRUNED and each.run_id == run_id for each in instance.executions.values()
+        )
+
     def undo_prune(
         self,
         hold_id: str,
@@ -395,6 +401,7 @@ class Pruning(Retaining):
             if run_id:
                 ledgers = [row.entry.executions for each in concerned for row in each.ledger if row.run_id == run_id]
                 gone += self._runs[run_id].executions - sum(ledgers)
+            removed = tuple(sorted({each.instance_id for each in concerned if run_id and self._waits(each, run_id)}))
             totals = RunTotals()
             restored: list[str] = []
             for instance in concerned:
@@ -423,7 +430,7 @@ class Pruning(Retaining):
             held = dict.fromkeys([*(each.instance.instance_id for each in back if each.may_go_alone), *restored])
             restored = [each.instance.instance_id for each in back if each.depth == 0] + restored
             if not restored:
-                return UndoResult(gone=gone, taken=taken)
+                return UndoResult(gone=gone, taken=taken, removed=removed)
             self._runs[hold_id] = totals.run(
                 hold_id, UNDO, kind=RunKind.UNDO, by=by, reason="", source=source, started_at_ms=now
             )
@@ -442,6 +449,7 @@ class Pruning(Retaining):
             return UndoResult(
                 instances_restored=len(back),
                 taken=taken,
+                removed=removed,
                 executions_restored=totals.executions,
                 events_restored=totals.events,
                 bytes_restored=totals.history_bytes,

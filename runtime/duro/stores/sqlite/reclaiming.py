@@ -32,6 +32,7 @@ _Due: TypeAlias = tuple[int, int, int, int, str | None]
 _Marked: TypeAlias = tuple[int, int, int, int, str]
 
 _due = msgspec.json.Decoder(list[_Due])
+_ids = msgspec.json.Decoder(list[str])
 _marked = msgspec.json.Decoder(list[_Marked])
 
 
@@ -109,8 +110,9 @@ def undo(
     came_back = families.restore(transaction, run_id, removed_id)
     marked, gone = _marked_of(transaction, run_id, found[0] if found else 0)
     taken = families.whose_id_is_taken(transaction.connection, run_id, "" if run_id else instance_id)
+    removed = tuple(_ids.decode(transaction.value(sql.REMOVED_SINCE, (run_id,)))) if run_id else ()
     if not marked and not came_back:
-        return UndoResult(gone=gone, taken=taken)
+        return UndoResult(gone=gone, taken=taken, removed=removed)
     now_ms = transaction.now_ms
     origin = run_id or instance_id
     restored = []
@@ -145,6 +147,7 @@ def undo(
         instances=tuple(dict.fromkeys([*families.removed_roots(came_back), *pruned_ids])),
         gone=gone,
         taken=taken,
+        removed=removed,
         hold_ids=tuple(hold.hold_id for hold in holds),
     )
 

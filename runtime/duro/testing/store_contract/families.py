@@ -752,6 +752,24 @@ class FamilyRemovalContract(FamilyContract):
         self.reclaim(store)
         assert store.undo_prune("hold-1", 10**15, instance_id="c").taken == ()
 
+    def test_what_a_run_pruned_of_an_instance_that_was_removed_since_waits_for_the_undo_of_that(
+        self, store: Store, worker: ScriptedWorker, clock: ManualClock
+    ) -> None:
+        incarnation = self.start(store, "a")
+        for _ in range(4):
+            worker.run(worker.take("a"), continued_as_new())
+        worker.run(worker.take("a"), completed())
+        store.prune(prune_batch((incarnation, 2), run_id="run-1", grace_ms=5_000))
+        clock.advance(1_000)
+        assert self.remove(store, (incarnation, OLD), run_id="run-2", grace_ms=5_000)[0].removed
+        before = store.dump()
+        undone = store.undo_prune("hold-1", 10**15, run_id="run-1")
+        assert (undone.executions_restored, undone.gone, undone.taken, undone.removed) == (0, 0, (), ("a",))
+        assert store.dump() == before
+        assert store.undo_prune("hold-1", 10**15, run_id="run-2").removed == ()
+        undone = store.undo_prune("hold-2", 10**15, run_id="run-1")
+        assert (undone.executions_restored, undone.removed) == (3, ())
+
     def test_an_orphan_below_one_that_came_back_is_held_as_well(
         self, store: Store, worker: ScriptedWorker, clock: ManualClock
     ) -> None:
