@@ -494,6 +494,13 @@ def test_of_many_instances_that_were_brought_back_some_are_named_and_the_others_
     assert list(plans.undo_lines(undone, "run-1")) == [f"brought back 2,000 executions of {where}"]
 
 
+def test_an_undo_says_which_undo_comes_first() -> None:
+    assert list(plans.undo_lines(UndoResult(removed=("queue-1",)), "run-1")) == [
+        "brought back nothing",
+        "queue-1 was removed whole since: `duroctl prune undo queue-1` comes first",
+    ]
+
+
 def _left(instance_id: str, kind: PolicyKind, text: str, why: str) -> InstancePlan:
     origin = PolicyOrigin(kind, text)
     return InstancePlan(
