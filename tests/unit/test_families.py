@@ -154,6 +154,10 @@ def test_a_child_whose_parent_may_wait_for_it_is_not_adopted_whatever_else_is_re
     assert is_adoptable(child(parent_status=None, parent_execution_id=None))
     assert is_adoptable(child(**LEFT))
     assert not is_adoptable(child(**LEFT, detached=True))
+    assert not is_adoptable(child(**LEFT, detached=True), spawner_runs=True)
+    for other in (LEFT, CLOSED, {"parent_execution_id": 1}):
+        with pytest.raises(NotAnOrphanError, match="the parent of instance 'c' runs, and may wait for it"):
+            is_adoptable(child(**other), spawner_runs=True)
 
 
 @pytest.mark.parametrize("status", [RUNNING, COMPLETED, FAILED])
