@@ -106,12 +106,18 @@ def is_adoptable(child: ChildRecord, *, spawner_runs: bool = False) -> bool:
     place = place_of(child)
     if place.standing in _NOT_ADOPTABLE:
         raise NotAnOrphanError(f"instance {child.instance_id!r} is no orphan: {place.why}", hint="it is left as it is")
-    if not child.detached and (child.spawner_runs or spawner_runs):
+    if not child.detached and (spawner_runs or _may_be_waited_for(child)):
         raise NotAnOrphanError(
             f"the parent of instance {child.instance_id!r} runs, and may wait for it ({place.why})",
             hint=f"{command_on('instances cancel', child.instance_id)} ends it, and its parent is told as usual",
         )
     return place.standing is not Standing.DETACHED
+
+
+def _may_be_waited_for(child: ChildRecord) -> bool:
+    """Its parent runs and has not gone on from the execution that spawned it, or from none that ever was."""
+    runs = child.parent_status is not None and child.parent_status not in FINAL_INSTANCE_STATUSES
+    return runs and not 1 <= child.parent.execution_id < (child.parent_execution_id or 0)
 
 
 def _orphan(child: ChildRecord, kind: OrphanKind, since_ms: int | None, why: str) -> Place:
