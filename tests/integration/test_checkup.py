@@ -78,6 +78,7 @@ DAMAGES: Final[dict[str, Callable[[apsw.Connection], None]]] = {
     "lineage-parent": damage("UPDATE lineage SET parent_instance_id = 'loop' WHERE child_incarnation = 3"),
     "lineage-circle": damage("UPDATE lineage SET parent_incarnation = 3 WHERE child_incarnation = 3"),
     "lineage-evidence": damage("UPDATE lineage SET spawner_end = 'failed' WHERE child_incarnation = 3"),
+    "lineage-lost": damage("DELETE FROM lineage WHERE child_incarnation = 2"),
     "observed-without-end": damage("UPDATE lineage SET observed_at_ms = 5 WHERE child_incarnation = 3"),
     "ended-untold": damage("UPDATE lineage SET completion = NULL WHERE child_incarnation = 2"),
     "never-woken": damage("UPDATE instances SET ready_at_ms = NULL WHERE incarnation = 1"),
@@ -111,6 +112,26 @@ DAMAGES: Final[dict[str, Callable[[apsw.Connection], None]]] = {
     ),
     "holds-expired": damage("UPDATE holds SET until_ms = 5"),
 }
+
+
+@pytest.mark.parametrize(
+    ("statement", "text"),
+    [
+        ("DELETE FROM lineage WHERE child_incarnation = 2", "spawned by parent/1, and has no lineage"),
+        (
+            "UPDATE lineage SET detached = 1 WHERE child_incarnation = 2",
+            "spawned by parent/1, and is detached although nobody adopted it",
+        ),
+    ],
+)
+def test_a_child_that_ended_and_whose_lineage_is_lost_is_found_by_its_history(
+    statement: str, text: str, store: SqliteStore, tmp_path: Path
+) -> None:
+    with closing(apsw.Connection(str(tmp_path / "duro.db"))) as connection:
+        damage(statement)(connection)
+    assert found(store) == {}, "only --deep reads how it began"
+    (finding,) = found(store, deep=True)["lineage-lost"].findings
+    assert (finding.subject, finding.text) == ("seen", text)
 
 
 def test_a_healthy_store_passes(store: SqliteStore) -> None:

@@ -617,6 +617,32 @@ def test_a_child_whose_parent_has_another_id_than_it_says_goes_with_nobody(tmp_p
         )
 
 
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE instances SET execution_id = 3 WHERE instance_id = 'p'",
+        "UPDATE instances SET status = 'completed' WHERE instance_id = 'p'",
+        "UPDATE lineage SET parent_incarnation = 1",
+    ],
+)
+def test_a_child_whose_spawning_execution_runs_as_its_own_row_says_is_not_adopted(
+    statement: str, tmp_path: Path, clock: ManualClock
+) -> None:
+    with closing(open_sqlite(tmp_path / "duro.db", clock)) as store:
+        worker, client = ScriptedWorker(store, lease_ms=10**9), duro.Client(store)
+        end(store, worker, "other")
+        store.start_instances([start_request("p")])
+        worker.run(worker.take("p"), child_scheduled("needed", "Child"))
+        worker.run(worker.take("needed"), completed())
+        with closing(apsw.Connection(str(tmp_path / "duro.db"))) as connection:
+            connection.execute("PRAGMA ignore_check_constraints = 1")
+            connection.execute(statement)
+        before = store.dump()
+        with pytest.raises(duro.NotAnOrphanError, match="the parent of instance 'needed' runs, and may wait for it"):
+            client.adopt_instance("needed", reason="the doctor says so")
+        assert store.dump() == before
+
+
 # --- orphans that run ------------------------------------------------------------------------------------------
 
 HOUR_MS = 3_600_000

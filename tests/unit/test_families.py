@@ -150,10 +150,19 @@ def test_a_child_whose_parent_may_wait_for_it_is_not_adopted_whatever_else_is_re
     with pytest.raises(NotAnOrphanError, match="the parent of instance 'c' runs, and may wait for it") as refused:
         is_adoptable(running)
     assert refused.value.hint == "`duroctl instances cancel c` ends it, and its parent is told as usual"
+    for never_was in (-1, 0, 3):
+        spawner = ParentLink(instance_id="p", incarnation=3, execution_id=never_was, event_id=4)
+        with pytest.raises(NotAnOrphanError, match="the parent of instance 'c' runs, and may wait for it"):
+            is_adoptable(child(parent=spawner))
+        assert is_adoptable(child(parent=spawner, parent_status=FAILED))
     assert is_adoptable(child(**{**LEFT, "unreadable": ("spawner_end: ended",)}))
     assert is_adoptable(child(parent_status=None, parent_execution_id=None))
     assert is_adoptable(child(**LEFT))
     assert not is_adoptable(child(**LEFT, detached=True))
+    assert not is_adoptable(child(**LEFT, detached=True), spawner_runs=True)
+    for other in (LEFT, CLOSED, {"parent_execution_id": 1}):
+        with pytest.raises(NotAnOrphanError, match="the parent of instance 'c' runs, and may wait for it"):
+            is_adoptable(child(**other), spawner_runs=True)
 
 
 @pytest.mark.parametrize("status", [RUNNING, COMPLETED, FAILED])

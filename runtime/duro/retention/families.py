@@ -95,8 +95,9 @@ _NOT_ADOPTABLE: Final = (Standing.ATTACHED, Standing.GIVEN_UP, Standing.OBSERVED
 """Children that have a parent which runs, or had what it wanted of them: they are no orphans."""
 
 
-def is_adoptable(child: ChildRecord) -> bool:
-    """Whether it is to be adopted; False: it stands alone already.
+def is_adoptable(child: ChildRecord, *, spawner_runs: bool = False) -> bool:
+    """Whether it is to be adopted; False: it stands alone already. ``spawner_runs``: the execution that spawned it has
+    not ended, as its own row says.
 
     Raises:
         NotAnOrphanError: its parent had what it wanted of it, or may wait for it: an adopted child tells nobody of its
@@ -105,12 +106,18 @@ def is_adoptable(child: ChildRecord) -> bool:
     place = place_of(child)
     if place.standing in _NOT_ADOPTABLE:
         raise NotAnOrphanError(f"instance {child.instance_id!r} is no orphan: {place.why}", hint="it is left as it is")
-    if is_unknown(child) and child.spawner_runs:
+    if not child.detached and (spawner_runs or _may_be_waited_for(child)):
         raise NotAnOrphanError(
             f"the parent of instance {child.instance_id!r} runs, and may wait for it ({place.why})",
             hint=f"{command_on('instances cancel', child.instance_id)} ends it, and its parent is told as usual",
         )
     return place.standing is not Standing.DETACHED
+
+
+def _may_be_waited_for(child: ChildRecord) -> bool:
+    """Its parent runs and has not gone on from the execution that spawned it, or from none that ever was."""
+    runs = child.parent_status is not None and child.parent_status not in FINAL_INSTANCE_STATUSES
+    return runs and not 1 <= child.parent.execution_id < (child.parent_execution_id or 0)
 
 
 def _orphan(child: ChildRecord, kind: OrphanKind, since_ms: int | None, why: str) -> Place:

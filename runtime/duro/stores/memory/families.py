@@ -165,7 +165,10 @@ class Families:
             lineage = instance.lineage
             if lineage is None:
                 raise NotAnOrphanError(f"instance {instance_id!r} has no parent", hint="it stands alone already")
-            if is_adoptable(self._child(instance, lineage)):
+            parent = self._instances.get(lineage.parent.incarnation)
+            spawner = None if parent is None else parent.executions.get(lineage.parent.execution_id)
+            runs = spawner is not None and spawner.completed_at_ms is None
+            if is_adoptable(self._child(instance, lineage), spawner_runs=runs):
                 lineage.detached = True
                 lineage.adopted_at_ms, lineage.adopted_by, lineage.adopted_reason = now, by, reason
                 self._changed()

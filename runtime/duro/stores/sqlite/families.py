@@ -115,7 +115,7 @@ def adopt(transaction: Transaction, instance_id: str, by: str, reason: str) -> C
         if transaction.row(sql_pruning.HOLD_TARGET, (instance_id, None)) is None:
             raise InstanceNotFoundError(f"there is no instance {instance_id!r}")
         raise NotAnOrphanError(f"instance {instance_id!r} has no parent", hint="it stands alone already")
-    if is_adoptable(child):
+    if is_adoptable(child, spawner_runs=transaction.value(sql.SPAWNER_RUNS, (child.incarnation,)) == 1):
         transaction.run(sql.ADOPT, (child.incarnation, transaction.now_ms, by, reason))
     adopted = get_child(transaction.connection, instance_id)
     assert adopted is not None

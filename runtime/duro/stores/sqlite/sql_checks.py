@@ -306,6 +306,22 @@ LEFT JOIN instances p ON p.incarnation = l.parent_incarnation
 WHERE l.detached = 0 AND l.observed_at_ms IS NULL AND {EVIDENCE_IS_MISSING}""",
     ),
     Check(
+        "lineage-lost",
+        "error",
+        "children whose history says who waits for their end, and whose lineage is missing or says that nobody does",
+        DAMAGED,
+        """
+SELECT i.instance_id, 'spawned by ' || (h.data ->> '$.parent.instance_id') || '/' ||
+  (h.data ->> '$.parent.execution_id') ||
+  iif(l.child_incarnation IS NULL, ', and has no lineage', ', and is detached although nobody adopted it')
+FROM instances i
+CROSS JOIN history h ON h.incarnation = i.incarnation AND h.execution_id = i.execution_id AND h.event_id = 1
+LEFT JOIN lineage l ON l.child_incarnation = i.incarnation
+WHERE json_valid(h.data) AND h.data ->> '$.parent' IS NOT NULL
+  AND (l.child_incarnation IS NULL OR (l.detached = 1 AND l.adopted_at_ms IS NULL))""",
+        deep=True,
+    ),
+    Check(
         "observed-without-end",
         "error",
         "children that were observed and have not ended",

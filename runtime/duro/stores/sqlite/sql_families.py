@@ -104,6 +104,15 @@ SELECT json_group_array(json_array(name, orphans)) FROM (
   WHERE l.detached = 0 AND l.observed_at_ms IS NULL AND l.spawner_ended_at_ms IS NOT NULL
     AND NOT {_EVIDENCE_IS_MISSING} GROUP BY i.name)
 """
+# Whether the execution that spawned child ?1 has not ended, as its own row says, whatever its instance's says. Where
+# the parent's row has another id than the child says: or that execution of the instance that is called so.
+SPAWNER_RUNS: Final = """
+SELECT EXISTS (SELECT 1 FROM lineage l CROSS JOIN executions s
+  ON s.execution_id = l.parent_execution_id AND s.completed_at_ms IS NULL
+  WHERE l.child_incarnation = ?1 AND s.incarnation IN (l.parent_incarnation, (
+    SELECT n.incarnation FROM instances p CROSS JOIN instances n ON n.instance_id = l.parent_instance_id
+    WHERE p.incarnation = l.parent_incarnation AND p.instance_id <> l.parent_instance_id)))
+"""
 # Child ?1 stands alone from now (?2) on.
 ADOPT: Final = """
 UPDATE lineage SET detached = 1, adopted_at_ms = ?2, adopted_by = ?3, adopted_reason = ?4 WHERE child_incarnation = ?1
