@@ -117,7 +117,7 @@ SIMULATED: Final = View(
         Column("removable_then", "WOULD GO", "number", lambda each: each.then.executions),
         Column("removable_then_events", "EVENTS", "number", lambda each: each.then.events),
         Column("removable_then_bytes", "SIZE", "bytes", lambda each: each.then.history_bytes),
-        Column("whole_now", "WHOLE NOW", "number", lambda each: each.whole_now.instances),
+        Column("whole_now", None, "number", lambda each: each.whole_now.instances),
         Column("whole_then", "WHOLE", "number", lambda each: each.whole_then.instances),
         Column("whole_then_executions", None, "number", lambda each: each.whole_then.executions),
         Column("whole_then_bytes", None, "bytes", lambda each: each.whole_then.history_bytes),
