@@ -278,6 +278,14 @@ def _remove(cli: Here) -> None:
         again = cli.ask(format, "instances", "purge", "again-{}", "--completed-before", "now", "--yes")
         assert cli("start", "Nobody", "--id", f"again-{format}", "--allow-unregistered").code == 0
         cli.ask(format, "prune", "undo", again.json["run_id"], code=8)
+    with duro.Client(cli.directory / "duro.db") as client:
+        for hold in client.list_holds():
+            client.remove_hold(hold.hold_id)
+    for format in FORMATS:
+        pruned = cli.ask(format, "prune", "queue-7-{}", "--keep-last", "1", "--yes")
+        assert cli("instances", "terminate", f"queue-7-{format}", "--yes").code == 0
+        assert cli("instances", "purge", f"queue-7-{format}", "--completed-before", "now", "--yes").code == 0
+        cli.ask(format, "prune", "undo", pruned.json["run_id"], code=8)
     cli.both("instances", "purge", "gone-{}", "--completed-before", "now", "--yes", "--now", "--archive", "kept")
     cli.both("ledger", "totals")
     cli.both("archive", "restore", "gone-{}", "--archive", "kept")

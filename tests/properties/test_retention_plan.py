@@ -277,8 +277,10 @@ def test_where_nothing_is_left_for_later_the_whole_plan_takes_nothing_beyond_the
     )
     window, newer = oldest(ordered, size)
     count = newer_to_count(rules)
+    count_max = count.executions - 64 + counted
     newer = NewerExecutions(
-        executions=min(newer.executions, count.executions - 64 + counted),
+        executions=min(newer.executions, count_max),
+        is_capped=newer.executions >= count_max,
         versions=tuple(
             each._replace(executions=min(each.executions, count.of_a_version)) for each in newer.versions or ()
         ),

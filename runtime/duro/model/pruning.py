@@ -86,14 +86,15 @@ class NewerVersion(NamedTuple):
 class NewerExecutions(msgspec.Struct, frozen=True, kw_only=True):
     """What is known of the live executions that are newer than those looked at: only counts.
 
-    ``executions`` counts them all. It may be capped at the largest ``keep_last`` asked for: how far beyond makes no
-    difference. ``versions`` has every version among them (not ""), whose ``executions`` may be capped at
-    ``keep_last_per_version``; None: not known, and what version rules would decide is kept as undecided.
-    Rules of time need nothing from here.
+    ``executions`` counts them all. It may be capped at the largest ``keep_last`` asked for (``is_capped``: there may be
+    more): how far beyond makes no difference. ``versions`` has every version among them (not ""), whose ``executions``
+    may be capped at ``keep_last_per_version``; None: not known, and what version rules would decide is kept as
+    undecided. Rules of time need nothing from here.
     """
 
     executions: int = 0
     versions: tuple[NewerVersion, ...] | None = ()
+    is_capped: bool = False
 
 
 # --- holds --------------------------------------------------------------------------------------------------

@@ -213,7 +213,7 @@ def _keeps_all_newer(rules: PruneOptions, view: PruneView, now_ms: int) -> bool:
     if ended_at_ms is not None and any(now_ms >= ended_at_ms >= each for each in since_ms):
         return True
     versions, a_version = view.newer.versions, rules.keep_last_per_version
-    if a_version is None or versions is None:
+    if a_version is None or versions is None or view.newer.is_capped:
         return False
     counts = [version.executions for version in versions]
     few = rules.keep_versions is None or len(counts) <= rules.keep_versions

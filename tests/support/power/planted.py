@@ -121,11 +121,11 @@ def _in_a_transaction_of_its_own(owner: Any, name: str) -> Iterator[None]:
     """What was written before the call is committed before it."""
     real = getattr(owner, name)
 
-    def split(transaction: Transaction, *args: Any) -> Any:
+    def split(transaction: Transaction, *args: Any, **fields: Any) -> Any:
         transaction.flush()
         transaction.connection.execute("COMMIT")
         transaction.connection.execute(sql.BEGIN_WRITE)
-        return real(transaction, *args)
+        return real(transaction, *args, **fields)
 
     with patch.object(owner, name, split):
         yield

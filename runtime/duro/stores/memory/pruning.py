@@ -535,7 +535,9 @@ def _view(
         NewerVersion(version, min(counts[version], count.of_a_version), newest[version]) for version in sorted(counts)
     )
     known = NewerExecutions(
-        executions=min(len(newer), count.executions), versions=versions if count.of_a_version or not newer else None
+        executions=min(len(newer), count.executions),
+        versions=versions if count.of_a_version or not newer else None,
+        is_capped=bool(newer) and len(newer) >= count.executions,
     )
     facts = tuple(_facts(instance, each, current or instance.execution_id) for each in live[:limit])
     return PruneView(executions=facts, newer=known)

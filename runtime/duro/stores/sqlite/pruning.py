@@ -228,13 +228,19 @@ def _count_newer(connection: apsw.Connection, ends: str, newer: Counted) -> dict
     """By (incarnation, execution) of ``ends``, which is JSON."""
     ((counts,),) = connection.execute(sql.NEWER, (ends, newer.executions))
     counted = {(n, end): count for n, end, count in _newer.decode(str(counts))}
-    if not newer.of_a_version:
-        return {end: NewerExecutions(executions=count, versions=None) for end, count in counted.items()}
     of: dict[tuple[int, int], list[NewerVersion]] = {end: [] for end in counted}
-    ((versions,),) = connection.execute(sql.NEWER_VERSIONS, (ends, newer.of_a_version))
-    for n, end, version, executions, newest in _newer_versions.decode(str(versions)):
-        of[n, end].append(NewerVersion(version, executions, newest))
-    return {end: NewerExecutions(executions=count, versions=tuple(of[end])) for end, count in counted.items()}
+    if newer.of_a_version:
+        ((versions,),) = connection.execute(sql.NEWER_VERSIONS, (ends, newer.of_a_version))
+        for n, end, version, executions, newest in _newer_versions.decode(str(versions)):
+            of[n, end].append(NewerVersion(version, executions, newest))
+    return {
+        end: NewerExecutions(
+            executions=count,
+            versions=tuple(of[end]) if newer.of_a_version else None,
+            is_capped=count >= newer.executions,
+        )
+        for end, count in counted.items()
+    }
 
 
 def holds_on(transaction: Transaction, instance_ids: Iterable[str]) -> tuple[Hold, ...]:

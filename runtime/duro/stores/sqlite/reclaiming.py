@@ -110,7 +110,7 @@ def undo(
     came_back = families.restore(transaction, run_id, removed_id)
     marked, gone = _marked_of(transaction, run_id, found[0] if found else 0)
     taken = families.whose_id_is_taken(transaction.connection, run_id, "" if run_id else instance_id)
-    removed = tuple(_ids.decode(transaction.value(sql.REMOVED_SINCE, (run_id,)))) if run_id else ()
+    removed = tuple(sorted(set(_ids.decode(transaction.value(sql.REMOVED_SINCE, (run_id,)))))) if run_id else ()
     if not marked and not came_back:
         return UndoResult(gone=gone, taken=taken, removed=removed)
     now_ms = transaction.now_ms

@@ -305,12 +305,10 @@ FROM ledger l INDEXED BY ledger_by_run WHERE l.run_id = ?1
 """
 # Of which removed instances run ?1 pruned executions that are there.
 REMOVED_SINCE: Final = """
-SELECT json_group_array(instance_id) FROM (
-  SELECT DISTINCT r.instance_id FROM ledger l INDEXED BY ledger_by_run
-  CROSS JOIN removed_instances r ON r.incarnation = l.incarnation
-  WHERE l.run_id = ?1 AND EXISTS (SELECT 1 FROM executions e WHERE e.incarnation = l.incarnation
-    AND e.execution_id BETWEEN l.first_execution_id AND l.last_execution_id AND e.run_id = ?1 AND e.removal = 'pruned')
-  ORDER BY r.instance_id)
+SELECT json_group_array(r.instance_id) FROM ledger l INDEXED BY ledger_by_run
+CROSS JOIN removed_instances r ON r.incarnation = l.incarnation
+WHERE l.run_id = ?1 AND EXISTS (SELECT 1 FROM executions e WHERE e.incarnation = l.incarnation
+  AND e.execution_id BETWEEN l.first_execution_id AND l.last_execution_id AND e.run_id = ?1 AND e.removal = 'pruned')
 """
 GONE_OF_INSTANCE: Final = """
 SELECT i.execution_id - (SELECT count(*) FROM executions e WHERE e.incarnation = i.incarnation)
