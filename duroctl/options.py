@@ -137,7 +137,7 @@ class NamingCommand(TyperCommand):
             return super().parse_args(ctx, args)
         except typer.TyperException as error:
             if getattr(error, "ctx", None) is None:  # the parser of options does not know
-                error.ctx = ctx  # type: ignore[attr-defined]
+                error.ctx = ctx  # type: ignore[attr-defined]  # usage errors have it, and typer exports no such class
             raise
 
 

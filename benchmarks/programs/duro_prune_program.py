@@ -163,7 +163,7 @@ def _waits(client: duro.Client) -> bool:
 
 def bulk(setting: str, size: int, directory: Path) -> dict[str, Any]:
     if setting == "small_cache":
-        sql.SET_CACHE_OF_WRITER = f"PRAGMA cache_size = -{SMALL_CACHE_MIB * 1024}"  # type: ignore[misc]
+        sql.SET_CACHE_OF_WRITER = f"PRAGMA cache_size = -{SMALL_CACHE_MIB * 1024}"  # type: ignore[misc]  # for this process
     with duro.Client(make_store(directory, size)) as client:
         before_mib = peak_mib()
         if setting == "traced":

@@ -1121,7 +1121,8 @@ def test_an_archive_that_has_only_what_other_stores_put_there_says_so(archived: 
     assert (read.code, "OrchestrationStarted" in read.out) == (0, True)
 
 
-def test_the_lives_of_an_id_that_was_used_again_are_told_apart(purged: Cli) -> None:
+def purge_a_second_life(purged: Cli) -> None:
+    """The id of queue-1 is used again, and that life goes into the archive as well."""
     with purged.client() as client:
         worker = ScriptedWorker(client.store)
         client.store.start_instances([start_request("queue-1")])
@@ -1129,6 +1130,10 @@ def test_the_lives_of_an_id_that_was_used_again_are_told_apart(purged: Cli) -> N
         client.store.release_worker(worker.worker_id)
     again = ("instances", "purge", "queue-1", "--completed-before", "now", "--now", "--yes", "--archive", "arch")
     assert purged(*again).code == 0
+
+
+def test_the_lives_of_an_id_that_was_used_again_are_told_apart(purged: Cli) -> None:
+    purge_a_second_life(purged)
     blocks = purged("archive", "show", "queue-1").out.split("\n\n")
     said = [dict(line.split(maxsplit=1) for line in block.splitlines()) for block in blocks]
     assert [(each["life"], each["executions"]) for each in said] == [
@@ -1177,13 +1182,7 @@ def test_an_earlier_life_of_an_id_is_read_and_brought_back_by_its_number(purged:
 
 
 def test_ids_of_an_earlier_life_are_read_from_standard_input(purged: Cli) -> None:
-    with purged.client() as client:
-        worker = ScriptedWorker(client.store)
-        client.store.start_instances([start_request("queue-1")])
-        worker.run(worker.take(), completed())
-        client.store.release_worker(worker.worker_id)
-    again = ("instances", "purge", "queue-1", "--completed-before", "now", "--now", "--yes", "--archive", "arch")
-    assert purged(*again).code == 0
+    purge_a_second_life(purged)
     earlier = purged("archive", "list", "queue-1", "--incarnation", "1", "-o", "ids").out
     assert "#1" in earlier
     assert purged("archive", "restore", "-", input=earlier).code == 0

@@ -593,14 +593,19 @@ def test_a_child_of_which_nobody_can_tell_protects_the_orphan_above_it(
     assert client.cleanup_orphaned_instances(min_age=0).instances == 2
 
 
+def one_that_p_waits_for(store: Store, worker: ScriptedWorker) -> None:
+    """``needed``, which has ended; beside ``other``, which has, too."""
+    end(store, worker, "other")
+    store.start_instances([start_request("p")])
+    worker.run(worker.take("p"), child_scheduled("needed", "Child"))
+    worker.run(worker.take("needed"), completed())
+
+
 def test_a_child_whose_parent_has_another_id_than_it_says_goes_with_nobody(tmp_path: Path, clock: ManualClock) -> None:
     """Whether it is that parent that waits for it, or the one that is called so, nobody can tell."""
     with closing(open_sqlite(tmp_path / "duro.db", clock)) as store:
         worker, client = ScriptedWorker(store, lease_ms=10**9), duro.Client(store)
-        end(store, worker, "other")
-        store.start_instances([start_request("p")])
-        worker.run(worker.take("p"), child_scheduled("needed", "Child"))
-        worker.run(worker.take("needed"), completed())
+        one_that_p_waits_for(store, worker)
         with closing(apsw.Connection(str(tmp_path / "duro.db"))) as connection:
             connection.execute(
                 "UPDATE lineage SET parent_incarnation = 1, spawner_ended_at_ms = 5, spawner_end = 'completed'"
@@ -630,10 +635,7 @@ def test_a_child_whose_spawning_execution_runs_as_its_own_row_says_is_not_adopte
 ) -> None:
     with closing(open_sqlite(tmp_path / "duro.db", clock)) as store:
         worker, client = ScriptedWorker(store, lease_ms=10**9), duro.Client(store)
-        end(store, worker, "other")
-        store.start_instances([start_request("p")])
-        worker.run(worker.take("p"), child_scheduled("needed", "Child"))
-        worker.run(worker.take("needed"), completed())
+        one_that_p_waits_for(store, worker)
         with closing(apsw.Connection(str(tmp_path / "duro.db"))) as connection:
             connection.execute("PRAGMA ignore_check_constraints = 1")
             connection.execute(statement)

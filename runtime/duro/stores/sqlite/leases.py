@@ -300,7 +300,7 @@ class _Activities:
         the room of others in it, a longer answer is asked for: ``count`` of a name are needed."""
         asked = count
         while True:
-            kinds = _ready_activities.decode(self._ready_work)
+            kinds = decoded(_ready_activities, self._ready_work)
             ready = [[row for row in rows if self._may_be_read(row)] for rows, _ in kinds]
             crowded = (len(rows) >= asked and len(good) < count for (rows, _), good in zip(kinds, ready, strict=True))
             if not any(crowded):

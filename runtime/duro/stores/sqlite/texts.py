@@ -61,24 +61,6 @@ def decoded(decoder: msgspec.json.Decoder[T], text: str) -> T:
         return msgspec.convert(json.loads(text), decoder.type)
 
 
-def without_unreadable(text: str) -> str:
-    """JSON as ``value_of`` gives it: null in the place of each text that is no UTF-8."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return json.dumps(_without(json.loads(text)))
-    return text
-
-
-def _without(value: Any) -> Any:
-    match value:
-        case list():
-            return [_without(each) for each in value]
-        case str() if not _is_text(value):
-            return None
-    return value
-
-
 def readable(value: Any) -> Any:
     """A value out of JSON as ``value_of`` gives it, with U+FFFD in the places of what is no UTF-8."""
     match value:
